@@ -1,0 +1,46 @@
+# make demo: over a thousand trials, their MLflow runs and the figure, from nothing.   make test: is this copy sound?
+# Both set everything up first; to repeat them is quick.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export PLIANT_STORAGE ?= $(CURDIR)/pliant
+
+.PHONY: demo test slow lint bench clean install
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Pliant needs Python 3.11 or newer")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: install
+	$(BIN)/sweep run demo
+	@if $(BIN)/sweep data fetch mnist; then scale=laptop; \
+	elif $(BIN)/sweep data fetch fashion_mnist; then scale=fashion_mnist; else scale=digits; fi; \
+	test $$scale = laptop || echo "MNIST cannot be had here: the image sweep trains on $$scale instead"; \
+	$(BIN)/sweep run demo_mnist --scale $$scale
+	@echo
+	@echo "Browse the runs:  $(BIN)/sweep ui --storage $(PLIANT_STORAGE)"
+
+test: install
+	$(BIN)/pytest -n 2 --durations=15
+
+slow: install
+	$(BIN)/pytest -m slow --durations=15 tests/sweep tests/dashboards
+	$(BIN)/pytest -m slow -n 2 --durations=15 tests/contracts tests/workloads
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: install
+	$(BIN)/sweep bench
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
