@@ -1,0 +1,36 @@
+"""Units that no longer take part: dormant ones, almost silent beside their layer, and dead ones, always zero.
+
+    score_j = mean_n |h_nj| / mean over the layer of the same;   dormant where score_j <= tau
+
+Source: Sokar, Agarwal, Castro, Evci (2023), arXiv 2302.12902, eq. 1. Dead units, exactly zero on every
+example of the probe, are those of Dohare et al. (2024), Nature 632:768. Exact zeros come from relu: for
+activations that only approach zero, or cross it, `dead_fraction` stays 0 and says nothing, and
+`dormant_fraction` is the one to read.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+TAU = 0.025  # share of the layer's mean activity
+
+
+def dormant_fraction(features: Tensor, *, tau: float = TAU) -> Tensor:
+    """features (..., N, D) -> (...,) in [0, 1]; 1 where all are zero, NaN where any is not finite."""
+    activity = features.abs().mean(-2, dtype=torch.float64)
+    # Multiplied out, so that a silent layer is dormant rather than 0 / 0.
+    dormant = activity <= tau * activity.mean(-1, keepdim=True)
+    return _fraction(dormant, activity)
+
+
+def dead_fraction(features: Tensor) -> Tensor:
+    """features (..., N, D) -> (...,) in [0, 1]; NaN where any feature is not finite."""
+    activity = features.abs().sum(-2, dtype=torch.float64)
+    return _fraction(activity == 0, activity)
+
+
+def _fraction(units: Tensor, activity: Tensor) -> Tensor:
+    """The mean of `units` (..., D), but NaN where `activity` (..., D) is not finite."""
+    fraction = units.to(activity.dtype).mean(-1)
+    return torch.where(activity.isfinite().all(-1), fraction, torch.nan)

@@ -1,0 +1,24 @@
+"""Effective rank, exp(-sum p_i log p_i) with p_i = s_i / sum s: how many directions the features use.
+
+Source: Roy and Vetterli (2007), The effective rank: a measure of effective dimensionality. s are the singular
+values themselves, not their squares; 0 log 0 is 0; the features are not centred.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from workloads.diagnostics.spectrum import singular_values
+
+
+def effective_rank(features: Tensor) -> Tensor:
+    """features (..., N, D) -> (...,) in [1, min(N, D)]; NaN where all are zero or any is not finite."""
+    return effective_rank_of_spectrum(singular_values(features))
+
+
+def effective_rank_of_spectrum(values: Tensor) -> Tensor:
+    """Singular values (..., K) -> (...,)."""
+    share = values / values.sum(-1, keepdim=True)
+    entropy: Tensor = torch.special.entr(share).sum(-1)
+    return entropy.exp()

@@ -1,0 +1,47 @@
+"""How far a network's weight matrices are from isometries, whose singular values are all 1.
+
+    deviation = sum over matrices of ||W^T W - I||_F^2  (out >= in)  or  ||W W^T - I||_F^2  (out < in)
+
+Source: Rosseau, Müller, Nowé (2026), arXiv 2606.09762, eq. 16: the penalty itself, on the smaller Gram
+matrix, which can reach the identity. Every weight matrix counts, the head too; biases have no part in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from workloads.diagnostics.spectrum import singular_values
+
+
+def isometry_deviation(weights: Sequence[Tensor]) -> Tensor:
+    """One (..., out, in) tensor per matrix -> (...,) >= 0, float64; not finite where a weight is not."""
+    return torch.stack([_deviation(weight.to(torch.float64)) for weight in weights]).sum(0)
+
+
+def singular_value_max(weights: Sequence[Tensor]) -> Tensor:
+    """The largest singular value of any matrix, (...,); NaN where a weight is not finite."""
+    return largest_of_spectra([singular_values(weight) for weight in weights])
+
+
+def singular_value_min(weights: Sequence[Tensor]) -> Tensor:
+    """The smallest of the min(out, in) values of any matrix, (...,); NaN where a weight is not finite."""
+    return smallest_of_spectra([singular_values(weight) for weight in weights])
+
+
+def largest_of_spectra(spectra: Sequence[Tensor]) -> Tensor:
+    """Per matrix (..., K), descending -> (...,)."""
+    return torch.stack([values[..., 0] for values in spectra]).amax(0)
+
+
+def smallest_of_spectra(spectra: Sequence[Tensor]) -> Tensor:
+    """Per matrix (..., K), descending -> (...,)."""
+    return torch.stack([values[..., -1] for values in spectra]).amin(0)
+
+
+def _deviation(weight: Tensor) -> Tensor:
+    gram = weight.mT @ weight if weight.shape[-2] >= weight.shape[-1] else weight @ weight.mT
+    eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
+    return ((gram - eye) ** 2).sum((-2, -1))

@@ -1,0 +1,17 @@
+"""Weight magnitude: mean |w| over all weight matrices together, biases excluded (Dohare et al. 2024).
+
+The mean runs over weights, not over matrices: a large matrix counts for more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def weight_magnitude(weights: Sequence[Tensor]) -> Tensor:
+    """One (..., out, in) tensor per matrix -> (...,), float64; not finite where a weight is not."""
+    total = torch.stack([weight.abs().sum((-2, -1), dtype=torch.float64) for weight in weights]).sum(0)
+    return total / sum(weight.shape[-2] * weight.shape[-1] for weight in weights)

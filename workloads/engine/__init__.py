@@ -1,0 +1,51 @@
+"""How a pack runs: paths with one meaning and one signature, each one file.
+
+An engine holds P members of one shape. Its promises, kept by every path:
+
+- `load(state)` takes and `state()` gives nested dicts of tensors with the member axis in front, (P, ...): "params",
+  "state" (of optimizer and methods), "loss" and "correct" (float64 sums of the online measures since they were last
+  zeroed). `load(state())` changes nothing, and a member loaded alone trains as it did among others.
+- `advance(x, y, which, start)` trains on x (count, S, B, ...) and y (count, S, B, ...) from step `start`, member i on
+  stream which[i]. How steps are split over calls changes no bit.
+- A member that goes to NaN or infinity changes no other.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor
+
+from workloads.engine.layout import Tree
+from workloads.engine.lifted import Lifted
+from workloads.engine.looped import Looped
+from workloads.errors import InputError
+from workloads.learner import Learner
+from workloads.registry import unknown
+
+
+class Engine(Protocol):
+    """What every path offers; see the module's promises."""
+
+    def load(self, state: Tree) -> None:
+        """Take the pack's state."""
+
+    def state(self) -> Tree:
+        """The pack's state."""
+
+    def advance(self, x: Tensor, y: Tensor, which: Tensor, start: int) -> None:
+        """Train."""
+
+
+PATHS = ("plain", "looped", "lifted")
+
+
+def build(path: str, learner: Learner, hyper: Tree, seeds: Tensor) -> Engine:
+    """The engine of a path. `plain` is one network: the same as `looped` over a single member."""
+    if path not in PATHS:
+        raise InputError(unknown(path, "path", PATHS))
+    if path == "plain" and len(seeds) != 1:
+        raise InputError(f"path plain trains one network, this pack has {len(seeds)}: use looped")
+    if path == "lifted":
+        return Lifted(learner, hyper, seeds)
+    return Looped(learner, hyper, seeds)

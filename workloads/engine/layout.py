@@ -1,0 +1,40 @@
+"""A pack's state is a nested dict of tensors (P, ...), members in front; this is how such trees are cut and joined."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+Tree = dict[str, Any]
+
+
+def mapped(function: Callable[..., Tensor], tree: Tree, *others: Tree) -> Tree:
+    """The tree with `function` applied to every tensor (and those at its place in `others`)."""
+    result: Tree = pytree.tree_map(function, tree, *others)
+    return result
+
+
+def member(tree: Tree, index: int) -> Tree:
+    """One member's part: every tensor without its member axis, copied."""
+    return mapped(lambda value: value[index].clone(), tree)
+
+
+def stacked(trees: list[Tree]) -> Tree:
+    """Members joined along a new first axis."""
+    return mapped(lambda *values: torch.stack(values), trees[0], *trees[1:])
+
+
+def flattened(tree: Tree) -> tuple[list[Tensor], Any]:
+    """The tree's tensors in a fixed order, and what `unflattened` needs."""
+    leaves, spec = pytree.tree_flatten(tree)
+    return leaves, spec
+
+
+def unflattened(leaves: list[Tensor], spec: Any) -> Tree:
+    """The inverse of `flattened`."""
+    tree: Tree = pytree.tree_unflatten(leaves, spec)
+    return tree

@@ -1,0 +1,55 @@
+"""One network, one step after the other: the readable meaning of training, and the oracle of every faster path."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from workloads.learner import Learner
+from workloads.methods.base import Hyper, Params, State
+from workloads.random import Draw
+
+
+@dataclass(slots=True)
+class Trained:
+    """A network after some steps, and its summed online loss and accuracy (float64)."""
+
+    params: Params
+    state: State
+    loss: float
+    correct: float
+
+
+def train(
+    learner: Learner,
+    params: Params,
+    state: State,
+    hyper: dict[str, Hyper],
+    x: Tensor,
+    y: Tensor,
+    seed: Tensor,
+    start: int,
+    *,
+    loss: float = 0.0,
+    correct: float = 0.0,
+) -> Trained:
+    """Train on x (count, B, ...), y (count, B, ...), whose first batch is step `start` of the trial.
+
+    `loss` and `correct` are the sums so far: a step is added to them, not to a sum of this call, so that the way steps are
+    split over calls changes no bit.
+    """
+    dtype = params[learner.network.head].dtype
+    for k in range(len(x)):
+        step = start + k
+        draw = Draw(seed, torch.tensor(step, device=seed.device), dtype)
+        phase = step % learner.period
+        params, state, online = learner.step(params, state, hyper, x[k], y[k], draw, phase=phase)
+        for method in learner.rare:
+            for place, due in enumerate(state[method]["due"].tolist()):
+                for _ in range(due):
+                    params, state = learner.repair(params, state, hyper, draw, method=method, place=place)
+        loss += float(online.loss)
+        correct += float(online.correct)
+    return Trained(params, state, loss, correct)

@@ -1,0 +1,148 @@
+"""One network and one way of learning, as pure functions of tensors: what every engine path runs.
+
+A step is, in this order (Dohare et al. 2024): forward, loss, backward, gradient methods, optimizer, after-step
+methods; the online loss and accuracy are those before the update. The functions are written for ONE network; the
+engine batches them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from workloads.methods.base import Hyper, Method, Params, Seen, State
+from workloads.methods.config import METHODS, OPTIMIZERS
+from workloads.methods.implementations import IMPLEMENTATIONS
+from workloads.networks.mlp import MLP
+from workloads.random import Draw
+
+LossName = Literal["squared_error", "cross_entropy"]
+
+
+@dataclass(frozen=True, slots=True)
+class Online:
+    """What one step measured before its update: mean over the batch, 0-d. `correct` is 0 for regression."""
+
+    loss: Tensor
+    correct: Tensor
+
+
+def example_losses(kind: LossName, output: Tensor, target: Tensor) -> Tensor:
+    """(B,) losses: squared error summed over outputs, or cross-entropy with integer classes."""
+    if kind == "squared_error":
+        return ((output - target) ** 2).sum(-1)
+    # A comparison with the class numbers instead of a gather: its backward is elementwise, not a scatter.
+    chosen = target.unsqueeze(-1) == torch.arange(output.shape[-1], device=output.device)
+    return -torch.where(chosen, functional.log_softmax(output, -1), 0).sum(-1)
+
+
+class Learner:
+    """A network, a loss, one optimizer and any methods. What may vary in a pack is an argument, not a field.
+
+    `hyper` everywhere is {"optimizer": {...}, method name: {...}} of 0-d tensors, made by `hyper_of`.
+    """
+
+    def __init__(self, network: MLP, loss: LossName, optimizer: tuple[str, Any], methods: Mapping[str, Any]) -> None:
+        """`optimizer` is (name, config), `methods` maps names to configs, in the order they act."""
+        self.network = network
+        self.loss = loss
+        self.optimizer = IMPLEMENTATIONS[optimizer[0]](optimizer[1], network)
+        self.optimizer_spec = OPTIMIZERS[optimizer[0]]
+        self.methods: dict[str, Method] = {n: IMPLEMENTATIONS[n](c, network) for n, c in methods.items()}
+        self.rare = [n for n, m in self.methods.items() if m.acts and type(m).repair is not Method.repair]
+        self.period = math.lcm(self.optimizer.period, *[m.period for m in self.methods.values()])
+
+    @property
+    def acts_at_tasks(self) -> bool:
+        """Whether any method does something as a task begins."""
+        return any("at_task" in m.acts for m in self.methods.values())
+
+    def acting(self, phase: int) -> tuple[bool, ...]:
+        """Which scheduled parts act in a step of this phase; steps that agree here are the same program."""
+        parts = [self.optimizer, *self.methods.values()]
+        return tuple(phase % part.period == 0 for part in parts if part.period > 1)
+
+    def hyper_of(self, optimizer: Any, methods: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+        """The varying scalars of one member's configs, as plain numbers."""
+        scalars = {name: getattr(optimizer, name) for name in self.optimizer_spec.varies}
+        if scalars.get("isometry_step_size", 0.0) is None:
+            scalars["isometry_step_size"] = scalars["step_size"]
+        hyper = {"optimizer": {name: float(value) for name, value in scalars.items()}}
+        for method, config in methods.items():
+            hyper[method] = {name: float(getattr(config, name)) for name in METHODS[method].varies}
+        return hyper
+
+    def init(self, params: Params) -> State:
+        """The state before the first step: {"optimizer": ..., method name: ...}."""
+        state = {"optimizer": self.optimizer.init(params, per_element=bool(self.rare))}
+        for name, method in self.methods.items():
+            state[name] = method.init(params, per_element=bool(self.rare))
+        return state
+
+    def gradients(
+        self, params: Params, hyper: Mapping[str, Hyper], x: Tensor, y: Tensor
+    ) -> tuple[Params, Tensor, Tensor, dict[str, Tensor]]:
+        """Gradient of the mean loss on (x (B, ...), y (B, ...)); the task's loss, the output and hidden activations."""
+
+        def objective(params: Params) -> tuple[Tensor, tuple[Tensor, Tensor, dict[str, Tensor]]]:
+            output, activations = self.network.apply(params, x)
+            loss = example_losses(self.loss, output, y).mean()
+            total = loss
+            for name, method in self.methods.items():
+                if "loss" in method.acts:
+                    total = total + method.loss(params, hyper[name])
+            return total, (loss, output, dict(activations))
+
+        grads, (loss, output, activations) = torch.func.grad(objective, has_aux=True)(params)
+        return grads, loss.detach(), output.detach(), {k: v.detach() for k, v in activations.items()}
+
+    def step(
+        self,
+        params: Params,
+        state: State,
+        hyper: Mapping[str, Hyper],
+        x: Tensor,
+        y: Tensor,
+        draw: Draw,
+        *,
+        phase: int,
+    ) -> tuple[Params, State, Online]:
+        """One update on the batch (x, y). Rare events are counted in the state; `repair` carries them out."""
+        grads, loss, output, activations = self.gradients(params, hyper, x, y)
+        for name, method in self.methods.items():
+            if "gradient" in method.acts:
+                grads = method.gradient(params, grads, hyper[name])
+        seen = Seen(grads=grads, activations=activations, phase=phase)
+        state = dict(state)
+        params, state["optimizer"] = self.optimizer.optimizer(params, state["optimizer"], hyper["optimizer"], seen)
+        for name, method in self.methods.items():
+            if "after_step" in method.acts:
+                params, state[name] = method.after_step(params, state[name], hyper[name], seen, draw)
+        if self.loss == "cross_entropy":
+            correct = (output.argmax(-1) == y).to(loss.dtype).mean()
+        else:
+            correct = torch.zeros_like(loss)
+        return params, state, Online(loss, correct)
+
+    def at_task(self, params: Params, state: State, hyper: Mapping[str, Hyper], draw: Draw) -> tuple[Params, State]:
+        """What the methods do before the first step of a new task."""
+        state = dict(state)
+        for name, method in self.methods.items():
+            if "at_task" in method.acts:
+                params, state[name] = method.at_task(params, state[name], hyper[name], draw)
+        return params, state
+
+    def repair(
+        self, params: Params, state: State, hyper: Mapping[str, Hyper], draw: Draw, *, method: str, place: int
+    ) -> tuple[Params, State]:
+        """One rare event of `method` at `place`; call only where `state[method]["due"][place]` is positive."""
+        params, own, optimizer = self.methods[method].repair(
+            params, state[method], state["optimizer"], hyper[method], place, draw
+        )
+        return params, {**state, method: own, "optimizer": optimizer}

@@ -1,0 +1,85 @@
+"""What every way of learning is made of: pure functions of ONE network's tensors, which the engine batches.
+
+A method subclasses `Method`, names in `acts` the places where it acts, and overrides the hooks of those places:
+
+    loss        adds a term to the loss that is differentiated
+    gradient    changes the gradient before the optimizer sees it
+    optimizer   is the optimizer: gradient to new parameters
+    after_step  changes parameters once the optimizer has stepped
+    at_task     changes parameters when a task begins (needs a stream that shows it)
+
+All hooks are traceable torch: no Python branch may depend on a tensor's value. Scalars named in `varies` arrive in
+`hyper` as 0-d tensors; every other field of the config is structure and may be branched on. What happens rarely (a
+unit replaced once in a thousand steps) is a second function, `repair`, for one unit of one network, so that every
+other step does not pay for it: the hook sets `state["due"]`, one count per place where an event can happen, and the
+engine calls `repair` until no count is left.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from workloads.random import Draw
+
+if TYPE_CHECKING:
+    from workloads.networks.mlp import MLP
+
+Params = dict[str, Tensor]
+State = dict[str, Any]  # nested dicts of tensors
+Hyper = dict[str, Tensor]  # the varying scalars, 0-d
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What one step saw. `phase` is the step modulo the learner's period, a plain int known when tracing."""
+
+    grads: Params
+    activations: dict[str, Tensor]  # hidden layer -> (B, units), from the forward pass before the update
+    phase: int
+
+
+class Method:
+    """Base of optimizers and methods; every hook does nothing unless overridden."""
+
+    acts: frozenset[str] = frozenset()
+    period: int = 1  # steps after which the method's schedule repeats
+
+    def __init__(self, config: Any, network: MLP) -> None:
+        self.config = config
+        self.network = network
+
+    def init(self, params: Params, *, per_element: bool) -> State:
+        """The state before the first step. `per_element`: single units may be reset, so step counts are per weight."""
+        return {}
+
+    def loss(self, params: Params, hyper: Hyper) -> Tensor:
+        """A term to add to the loss, 0-d."""
+        raise NotImplementedError
+
+    def gradient(self, params: Params, grads: Params, hyper: Hyper) -> Params:
+        """The gradient that the optimizer shall see."""
+        raise NotImplementedError
+
+    def optimizer(self, params: Params, state: State, hyper: Hyper, seen: Seen) -> tuple[Params, State]:
+        """New parameters and state from `seen.grads`."""
+        raise NotImplementedError
+
+    def after_step(self, params: Params, state: State, hyper: Hyper, seen: Seen, draw: Draw) -> tuple[Params, State]:
+        """Parameters and state after the optimizer has stepped."""
+        raise NotImplementedError
+
+    def at_task(self, params: Params, state: State, hyper: Hyper, draw: Draw) -> tuple[Params, State]:
+        """Parameters and state when a new task begins, before its first step."""
+        raise NotImplementedError
+
+    def repair(
+        self, params: Params, state: State, optimizer: State, hyper: Hyper, place: int, draw: Draw
+    ) -> tuple[Params, State, State]:
+        """One rare event at `place` for one unit; lowers `state["due"][place]`, which is positive, by one.
+
+        Returns parameters, the method's state and the optimizer's state.
+        """
+        raise NotImplementedError

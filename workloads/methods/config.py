@@ -1,0 +1,160 @@
+"""What optimizers and methods may be told, without importing torch: sweep files are checked before compute is spent.
+
+`varies` names the scalars that may differ between the members of one pack; every other field is structure and splits
+packs. `needs` says what a method must be given: "task_boundaries" (a stream that shows when its task changes).
+`semantics` is raised whenever results change; it is part of every trial's hash.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Le, Lt
+
+Strength = Annotated[float, Ge(0)]
+Decay = Annotated[float, Ge(0), Lt(1)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MethodSpec:
+    """A method's place in a registry."""
+
+    config: type
+    varies: tuple[str, ...]
+    semantics: int = 1
+
+    def needs(self, config: Any) -> frozenset[str]:
+        """What the method must be given under this config; it may depend on the config."""
+        return frozenset(getattr(config, "needs", ()))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SGDConfig:
+    """Stochastic gradient descent with PyTorch's momentum and coupled weight decay."""
+
+    step_size: Annotated[float, Ge(0)] = 0.01  # per step
+    momentum: Decay = 0.0
+    weight_decay: Strength = 0.0  # added to the gradient, every parameter
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AdamConfig:
+    """Adam (Kingma and Ba 2015); weight decay is added to the gradient, as in torch.optim.Adam."""
+
+    step_size: Annotated[float, Ge(0)] = 1e-3  # per step
+    beta1: Decay = 0.9
+    beta2: Decay = 0.999
+    eps: Annotated[float, Gt(0)] = 1e-8
+    weight_decay: Strength = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AdamWConfig:
+    """AdamW (Loshchilov and Hutter 2019): weights shrink by step_size x weight_decay, apart from the moments."""
+
+    step_size: Annotated[float, Ge(0)] = 1e-3  # per step
+    beta1: Decay = 0.9
+    beta2: Decay = 0.999
+    eps: Annotated[float, Gt(0)] = 1e-8
+    weight_decay: Strength = 1e-2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AdamOConfig:
+    """AdamO (Rosseau, Müller, Nowé 2026): Adam with a decoupled pull of every weight matrix towards an isometry."""
+
+    step_size: Annotated[float, Ge(0)] = 1e-3  # per step
+    beta1: Decay = 0.9
+    beta2: Decay = 0.999
+    eps: Annotated[float, Gt(0)] = 1e-8
+    isometry_strength: Strength = 1e-3  # lambda; 0 is Adam
+    isometry_step_size: Annotated[float, Ge(0)] | None = None  # per step; null follows step_size
+    penalty: Literal["full", "half"] = "full"  # ||G - I||^2 (paper, eq. 16) or half of it (authors' code)
+    order: Literal["simultaneous", "sequential"] = "simultaneous"  # eq. 20, or after the Adam step (code)
+    scale_by_gram: bool = False  # divide each matrix's penalty by its Gram dimension
+    head: bool = True  # pull the output layer too
+    every: Annotated[int, Ge(1)] = 1  # apply at every k-th step, with k times the strength
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class L2Config:
+    """L2 regularisation: strength x parameter is added to the gradient of every parameter, biases included."""
+
+    strength: Strength = 1e-4
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShrinkAndPerturbConfig:
+    """Shrink and perturb: L2 in the gradient and normal noise on every parameter (Dohare et al. 2024)."""
+
+    strength: Strength = 1e-4  # the shrinking: L2 added to the gradient
+    perturb_scale: Strength = 1e-5  # standard deviation of the noise, not its variance
+    when: Literal["step", "task"] = "step"  # perturb after every step (paper) or when a task begins
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Perturbing at task changes needs a stream that shows them."""
+        return ("task_boundaries",) if self.when == "task" else ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CoupledIsometryConfig:
+    """The isometry penalty inside the loss: its gradient passes through the optimizer's moments."""
+
+    strength: Strength = 1e-3
+    penalty: Literal["full", "half"] = "full"
+    scale_by_gram: bool = False
+    head: bool = True
+
+
+Utility = Literal[
+    "weight",
+    "contribution",
+    "adaptation",
+    "zero_contribution",
+    "adaptable_contribution",
+    "feature_by_input",
+    "random",
+]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ContinualBackpropConfig:
+    """Continual backprop (Dohare, Sutton, Mahmood 2021; Dohare et al. 2024, Algorithm 1).
+
+    `preset` sets what the paper and its released code decide differently, unless a field says otherwise: `official`
+    (released code: no bias transfer, one unit with probability rate x eligible) and `paper` (the contribution of a
+    replaced unit moves to the next bias, fractions of units accumulate).
+    """
+
+    preset: Literal["official", "paper"] = "official"
+    replacement_rate: Annotated[float, Ge(0), Le(1)] = 1e-4  # share of the eligible units, per step
+    maturity_threshold: Annotated[int, Ge(0)] = 100  # steps; only older units may be replaced
+    utility_decay: Decay = 0.99  # 0 is the instantaneous utility
+    utility: Utility = "adaptable_contribution"
+    replacement: Literal["accumulate", "stochastic"] | None = None  # null: as the preset
+    bias_transfer: bool | None = None  # null: as the preset
+    reset_optimizer: bool = True  # zero the optimizer's state of a replaced unit, element by element
+
+    def __post_init__(self) -> None:
+        paper = self.preset == "paper"
+        if self.replacement is None:
+            object.__setattr__(self, "replacement", "accumulate" if paper else "stochastic")
+        if self.bias_transfer is None:
+            object.__setattr__(self, "bias_transfer", paper)
+
+
+OPTIMIZERS: dict[str, MethodSpec] = {
+    "sgd": MethodSpec(config=SGDConfig, varies=("step_size", "weight_decay")),
+    "adam": MethodSpec(config=AdamConfig, varies=("step_size", "weight_decay")),
+    "adamw": MethodSpec(config=AdamWConfig, varies=("step_size", "weight_decay")),
+    "adamo": MethodSpec(config=AdamOConfig, varies=("step_size", "isometry_strength", "isometry_step_size")),
+}
+
+METHODS: dict[str, MethodSpec] = {
+    "l2": MethodSpec(config=L2Config, varies=("strength",)),
+    "shrink_and_perturb": MethodSpec(config=ShrinkAndPerturbConfig, varies=("strength", "perturb_scale")),
+    "coupled_isometry": MethodSpec(config=CoupledIsometryConfig, varies=("strength",)),
+    "continual_backprop": MethodSpec(config=ContinualBackpropConfig, varies=("replacement_rate", "maturity_threshold")),
+}

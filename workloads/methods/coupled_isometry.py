@@ -1,0 +1,27 @@
+"""The isometry penalty inside the loss: strength x Σ R(W), whose gradient passes through the optimizer's moments.
+
+The coupled counterpart of AdamO (Rosseau, Müller, Nowé 2026, eq. 16 added to the loss). The gradient is written out,
+which is what differentiating the penalty gives and costs less.
+"""
+
+from __future__ import annotations
+
+from workloads.methods.base import Hyper, Method, Params
+from workloads.methods.isometry import isometry_gradients
+
+
+class CoupledIsometry(Method):
+    """No state."""
+
+    acts = frozenset({"gradient"})
+
+    def gradient(self, params: Params, grads: Params, hyper: Hyper) -> Params:
+        """g + strength ∇R(W) for weight matrices, g for biases."""
+        pulls = isometry_gradients(
+            params,
+            self.network,
+            penalty=self.config.penalty,
+            scale_by_gram=self.config.scale_by_gram,
+            head=self.config.head,
+        )
+        return {n: g + hyper["strength"] * pulls[n] if n in pulls else g for n, g in grads.items()}

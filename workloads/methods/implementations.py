@@ -1,0 +1,24 @@
+"""Name -> class for every optimizer and method; `config` holds the half of the registries that needs no torch."""
+
+from __future__ import annotations
+
+from workloads.methods.adam import Adam
+from workloads.methods.adamo import AdamO
+from workloads.methods.adamw import AdamW
+from workloads.methods.base import Method
+from workloads.methods.continual_backprop import ContinualBackprop
+from workloads.methods.coupled_isometry import CoupledIsometry
+from workloads.methods.l2 import L2
+from workloads.methods.sgd import SGD
+from workloads.methods.shrink_and_perturb import ShrinkAndPerturb
+
+IMPLEMENTATIONS: dict[str, type[Method]] = {
+    "sgd": SGD,
+    "adam": Adam,
+    "adamw": AdamW,
+    "adamo": AdamO,
+    "l2": L2,
+    "shrink_and_perturb": ShrinkAndPerturb,
+    "coupled_isometry": CoupledIsometry,
+    "continual_backprop": ContinualBackprop,
+}

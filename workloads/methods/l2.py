@@ -1,0 +1,18 @@
+"""L2 regularisation: the gradient of (strength / 2) ‖θ‖² joins the task's, for every parameter, biases included.
+
+The form used by Dohare et al. (2024): `weight_decay` of torch.optim.SGD and Adam, not AdamW's decoupled decay.
+"""
+
+from __future__ import annotations
+
+from workloads.methods.base import Hyper, Method, Params
+
+
+class L2(Method):
+    """No state."""
+
+    acts = frozenset({"gradient"})
+
+    def gradient(self, params: Params, grads: Params, hyper: Hyper) -> Params:
+        """g + strength θ."""
+        return {name: grads[name] + hyper["strength"] * value for name, value in params.items()}

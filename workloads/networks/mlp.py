@@ -1,0 +1,123 @@
+"""A multilayer perceptron as a pure function of its parameters: equally wide hidden layers and a linear head.
+
+Parameters are a flat dict in forward order, "layers.0.weight" (out, in), "layers.0.bias" (out,), ... The last
+layer is the head; with depth 0 it is all there is, the linear model. The class holds shapes and choices only,
+never tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from workloads.networks.activations import ACTIVATIONS, GAINS
+from workloads.networks.config import MLPConfig
+from workloads.networks.initialisation import orthogonal_array, uniform_array, uniform_bound
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A hidden layer by its units: unit j is row j of `weight` and `bias`, column j of `outgoing_weight`."""
+
+    name: str  # the layer, and the key of its activations
+    units: int
+    weight: str  # (units, fan_in)
+    bias: str | None  # (units,)
+    outgoing_weight: str  # (fan_out, units)
+    outgoing_bias: str | None  # (fan_out,)
+    fan_in: int  # weights into one unit
+    fan_out: int  # weights out of one unit
+
+
+class MLP:
+    """The network of `config` between `inputs` features and `outputs` values.
+
+    `weights` names every weight matrix in forward order, `head` the last of them, `sites` the hidden layers.
+    """
+
+    def __init__(self, config: MLPConfig, inputs: int, outputs: int) -> None:
+        self.config = config
+        self.sizes = [inputs, *[config.width or 0] * config.depth, outputs]
+        self.weights = tuple(f"layers.{k}.weight" for k in range(config.depth + 1))
+        self.head = self.weights[-1]
+        self.sites = tuple(self._site(k) for k in range(config.depth))
+
+    @property
+    def initialisation(self) -> str:
+        """The scheme in force: selu keeps its fixed point only with lecun weights, so it has no other."""
+        return "lecun" if self.config.activation == "selu" else self.config.initialisation
+
+    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name -> shape, in forward order, each bias after its weight."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        for k, weight in enumerate(self.weights):
+            shapes[weight] = (self.sizes[k + 1], self.sizes[k])
+            bias = self._bias(k)
+            if bias is not None:
+                shapes[bias] = (self.sizes[k + 1],)
+        return shapes
+
+    def init(self, seed: int) -> dict[str, Tensor]:
+        """Initial parameters, float64; a pure function of the seed and the config."""
+        params = {}
+        for k, weight in enumerate(self.weights):
+            out, inp = self.sizes[k + 1], self.sizes[k]
+            gain = GAINS["linear"] if weight == self.head else self._gain
+            bound = uniform_bound(self.initialisation, inp, out, gain)
+            if self.initialisation == "orthogonal":
+                params[weight] = torch.from_numpy(orthogonal_array(seed, weight, (out, inp)))
+            else:
+                params[weight] = torch.from_numpy(uniform_array(seed, weight, (out, inp), bound))
+            bias = self._bias(k)
+            if bias is not None and self.initialisation == "default":
+                params[bias] = torch.from_numpy(uniform_array(seed, bias, (out,), bound))
+            elif bias is not None:
+                params[bias] = torch.zeros(out, dtype=torch.float64)
+        return params
+
+    def apply(self, params: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, list[tuple[str, Tensor]]]:
+        """x (B, inputs) -> output (B, outputs) and, per hidden layer, its name and activations (B, width)."""
+        activations = []
+        for site in self.sites:
+            x = self._activation(functional.linear(x, params[site.weight], self._value(params, site.bias)))
+            activations.append((site.name, x))
+        bias = self._value(params, self._bias(self.config.depth))
+        return functional.linear(x, params[self.head], bias), activations
+
+    def reinit_bound(self, site: Site) -> float:
+        """The half-width B of the uniform distribution that a unit's fresh incoming weights are drawn from.
+
+        It is the layer's own at initialisation. One row cannot be drawn orthonormal to trained others, so
+        `orthogonal` uses the uniform distribution of the same variance.
+        """
+        return uniform_bound(self.initialisation, site.fan_in, site.units, self._gain)
+
+    @property
+    def _gain(self) -> float:
+        return GAINS[self.config.activation or "linear"]
+
+    def _activation(self, x: Tensor) -> Tensor:
+        return ACTIVATIONS[self.config.activation or "linear"](x)
+
+    def _bias(self, layer: int) -> str | None:
+        return f"layers.{layer}.bias" if self.config.biases else None
+
+    @staticmethod
+    def _value(params: Mapping[str, Tensor], name: str | None) -> Tensor | None:
+        return None if name is None else params[name]
+
+    def _site(self, layer: int) -> Site:
+        return Site(
+            name=f"layers.{layer}",
+            units=self.sizes[layer + 1],
+            weight=self.weights[layer],
+            bias=self._bias(layer),
+            outgoing_weight=self.weights[layer + 1],
+            outgoing_bias=self._bias(layer + 1),
+            fan_in=self.sizes[layer],
+            fan_out=self.sizes[layer + 2],
+        )

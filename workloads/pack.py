@@ -1,0 +1,437 @@
+"""A pack: trials of one shape, trained together. Members, tasks, diagnostics and checkpoints around the engine.
+
+`run_pack` is a plain function of a pack: no Ray object, no tracking run, no global random state. It hands what it
+measured to `report` as it goes, together with a checkpoint from which a later call continues to the same bits.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from workloads.diagnostics.measure import measure
+from workloads.engine import Engine, build
+from workloads.engine.layout import Tree, mapped, stacked
+from workloads.errors import CheckpointError
+from workloads.extensions import load_code
+from workloads.learner import Learner
+from workloads.methods.base import Params
+from workloads.methods.config import METHODS, OPTIMIZERS
+from workloads.networks.config import NETWORKS
+from workloads.networks.implementations import IMPLEMENTATIONS as NETWORK_IMPLEMENTATIONS
+from workloads.random import Draw
+from workloads.registry import lookup
+from workloads.streams import STREAMS
+from workloads.streams.base import Stream
+
+CHUNK_STEPS = 2000  # most steps of a stream held in memory at once
+CHUNK_BYTES = 64 << 20  # most bytes of it
+COMMIT_SECONDS = 20.0  # at least this long between two reports, so that checkpoints cost little
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+class Member(Protocol):
+    """A trial as a pack sees it."""
+
+    @property
+    def id(self) -> str:
+        """The trial's id."""
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The trial's whole config."""
+
+
+@dataclass(frozen=True, slots=True)
+class PackMember:
+    """A trial's id and config, as read back from a pack's description."""
+
+    id: str
+    config: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pack:
+    """Trials that differ in seed and varying scalars alone, with the path and device they run on."""
+
+    id: str
+    members: Sequence[Member]
+    path: str = "lifted"
+    device: str = "cpu"
+    code: Mapping[str, str] = field(default_factory=dict)  # user's files, name -> source
+
+    def to_json(self) -> str:
+        """The description a worker, or a resumed run, rebuilds the pack from."""
+        members = [{"id": m.id, "config": dict(m.config)} for m in self.members]
+        return json.dumps(
+            {
+                "id": self.id,
+                "path": self.path,
+                "device": self.device,
+                "code": dict(self.code),
+                "members": members,
+            },
+            sort_keys=True,
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Pack:
+        """The inverse of `to_json`."""
+        fields = json.loads(text)
+        members = [PackMember(m["id"], m["config"]) for m in fields.pop("members")]
+        return cls(members=members, **fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Measurements, one per index: member number, metric (index into `names`), task, step, value."""
+
+    names: tuple[str, ...]
+    member: NDArray[np.int32]
+    metric: NDArray[np.int16]
+    task: NDArray[np.int32]
+    step: NDArray[np.int64]
+    value: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a pack reports: rows since the last report, where every member stands, and how to continue."""
+
+    tasks: int  # complete tasks
+    step: int  # steps done
+    rows: Rows
+    statuses: list[str]  # per member: running, done or diverged
+    ended: list[int]  # per member: the task it diverged in, else the complete tasks
+    checkpoint: bytes | None  # None once finished
+    weights: dict[str, bytes]  # file name -> torch.save of {"params", "config"}, as `keep` asks
+
+
+Report = Callable[[Snapshot], None]
+MakeStream = Callable[[int], Stream]
+MakeParams = Callable[[int], Params]
+
+
+class Table:
+    """Rows as they come, column by column, until they are taken."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, int] = {}
+        self.parts: list[tuple[Any, ...]] = []
+
+    def add(self, name: str, task: int, step: int, values: Tensor, keep: Tensor) -> None:
+        """One value per member, for the members in the mask `keep`."""
+        members = keep.nonzero().squeeze(-1).cpu().numpy().astype(np.int32)
+        code = self.names.setdefault(name, len(self.names))
+        picked = values.detach().to("cpu", torch.float64).numpy()[members]
+        self.parts.append((members, code, task, step, picked))
+
+    def take(self) -> Rows:
+        """All rows since the last take."""
+        sizes = [len(part[0]) for part in self.parts]
+
+        def column(position: int, dtype: Any) -> Any:
+            return np.repeat(np.array([part[position] for part in self.parts], dtype=dtype), sizes)
+
+        rows = Rows(
+            names=tuple(self.names),
+            member=np.concatenate([part[0] for part in self.parts] or [np.empty(0, np.int32)]),
+            metric=column(1, np.int16),
+            task=column(2, np.int32),
+            step=column(3, np.int64),
+            value=np.concatenate([part[4] for part in self.parts] or [np.empty(0)]),
+        )
+        self.parts = []
+        return rows
+
+
+def dtype_of(config: Mapping[str, Any]) -> torch.dtype:
+    """The floating-point type a trial's config asks for."""
+    return lookup(DTYPES, config["dtype"], "dtype")
+
+
+def built(table: Mapping[str, Any], fields: Mapping[str, Any], kind: str) -> tuple[str, Any]:
+    """(name, config object) from a config's {"name": ..., fields}."""
+    arguments = dict(fields)
+    name = arguments.pop("name")
+    return name, lookup(table, name, kind).config(**arguments)
+
+
+def ways_of_learning(config: Mapping[str, Any]) -> tuple[tuple[str, Any], dict[str, Any]]:
+    """The optimizer's (name, config) and the methods' configs of one trial."""
+    optimizer = built(OPTIMIZERS, config["optimizer"], "optimizer")
+    asked = config["methods"]
+    for name in asked:
+        lookup(METHODS, name, "method")
+    # In the registry's order, which is the order they act in: a trial's config is sorted by name for its hash.
+    return optimizer, {name: spec.config(**asked[name]) for name, spec in METHODS.items() if name in asked}
+
+
+def stream_of(config: Mapping[str, Any], seed: int) -> Stream:
+    """The stream of a trial's config, for any seed."""
+    fields = dict(config["workload"])
+    kind = lookup(STREAMS, fields.pop("name"), "workload")
+    stream: Stream = kind(kind.Config(**fields), seed)
+    return stream
+
+
+def network_of(config: Mapping[str, Any], stream: Stream) -> Any:
+    """The network of a trial's config, sized for its stream."""
+    name, settings = built(NETWORKS, config["network"], "network")
+    return NETWORK_IMPLEMENTATIONS[name](settings, stream.inputs, stream.outputs)
+
+
+class Training:
+    """A pack on its way: the engine, the streams and the place in them. `run_pack` drives it."""
+
+    def __init__(
+        self,
+        pack: Pack,
+        *,
+        initial: MakeParams | None = None,
+        stream: MakeStream | None = None,
+        dtype: torch.dtype | None = None,
+        path: str | None = None,
+    ) -> None:
+        self.pack = pack
+        config = pack.members[0].config
+        self.config = config
+        self.device = torch.device(pack.device)
+        self.dtype = dtype or dtype_of(config)
+        seeds = [m.config["seed"] for m in pack.members]
+        self.distinct = sorted(set(seeds))
+        make_stream = stream or (lambda seed: stream_of(config, seed))
+        self.streams = [make_stream(seed) for seed in self.distinct]
+        self.which = torch.tensor([self.distinct.index(seed) for seed in seeds], device=self.device)
+        self.stream = self.streams[0]
+        self.network = network_of(config, self.stream)
+        self.make_params = initial or self.network.init
+        optimizer, methods = ways_of_learning(config)
+        self.learner = Learner(self.network, self.stream.loss, optimizer, methods)
+        member_hyper = [self.learner.hyper_of(o[1], m) for o, m in (ways_of_learning(m.config) for m in pack.members)]
+        as_tensors = [mapped(lambda v: torch.tensor(v, dtype=self.dtype), h) for h in member_hyper]
+        self.hyper = mapped(lambda v: v.to(self.device), stacked(as_tensors))
+        self.seeds = torch.tensor(seeds, dtype=torch.int64, device=self.device)
+        self.engine: Engine = build(path or pack.path, self.learner, self.hyper, self.seeds)
+        self.table = Table()
+        self.weights: dict[str, bytes] = {}
+        self.step = 0
+        self.ended = torch.full((len(seeds),), -1, dtype=torch.int64)  # the task a member diverged in
+        per_step = sum(v[:1].nbytes for v in self.stream.batches(0, 1)) * len(self.streams)
+        self.chunk = max(1, min(CHUNK_STEPS, CHUNK_BYTES // per_step))
+
+    @property
+    def alive(self) -> Tensor:
+        """Mask of the members that have not diverged."""
+        return self.ended < 0
+
+    def begin(self) -> None:
+        """Initial weights (one draw per seed, shared by all members of that seed) and state."""
+        per_seed = stacked([dict(self.make_params(seed)) for seed in self.distinct])
+        params = mapped(lambda v: v.to(self.device, self.dtype)[self.which], per_seed)
+        count = len(self.seeds)
+        states = torch.func.vmap(self.learner.init, randomness="error")(params)
+        zero = torch.zeros(count, dtype=torch.float64, device=self.device)
+        self.engine.load({"params": params, "state": states, "loss": zero, "correct": zero.clone()})
+
+    def save(self) -> bytes:
+        """Everything a later call needs to continue to the same bits."""
+        buffer = io.BytesIO()
+        held = {
+            "pack": self.pack.id,
+            "step": self.step,
+            "ended": self.ended,
+            "engine": mapped(lambda v: v.cpu(), self.engine.state()),
+        }
+        torch.save(held, buffer)
+        return buffer.getvalue()
+
+    def restore(self, saved: bytes) -> None:
+        """Continue from what `save` returned. Raises CheckpointError where it is another pack's."""
+        held = torch.load(io.BytesIO(saved), weights_only=True)
+        if held["pack"] != self.pack.id:
+            raise CheckpointError(f"the checkpoint belongs to pack {held['pack']}, not to {self.pack.id}")
+        self.step = held["step"]
+        self.ended = held["ended"]
+        self.engine.load(mapped(lambda v: v.to(self.device), held["engine"]))
+
+    def batches(self, start: int, count: int) -> tuple[Tensor, Tensor]:
+        """x (count, S, B, ...), y (count, S, B, ...) of all distinct streams."""
+        drawn = [stream.batches(start, count) for stream in self.streams]
+        return tuple(self.placed(np.stack([d[i] for d in drawn], axis=1)) for i in (0, 1))  # type: ignore[return-value]
+
+    def placed(self, values: NDArray[Any]) -> Tensor:
+        """An array on the device, floating-point values in the trial's type."""
+        tensor = torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
+        return tensor.to(self.dtype) if tensor.is_floating_point() else tensor
+
+    def begin_task(self, task: int) -> None:
+        """What happens before a task's first step: task-wise methods, then the diagnostics."""
+        if task > 0 and self.stream.boundaries_shown and self.learner.acts_at_tasks:
+            tree = self.engine.state()
+            at = torch.tensor(self.step, device=self.device)
+
+            def one(params: Params, state: Tree, hyper: Tree, seed: Tensor) -> tuple[Params, Tree]:
+                return self.learner.at_task(params, state, hyper, Draw(seed, at, self.dtype))
+
+            params, state = torch.func.vmap(one)(tree["params"], tree["state"], self.hyper, self.seeds)
+            self.engine.load({**tree, "params": params, "state": state})
+        if task % self.config["every"] == 0 or task == self.stream.tasks - 1:
+            self.diagnose(task)
+
+    def diagnose(self, task: int) -> None:
+        """The configured diagnostics on a probe of the coming task, before training on it."""
+        names = [name for name in self.config["metrics"] if not name.startswith("online_")]
+        if not names:
+            return
+        params = self.engine.state()["params"]
+        probes = [stream.probe(task, self.config["probe"]) for stream in self.streams]
+        x, y = (self.placed(np.stack([p[i] for p in probes])) for i in (0, 1))
+        measured: dict[str, list[Tensor]] = {}
+        for part in torch.split(torch.arange(len(self.seeds)), self.probe_members(x)):
+            values = self.measured(names, mapped(lambda v, part=part: v[part], params), x, y, part)
+            for name, value in values.items():
+                measured.setdefault(name, []).append(value)
+        for name, values_of in measured.items():
+            self.table.add(name, task, self.step, torch.cat(values_of), self.alive)
+
+    def probe_members(self, x: Tensor) -> int:
+        """How many members' activations of the probe fit the chunk's memory at once."""
+        units: int = self.stream.inputs + sum(site.units for site in self.network.sites)
+        return max(1, 4 * CHUNK_BYTES // (x.shape[1] * units * x.element_size()))
+
+    def measured(self, names: list[str], params: Params, x: Tensor, y: Tensor, part: Tensor) -> dict[str, Tensor]:
+        """Diagnostics of the members `part`, (len(part),) each, on their streams' probes x, y (S, N, ...)."""
+        which = self.which[part]
+        hidden: dict[str, Tensor] = {}
+        grads: Params | None = None
+        if "gradient_norm" in names:
+
+            def gradients(params: Params, hyper: Tree, x: Tensor, y: Tensor) -> tuple[Params, dict[str, Tensor]]:
+                found, _, _, activations = self.learner.gradients(params, hyper, x, y)
+                return found, activations
+
+            hyper = mapped(lambda v: v[part], self.hyper)
+            grads, hidden = torch.func.vmap(gradients)(params, hyper, x[which], y[which])
+        else:
+            hidden = torch.func.vmap(lambda p, x: dict(self.network.apply(p, x)[1]))(params, x[which])
+        return measure(names, params, list(hidden.items()), grads, network=self.network)
+
+    def train(self, until: int) -> None:
+        """Train up to step `until`, which must lie in the task at hand or at its end."""
+        while self.step < until:
+            self.train_chunk(until)
+
+    def train_chunk(self, until: int) -> None:
+        """One chunk of steps, cut at `until`; steps may be cut anywhere without changing a bit."""
+        count = min(self.chunk, until - self.step)
+        x, y = self.batches(self.step, count)
+        self.engine.advance(x, y, self.which, self.step)
+        self.step += count
+
+    def end_task(self, task: int) -> None:
+        """The task's online measures, per member still in the field; marks those that are no longer finite."""
+        tree = self.engine.state()
+        finite = torch.isfinite(tree["loss"]).cpu()
+        for value in tree["params"].values():
+            finite &= torch.isfinite(value).flatten(1).all(1).cpu()
+        self.ended[self.alive & ~finite] = task
+        count = self.step - self.stream.task_start(task)
+        online = {
+            "online_error": tree["loss"] / count,
+            "online_loss": tree["loss"] / count,
+            "online_accuracy": tree["correct"] / count,
+        }
+        for name in self.config["metrics"]:
+            if name in online:
+                self.table.add(name, task, self.step, online[name], self.alive)
+        zero = torch.zeros_like(tree["loss"])
+        self.engine.load({**tree, "loss": zero, "correct": zero.clone()})
+        self.keep_weights(task + 1, tree["params"])
+
+    def keep_weights(self, tasks: int, params: Params) -> None:
+        """Weights after `tasks` tasks, where the trial's `keep` asks for them."""
+        keep = self.config["keep"]
+        final = tasks == self.stream.tasks
+        if keep == "none" or not (final or (isinstance(keep, dict) and tasks % keep["every"] == 0)):
+            return
+        label = "final" if final else f"task{tasks:05d}"
+        for i, member in enumerate(self.pack.members):
+            if self.alive[i]:
+                buffer = io.BytesIO()
+                own = {name: value[i].cpu().clone() for name, value in params.items()}
+                torch.save({"params": own, "config": json.dumps(dict(member.config))}, buffer)
+                self.weights[f"{member.id}-{label}.pt"] = buffer.getvalue()
+
+    def snapshot(self, tasks: int) -> Snapshot:
+        """What there is to report, taken out of the pack."""
+        finished = tasks == self.stream.tasks
+        statuses = ["diverged" if t >= 0 else ("done" if finished else "running") for t in self.ended.tolist()]
+        weights, self.weights = self.weights, {}
+        return Snapshot(
+            tasks=tasks,
+            step=self.step,
+            rows=self.table.take(),
+            statuses=statuses,
+            ended=[t if t >= 0 else tasks for t in self.ended.tolist()],
+            checkpoint=None if finished else self.save(),
+            weights=weights,
+        )
+
+
+def run_pack(
+    pack: Pack,
+    report: Report,
+    resume: bytes | None = None,
+    *,
+    initial: MakeParams | None = None,
+    stream: MakeStream | None = None,
+    dtype: torch.dtype | None = None,
+    path: str | None = None,
+    commit_seconds: float | None = None,
+) -> None:
+    """Train a pack to the end of its streams, reporting a Snapshot now and then and at the end.
+
+    Args:
+        report: called with everything measured since the last call. What it raises stops the pack.
+        resume: the checkpoint of an earlier snapshot of this pack; the rest then comes out to the same bits.
+        initial: seed -> parameters, to hand in weights instead of the network's own.
+        stream: seed -> Stream, to hand in data instead of the config's stream.
+        dtype: overrides the config's.
+        path: overrides the pack's (see `workloads.engine`).
+        commit_seconds: at least this long between two reports; COMMIT_SECONDS unless given.
+
+    Raises: InputError for names that do not exist; CheckpointError for another pack's checkpoint.
+    """
+    load_code(pack.code)
+    between = COMMIT_SECONDS if commit_seconds is None else commit_seconds
+    with torch.no_grad():
+        training = Training(pack, initial=initial, stream=stream, dtype=dtype, path=path)
+        if resume is None:
+            training.begin()
+        else:
+            training.restore(resume)
+        reported = time.monotonic()
+        for task in range(training.stream.task_of(training.step), training.stream.tasks):
+            end = training.stream.task_start(task + 1)
+            if training.step == training.stream.task_start(task):
+                training.begin_task(task)
+            while training.step < end:
+                training.train_chunk(end)
+                if training.step < end and time.monotonic() - reported > between:
+                    report(training.snapshot(task))
+                    reported = time.monotonic()
+            training.end_task(task)
+            if task + 1 == training.stream.tasks or time.monotonic() - reported > between:
+                report(training.snapshot(task + 1))
+                reported = time.monotonic()

@@ -1,0 +1,101 @@
+"""What changes: a stream of examples cut into tasks, where every batch depends on (config, seed, step) alone.
+
+So resuming needs no saved position, any step can be looked at, and members with other seeds are
+independent. Streams cache what is dear about the current task (a table, a permutation); the values stay
+those of the plain definition.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workloads.errors import InputError
+
+Loss = Literal["squared_error", "cross_entropy"]
+OnlineMetric = Literal["online_error", "online_accuracy"]
+Boundaries = Literal["hidden", "shown"]
+Float32 = NDArray[np.float32]
+Targets = NDArray[Any]  # float32 (..., outputs) for squared_error, int64 (...) class numbers for cross_entropy
+
+
+class Stream(Protocol):
+    """The contract of a stream. Steps count from 0, one batch each, the same however they are asked for."""
+
+    Config: ClassVar[type[Any]]
+    name: ClassVar[str]
+    semantics: ClassVar[int]  # raised whenever the values change; part of every trial's hash
+    loss: ClassVar[Loss]
+    online_metric: ClassVar[OnlineMetric]
+    default_every: ClassVar[int]  # diagnostics at every n-th task, unless told otherwise
+    default_probe: ClassVar[int]  # examples in the diagnostics' probe, unless told otherwise
+
+    inputs: int
+    outputs: int
+    batch: int
+    tasks: int
+    boundaries_shown: bool  # may methods be told when the task changes?
+
+    def __init__(self, config: Any, seed: int) -> None: ...
+
+    def task_start(self, task: int) -> int:
+        """The first step of a task; `task_start(tasks)` is the length of the stream."""
+
+    def task_of(self, step: int) -> int:
+        """The task a step belongs to."""
+
+    def batches(self, start: int, count: int) -> tuple[Float32, Targets]:
+        """Steps start to start + count - 1: x (count, B, inputs), y (count, B, outputs) or (count, B).
+
+        Raises InputError where the stream does not have all of these steps.
+        """
+
+    def probe(self, task: int, count: int) -> tuple[Float32, Targets]:
+        """The first `count` examples of a task, starting over where it is shorter: x (count, inputs), y."""
+
+
+class EqualTasks(ABC):
+    """A stream whose tasks are equally long: all else follows from the examples of one task."""
+
+    def __init__(self, *, tasks: int, steps_per_task: int, batch: int, boundaries: Boundaries) -> None:
+        self.tasks = tasks
+        self.steps_per_task = steps_per_task
+        self.batch = batch
+        self.boundaries_shown = boundaries == "shown"
+
+    @abstractmethod
+    def examples(self, task: int, first: int, count: int) -> tuple[Float32, Targets]:
+        """`count` examples of a task from `first` on: x (count, inputs), y (count, outputs) or (count,)."""
+
+    def task_start(self, task: int) -> int:
+        """The first step of a task; `task_start(tasks)` is the length of the stream."""
+        return task * self.steps_per_task
+
+    def task_of(self, step: int) -> int:
+        """The task a step belongs to."""
+        return step // self.steps_per_task
+
+    def batches(self, start: int, count: int) -> tuple[Float32, Targets]:
+        """Steps start to start + count - 1; see Stream."""
+        end, length = start + count, self.task_start(self.tasks)
+        if start < 0 or count < 1 or end > length:
+            raise InputError(f"steps {start} to {end - 1} asked of a stream that has steps 0 to {length - 1}")
+        parts = []
+        for task in range(self.task_of(start), self.task_of(end - 1) + 1):
+            origin = self.task_start(task)
+            first = max(start - origin, 0)
+            last = min(end - origin, self.steps_per_task)
+            parts.append(self.examples(task, first * self.batch, (last - first) * self.batch))
+        x, y = parts[0] if len(parts) == 1 else (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        return x.reshape(count, self.batch, *x.shape[1:]), y.reshape(count, self.batch, *y.shape[1:])
+
+    def probe(self, task: int, count: int) -> tuple[Float32, Targets]:
+        """The first `count` examples of a task; see Stream."""
+        if not 0 <= task < self.tasks:
+            raise InputError(f"a probe of task {task} asked of a stream that has tasks 0 to {self.tasks - 1}")
+        x, y = self.examples(task, 0, min(count, self.steps_per_task * self.batch))
+        again = np.arange(count) % len(x)
+        return x[again], y[again]
