@@ -1,0 +1,95 @@
+"""The service: sweeps of plasticity trials, from a file to curves.
+
+import sweep
+sweep.run("my_sweep.yaml")            # what `sweep run` does, in this process
+sweep.curves("my_sweep")              # -> tidy pandas DataFrame
+sweep.load(trial_id)                  # -> the trained network, where its weights were kept
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
+    from sweep.networks import TrainedNetwork
+    from sweep.service import Outcome
+
+__all__ = ["configs", "curves", "load", "run"]
+
+
+def run(
+    study: str | Path,
+    *,
+    scale: str | None = None,
+    storage: str | None = None,
+    address: str | None = None,
+    workers: int | None = None,
+    inline: bool = False,
+    track: bool = True,
+    tracking_uri: str | None = None,
+) -> Outcome:
+    """Train what is missing of a sweep (a path or a shipped study's name), keep it in the ledger, write MLflow runs.
+
+    Args:
+        scale: `laptop` where the file has one, else the file as written (`paper`).
+        storage: a folder or an s3:// or gs:// address; default $PLIANT_STORAGE, else ./pliant.
+        address: of a Ray cluster; a local Ray otherwise.
+        inline: train in this process, without Ray.
+        track: write MLflow runs, to `tracking_uri`, else $MLFLOW_TRACKING_URI, else a database in the storage.
+
+    Raises: SpecError, StorageError, DataError, ClusterError and TrackingError, before anything is trained;
+        PliantError where packs failed; KeyboardInterrupt where it was stopped. The same call continues.
+    """
+    from sweep import service
+
+    planned = service.plan(study, scale=scale, storage=storage, workers=workers)
+    tracker = service.Tracker(planned, tracking_uri) if track else None
+    outcome = service.execute(
+        planned,
+        listener=lambda progress: None,
+        address=address,
+        workers=workers,
+        inline=inline,
+        on_finished=tracker.nudge if tracker else lambda: None,
+    )
+    if outcome.interrupted:
+        raise KeyboardInterrupt
+    if tracker:
+        tracker.finish()
+    if error := service.describe_failure(planned, outcome):
+        raise error
+    return outcome
+
+
+def curves(
+    name: str, *, metrics: list[str] | None = None, scale: str | None = None, storage: str | None = None
+) -> pd.DataFrame:
+    """Every measured value of a sweep that was run: sweep, trial, arm, workload, seed, task, step, metric, value."""
+    from sweep import frames, service
+    from sweep.ledger import Ledger
+
+    ledger = Ledger(service.storage_of(storage))
+    return frames.curves(service.find_sweep(ledger, name, scale), ledger, metrics)
+
+
+def configs(name: str, *, scale: str | None = None, storage: str | None = None) -> pd.DataFrame:
+    """The trials of a sweep that was run, by id: arm, group, seed, status and every setting as a column."""
+    from sweep import frames, service
+    from sweep.ledger import Ledger
+
+    ledger = Ledger(service.storage_of(storage))
+    return frames.trials(service.find_sweep(ledger, name, scale), ledger)
+
+
+def load(trial: str, *, task: int | None = None, storage: str | None = None) -> TrainedNetwork:
+    """A trial's trained network, called like a function on inputs; `task` picks one kept on the way.
+
+    Raises InputError where the trial is unknown or its weights were not kept (`keep` in the sweep file).
+    """
+    from sweep import networks, service
+
+    return networks.load(trial, task=task, storage=service.storage_of(storage))

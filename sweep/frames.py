@@ -1,0 +1,299 @@
+"""Curves as tidy tables, and what figures ask of them: bins, bands, paired differences, the best setting.
+
+`curves` has one row per value that was recorded, `trials` one row per trial with its whole config. Nothing is
+thrown away on the way: a diverged trial stays, marked by its `status`, and a mean over seeds says how many
+seeds it has and how many were lost. Intervals are 95 % percentile bootstraps of a mean over seeds (Efron and
+Tibshirani 1993, ch. 13); the resampled seeds depend on `seed` and the number of seeds alone, so an interval
+does not change with its neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from sweep.errors import InputError
+
+if TYPE_CHECKING:
+    from sweep.ledger import Ledger, SweepRecord
+
+COLUMNS = ("sweep", "trial", "arm", "workload", "seed", "task", "step", "metric", "value")
+BAND_COLUMNS = ("mean", "ci_low", "ci_high", "seeds", "diverged")
+
+HIGHER_IS_BETTER = {"online_error": False, "online_accuracy": True}
+LEVEL = 0.95
+
+
+def curves(record: SweepRecord, ledger: Ledger, metrics: Sequence[str] | None = None) -> pd.DataFrame:
+    """Every recorded value of a sweep's finished trials, one row each, columns `COLUMNS`; all metrics unless
+    named.
+    """
+    table = ledger.curves([trial.id for trial in record.trials], metrics)
+    values = table.to_pandas()
+    values["trial"] = values["trial"].astype("category")
+    values["metric"] = values["metric"].astype("category")
+    known = pd.DataFrame(
+        {
+            "code": values["trial"].cat.categories.get_indexer([trial.id for trial in record.trials]),
+            "sweep": pd.Categorical([record.identity] * len(record.trials)),
+            "arm": pd.Categorical([trial.arm for trial in record.trials]),
+            "workload": pd.Categorical([trial.config["workload"]["name"] for trial in record.trials]),
+            "seed": [trial.config["seed"] for trial in record.trials],
+        }
+    )
+    values["code"] = values["trial"].cat.codes.astype("int64")
+    tidy: pd.DataFrame = values.merge(known, on="code")[list(COLUMNS)]
+    return tidy
+
+
+def trials(record: SweepRecord, ledger: Ledger) -> pd.DataFrame:
+    """The sweep's trials, indexed by `trial`: arm, group, seed, status (done, diverged or pending) and the
+    config.
+
+    The config's fields are columns such as `optimizer.step_size`, `network.width`, `workload.flip` and
+    `continual_backprop.replacement_rate`, missing where a trial has no such method; `methods` names the
+    methods, and `metrics` what was recorded, separated by spaces.
+    """
+    done = ledger.done()
+    rows = [
+        {
+            "trial": trial.id,
+            "arm": trial.arm,
+            "group": trial.group,
+            "seed": trial.config["seed"],
+            "status": done[trial.id].status if trial.id in done else "pending",
+            "methods": " ".join(sorted(trial.config["methods"])),
+            "metrics": " ".join(trial.config["metrics"]),
+            **dict(_fields(trial.config)),
+        }
+        for trial in record.trials
+    ]
+    return pd.DataFrame(rows).set_index("trial")
+
+
+def _fields(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The config's scalar fields under the names they have in a frame."""
+    parts = {name: config[name] for name in ("workload", "network", "optimizer")} | config["methods"]
+    for part, fields in parts.items():
+        for field, value in fields.items():
+            yield f"{part}.{field}", value
+    for field in ("every", "probe", "dtype"):
+        if field in config:
+            yield field, config[field]
+
+
+def online_metric(trials: pd.DataFrame) -> str:
+    """The online metric a sweep recorded. Raises InputError where it recorded none or finished no trial."""
+    recorded = set(" ".join(trials["metrics"].unique()).split())
+    for metric in HIGHER_IS_BETTER:
+        if metric in recorded:
+            break
+    else:
+        raise InputError(
+            f"this figure needs {' or '.join(HIGHER_IS_BETTER)}, and the sweep records"
+            f" {', '.join(sorted(recorded)) or 'no metric'}: add one of them to `metrics:` in the sweep file"
+        )
+    if (trials["status"] == "pending").all():
+        raise InputError("no trial of this sweep has finished yet: a figure needs at least one")
+    return metric
+
+
+def varying(trials: pd.DataFrame, *prefixes: str) -> list[str]:
+    """The config columns that begin with a prefix and take several values; missing counts as a value."""
+    columns = [column for column in trials.columns if column.startswith(prefixes)]
+    return [column for column in columns if trials[column].nunique(dropna=False) > 1]
+
+
+def observed(trials: pd.DataFrame, curves: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """One metric of the finished trials on their whole grid of tasks: NaN from where a trial has no value.
+
+    Columns trial, arm, group, seed, status, tasks (planned), task, step, metric, value. The grid of a trial
+    is every task at which a trial of the same workload recorded the metric, so that one that diverged at once
+    still counts. Raises InputError where no trial recorded the metric.
+    """
+    finished = trials[trials["status"] != "pending"].reset_index()
+    values = curves.loc[curves["metric"] == metric, ["trial", "arm", "task", "step", "value"]]
+    values = values.astype({"trial": str, "arm": str})
+    if values.empty:
+        raise InputError(f"no values of {metric}: add it to `metrics:` in the sweep file and run the sweep again")
+    same_grid = [column for column in finished.columns if column.startswith("workload.") or column == "every"]
+    finished["grid"] = finished.groupby(same_grid, dropna=False).ngroup()
+    keys = ["trial", "arm"]
+    grids = values.merge(finished[[*keys, "grid"]], on=keys)[["grid", "task", "step"]].drop_duplicates()
+    members = finished[[*keys, "group", "seed", "status", "grid"]].assign(tasks=finished["workload.tasks"])
+    dense = members.merge(grids, on="grid").merge(values, on=[*keys, "task", "step"], how="left")
+    dense["metric"] = metric
+    dense["value"] = dense["value"].where(np.isfinite(dense["value"]))
+    return dense.drop(columns="grid").sort_values([*keys, "task"], ignore_index=True)
+
+
+def bins(frame: pd.DataFrame, width: int) -> pd.DataFrame:
+    """Means over non-overlapping bins of `width` tasks; `task` and `step` become the bin's last ones.
+
+    A bin with a missing value has none. A leftover bin, holding fewer tasks than the fullest, is dropped (the
+    paper's regression figures use bins of two tasks and drop the leftover). Columns other than task, step and
+    value stay.
+    """
+    if width < 1:
+        raise InputError(f"bins of {width} tasks: at least 1")
+    others = [column for column in frame.columns if column not in ("task", "step", "value")]
+    keys = [*(frame[column] for column in others), (frame["task"] // width).rename("bin")]
+    grouped = frame.groupby(keys, dropna=False, sort=False)
+    binned = grouped[["task", "step"]].max()
+    binned["value"] = grouped["value"].sum(min_count=1) / grouped["value"].size()
+    binned.loc[grouped["value"].count() < grouped["value"].size(), "value"] = np.nan
+    full = grouped["value"].size()
+    binned = binned[full == full.max()].reset_index()
+    return binned[list(frame.columns)]
+
+
+def bands(
+    frame: pd.DataFrame, by: Sequence[str], value: str = "value", *, seed: int = 0, draws: int = 2000
+) -> pd.DataFrame:
+    """Mean over seeds and its 95 % bootstrap interval, one row for every combination of the `by` columns.
+
+    Adds mean, ci_low, ci_high and seeds (how many have a value there); where the frame has a `status`, also
+    diverged (how many diverged trials have no value there any more). A mean is over the seeds that have a
+    value; with fewer than two of them the interval is NaN. Whole curves are resampled: the seeds drawn are
+    the same at every task. Raises InputError where a combination has several values of one seed, for those
+    are not repetitions.
+    """
+    by = list(by)
+    if frame.duplicated([*by, "seed"]).any():
+        several = frame[frame.duplicated([*by, "seed"])].iloc[0]
+        raise InputError(
+            f"bands over {', '.join(by) or 'everything'}: seed {several['seed']} has several values in one of"
+            " them; add the columns that tell their settings apart, such as 'group'"
+        )
+    along = [column for column in by if column in ("task", "step")]
+    across = [column for column in by if column not in along]
+    # Without columns to tell curves apart there is one curve.
+    curves = frame.groupby(across, dropna=False, sort=False) if across else [((), frame)]
+    parts = []
+    for key, rows in curves:
+        points = rows.groupby(along, sort=True).ngroup().to_numpy() if along else np.zeros(len(rows), dtype=int)
+        seeds, member = np.unique(rows["seed"].to_numpy(), return_inverse=True)
+        values = np.full((len(seeds), points.max() + 1), np.nan)
+        values[member, points] = rows[value].to_numpy(dtype=float)
+        part = pd.DataFrame(dict(zip(across, key if isinstance(key, tuple) else (key,), strict=True)), [0])
+        part = part.loc[np.zeros(values.shape[1], dtype=int)].reset_index(drop=True)
+        if along:
+            part[along] = rows[along].drop_duplicates().sort_values(along).to_numpy()
+        part[list(BAND_COLUMNS[:4])] = np.stack(_mean_and_interval(values, seed, draws), axis=1)
+        if "status" in frame:
+            lost = np.zeros(len(seeds), dtype=bool)
+            lost[member[(rows["status"] == "diverged").to_numpy()]] = True
+            part["diverged"] = (np.isnan(values) & lost[:, None]).sum(0)
+        parts.append(part)
+    result = pd.concat(parts, ignore_index=True)
+    result["seeds"] = result["seeds"].astype("int64")
+    return result
+
+
+def _mean_and_interval(values: np.ndarray, seed: int, draws: int) -> tuple[np.ndarray, ...]:
+    """values (seeds, points) with NaN where missing -> mean, low, high, count, each (points,)."""
+    members = values.shape[0]
+    there = np.isfinite(values)
+    filled = np.where(there, values, 0.0)
+    count = there.sum(0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = filled.sum(0) / count
+        # How often each seed is drawn, so that a resampled mean is one product of matrices.
+        chosen = np.random.default_rng(seed).multinomial(members, np.full(members, 1 / members), size=draws)
+        resampled = (chosen @ filled) / (chosen @ there.astype(float))  # (draws, points)
+    low = np.full_like(mean, np.nan)
+    high = np.full_like(mean, np.nan)
+    whole = np.flatnonzero((count == members) & (count > 1))
+    tails = 50 * (1 - LEVEL), 50 * (1 + LEVEL)
+    low[whole], high[whole] = np.percentile(resampled[:, whole], tails, axis=0)
+    for point in np.flatnonzero((count < members) & (count > 1)):
+        drawn = resampled[:, point]
+        # A draw that missed every seed with a value here has no mean.
+        low[point], high[point] = np.percentile(drawn[np.isfinite(drawn)], tails)
+    return mean, low, high, count
+
+
+def paired_difference(
+    frame: pd.DataFrame,
+    arm_a: str,
+    arm_b: str,
+    *,
+    by: Sequence[str] = (),
+    value: str = "value",
+    seed: int = 0,
+    draws: int = 2000,
+) -> pd.DataFrame:
+    """Mean over shared seeds of arm_a minus arm_b with its interval, as in `bands`; `by` may hold task and
+    metric.
+
+    Seeds share stream and initial weights, so the difference within a seed is what the arms differ in. Raises
+    InputError where an arm is missing, the arms share no seed, or an arm has several values of one seed.
+    """
+    keys = [*by, "seed"]
+    columns = [*keys, value, *(["status"] if "status" in frame else [])]
+    sides = []
+    for arm in (arm_a, arm_b):
+        side = frame.loc[frame["arm"] == arm, columns]
+        if side.empty:
+            known = ", ".join(map(str, pd.unique(frame["arm"])))
+            raise InputError(f"no arm {arm!r} to compare: there are {known}")
+        if side.duplicated(keys).any():
+            raise InputError(f"arm {arm!r} has several values of one seed: pick one setting of it first")
+        sides.append(side)
+    pairs = sides[0].merge(sides[1], on=keys, suffixes=("_a", "_b"))
+    if pairs.empty:
+        raise InputError(f"arms {arm_a!r} and {arm_b!r} share no seed, so no difference is paired")
+    pairs[value] = pairs[f"{value}_a"] - pairs[f"{value}_b"]
+    if "status" in frame:
+        lost = (pairs["status_a"] == "diverged") | (pairs["status_b"] == "diverged")
+        pairs["status"] = np.where(lost, "diverged", "done")
+    return bands(pairs, by, value, seed=seed, draws=draws)
+
+
+def last_quarter(frame: pd.DataFrame) -> pd.DataFrame:
+    """Each trial's mean over the last quarter of its planned tasks, from an `observed` frame; NaN where it
+    diverged.
+
+    Columns trial, arm, group, seed, status, metric, value.
+    """
+    late = frame[frame["task"] >= frame["tasks"] - np.ceil(frame["tasks"] / 4)]
+    keys = ["trial", "arm", "group", "seed", "status", "metric"]
+    grouped = late.groupby(keys, sort=False)["value"]
+    means: pd.Series[float] = grouped.mean().where(grouped.count() == grouped.size())
+    return means.reset_index()
+
+
+def best_settings(trials: pd.DataFrame, late: pd.DataFrame, by: Sequence[str], *, higher: bool) -> pd.DataFrame:
+    """The best group of `trials` for every combination of the `by` columns, judged by `late` (see
+    `last_quarter`).
+
+    Fewest diverged trials first, then the best mean over the seeds. Columns: by, arm, group, and candidates,
+    the number of groups it was chosen from.
+    """
+    by = list(by)
+    keys = list(dict.fromkeys([*by, "arm", "group"]))
+    config = trials.reset_index()[list(dict.fromkeys(["trial", "arm", *by]))]
+    judged = late.merge(config, on=["trial", "arm"])
+    judged["diverged"] = judged["status"] == "diverged"
+    grouped = judged.groupby(keys, dropna=False, sort=False)
+    ranked = grouped.agg(diverged=("diverged", "sum"), mean=("value", "mean")).reset_index()
+    ranked["mean"] = ranked["mean"].fillna(-np.inf if higher else np.inf)
+    ranked = ranked.sort_values(["diverged", "mean", "group"], ascending=[True, not higher, True])
+    cells = ranked.groupby(by, dropna=False, sort=False) if by else ranked.groupby(np.zeros(len(ranked)))
+    ranked["candidates"] = cells["group"].transform("size")
+    return ranked[cells.cumcount() == 0].drop(columns=["diverged", "mean"]).reset_index(drop=True)
+
+
+def curve_bands(values: pd.DataFrame, chosen: pd.DataFrame, *, width: int = 1) -> pd.DataFrame:
+    """Bands over time of the chosen settings: arm, group, metric, members, task, step and the columns of
+    `bands`.
+
+    values is an `observed` frame, chosen has arm and group; members is how many trials a setting has.
+    """
+    shown = values.merge(chosen[["arm", "group"]].drop_duplicates(), on=["arm", "group"])
+    keys = ["arm", "group", "metric"]
+    members = shown.groupby(keys)["seed"].nunique().rename("members").reset_index()
+    return members.merge(bands(bins(shown, width), [*keys, "task", "step"]), on=keys)

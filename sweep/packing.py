@@ -1,0 +1,133 @@
+"""Trials to packs: what has one shape is trained together, capped by memory, split so that every worker has some.
+
+Pure: the same trials, workers and device give the same packs, in the same order. A pack's path is a function of its
+network, methods, batch, dtype and device, never of a timer, so that two runs of a trial agree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sweep.trials import Trial, structure_key
+from workloads.networks.config import NETWORKS, SMALL
+from workloads.registry import lookup
+from workloads.streams import STREAMS
+
+MEMORY = 2 << 30  # bytes a pack may need for its members' weights, optimizer state and streams
+MOST = 3072  # members: beyond this a pack of the smallest networks gains nothing
+FEWEST = {"small": 128, "large": 8}  # members worth keeping together rather than splitting for more workers
+PACKS_PER_WORKER = 2  # so that the last pack to end is not long alone
+
+# Copies of the weights that a pack holds: the weights, the optimizer's moments, and work space for one update.
+WEIGHT_COPIES = {"sgd": 3, "adam": 6, "adamw": 6, "adamo": 7}
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What planning needs to know of a trial's config, without building it."""
+
+    inputs: int
+    outputs: int
+    batch: int
+    steps: int
+    parameters: int
+    boundaries_shown: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedPack:
+    """Trials to be trained as one program."""
+
+    id: str
+    trials: Sequence[Trial]
+    structure: str  # key of what they share
+    path: str
+    reason: str  # why this path
+    device: str
+    shape: Shape
+    memory: int  # bytes, estimated
+    resumes: bool = False  # continues from a checkpoint
+
+
+def shape_of(config: Mapping[str, Any]) -> Shape:
+    """Sizes of a trial, from its config alone."""
+    fields = dict(config["workload"])
+    kind = lookup(STREAMS, fields.pop("name"), "workload")
+    stream = kind(kind.Config(**fields), config["seed"])
+    network = dict(config["network"])
+    settings = lookup(NETWORKS, network.pop("name"), "network").config(**network)
+    return Shape(
+        inputs=stream.inputs,
+        outputs=stream.outputs,
+        batch=stream.batch,
+        steps=stream.task_start(stream.tasks),
+        parameters=settings.parameters(stream.inputs, stream.outputs),
+        boundaries_shown=stream.boundaries_shown,
+    )
+
+
+def path_of(config: Mapping[str, Any], device: str) -> tuple[str, str]:
+    """(path, why) for trials like this one on this kind of device."""
+    if not lookup(NETWORKS, config["network"]["name"], "network").liftable:
+        return "looped", "the network says that it cannot be batched over members"
+    where = "one vmapped program on the GPU" if device != "cpu" else "one vmapped, compiled program"
+    return "lifted", f"{where} for all members"
+
+
+def member_bytes(config: Mapping[str, Any], shape: Shape) -> int:
+    """Memory of one member: weights, optimizer state, work space."""
+    width = 8 if config["dtype"] == "float64" else 4
+    return shape.parameters * width * WEIGHT_COPIES.get(config["optimizer"]["name"], 7)
+
+
+def plan_packs(trials: Sequence[Trial], *, workers: int, device: str = "cpu") -> list[PlannedPack]:
+    """Packs for these trials, longest first. `workers` is how many run at once."""
+    structures: dict[str, list[Trial]] = {}
+    for trial in trials:
+        structures.setdefault(structure_key(trial.config), []).append(trial)
+    shapes = {key: shape_of(members[0].config) for key, members in structures.items()}
+    work = {key: shapes[key].steps * shapes[key].parameters * len(members) for key, members in structures.items()}
+    share = sum(work.values()) / (PACKS_PER_WORKER * workers) if work else 0
+    packs = []
+    for key, members in structures.items():
+        shape = shapes[key]
+        config = members[0].config
+        each = member_bytes(config, shape)
+        fewest = FEWEST["small" if shape.parameters <= SMALL else "large"]
+        wanted = math.ceil(work[key] / share) if workers > 1 else 1
+        pieces = max(
+            math.ceil(len(members) / MOST),
+            math.ceil(len(members) * each / MEMORY),
+            min(wanted, len(members) // fewest),
+            1,
+        )
+        # Neighbours share a seed, so that their look-ups of the stream share cache lines.
+        members = sorted(members, key=lambda t: (t.config["seed"], t.id))
+        path, reason = path_of(config, device)
+        size = math.ceil(len(members) / pieces)
+        for first in range(0, len(members), size):
+            part = members[first : first + size]
+            packs.append(
+                PlannedPack(
+                    id=pack_id([t.id for t in part], path, device),
+                    trials=part,
+                    structure=key,
+                    path=path,
+                    reason=reason,
+                    device=device,
+                    shape=shape,
+                    memory=len(part) * each,
+                )
+            )
+    packs.sort(key=lambda p: (-p.shape.steps * p.shape.parameters * len(p.trials), p.id))
+    return packs
+
+
+def pack_id(trial_ids: Sequence[str], path: str, device: str) -> str:
+    """A pack's name: a hash of its members in order, its path and its kind of device."""
+    text = "\n".join([path, device.split(":")[0], *trial_ids])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

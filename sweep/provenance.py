@@ -1,0 +1,80 @@
+"""Where and with what a result was computed: versions, machine, instruction set, commit.
+
+Collected once per process. Versions come from the installed packages' metadata: none of them is imported.
+"""
+
+from __future__ import annotations
+
+import functools
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+PACKAGES = ("pliant", "torch", "ray", "mlflow", "numpy")
+CPU_INFO = Path("/proc/cpuinfo")
+
+
+@functools.cache
+def _collected() -> tuple[tuple[str, str | None], ...]:
+    facts = {package: version(package) for package in PACKAGES}
+    facts |= {
+        "python": platform.python_version(),
+        "host": platform.node(),
+        "platform": platform.platform(),
+        "instruction_set": instruction_set(),
+        "commit": commit(Path(__file__).resolve().parent.parent),
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    return tuple(facts.items())
+
+
+def collect() -> dict[str, str | None]:
+    """Versions of `PACKAGES`, python, host, platform, instruction_set, commit, and the first call's time.
+
+    The time is UTC, ISO 8601. A fact that cannot be had is None.
+    """
+    return dict(_collected())
+
+
+def version(package: str) -> str | None:
+    """The installed version of a package."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def instruction_set() -> str:
+    """The CPU's widest vectors, avx512 or avx2; the machine's name (aarch64, ...) where there are none.
+
+    Sums are ordered by the width of the vectors, so the last bits of a result may depend on it.
+    """
+    try:
+        text = CPU_INFO.read_text()
+    except OSError:
+        return platform.machine()
+    lines = (line for line in text.splitlines() if line.startswith("flags"))
+    flags = set(next(lines, "").split())
+    return "avx512" if "avx512f" in flags else "avx2" if "avx2" in flags else platform.machine()
+
+
+def commit(root: Path) -> str | None:
+    """The git commit checked out at `root`, with "-dirty" after it where tracked files differ from it.
+
+    None where `root` is not the top of a repository: a package installed somewhere below another project's
+    repository must not report that project's commit.
+    """
+    top = _git(root, "rev-parse", "--show-toplevel")
+    if top is None or Path(top).resolve() != root.resolve():
+        return None
+    return _git(root, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()

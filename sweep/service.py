@@ -1,0 +1,401 @@
+"""From a sweep file to a ledger that holds its results: the stages put in a row.
+
+    spec -> trials -> (minus ledger) -> packs -> Ray Tune or this process -> shards -> ledger -> MLflow
+
+Every stage takes the last one's value. Running the same file again does what is left, which may be nothing: then
+neither ray nor torch is imported.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from sweep import calibration, provenance, spec
+from sweep.errors import InputError, PliantError, StorageError, TrackingError
+from sweep.ledger import Done, Ledger, SweepRecord
+from sweep.packing import PlannedPack, plan_packs, shape_of
+from sweep.spec import Spec
+from sweep.trials import Trial, expand, structure_key
+from sweep.worker import Listener, Progress, run_inline
+from workloads.datasets import DATASETS
+
+DEFAULT_STORAGE = "pliant"
+GPU_SHARE = 0.25  # of a GPU per pack: one small pack alone leaves most of it idle
+TRACK_EVERY = 20.0  # seconds between two looks at what the tracker could write while packs train
+
+
+def storage_of(storage: str | None) -> str:
+    """The storage to use: what was asked for, else $PLIANT_STORAGE, else ./pliant. Local paths become absolute."""
+    chosen = storage or os.environ.get("PLIANT_STORAGE") or DEFAULT_STORAGE
+    return chosen if "://" in chosen else str(Path(chosen).resolve())
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What running a sweep would do."""
+
+    spec: Spec
+    storage: str
+    ledger: Ledger
+    trials: list[Trial]
+    done: Mapping[str, Done]  # of the sweep's trials
+    packs: list[PlannedPack]
+
+    @property
+    def identity(self) -> str:
+        """Name and scale, as the sweep's record will have it."""
+        return f"{self.spec.name}@{self.spec.scale}"
+
+    @property
+    def missing(self) -> int:
+        """Trials to compute."""
+        return sum(len(pack.trials) for pack in self.packs)
+
+    def seconds(self, pack: PlannedPack, measured: Mapping[str, float]) -> float | None:
+        """How long a pack would take, or None where packs like it were not measured."""
+        per_step = measured.get(calibration.key_of(pack))
+        return None if per_step is None else per_step * pack.shape.steps
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a run did."""
+
+    record: SweepRecord
+    computed: int = 0
+    already_done: int = 0
+    diverged: int = 0
+    failed_packs: list[str] = field(default_factory=list)
+    interrupted: bool = False
+    seconds: float = 0.0
+
+
+def plan(
+    study: str | Path,
+    *,
+    scale: str | None = None,
+    storage: str | None = None,
+    workers: int | None = None,
+    device: str = "cpu",
+) -> Plan:
+    """Read a sweep file and find out what is left of it. Raises SpecError, StorageError."""
+    found = spec.load(study, scale)
+    place = storage_of(storage)
+    ledger = Ledger(place)
+    trials = expand(found)
+    known = ledger.done()
+    done = {trial.id: known[trial.id] for trial in trials if trial.id in known}
+    missing = {trial.id: trial for trial in trials if trial.id not in done}
+    resumed = list(resumable(ledger, missing))
+    for pack in resumed:
+        for trial in pack.trials:
+            del missing[trial.id]
+    fresh = plan_packs(list(missing.values()), workers=workers or os.cpu_count() or 1, device=device)
+    return Plan(found, place, ledger, trials, done, [*resumed, *fresh])
+
+
+def resumable(ledger: Ledger, missing: Mapping[str, Trial]) -> Iterator[PlannedPack]:
+    """Packs that were begun, all of whose trials are still wanted: they go on with the members and path they have."""
+    taken: set[str] = set()
+    # The furthest first, where two begun packs share a trial.
+    for known in sorted(ledger.incomplete(), key=lambda pack: (-pack.step, pack.id)):
+        if not all(member in missing and member not in taken for member in known.members):
+            continue
+        taken.update(known.members)
+        try:
+            description = json.loads(ledger.description(known.id))
+        except ValueError:  # a damaged description: its trials begin anew, in a pack of another name if need be
+            continue
+        trials = [missing[member] for member in known.members]
+        yield PlannedPack(
+            id=known.id,
+            trials=trials,
+            structure=structure_key(trials[0].config),
+            path=description["path"],
+            reason=f"as it began; continues from step {known.step:,}",
+            device=description["device"],
+            shape=shape_of(trials[0].config),
+            memory=0,
+            resumes=True,
+        )
+
+
+def check_data(found: Spec) -> dict[str, str]:
+    """Dataset name -> checksum of every dataset the sweep reads, fetched now if need be. Raises DataError."""
+    asked = {setting["dataset"] for setting in found.workload.settings if "dataset" in setting}
+    names = sorted(asked.intersection(DATASETS))  # a user's own stream may mean something else by the word
+    if not names:
+        return {}
+    from workloads import data
+
+    return {name: data.load(name).sha256 for name in names}
+
+
+def record_of(planned: Plan, datasets: Mapping[str, str], previous: SweepRecord | None) -> SweepRecord:
+    """The sweep's record: its file, and everything needed to repeat it."""
+    found = planned.spec
+    manifest: dict[str, Any] = {
+        **provenance.collect(),
+        "question": found.question,
+        "figures": list(found.figures),
+        "track": {"points": found.track.points, "metrics": found.track.metrics, "trials": found.track.trials},
+        "datasets": dict(datasets),
+        "code": dict(found.code),
+        "reused_from": reused_from(planned, previous),
+    }
+    return SweepRecord(
+        name=found.name, scale=found.scale, file_text=found.text, manifest=manifest, trials=planned.trials
+    )
+
+
+def reused_from(planned: Plan, previous: SweepRecord | None) -> dict[str, str]:
+    """Trial id -> the sweep that had it first, for trials that were done before this sweep ever held them."""
+    own = (planned.spec.name, planned.spec.scale)
+    before: dict[str, str] = dict(previous.manifest.get("reused_from", {})) if previous else {}
+    held = {trial.id for trial in previous.trials} if previous else set()
+    fresh = {trial for trial in planned.done if trial not in held and trial not in before}
+    for name, scale in planned.ledger.sweeps() if fresh else []:
+        other = earlier(planned.ledger, name, scale) if (name, scale) != own else None
+        for trial in other.trials if other else []:
+            if trial.id in fresh:
+                before.setdefault(trial.id, f"{name}@{scale}")
+    return {trial.id: before[trial.id] for trial in planned.trials if trial.id in before}
+
+
+def earlier(ledger: Ledger, name: str, scale: str) -> SweepRecord | None:
+    """A sweep's record; None where there is none, or a damaged one, which a run writes anew."""
+    try:
+        return ledger.sweep(name, scale)
+    except (InputError, StorageError):
+        return None
+
+
+def same_but_for_its_time(one: SweepRecord, other: SweepRecord) -> bool:
+    """Whether two records of a sweep differ in when and with what they were made alone."""
+    made = provenance.collect().keys()
+
+    def content(record: SweepRecord) -> tuple[Any, ...]:
+        manifest = {key: value for key, value in record.manifest.items() if key not in made}
+        return record.file_text, manifest, [(trial.id, trial.arm) for trial in record.trials]
+
+    return content(one) == content(other)
+
+
+def execute(
+    planned: Plan,
+    *,
+    listener: Listener,
+    address: str | None = None,
+    workers: int | None = None,
+    inline: bool = False,
+    on_finished: Callable[[], None] = lambda: None,
+) -> Outcome:
+    """Train what is missing and keep it in the ledger. Interrupted or killed at any moment, the next call continues.
+
+    Raises: StorageError, DataError, ClusterError before anything is trained.
+    """
+    began = time.monotonic()
+    planned.ledger.check_writable()
+    datasets = check_data(planned.spec)
+    previous = earlier(planned.ledger, planned.spec.name, planned.spec.scale)
+    record = record_of(planned, datasets, previous)
+    if previous is not None and not planned.packs and same_but_for_its_time(previous, record):
+        record = previous  # a new one would have figures and tracking looked at again
+    else:
+        planned.ledger.save_sweep(record)
+    outcome = Outcome(record, already_done=len(planned.done))
+    if planned.packs:
+        train_packs(
+            planned,
+            outcome,
+            listener,
+            address=address,
+            workers=workers,
+            inline=inline,
+            on_finished=on_finished,
+        )
+    own = {trial.id for trial in planned.trials}
+    done = {trial: done for trial, done in planned.ledger.done().items() if trial in own}
+    outcome.computed = len(done) - len(planned.done)
+    tried = [pack for pack in planned.packs if pack.id not in outcome.failed_packs]
+    # Tune takes SIGUSR1 as a wish to stop, and returns as if all were well.
+    outcome.interrupted |= any(trial.id not in done for pack in tried for trial in pack.trials)
+    outcome.diverged = sum(d.status == "diverged" for d in done.values())
+    outcome.seconds = time.monotonic() - began
+    return outcome
+
+
+def train_packs(
+    planned: Plan,
+    outcome: Outcome,
+    listener: Listener,
+    *,
+    address: str | None,
+    workers: int | None,
+    inline: bool,
+    on_finished: Callable[[], None],
+) -> None:
+    """Hand the packs to Ray, or train them here; fills in what failed and whether it was interrupted."""
+    keys = {pack.id: calibration.key_of(pack) for pack in planned.packs}
+
+    def heard(progress: Progress) -> None:
+        listener(progress)
+        if progress.finished:
+            if progress.trained:
+                steps = progress.trained / progress.members
+                calibration.record({keys[progress.pack]: progress.seconds / steps})
+            on_finished()
+
+    ids = [pack.id for pack in planned.packs]
+    with interrupts() as interrupted:
+        try:
+            describe(planned)
+            if inline:
+                run_inline(ids, planned.storage, heard)
+            else:
+                from sweep.execute import run_on_ray
+
+                on_gpu = any(pack.device != "cpu" for pack in planned.packs)
+                outcome.failed_packs = run_on_ray(
+                    ids,
+                    planned.storage,
+                    heard,
+                    address=address,
+                    workers=workers,
+                    gpus_per_pack=GPU_SHARE if on_gpu else 0.0,
+                )
+        except KeyboardInterrupt:
+            interrupted.set()
+        outcome.interrupted = interrupted.is_set()
+
+
+def describe(planned: Plan) -> None:
+    """Write down what every new pack is, for the workers."""
+    from workloads.pack import Pack
+
+    for pack in planned.packs:
+        if not pack.resumes:
+            planned.ledger.describe(
+                Pack(id=pack.id, members=pack.trials, path=pack.path, device=pack.device, code=planned.spec.code)
+            )
+
+
+@contextmanager
+def interrupts() -> Iterator[threading.Event]:
+    """SIGTERM is taken like Ctrl-C: both end in a KeyboardInterrupt here, and set the event."""
+    seen = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield seen
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        seen.set()
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM,)}
+    try:
+        yield seen
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Tracker:
+    """Keeps MLflow up with the ledger in a process of its own, at low priority, while packs train.
+
+    The process is started when a pack has finished, unless one runs or has just run, and once more at the end.
+    """
+
+    def __init__(self, planned: Plan, tracking_uri: str | None = None) -> None:
+        """Raises StorageError or TrackingError where runs could not be written; nothing is started yet."""
+        from sweep import track
+
+        planned.ledger.check_writable()  # first, as MLflow's database usually lies in the storage
+        uri = tracking_uri or track.default_uri(planned.storage)
+        track.check(uri)
+        self.command = [
+            # -P: a file of the user's called sweep.py in the working directory is not meant.
+            *(sys.executable, "-P", "-m", "sweep.track", planned.identity),
+            *("--storage", planned.storage, "--tracking-uri", uri),
+        ]
+        self.process: subprocess.Popen[str] | None = None
+        self.started = 0.0
+
+    def nudge(self) -> None:
+        """Start a sync unless one is running or has just run."""
+        running = self.process is not None and self.process.poll() is None
+        if not running and time.monotonic() - self.started > TRACK_EVERY:
+            self.start()
+
+    def start(self, figures: Sequence[Path] = ()) -> None:
+        """Start a sync."""
+        self.started = time.monotonic()
+        attached = ["--figures", *map(str, figures)] if figures else []
+        self.process = subprocess.Popen(
+            [*self.command, *attached],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def finish(self, figures: Sequence[Path] = ()) -> dict[str, int]:
+        """Wait for a sync under way, then bring MLflow up to date. Raises TrackingError with what went wrong."""
+        if self.process is not None:
+            self.process.communicate()
+        self.start(figures)
+        assert self.process is not None
+        out, err = self.process.communicate()
+        if self.process.returncode != 0:
+            said = (err.strip() or out.strip()).splitlines()[-1:]
+            raise TrackingError(said[0] if said else f"the tracker ended with status {self.process.returncode}")
+        report: dict[str, int] = json.loads(out.strip().splitlines()[-1])
+        return report
+
+
+def find_sweep(ledger: Ledger, name: str, scale: str | None = None) -> SweepRecord:
+    """The record of a sweep that was run: by "name@scale", or by name where one scale of it was run (or is given).
+
+    Raises InputError that lists the sweeps there are.
+    """
+    known = ledger.sweeps()
+    base, _, given = name.partition("@")
+    base = Path(base).stem if base.endswith((".yaml", ".yml")) else base
+    wanted = given or scale
+    matches = [s for s in known if s[0] == base and (not wanted or s[1] == wanted)]
+    if len(matches) == 1:
+        try:
+            return ledger.sweep(*matches[0])
+        except StorageError as error:
+            raise StorageError(f"{error}\nRun the sweep again to write it anew; results are not lost.") from error
+    if matches:
+        scales = " or ".join(f"{n}@{s}" for n, s in matches)
+        raise InputError(f"sweep {name!r} was run at several scales: say {scales}")
+    listed = ", ".join(f"{n}@{s}" for n, s in known) or "none yet"
+    raise InputError(
+        f"sweep {name!r} was not run in the storage {ledger.storage.uri} (--storage, PLIANT_STORAGE); there: {listed}"
+    )
+
+
+def describe_failure(planned: Plan, outcome: Outcome) -> PliantError | None:
+    """The error to end a run with, if any pack failed for good."""
+    if not outcome.failed_packs:
+        return None
+    lost = sum(len(pack.trials) for pack in planned.packs if pack.id in outcome.failed_packs)
+    return PliantError(
+        f"{len(outcome.failed_packs)} of {len(planned.packs)} packs failed ({lost:,} trials); "
+        "what they committed is kept.\n"
+        "Run the same command again to continue them, or with --inline to see the error where it happens."
+    )

@@ -1,0 +1,894 @@
+"""MLflow as a view of the ledger: one run per sweep, per group and per trial, nested in this order.
+
+`sync` compares the ledger with what an MLflow server or database holds and writes what is missing. The ledger
+stays the truth: a sync may be killed, repeated, or run twice at once, and leaves the same set of runs.
+
+What makes this hold:
+- The experiment is the sweep's identity, `name@scale`. A run is found by its tags (`pliant.kind`, and one of
+  `pliant.sweep`, `pliant.group`, `pliant.trial`), which are created together with it.
+- A run is complete when its status is FINISHED. One that is RUNNING was cut short and is filled again; times
+  come from the ledger, so the second writing gives the rows of the first. A trial that diverged is FINISHED
+  too: divergence is a result, told by the tag `pliant.status`.
+- A group's curves are written when all its seeds have ended. When a sweep grows by further seeds, the group's
+  run is replaced by a new one, as MLflow has no way to take a curve back.
+- `pliant.content` on group and sweep runs says of what they were made. With nothing new, one run is read.
+- Syncs take turns: by a file lock on one machine, an advisory lock inside Postgres. Machines that share only
+  a tracking server cannot; there a sync looks again after writing, and of two runs for one thing every sync
+  keeps the same.
+
+The step of a metric is its task, the clock that all curves of a sweep share. A trial's run has thinned
+curves, a group's run `<metric>/mean`, `/ci_low` and `/ci_high`: the 95 % bootstrap over seeds of
+`frames.bands`.
+
+Two writers with one meaning: `_Server` speaks MLflow's API to whatever is there; `_Database` writes a batch
+of runs as rows of MLflow's tables in one transaction, ten times faster, where the tables are as it expects.
+
+`python -m sweep.track NAME@SCALE --storage S --tracking-uri U` syncs at low priority and prints the report.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import csv
+import fcntl
+import hashlib
+import io
+import json
+import logging
+import math
+import os
+import re
+import sqlite3
+import sys
+import tempfile
+import time
+import uuid
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import urlsplit
+
+import numpy as np
+import sqlalchemy
+from sqlalchemy import bindparam, event
+
+from sweep.errors import InputError, PliantError, TrackingError
+from sweep.storage import Storage
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow.entities import Run
+    from mlflow.tracking import MlflowClient
+    from sqlalchemy import Engine, Table
+
+    from sweep.ledger import Done, Ledger, SweepRecord
+    from sweep.trials import Trial
+
+# Read by MLflow when it is imported, here and in the processes started from here.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("DO_NOT_TRACK", "true")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # pages need no job workers
+os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+
+_Point: TypeAlias = tuple[str, int, float]  # metric, task, value
+
+GROUP_POINTS = 320  # per curve of a group run: as many as MLflow's page draws
+BLOCK = 500  # trials whose curves are in memory at a time
+PATIENCE = 3.0  # seconds that `check` waits for an answer
+REQUESTS = 4  # to a tracking server at a time
+PAGE = 1000  # runs per answer to a search
+NAME_LENGTH, PARAM_LENGTH = 250, 6000  # characters, MLflow's limits
+PARENT = "mlflow.parentRunId"
+
+
+@dataclass(frozen=True, slots=True)
+class SyncReport:
+    """How many of a sweep's runs (its own, its groups', its trials') were created, changed, left alone."""
+
+    created: int
+    updated: int
+    unchanged: int
+
+
+def default_uri(storage: str) -> str:
+    """MLFLOW_TRACKING_URI where it is set, otherwise the SQLite database in a local storage."""
+    if uri := os.environ.get("MLFLOW_TRACKING_URI"):
+        return uri
+    folder = Storage(storage).folder
+    if folder is None:
+        raise TrackingError(
+            f"The storage {storage} cannot hold MLflow's database.\n"
+            "Name a tracking server with --tracking-uri or MLFLOW_TRACKING_URI."
+        )
+    return f"sqlite:///{folder / 'mlflow.db'}"
+
+
+def default_artifact_root(storage: str, tracking_uri: str) -> str | None:
+    """`<storage>/artifacts`, or None where a tracking server decides for itself."""
+    if urlsplit(tracking_uri).scheme in ("http", "https"):
+        return None
+    folder = Storage(storage).folder
+    return f"{storage.rstrip('/')}/artifacts" if folder is None else (folder / "artifacts").as_uri()
+
+
+def ui_command(tracking_uri: str, port: int) -> list[str]:
+    """The command that serves MLflow's pages for a database on 127.0.0.1; it wants this environment."""
+    if urlsplit(tracking_uri).scheme in ("http", "https"):
+        raise InputError(f"{_shown(tracking_uri)} is a tracking server and has its own pages: open that address.")
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", _with_driver(tracking_uri)]
+    if tracking_uri.startswith("sqlite:"):
+        # For what is uploaded through the server; it would make a folder in the working directory.
+        command += ["--artifacts-destination", str(_sqlite_path(tracking_uri).parent / "artifacts")]
+    return [*command, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+
+
+def check(tracking_uri: str) -> None:
+    """Return within seconds when runs can be written there, else raise TrackingError. Creates nothing."""
+    scheme = urlsplit(tracking_uri).scheme
+    if scheme in ("http", "https"):
+        _check_server(tracking_uri)
+    elif scheme == "sqlite":
+        _check_sqlite(tracking_uri)
+    elif scheme.split("+")[0] in ("postgresql", "mysql", "mssql"):
+        _check_database(_with_driver(tracking_uri))
+    else:
+        raise TrackingError(
+            f"{tracking_uri!r} is not a tracking URI that can be used here.\n"
+            "Allowed: http:// or https:// (a tracking server), sqlite:///PATH, postgresql://, mysql://, mssql://."
+        )
+
+
+def sync(
+    record: SweepRecord,
+    ledger: Ledger,
+    tracking_uri: str,
+    *,
+    artifact_root: str | None = None,
+    figures: Sequence[Path] = (),
+    reused_from: Mapping[str, str | None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> SyncReport:
+    """Bring MLflow up to what the ledger knows of the sweep; a second call changes nothing.
+
+    Any number of processes may call this for one sweep.
+
+    Args:
+        artifact_root: where the experiment's files go when it is created; None leaves it to the server, and
+            puts them beside an SQLite database.
+        figures: files to keep with the sweep's run; the ones kept earlier stay when none are given.
+        reused_from: trial id -> identity of the sweep that computed it first; by default `reused_from` of the
+            sweep's manifest, or nothing.
+        progress: told (trials written, trials to write) after every group.
+
+    Raises: TrackingError where the server or database fails; the next call completes what this one wrote.
+    """
+    tracking_uri = _with_driver(tracking_uri)
+    if artifact_root is None and tracking_uri.startswith("sqlite:"):
+        artifact_root = (_sqlite_path(tracking_uri).parent / "artifacts").as_uri()
+    with _explained(tracking_uri):
+        with _turn(tracking_uri, "tables"):
+            writer = _writer(tracking_uri)
+        with _turn(tracking_uri, record.identity):
+            experiment = _experiment(writer.client, record.identity, artifact_root)
+            tracker = _Tracker(record, ledger, writer, experiment, reused_from)
+            return tracker.sync(figures, progress)
+
+
+class _Tracker:
+    """One sync of one sweep."""
+
+    def __init__(
+        self,
+        record: SweepRecord,
+        ledger: Ledger,
+        writer: _Server,
+        experiment: str,
+        reused_from: Mapping[str, str | None] | None,
+    ) -> None:
+        self.record, self.ledger, self.writer, self.experiment = record, ledger, writer, experiment
+        self.client = writer.client
+        self.identity = record.identity
+        self.track: Mapping[str, Any] = record.manifest["track"]
+        self.reused_from = record.manifest.get("reused_from", {}) if reused_from is None else reused_from
+        self.members: dict[str, dict[str, Trial]] = defaultdict(dict)  # group -> id -> trial
+        for trial in record.trials:
+            self.members[trial.group].setdefault(trial.id, trial)
+        wanted = {trial.id for trial in record.trials}
+        self.done: dict[str, Done] = {name: done for name, done in ledger.done().items() if name in wanted}
+        self.ended = {
+            group: [trial for trial in trials.values() if trial.id in self.done]
+            for group, trials in self.members.items()
+        }
+        self.names = _group_names(self.members)
+        self.created: set[str] = set()
+        self.updated: set[str] = set()
+
+    def sync(self, figures: Sequence[Path], progress: Callable[[int, int], None] | None) -> SyncReport:
+        parent = self._sweep_run()
+        content = self._sweep_content()
+        if parent.data.tags.get("pliant.content") != content:
+            touched = self._sync_groups(parent.info.run_id, None, progress)
+            if not self.writer.exclusive and touched:
+                parent = self._sweep_run()
+                self._sync_groups(parent.info.run_id, touched, None)
+            self._finish_sweep(parent.info.run_id, content)
+        self._log_figures(parent, figures)
+        groups = sum(1 for ended in self.ended.values() if ended)
+        total = 1 + groups + (len(self.done) if self.track["trials"] else 0)
+        updated = len(self.updated - self.created)
+        return SyncReport(len(self.created), updated, total - len(self.created) - updated)
+
+    # The sweep's run
+
+    def _sweep_run(self) -> Run:
+        found = self._find("sweep", "pliant.sweep")
+        if self.identity in found:
+            return found[self.identity]
+        tags = {"pliant.kind": "sweep", "pliant.sweep": self.identity}
+        [run_id] = self._create([_Draft(self.identity, tags, int(time.time() * 1000))])
+        return self.client.get_run(run_id)
+
+    def _sweep_content(self) -> str:
+        ended = {name: done.status for name, done in self.done.items()}
+        trials = [(trial.id, trial.group, trial.arm) for trial in self.record.trials]
+        return _digest([self.record.manifest, trials, ended])
+
+    def _finish_sweep(self, run_id: str, content: str) -> None:
+        """The files first, the tag that says they are there last."""
+        manifest = json.dumps(self.record.manifest, indent=2, sort_keys=True)
+        self.client.log_text(run_id, manifest, "manifest.json")
+        self.client.log_text(run_id, self._table(), "trials.csv")
+        statuses = Counter(done.status for done in self.done.values())
+        tags = {
+            "trials": sum(map(len, self.members.values())),
+            "ended": len(self.done),
+            "diverged": statuses["diverged"],
+        }
+        self._tag(run_id, {f"pliant.{name}": str(count) for name, count in tags.items()})
+        if tags["ended"] == tags["trials"]:
+            self.client.set_terminated(run_id, "FINISHED", max(_milliseconds(done) for done in self.done.values()))
+        else:
+            self.client.update_run(run_id, "RUNNING")
+        self._tag(run_id, {"pliant.content": content})
+
+    def _log_figures(self, run: Run, figures: Sequence[Path]) -> None:
+        content = _digest([(path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in figures])
+        if not figures or run.data.tags.get("pliant.figures") == content:
+            return
+        for path in figures:
+            self.client.log_artifact(run.info.run_id, str(path), "figures")
+        self._tag(run.info.run_id, {"pliant.figures": content})
+
+    def _table(self) -> str:
+        """All trials of the sweep as CSV: what they are, and how they ended."""
+        rows = []
+        for trials in self.members.values():
+            for trial in trials.values():
+                status = self.done[trial.id].status if trial.id in self.done else "pending"
+                head = {"trial": trial.id, "group": trial.group, "arm": trial.arm, "status": status}
+                rows.append(head | _flat(trial.config))
+        columns = list(dict.fromkeys(column for row in rows for column in row))
+        text = io.StringIO()
+        table = csv.DictWriter(text, columns, lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+        return text.getvalue()
+
+    # Groups and their trials
+
+    def _sync_groups(self, parent: str, only: set[str] | None, progress: Callable[[int, int], None] | None) -> set[str]:
+        """Write the groups in which something is new, or `only` those named; returns which were looked at."""
+        known = self._find("group", "pliant.group")
+        if only is None:
+            tags = {group: run.data.tags for group, run in known.items()}
+            only = {
+                group
+                for group, ended in self.ended.items()
+                if ended and tags.get(group, {}).get("pliant.content") != self._content(group)
+            }
+        work = [group for group in self.members if group in only]
+        total, written = sum(len(self.ended[group]) for group in work), 0
+        for block in self._blocks(work):
+            frame = self._frame(block)
+            curves = _thin_curves(frame, self.track["points"])
+            bands = _band_curves(frame[frame["group"].isin([name for name in block if self._complete(name)])])
+            for group in block:
+                self._sync_group(group, parent, known.get(group), curves, bands.get(group, []))
+                written += len(self.ended[group])
+                if progress:
+                    progress(written, total)
+        return only
+
+    def _blocks(self, groups: Iterable[str]) -> Iterator[list[str]]:
+        """The groups in turn, as many at a time as hold BLOCK trials."""
+        block: list[str] = []
+        size = 0
+        for group in groups:
+            block.append(group)
+            size += len(self.ended[group])
+            if size >= BLOCK:
+                yield block
+                block, size = [], 0
+        if block:
+            yield block
+
+    def _sync_group(
+        self,
+        group: str,
+        parent: str,
+        known: Run | None,
+        curves: Mapping[str, list[_Point]],
+        bands: list[_Point],
+    ) -> None:
+        draft = self._group_draft(group, parent, bands)
+        if known and known.data.tags.get("pliant.members") != draft.tags["pliant.members"]:
+            self.client.delete_run(known.info.run_id)
+            known = None
+        if known:
+            run_id = known.info.run_id
+            self._nest(known, parent)
+        else:
+            [run_id] = self._create([draft])
+        if self.track["trials"]:
+            self._sync_trials(group, run_id, curves)
+        if self._complete(group) and not (known and known.info.status == "FINISHED"):
+            self._fill({run_id: draft})
+        diverged = sum(self.done[trial.id].status == "diverged" for trial in self.ended[group])
+        self._tag(run_id, {"pliant.diverged": str(diverged), "pliant.content": self._content(group)})
+
+    def _sync_trials(self, group: str, parent: str, curves: Mapping[str, list[_Point]]) -> None:
+        known = self._find("trial", "pliant.trial", group)
+        drafts = {
+            trial.id: self._trial_draft(trial, parent, curves.get(trial.id, []))
+            for trial in self.ended[group]
+            if trial.id not in known or known[trial.id].info.status != "FINISHED"
+        }
+        new = [name for name in drafts if name not in known]
+        runs = {name: run.info.run_id for name, run in known.items()}
+        runs |= zip(new, self._create([drafts[name] for name in new]), strict=True)
+        self._fill({runs[name]: draft for name, draft in drafts.items()})
+        for run in known.values():
+            self._nest(run, parent)
+
+    def _group_draft(self, group: str, parent: str, points: list[_Point]) -> _Draft:
+        members, ended = self.members[group], self.ended[group]
+        tags = {
+            "pliant.kind": "group",
+            "pliant.sweep": self.identity,
+            "pliant.group": group,
+            "pliant.arm": ended[0].arm,
+            "pliant.members": _digest(sorted(members)),
+            "pliant.seeds": str(len(members)),
+            PARENT: parent,
+        }
+        params = {name: value for name, value in _flat(ended[0].config).items() if name != "seed"}
+        finished = max(_milliseconds(self.done[trial.id]) for trial in ended)
+        return _Draft(self.names[group], tags, finished, params, points)
+
+    def _trial_draft(self, trial: Trial, parent: str, points: list[_Point]) -> _Draft:
+        done = self.done[trial.id]
+        tags = {
+            "pliant.kind": "trial",
+            "pliant.sweep": self.identity,
+            "pliant.group": trial.group,
+            "pliant.trial": trial.id,
+            "pliant.arm": trial.arm,
+            "pliant.status": done.status,
+            PARENT: parent,
+        }
+        first = self.reused_from.get(trial.id)
+        if first and first != self.identity:
+            tags["pliant.reused_from"] = first
+        name = f"{self.names[trial.group]} seed={trial.config['seed']}"
+        return _Draft(name, tags, _milliseconds(done), _flat(trial.config), points)
+
+    def _frame(self, groups: Sequence[str]) -> pd.DataFrame:
+        """The ended trials' curves, of the metrics that are tracked: trial, group, seed, metric, task, value.
+
+        Finite values only: a curve ends where its trial diverged. Sorted by trial, metric and task.
+        """
+        trials = {trial.id: trial for group in groups for trial in self.ended[group]}
+        frame = self.ledger.curves(list(trials)).to_pandas()
+        tracked = _first_metrics(frame["metric"].unique(), self.track["metrics"])
+        finite = frame["metric"].isin(tracked) & np.isfinite(frame["value"])
+        kept: pd.DataFrame = frame[finite].astype({"trial": object, "metric": object})
+        kept["group"] = kept["trial"].map({name: trial.group for name, trial in trials.items()})
+        kept["seed"] = kept["trial"].map({name: trial.config["seed"] for name, trial in trials.items()})
+        return kept
+
+    def _content(self, group: str) -> str:
+        """Of what the group's run and its trials' runs are made."""
+        ended = sorted((trial.id, self.done[trial.id].status) for trial in self.ended[group])
+        return _digest([sorted(self.members[group]), ended, self.track["trials"]])
+
+    def _complete(self, group: str) -> bool:
+        return len(self.ended[group]) == len(self.members[group])
+
+    # Runs of any kind
+
+    def _find(self, kind: str, key: str, group: str | None = None) -> dict[str, Run]:
+        """The sweep's live runs of a kind, by the value of the tag `key`.
+
+        Of two for one thing, as two machines on one server can leave them, every sync keeps the same one.
+        """
+        condition = f"tags.`pliant.kind` = '{kind}'"
+        if group is not None:
+            condition += f" and tags.`pliant.group` = '{group}'"
+        page = self.client.search_runs([self.experiment], condition, max_results=PAGE)
+        runs = list(page)
+        while page.token:
+            page = self.client.search_runs([self.experiment], condition, max_results=PAGE, page_token=page.token)
+            runs += page
+        found: dict[str, Run] = {}
+        for run in sorted(runs, key=lambda run: (run.info.start_time, run.info.run_id)):
+            if found.setdefault(run.data.tags[key], run) is not run:
+                self.client.delete_run(run.info.run_id)
+        return found
+
+    def _create(self, drafts: Sequence[_Draft]) -> list[str]:
+        runs = self.writer.create(self.experiment, drafts)
+        self.created.update(runs)
+        return runs
+
+    def _fill(self, drafts: Mapping[str, _Draft]) -> None:
+        self.writer.fill(drafts)
+        self.updated.update(drafts)
+
+    def _nest(self, run: Run, parent: str) -> None:
+        if run.data.tags.get(PARENT) != parent:
+            self._tag(run.info.run_id, {PARENT: parent})
+
+    def _tag(self, run_id: str, tags: Mapping[str, str]) -> None:
+        from mlflow.entities import RunTag
+
+        self.client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+        self.updated.add(run_id)
+
+
+# ------------------------------------------------------------------------------------------ what a run holds
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """What a run is to hold. `time`, in ms since 1970, is its start, its end and that of all its points."""
+
+    name: str
+    tags: dict[str, str]
+    time: int
+    params: dict[str, str] = field(default_factory=dict)
+    points: list[_Point] = field(default_factory=list)  # increasing tasks within a metric
+
+
+def _thin_curves(frame: pd.DataFrame, limit: int) -> dict[str, list[_Point]]:
+    """Trial -> its points, at most `limit` a metric. frame as `_Tracker._frame` gives it."""
+    if frame.empty:
+        return {}
+    trials, metrics = frame["trial"].to_numpy(), frame["metric"].to_numpy()
+    tasks, values = frame["task"].to_numpy(), frame["value"].to_numpy()
+    starts = np.flatnonzero(np.r_[True, (trials[1:] != trials[:-1]) | (metrics[1:] != metrics[:-1])])
+    curves: dict[str, list[_Point]] = defaultdict(list)
+    for start, stop in zip(starts, np.r_[starts[1:], len(trials)], strict=True):
+        kept = start + _thinned(int(stop - start), limit)
+        curves[trials[start]] += [
+            (metrics[start], task, value)
+            for task, value in zip(tasks[kept].tolist(), values[kept].tolist(), strict=True)
+        ]
+    return curves
+
+
+def _thinned(count: int, limit: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """At most `limit` of the indices below count, evenly spread: the last and, from two on, the first."""
+    return np.rint(np.linspace(count - 1, 0, min(count, limit))).astype(np.int64)[::-1]
+
+
+def _band_curves(frame: pd.DataFrame) -> dict[str, list[_Point]]:
+    """Group -> the points of `<metric>/mean`, `/ci_low` and `/ci_high`; an interval needs two seeds."""
+    from sweep.frames import bands
+
+    if frame.empty:
+        return {}
+    grid = {metric: np.unique(tasks) for metric, tasks in frame.groupby("metric")["task"]}
+    kept = {metric: set(tasks[_thinned(len(tasks), GROUP_POINTS)].tolist()) for metric, tasks in grid.items()}
+    shown = [task in kept[metric] for metric, task in zip(frame["metric"], frame["task"].tolist(), strict=True)]
+    table = bands(frame[shown], ["group", "metric", "task"])
+    curves: dict[str, list[_Point]] = defaultdict(list)
+    for name in ("mean", "ci_low", "ci_high"):
+        columns = table.loc[np.isfinite(table[name]), ["group", "metric", "task", name]]
+        for group, metric, task, value in columns.itertuples(index=False):
+            curves[group].append((f"{metric}/{name}", int(task), float(value)))
+    return curves
+
+
+def _first_metrics(names: Iterable[str], limit: int) -> list[str]:
+    """The metrics that are tracked: the online one, then by name, then those of single layers."""
+    return sorted(names, key=lambda name: (not name.startswith("online_"), "/" in name, name))[:limit]
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """A config as MLflow's params, under the names of `sweep.frames.trials`, such as l2.strength."""
+    flat: dict[str, str] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            inner = "" if not prefix and name == "methods" else f"{prefix}{name}."
+            flat |= _flat(value, inner)
+        else:
+            flat[prefix + name] = value if isinstance(value, str) else json.dumps(value)
+    return flat
+
+
+def _group_names(members: Mapping[str, Mapping[str, Trial]]) -> dict[str, str]:
+    """Group -> its arm, and the settings that tell it from the arm's other groups."""
+    arms: dict[str, dict[str, dict[str, str]]] = defaultdict(dict)
+    for group, trials in members.items():
+        trial = next(iter(trials.values()))
+        arms[trial.arm][group] = _flat(trial.config)
+    names = {}
+    for arm, groups in arms.items():
+        settings = {key for params in groups.values() for key in params}
+        varying = [key for key in settings if len({params.get(key) for params in groups.values()}) > 1]
+        for group, params in groups.items():
+            told = [f"{key.rpartition('.')[2]}={params[key]}" for key in params if key in varying and key != "seed"]
+            names[group] = " ".join([arm, *told])
+    return names
+
+
+def _milliseconds(done: Done) -> int:
+    return int(done.finished * 1000)
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+# -------------------------------------------------------------------------------------------------- writers
+
+
+class _Server:
+    """Writes runs through MLflow's API."""
+
+    exclusive = False  # whether `_turn` keeps every other sync of the sweep away
+
+    def __init__(self, client: MlflowClient) -> None:
+        self.client = client
+
+    def create(self, experiment: str, drafts: Sequence[_Draft]) -> list[str]:
+        """New runs with name and tags, status RUNNING; returns their ids."""
+
+        def one(draft: _Draft) -> str:
+            run = self.client.create_run(
+                experiment, start_time=draft.time, tags=draft.tags, run_name=draft.name[:NAME_LENGTH]
+            )
+            return str(run.info.run_id)
+
+        with ThreadPoolExecutor(REQUESTS) as pool:
+            return list(pool.map(one, drafts))
+
+    def fill(self, drafts: Mapping[str, _Draft]) -> None:
+        """Give runs (by id) their params and points, then the status FINISHED; rows they have stay single."""
+        with ThreadPoolExecutor(REQUESTS) as pool:
+            list(pool.map(self._fill_one, drafts.keys(), drafts.values()))
+
+    def _fill_one(self, run_id: str, draft: _Draft) -> None:
+        from mlflow.entities import Metric, Param
+
+        params = [Param(name, value[:PARAM_LENGTH]) for name, value in draft.params.items()]
+        metrics = [Metric(metric, value, draft.time, task) for metric, task, value in draft.points]
+        # A batch holds at most 100 params, and 1000 params and metrics together.
+        for start in range(0, max(math.ceil(len(params) / 100), math.ceil(len(metrics) / 900))):
+            self.client.log_batch(
+                run_id,
+                metrics=metrics[900 * start : 900 * (start + 1)],
+                params=params[100 * start : 100 * (start + 1)],
+            )
+        self.client.set_terminated(run_id, "FINISHED", draft.time)
+
+
+class _Database(_Server):
+    """Writes runs as rows of MLflow's tables, as `_Server` makes them, a whole batch in one transaction."""
+
+    def __init__(self, client: MlflowClient, engine: Engine, tables: Mapping[str, Table]) -> None:
+        super().__init__(client)
+        self.engine, self.tables = engine, tables
+        self.exclusive = engine.dialect.name in ("sqlite", "postgresql")
+
+    def create(self, experiment: str, drafts: Sequence[_Draft]) -> list[str]:
+        from mlflow.utils.uri import append_to_uri_path
+
+        if not drafts:
+            return []
+        location = self.client.get_experiment(experiment).artifact_location
+        ids = [uuid.uuid4().hex for _ in drafts]
+        runs, tags = [], []
+        for run_id, draft in zip(ids, drafts, strict=True):
+            name = draft.name[:NAME_LENGTH]
+            place = append_to_uri_path(location, run_id, "artifacts")  # type: ignore[no-untyped-call]
+            values = (run_id, name, draft.time, int(experiment), place)
+            runs.append(RUN_CONSTANTS | dict(zip(RUN_COLUMNS, values, strict=True)))
+            for key, value in (draft.tags | {"mlflow.runName": name}).items():
+                tags.append({"run_uuid": run_id, "key": key, "value": value})
+        with self.engine.begin() as connection:
+            connection.execute(self.tables["runs"].insert(), runs)
+            connection.execute(self.tables["tags"].insert(), tags)
+        return ids
+
+    def fill(self, drafts: Mapping[str, _Draft]) -> None:
+        if not drafts:
+            return
+        rows: dict[str, list[dict[str, Any]]] = {"params": [], "metrics": [], "latest_metrics": []}
+        for run_id, draft in drafts.items():
+            for key, text in draft.params.items():
+                rows["params"].append({"run_uuid": run_id, "key": key, "value": text[:PARAM_LENGTH]})
+            last: dict[str, dict[str, Any]] = {}
+            for metric, task, value in draft.points:
+                values = (run_id, metric, value, draft.time, task, False)
+                last[metric] = dict(zip(METRIC_COLUMNS, values, strict=True))
+                rows["metrics"].append(last[metric])
+            rows["latest_metrics"] += last.values()
+        runs = self.tables["runs"]
+        finished = runs.update().where(runs.c.run_uuid == bindparam("id"))
+        ends = [{"id": run_id, "end": draft.time} for run_id, draft in drafts.items()]
+        with self.engine.begin() as connection:
+            for name, new in rows.items():
+                table = self.tables[name]
+                connection.execute(table.delete().where(table.c.run_uuid.in_(list(drafts))))
+                if new:
+                    connection.execute(table.insert(), new)
+            connection.execute(finished.values(status="FINISHED", end_time=bindparam("end")), ends)
+
+
+RUN_COLUMNS = ("run_uuid", "name", "start_time", "experiment_id", "artifact_uri")
+RUN_CONSTANTS = {
+    "source_type": "UNKNOWN",
+    "source_name": "",
+    "entry_point_name": "",
+    "source_version": "",
+    "user_id": "unknown",
+    "status": "RUNNING",
+    "lifecycle_stage": "active",
+}
+METRIC_COLUMNS = ("run_uuid", "key", "value", "timestamp", "step", "is_nan")
+
+
+def _writer(tracking_uri: str) -> _Server:
+    """A writer for the server or database; a database is created where there is none."""
+    from mlflow.store.db.base_sql_model import Base
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+    from mlflow.tracking import MlflowClient
+
+    # Errors are raised and told by `_explained`; tracebacks in the log would say them twice.
+    logging.getLogger("mlflow").setLevel(logging.CRITICAL)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    if tracking_uri.startswith("sqlite:"):
+        _prepare_sqlite(_sqlite_path(tracking_uri))
+    client = MlflowClient(tracking_uri)
+    store = client._tracking_client.store
+    if not isinstance(store, SqlAlchemyStore):
+        return _Server(client)
+    engine = store.engine
+    if engine.dialect.name == "sqlite" and not event.contains(engine, "connect", _relax):
+        event.listen(engine, "connect", _relax)
+        engine.dispose()  # the connections that were opened before it
+    tables = Base.metadata.tables
+    return _Database(client, engine, tables) if _as_expected(tables) else _Server(client)
+
+
+def _prepare_sqlite(path: Path) -> None:
+    """Make the database where there is none; set the mode in which pages are read while runs are written.
+
+    MLflow cannot mend tables that were half made when it was killed, so they are made beside their place.
+    """
+    from mlflow.tracking import MlflowClient
+
+    if not path.exists():
+        for leftover in path.parent.glob(f"{path.name}.new-*"):
+            leftover.unlink()
+        new = path.with_name(f"{path.name}.new-{uuid.uuid4().hex}")
+        _set_journal(new, "WAL")  # quicker by a third
+        MlflowClient(f"sqlite:///{new}")._tracking_client.store.engine.dispose()
+        _set_journal(new, "DELETE")  # all in one file again
+        os.replace(new, path)
+    _set_journal(path, "WAL")
+
+
+def _set_journal(path: Path, mode: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.closing(sqlite3.connect(path, timeout=20)) as connection:
+        connection.execute(f"PRAGMA journal_mode={mode}")
+
+
+def _relax(connection: sqlite3.Connection, _: object) -> None:
+    """Commits that a power cut may take back, though not tear: the next sync writes them again."""
+    connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute("PRAGMA busy_timeout=20000")
+
+
+def _as_expected(tables: Mapping[str, Table]) -> bool:
+    """Do the columns `_Database` fills exist, and are there none besides that must be filled?"""
+    filled = {
+        "runs": {*RUN_COLUMNS, *RUN_CONSTANTS, "end_time"},
+        "tags": {"run_uuid", "key", "value"},
+        "params": {"run_uuid", "key", "value"},
+        "metrics": set(METRIC_COLUMNS),
+        "latest_metrics": set(METRIC_COLUMNS),
+    }
+    for name, known in filled.items():
+        columns = tables[name].columns
+        needed = {column.name for column in columns if not column.nullable and column.default is None}
+        if not needed <= known <= set(columns.keys()):
+            return False
+    return True
+
+
+def _experiment(client: MlflowClient, identity: str, artifact_root: str | None) -> str:
+    """The id of the sweep's experiment, which is created where there is none."""
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(identity)
+    if found is None:
+        try:
+            # The tag makes MLflow's page open on runs and charts instead of language-model traces.
+            return client.create_experiment(
+                identity, artifact_root, {"mlflow.experimentKind": "custom_model_development"}
+            )
+        except MlflowException:
+            found = client.get_experiment_by_name(identity)
+            if found is None:
+                raise
+    if found.lifecycle_stage != "active":
+        raise TrackingError(
+            f"The experiment {identity} was deleted in MLflow, and its name stays taken.\n"
+            f"Bring it back: mlflow experiments restore --experiment-id {found.experiment_id}"
+        )
+    return found.experiment_id
+
+
+# ------------------------------------------------------------------------------------------ turns and errors
+
+
+@contextlib.contextmanager
+def _turn(tracking_uri: str, what: str) -> Iterator[None]:
+    """Hold the lock on `what` in a database: by file among processes here, in Postgres among machines too."""
+    key = hashlib.sha256(f"{tracking_uri} {what}".encode()).digest()
+    if tracking_uri.startswith("sqlite:"):
+        path = _sqlite_path(tracking_uri)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.with_name(f"{path.name}.lock")
+    else:
+        lock = Path(tempfile.gettempdir()) / f"pliant-{os.getuid()}-{key.hex()[:16]}.lock"
+    with contextlib.ExitStack() as held:
+        fcntl.flock(held.enter_context(lock.open("w")), fcntl.LOCK_EX)  # let go when the process ends, however it ends
+        if tracking_uri.startswith("postgresql"):
+            engine = sqlalchemy.create_engine(tracking_uri, isolation_level="AUTOCOMMIT")
+            held.callback(engine.dispose)
+            name = int.from_bytes(hashlib.sha256(what.encode()).digest()[:8], signed=True)
+            held.enter_context(engine.connect()).execute(sqlalchemy.text(f"SELECT pg_advisory_lock({name})"))
+        yield
+
+
+@contextlib.contextmanager
+def _explained(tracking_uri: str) -> Iterator[None]:
+    """What fails inside is a TrackingError in one sentence."""
+    try:
+        yield
+    except PliantError:
+        raise
+    except Exception as error:
+        from mlflow.exceptions import MlflowException
+
+        if not isinstance(error, (MlflowException, sqlalchemy.exc.SQLAlchemyError, sqlite3.Error, OSError)):
+            raise
+        raise TrackingError(f"MLflow at {_shown(tracking_uri)} failed: {_first_line(error)}") from error
+
+
+def _check_server(tracking_uri: str) -> None:
+    from mlflow.exceptions import MlflowException
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
+
+    where = _shown(tracking_uri)
+    try:
+        credentials = get_default_host_creds(tracking_uri)  # type: ignore[no-untyped-call]
+        answer = http_request(  # type: ignore[no-untyped-call]
+            credentials, "/health", "GET", timeout=PATIENCE, max_retries=0, raise_on_status=False
+        )
+    except (MlflowException, OSError) as error:
+        raise TrackingError(f"No MLflow tracking server answers at {where}.") from error
+    if answer.status_code in (401, 403):
+        raise TrackingError(
+            f"The tracking server at {where} refuses access ({answer.status_code}).\n"
+            "Give it MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN; "
+            "a server behind a name of its own must list it in MLFLOW_SERVER_ALLOWED_HOSTS."
+        )
+    if answer.status_code != 200:
+        raise TrackingError(f"What answers at {where} is no MLflow tracking server ({answer.status_code}).")
+
+
+def _check_sqlite(tracking_uri: str) -> None:
+    path = _sqlite_path(tracking_uri)
+    if not path.exists():
+        folder = next(folder for folder in path.parents if folder.exists())
+        try:
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            raise TrackingError(f"MLflow's database {path} cannot be created: {folder}: {error.strerror}.") from error
+        return
+    try:
+        with contextlib.closing(sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+    except sqlite3.Error as error:
+        raise TrackingError(f"MLflow's database {path} cannot be written: {error}.") from error
+
+
+def _check_database(tracking_uri: str) -> None:
+    limit = {"connect_timeout": math.ceil(PATIENCE)} if not tracking_uri.startswith("mssql") else {}
+    try:
+        engine = sqlalchemy.create_engine(tracking_uri, connect_args=limit)
+        with contextlib.closing(engine.connect()):
+            pass
+        engine.dispose()
+    except ImportError as error:
+        raise TrackingError(
+            f"The database {_shown(tracking_uri)} needs a driver that is not installed: {error}.\n"
+            "For Postgres: pip install 'pliant[postgres]'."
+        ) from error
+    except sqlalchemy.exc.SQLAlchemyError as error:
+        raise TrackingError(f"The database {_shown(tracking_uri)} cannot be opened: {_first_line(error)}") from error
+
+
+def _with_driver(tracking_uri: str) -> str:
+    """Plain postgresql:// with the driver that is installed; SQLAlchemy's own choice changed with 2.1."""
+    for driver in ("psycopg2", "psycopg"):
+        if tracking_uri.startswith("postgresql://") and find_spec(driver):
+            return f"postgresql+{driver}{tracking_uri.removeprefix('postgresql')}"
+    return tracking_uri
+
+
+def _sqlite_path(tracking_uri: str) -> Path:
+    return Path(tracking_uri.partition(":///")[2].partition("?")[0]).absolute()
+
+
+def _shown(tracking_uri: str) -> str:
+    """The URI without its password."""
+    return re.sub(r"(?<=://)[^/@]*@", "", tracking_uri)
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+# ------------------------------------------------------------------------------------ as a process of its own
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Sync one sweep of a storage; prints the report as JSON. 2 where the user can mend what is wrong."""
+    from sweep.ledger import Ledger
+
+    parser = argparse.ArgumentParser(prog="python -m sweep.track", description=main.__doc__)
+    parser.add_argument("sweep", metavar="NAME@SCALE")
+    parser.add_argument("--storage", required=True)
+    parser.add_argument("--tracking-uri")
+    parser.add_argument("--figures", nargs="*", type=Path, default=[], metavar="FILE")
+    given = parser.parse_args(arguments)
+    try:
+        name, _, scale = given.sweep.rpartition("@")
+        ledger = Ledger(given.storage)
+        uri = given.tracking_uri or default_uri(given.storage)
+        root = default_artifact_root(given.storage, uri)
+        report = sync(ledger.sweep(name, scale), ledger, uri, artifact_root=root, figures=given.figures)
+    except PliantError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(json.dumps(asdict(report)))
+    return 0
+
+
+if __name__ == "__main__":
+    os.nice(10)  # the training goes first
+    sys.exit(main())

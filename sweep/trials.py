@@ -1,0 +1,132 @@
+"""Expansion of a sweep into trials, and what a trial is called.
+
+A trial is one config and one seed. Its id is a hash of its whole config, written canonically, so that two
+people, two machines and two sweeps mean the same computation by the same name. Labels of sweep and arm are
+for people and are not in it. A group is the trials that differ in seed alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sweep.spec import Arm, Spec
+from workloads.diagnostics import DIAGNOSTICS
+from workloads.extensions import load_code
+from workloads.methods.config import METHODS, OPTIMIZERS
+
+ENGINE_SEMANTICS = 1  # raised when the engine gives other results for the same config
+ID_LENGTH = 16  # hex digits: 64 bits, so a million trials meet by chance once in 4e7 sweeps
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One config and one seed. `config` shares its parts with other trials: read it, do not change it."""
+
+    id: str
+    config: dict[str, Any]
+    arm: str  # label of the (first) arm that asks for it
+    group: str  # id of the config without its seed
+
+
+def canonical(value: Any) -> str:
+    """JSON in one spelling: sorted keys, no spaces, shortest floats that read back (1e-3 is 0.001)."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def digest(text: str) -> str:
+    """The id of a canonical text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:ID_LENGTH]
+
+
+def trial_id(config: Mapping[str, Any]) -> str:
+    """The id of a trial's config, or of a group's (the config without its seed)."""
+    return digest(canonical(config))
+
+
+def code_hash(files: Mapping[str, str]) -> str | None:
+    """SHA-256 of the user's files; None where there are none."""
+    return hashlib.sha256(canonical(files).encode()).hexdigest() if files else None
+
+
+def structure_key(config: Mapping[str, Any]) -> str:
+    """Equal for trials that one pack can hold: a hash of the config without its seed and its varying scalars.
+
+    The same for all trials of a group, so ask once per group.
+    """
+    optimizer, methods = config["optimizer"], config["methods"]
+    kept = {key: value for key, value in config.items() if key not in ("seed", "optimizer", "methods")}
+    kept["optimizer"] = _fixed(optimizer, OPTIMIZERS[optimizer["name"]].varies)
+    kept["methods"] = {name: _fixed(fields, METHODS[name].varies) for name, fields in methods.items()}
+    return trial_id(kept)
+
+
+def _fixed(fields: Mapping[str, Any], varies: tuple[str, ...]) -> dict[str, Any]:
+    return {key: value for key, value in fields.items() if key not in varies}
+
+
+def expand(spec: Spec) -> list[Trial]:
+    """The trials of a sweep: by arm, then workload, network, optimizer, methods (by name), then seed.
+
+    The same list for the same file, always. A trial that two arms ask for is listed once, under the first.
+    """
+    load_code(spec.code)  # another file may have been read since this one
+    trials: list[Trial] = []
+    known: set[str] = set()
+    for arm, settings in _groups(spec):
+        # The seed's place in the sorted text is between these two halves; only it changes inside a group.
+        before = canonical({key: value for key, value in settings.items() if key < "seed"})[:-1]
+        after = canonical({key: value for key, value in settings.items() if key > "seed"})[1:]
+        group = digest(f"{before},{after}")
+        if group in known:
+            continue
+        known.add(group)
+        for seed in spec.seeds:
+            config = {**settings, "seed": seed}
+            trials.append(Trial(digest(f'{before},"seed":{seed},{after}'), config, arm.label, group))
+    return trials
+
+
+def _groups(spec: Spec) -> Iterator[tuple[Arm, dict[str, Any]]]:
+    """Every setting of every arm, as a trial's config without the seed."""
+    shared = {
+        "metrics": list(spec.metrics),
+        "every": spec.every,
+        "probe": spec.probe,
+        "dtype": spec.dtype,
+        "keep": spec.keep,
+        "code": code_hash(spec.code),
+    }
+    measured = {name: DIAGNOSTICS[name].semantics for name in spec.metrics if name in DIAGNOSTICS}
+    for arm in spec.arms:
+        methods = sorted(arm.methods, key=lambda method: method.name)
+        semantics = {
+            "engine": ENGINE_SEMANTICS,
+            "stream": spec.workload.semantics,
+            "network": arm.network.semantics,
+            "optimizer": arm.optimizer.semantics,
+            "methods": {method.name: method.semantics for method in methods},
+            "diagnostics": measured,
+        }
+        # Methods are in the trial by name: their settings need no second one.
+        fields = [
+            [{k: v for k, v in setting.items() if k != "name"} for setting in method.settings] for method in methods
+        ]
+        for workload, network, optimizer, *chosen in itertools.product(
+            spec.workload.settings, arm.network.settings, arm.optimizer.settings, *fields
+        ):
+            yield (
+                arm,
+                {
+                    "workload": workload,
+                    "network": network,
+                    "optimizer": optimizer,
+                    "methods": {m.name: setting for m, setting in zip(methods, chosen, strict=True)},
+                    "semantics": semantics,
+                    **shared,
+                },
+            )

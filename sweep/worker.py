@@ -1,0 +1,110 @@
+"""What happens where a pack runs: find how far it got, train it, commit as it goes. The same here and on a cluster.
+
+Also the in-process executor: packs one after the other in this process, without Ray.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+
+from sweep.errors import InputError, StorageError
+from sweep.ledger import Ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a pack is; small enough to send with every report."""
+
+    pack: str
+    members: int
+    step: int  # of each member
+    steps: int
+    finished: bool
+    diverged: int
+    seconds: float  # since this attempt began training
+    trained: int  # trial-steps of this attempt
+    attempt: str
+
+    def to_dict(self) -> dict[str, str | int | float | bool]:
+        """As plain values."""
+        return asdict(self)
+
+
+Listener = Callable[[Progress], None]
+
+
+def train(pack_id: str, storage: str, listener: Listener) -> None:
+    """Train the pack described in the ledger from its furthest checkpoint; returns when it is committed whole.
+
+    $PLIANT_COMMIT_SECONDS changes how often it commits: less is lost where machines come and go, more is written.
+    """
+    import torch
+
+    from workloads.extensions import load_code
+    from workloads.pack import Pack, Snapshot, run_pack, stream_of
+
+    torch.set_num_threads(1)  # one pack, one core: packs run beside each other
+    ledger = Ledger(storage)
+    try:
+        pack = Pack.from_json(ledger.description(pack_id))
+    except (ValueError, KeyError, TypeError) as error:
+        folder = ledger.storage.where(f"ledger/packs/{pack_id}")
+        raise StorageError(f"{folder}/pack.json is damaged ({error}): delete that folder and run again") from error
+    if pack.device != "cpu" and not torch.cuda.is_available():
+        raise InputError(f"pack {pack_id} is to train on {pack.device}, and no such device is found here")
+    resume = ledger.resume(pack_id)
+    if resume is not None and resume.finished:  # by a process thought dead, or another run
+        listener(
+            Progress(
+                pack=pack.id,
+                members=len(pack.members),
+                step=resume.step,
+                steps=resume.step,
+                finished=True,
+                diverged=resume.manifest.statuses.count("diverged"),
+                seconds=0.0,
+                trained=0,
+                attempt=resume.manifest.attempt,
+            )
+        )
+        return
+    attempt = ledger.open(pack, resume=resume)
+    began = time.monotonic()
+    first = resume.step if resume else 0
+    load_code(pack.code)  # the stream may be the user's own
+    config = pack.members[0].config
+    stream = stream_of(config, config["seed"])
+    steps = stream.task_start(stream.tasks)
+
+    def report(snapshot: Snapshot) -> None:
+        attempt.commit(snapshot)
+        listener(
+            Progress(
+                pack=pack.id,
+                members=len(pack.members),
+                step=snapshot.step,
+                steps=steps,
+                finished=snapshot.checkpoint is None,
+                diverged=snapshot.statuses.count("diverged"),
+                seconds=time.monotonic() - began,
+                trained=(snapshot.step - first) * len(pack.members),
+                attempt=attempt.name,
+            )
+        )
+
+    often = os.environ.get("PLIANT_COMMIT_SECONDS")
+    run_pack(
+        pack,
+        report,
+        resume.checkpoint if resume else None,
+        commit_seconds=float(often) if often else None,
+    )
+
+
+def run_inline(packs: Iterable[str], storage: str, listener: Listener) -> None:
+    """Train packs one after the other in this process."""
+    for pack in packs:
+        train(pack, storage, listener)
