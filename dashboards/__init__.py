@@ -1,0 +1,1 @@
+"""What people look at: a theme, and one file per figure."""

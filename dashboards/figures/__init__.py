@@ -1,0 +1,88 @@
+"""The figures by name, and how one is drawn from a sweep and written to disk.
+
+A figure is a module with METRICS (what it reads), `data(trials, curves)` (select, aggregate, interval: the
+table that is drawn and saved as CSV) and `draw(data)` (the picture of that table, no arithmetic).
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from dashboards import theme
+from dashboards.figures import arms, error_over_time, four_axes
+from sweep import frames
+from workloads.registry import lookup
+
+if TYPE_CHECKING:
+    from sweep.ledger import Ledger, SweepRecord
+
+
+class FigureFile(Protocol):
+    """What a figure's module offers."""
+
+    METRICS: tuple[str, ...]
+
+    def data(self, trials: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame: ...
+
+    def draw(self, data: pd.DataFrame) -> Figure: ...
+
+
+FIGURES: dict[str, FigureFile] = {
+    "error_over_time": error_over_time,
+    "arms": arms,
+    "four_axes": four_axes,
+}
+
+# A date inside a file would make equal figures unequal.
+_METADATA: dict[str, dict[str, None]] = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+
+
+def render(name: str, record: SweepRecord, ledger: Ledger, folder: Path | str) -> list[Path]:
+    """Draw a figure of a sweep into folder: NAME.png, .svg, .pdf and NAME.csv, each appearing whole. Returns
+    the paths.
+
+    Raises InputError for a figure that does not exist, for a metric that the sweep did not record, and where
+    no trial has finished.
+    """
+    figure_file = lookup(FIGURES, name, "figure")
+    trials = frames.trials(record, ledger)
+    frames.online_metric(trials)
+    data = figure_file.data(trials, frames.curves(record, ledger, figure_file.METRICS))
+    with theme.style():
+        figure = figure_file.draw(data)
+        theme.footnote(figure, _source(record, trials, data))
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = [
+            _write(folder / f"{name}.{kind}", figure.savefig, metadata=metadata) for kind, metadata in _METADATA.items()
+        ]
+    return [*paths, _write(folder / f"{name}.csv", data.to_csv, index=False)]
+
+
+def _source(record: SweepRecord, trials: pd.DataFrame, data: pd.DataFrame) -> str:
+    """The footnote: sweep, seeds, interval, commit, and how much of the sweep is done where not all is."""
+    finished = int((trials["status"] != "pending").sum())
+    parts = [
+        f"sweep {record.identity}",
+        f"{theme.span(data['members'])} seeds",
+        f"interval: {frames.LEVEL:.0%} percentile bootstrap of the mean over seeds",
+        f"commit {str(record.manifest.get('commit') or 'unknown')[:12]}",
+    ]
+    if finished < len(trials):
+        parts.append(f"{finished:,} of {len(trials):,} trials finished")
+    return " · ".join(parts)
+
+
+def _write(path: Path, save: Callable[..., object], **options: object) -> Path:
+    """Save beside, then move into place, so that a reader never meets half a file."""
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as beside:
+        save(Path(beside) / path.name, **options)
+        os.replace(Path(beside) / path.name, path)
+    return path

@@ -1,0 +1,157 @@
+"""Which ways of learning keep learning: every arm at its best setting, with what its network looks like
+inside.
+
+Plain gradient descent loses plasticity while dormant units and weights grow and the effective rank falls;
+methods that keep plasticity keep these in bounds (Dohare et al. 2024, Extended Data Fig. 4). One column per
+activation (and any other axis of network or workload), the online metric on top, the diagnostics that were
+recorded below it.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.typing import HashableList
+
+from dashboards import theme
+from dashboards.figures import panels
+from sweep import frames
+
+INSIDE = ("dormant_fraction", "effective_rank", "weight_magnitude")
+METRICS = (*frames.HIGHER_IS_BETTER, *INSIDE)
+
+
+def data(trials: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
+    """One row per metric, panel, arm and point: setting, candidates, task, step, mean, ci_low, ci_high,
+    seeds, ...
+
+    An arm's setting is the one with the best mean over the last quarter in that panel, chosen on the same
+    seeds that are drawn; `candidates` says from how many. `line` is network or linear; the linear learner has
+    the online metric only.
+    """
+    online = frames.online_metric(trials)
+    higher = frames.HIGHER_IS_BETTER[online]
+    trials = panels.finished(trials)
+    values = frames.observed(trials, curves, online)
+    late = frames.last_quarter(values)
+    networks, linear = panels.split(trials)
+    axes = panels.axes(networks)
+    best = frames.best_settings(networks, late, ["arm", *axes], higher=higher)
+    cells = best[axes].drop_duplicates() if axes else best[axes].head(1)  # rows without columns never repeat
+    baseline = panels.linear_lines(cells, linear, late, higher=higher)
+    lines = pd.concat(
+        [
+            best.assign(line="network", source=best["arm"]),
+            baseline.assign(line="linear", arm="linear learner"),
+        ],
+        ignore_index=True,
+    )
+    lines["kind"] = lines["line"].eq("linear")
+    lines = theme.in_order(panels.named(lines, axes, networks), [*axes, "kind", "arm"])
+    lines["setting"] = _settings(lines, trials)
+    facts = panels.facts(trials)
+    parts = []
+    for metric in (online, *(name for name in INSIDE if (curves["metric"] == name).any())):
+        drawn = lines if metric == online else lines[lines["line"] == "network"]
+        width = facts["bin_tasks"] if metric == online else 1
+        measured = values if metric == online else frames.observed(trials, curves, metric)
+        chosen = drawn[["source", "group"]].rename(columns={"source": "arm"})
+        bands = frames.curve_bands(measured, chosen, width=width).rename(columns={"arm": "source"})
+        columns = ["panel", "line", "arm", "setting", "source", "group", "candidates"]
+        parts.append(drawn[columns].merge(bands, on=["source", "group"]))
+    return pd.concat(parts, ignore_index=True).assign(**facts)
+
+
+def _settings(lines: pd.DataFrame, trials: pd.DataFrame) -> list[str]:
+    """What distinguishes each line's setting from the others of its arm."""
+    texts = []
+    networks, linear = panels.split(trials)
+    parts = {column.partition(".")[0] for column in trials.columns if "." in column} - {"network", "workload"}
+    for source, group, kind in lines[["source", "group", "line"]].itertuples(index=False):
+        rivals = linear if kind == "linear" else networks
+        rivals = rivals[rivals["arm"] == source]
+        columns = frames.varying(rivals, *(f"{part}." for part in sorted(parts)))
+        texts.append(theme.setting(rivals.loc[rivals["group"] == group, columns].iloc[0].to_dict()))
+    return texts
+
+
+def draw(data: pd.DataFrame) -> Figure:
+    """The picture of `data`."""
+    networks = data[data["line"] == "network"]
+    looks = theme.looks(networks["arm"])
+    titles = list(dict.fromkeys(data["panel"]))
+    metrics = list(dict.fromkeys(data["metric"]))
+    first = data.iloc[0]
+    handles = [_handle(data, arm, look) for arm, look in looks.items()]
+    for arm in dict.fromkeys(data.loc[data["line"] == "linear", "arm"]):
+        handles.append(_handle(data, arm, theme.LINEAR))
+
+    beside = len(titles) == 1  # one panel: the diagnostics stand below it in a row of their own
+    width = 7.6 if beside else max(6.4, 2.25 * len(titles) + 0.6)
+    height = (3.0 + (1.75 if len(metrics) > 1 else 0)) if beside else 2.3 + 1.65 * (len(metrics) - 1)
+    with theme.style():
+        figure = theme.page(
+            width,
+            height + 0.25,
+            f"{theme.workload(first['workload'])}: ways of learning compared",
+            _subtitle(data),
+            handles,
+        )
+        for (title, metric), axes in _places(figure, titles, metrics, beside).items():
+            part = data[(data["panel"] == title) & (data["metric"] == metric)]
+            lost = []
+            for arm in dict.fromkeys(part["arm"]):
+                line = part[part["arm"] == arm]
+                linear = line["line"].iloc[0] == "linear"
+                look = theme.LINEAR if linear else looks[arm]
+                dash = {"linestyle": "--", "zorder": 3} if linear else {"marker": look.marker, "markevery": 0.2}
+                theme.band(axes, line, gid=f"{title}/{metric}/{arm}", color=look.color, **dash)
+                last = line.iloc[-1]
+                if last["diverged"] and metric == metrics[0]:
+                    lost.append(f"{look.label}: {theme.lost(last)}")
+            theme.notes(axes, lost)
+            theme.steps_axis(axes.xaxis)
+            theme.value_limits(axes, data[data["metric"] == metric], ["panel", "arm"])
+            if beside or title == titles[0]:
+                axes.set_ylabel(theme.metric(metric))
+            if metric == metrics[0]:
+                axes.set_title(title)
+            if beside or metric == metrics[-1]:
+                axes.set_xlabel(theme.steps_label(first["batch"]) if metric == metrics[0] or not beside else "steps")
+    return figure
+
+
+def _places(figure: Figure, titles: list[str], metrics: list[str], beside: bool) -> dict[tuple[str, str], Axes]:
+    """Where each panel and metric is drawn."""
+    if beside and len(metrics) > 1:
+        names: list[HashableList[str]] = [[metrics[0]] * (len(metrics) - 1), [*metrics[1:]]]
+        mosaic = figure.subplot_mosaic(names, height_ratios=[1.7, 1])
+        return {(titles[0], metric): mosaic[metric] for metric in metrics}
+    ratios = [1.4, *([1.0] * (len(metrics) - 1))]
+    grid = figure.subplots(len(metrics), len(titles), squeeze=False, sharex="col", sharey="row", height_ratios=ratios)
+    return {
+        (title, metric): grid[row, column] for column, title in enumerate(titles) for row, metric in enumerate(metrics)
+    }
+
+
+def _handle(data: pd.DataFrame, arm: str, look: theme.Look) -> Line2D:
+    """The legend's entry; it names the setting where the arm has one and the same in every panel."""
+    settings = data.loc[data["arm"] == arm, "setting"].dropna().unique()
+    chosen = f" ({settings[0]})" if len(settings) == 1 and settings[0] and data["panel"].nunique() == 1 else ""
+    handle = Line2D([], [], color=look.color, marker=look.marker, label=f"{look.label}{chosen}")
+    handle.set_linestyle("-" if look.marker else "--")
+    return handle
+
+
+def _subtitle(data: pd.DataFrame) -> str:
+    """What a line and its shade are, and how settings were chosen."""
+    first = data.iloc[0]
+    binned = f" (online metric in bins of {first['bin_tasks']} tasks)" if first["bin_tasks"] > 1 else ""
+    text = theme.averaged(data["members"], binned)
+    if (data["candidates"] > 1).any():
+        text += " Each arm at its best setting by the mean over the last quarter, selected on these same seeds."
+        if data["panel"].nunique() > 1:
+            text += " The settings are in the CSV beside this figure."
+    return text

@@ -1,0 +1,132 @@
+"""Online error over time: with plain gradient descent a network first beats the linear learner, then falls
+behind it.
+
+Larger step sizes learn faster at first and lose more (Dohare et al. 2024, Extended Data Fig. 2, and Fig. 3
+for permuted MNIST). One row of panels per optimizer alone, one panel per activation (and any other axis of
+network or workload), one line per step size, the linear learner dashed. Regression is averaged over bins of
+two tasks, as in the paper.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from dashboards import theme
+from dashboards.figures import panels
+from sweep import frames
+
+METRICS = tuple(frames.HIGHER_IS_BETTER)
+COLUMNS_PER_ROW = 3  # where panels differ in one thing alone, and may be wrapped
+
+
+def data(trials: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
+    """One row per line and bin: arm, panel, line (network, linear), step_size, task, step, mean, ci_low,
+    ci_high, ...
+
+    Arms are those without methods, or all where every arm has one. Where settings differ in more than the
+    step size, the best one is shown, chosen by the mean over the last quarter; `candidates` says from how
+    many. `source` is the arm of the trials, which is not `arm` where the linear learner is borrowed from
+    another arm.
+    """
+    metric = frames.online_metric(trials)
+    trials = panels.finished(trials)
+    networks, linear = panels.split(trials)
+    alone = networks[networks["methods"] == ""]
+    networks = alone if len(alone) else networks
+    values = frames.observed(trials, curves, metric)
+    lines = _lines(networks, linear, frames.last_quarter(values), higher=frames.HIGHER_IS_BETTER[metric])
+    facts = panels.facts(trials)
+    chosen = lines[["source", "group"]].rename(columns={"source": "arm"})
+    bands = frames.curve_bands(values, chosen, width=facts["bin_tasks"]).rename(columns={"arm": "source"})
+    return lines.merge(bands, on=["source", "group"]).assign(**facts)
+
+
+def _lines(networks: pd.DataFrame, linear: pd.DataFrame, late: pd.DataFrame, *, higher: bool) -> pd.DataFrame:
+    """The lines to draw, in order: arm, panel, line, step_size, source, group, candidates."""
+    axes = panels.axes(networks)
+    best = frames.best_settings(networks, late, ["arm", *axes, panels.STEP_SIZE], higher=higher)
+    parts = [best.assign(line="network", source=best["arm"])]
+    for arm, places in best[["arm", *axes]].drop_duplicates().groupby("arm", sort=False):
+        own = linear[linear["arm"] == arm]
+        baseline = panels.linear_lines(places, own if len(own) else linear, late, higher=higher)
+        parts.append(baseline.assign(line="linear"))
+    lines = pd.concat(parts, ignore_index=True)
+    step_sizes = pd.concat([networks, linear])[["arm", "group", panels.STEP_SIZE]].drop_duplicates()
+    lines = lines.drop(columns=panels.STEP_SIZE).merge(
+        step_sizes.rename(columns={"arm": "source", panels.STEP_SIZE: "step_size"}), on=["source", "group"]
+    )
+    lines["kind"] = lines["line"].eq("linear")
+    lines = theme.in_order(panels.named(lines, axes, networks), ["arm", *axes, "kind", "step_size"])
+    return lines[["arm", "panel", "line", "step_size", "source", "group", "candidates"]]
+
+
+def draw(data: pd.DataFrame) -> Figure:
+    """The picture of `data`."""
+    arms = theme.looks(data["arm"])
+    titles = list(dict.fromkeys(data["panel"]))
+    networks = data[data["line"] == "network"]
+    shades = theme.shades(networks["step_size"])
+    linear = data[data["line"] == "linear"]
+    first = data.iloc[0]
+
+    places = [(arm, title) for arm in arms for title in titles]
+    columns = min(len(places), COLUMNS_PER_ROW) if 1 in (len(arms), len(titles)) else len(titles)
+    rows = -(-len(places) // columns)
+    handles = [
+        Line2D([], [], color=shade, label=f"step size {theme.number(step_size)}") for step_size, shade in shades.items()
+    ]
+    if len(linear):
+        handles.append(Line2D([], [], color=theme.LINEAR.color, linestyle="--", label=theme.LINEAR.label))
+    width = max(6.4, 2.15 * columns + 0.6)
+    with theme.style():
+        figure = theme.page(
+            width,
+            1.95 * rows + 0.25,
+            f"{theme.workload(first['workload'])}: {theme.metric(first['metric'])} over time",
+            _subtitle(data),
+            handles,
+        )
+        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        for axes, (arm, title) in zip(grid.flat, places, strict=False):
+            part = data[(data["arm"] == arm) & (data["panel"] == title)]
+            lost = []
+            for (kind, step_size), line in part.groupby(["line", "step_size"], sort=False):
+                look = (
+                    {"color": theme.LINEAR.color, "linestyle": "--", "zorder": 3}
+                    if kind == "linear"
+                    else {"color": shades[step_size]}
+                )
+                theme.band(axes, line, gid=f"{arm}/{title}/{kind}/{step_size!r}", **look)
+                last = line.iloc[-1]
+                if last["diverged"]:
+                    lost.append(f"{theme.number(step_size)}: {theme.lost(last)}")
+            theme.notes(axes, lost)
+            axes.set_title(title if len(arms) == 1 else ", ".join(filter(None, (arms[arm].label, title))))
+        for axes in grid.flat[len(places) :]:
+            axes.set_axis_off()
+        for axes in grid[:, 0]:
+            axes.set_ylabel(theme.metric(first["metric"]))
+        theme.steps_axis(grid[0, 0].xaxis)
+        for column in range(columns):
+            lowest = grid[(len(places) - 1 - column) // columns, column]
+            lowest.set_xlabel(theme.steps_label(first["batch"]))
+            lowest.tick_params(labelbottom=True)
+        theme.value_limits(grid[0, 0], data, ["arm", "panel", "line", "step_size"])
+    return figure
+
+
+def _subtitle(data: pd.DataFrame) -> str:
+    """What a line and its shade are, and how settings were chosen."""
+    first = data.iloc[0]
+    binned = f" in bins of {first['bin_tasks']} tasks" if first["bin_tasks"] > 1 else " per task"
+    text = theme.averaged(data["members"], binned)
+    several = data["candidates"] > 1
+    if (several & (data["line"] == "linear")).any():
+        text += " Dashed: the linear learner at its best step size."
+    if (several & (data["line"] == "network")).any():
+        text += " Settings other than the step size are the best ones."
+    if several.any():
+        text += " Best: by the mean over the last quarter, selected on these same seeds."
+    return text

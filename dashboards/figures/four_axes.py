@@ -1,0 +1,181 @@
+"""Step size, width, replacement rate and isometry strength crossed: where does learning last, and do the two
+add up?
+
+One heat map of step size by replacement rate for every width (and any other axis of network or workload) and
+every optimizer with its isometry strength. A cell is the mean over the last quarter, with half the width of
+its interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from dashboards import theme
+from dashboards.figures import panels
+from sweep import frames
+from sweep.errors import InputError
+
+METRICS = tuple(frames.HIGHER_IS_BETTER)
+CROSSED = {"", "continual_backprop", "coupled_isometry", "continual_backprop coupled_isometry"}
+CELL = ["row", "column", "step_size", "replacement_rate"]
+
+
+def data(trials: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
+    """One row per cell: row, column (the heat map), step_size, replacement_rate, mean, ci_low, ci_high, half,
+    ...
+
+    Arms with other methods are left out; without continual backprop the rate is 0. Where several settings
+    fall into a cell the best is shown; `candidates` says from how many. `half` is half the interval's width,
+    `members` the trials of the cell, `diverged` how many of them have no last quarter. Raises InputError
+    where no arm fits.
+    """
+    metric = frames.online_metric(trials)
+    networks, _ = panels.split(panels.finished(trials))
+    networks = networks[networks["methods"].isin(CROSSED)]
+    if networks.empty:
+        raise InputError(
+            "this figure crosses step size and replacement rate: it needs an arm that is an optimizer alone,"
+            " or with continual_backprop or coupled_isometry and no other method"
+        )
+    axes = panels.axes(networks)
+    places = panels.named(networks, axes, networks).assign(
+        column=[_learner(trial) for trial in networks.to_dict("records")],
+        isometry=_column(networks, "optimizer.isometry_strength").fillna(
+            _column(networks, "coupled_isometry.strength")
+        ),
+        step_size=networks[panels.STEP_SIZE],
+        replacement_rate=_column(networks, "continual_backprop.replacement_rate").fillna(0.0),
+    )
+    places = places.rename(columns={"panel": "row"})
+    late = frames.last_quarter(frames.observed(networks, curves, metric))
+    keys = [*CELL, *axes, "optimizer.name", "isometry"]
+    best = frames.best_settings(places, late, keys, higher=frames.HIGHER_IS_BETTER[metric])
+    cells = frames.bands(late.merge(best[["arm", "group"]], on=["arm", "group"]), ["arm", "group"])
+    cells["half"] = (cells["ci_high"] - cells["ci_low"]) / 2
+    cells["members"] = cells["seeds"] + cells["diverged"]
+    result = best.merge(cells, on=["arm", "group"])
+    result = theme.in_order(result, [*axes, "optimizer.name", "isometry", "step_size", "replacement_rate"])
+    shown = [
+        *CELL,
+        "arm",
+        "group",
+        "candidates",
+        "mean",
+        "ci_low",
+        "ci_high",
+        "half",
+        "seeds",
+        "diverged",
+        "members",
+    ]
+    return result[shown].assign(metric=metric, **panels.facts(networks))
+
+
+def _column(trials: pd.DataFrame, name: str) -> pd.Series[float]:
+    """A config column as numbers, missing where no trial has it."""
+    return trials[name].astype(float) if name in trials else pd.Series(float("nan"), index=trials.index)
+
+
+def _learner(trial: dict[Hashable, object]) -> str:
+    """The text above a column of heat maps: the optimizer, and how strongly it is pulled to an isometry."""
+    name = theme.OPTIMIZERS.get(str(trial["optimizer.name"]), str(trial["optimizer.name"]))
+    for column, pull in (
+        ("optimizer.isometry_strength", "isometry"),
+        ("coupled_isometry.strength", "isometry in loss"),
+    ):
+        strength = trial.get(column)
+        if isinstance(strength, float) and not pd.isna(strength):
+            name += f", {pull} {theme.number(strength)}"
+    return name
+
+
+def draw(data: pd.DataFrame) -> Figure:
+    """The picture of `data`."""
+    rows, columns = list(dict.fromkeys(data["row"])), list(dict.fromkeys(data["column"]))
+    step_sizes, rates = sorted(data["step_size"].unique()), sorted(data["replacement_rate"].unique())
+    first = data.iloc[0]
+    higher = frames.HIGHER_IS_BETTER[first["metric"]]
+    quiet = data.loc[theme.quiet(data["mean"]), "mean"]
+    scale = Normalize(quiet.min(), quiet.max())
+    width = max(6.4, len(columns) * max(0.58 * len(step_sizes) + 0.15, 1.5) + 1.6)
+    height = len(rows) * (0.40 * len(rates) + 0.35) + 0.35
+    with theme.style():
+        figure = theme.page(
+            width,
+            height,
+            f"{theme.workload(first['workload'])}: step size, replacement rate, isometry"
+            f"{' and ' + rows[0].split()[0] if len(rows) > 1 else ''}",
+            _subtitle(data),
+        )
+        grid = figure.subplots(len(rows), len(columns), sharex=True, sharey=True, squeeze=False)
+        colors = theme.heat(higher)
+        for (row, column), axes in zip(((row, column) for row in rows for column in columns), grid.flat, strict=True):
+            part = data[(data["row"] == row) & (data["column"] == column)]
+            _frame(axes, len(step_sizes), len(rates))
+            for cell in part.to_dict("records"):
+                place = step_sizes.index(cell["step_size"]), rates.index(cell["replacement_rate"])
+                _cell(axes, place, cell, colors(scale(cell["mean"])))
+            if row == rows[0]:
+                axes.set_title(column.replace(", ", "\n"), size=8.5)
+            if row == rows[-1]:
+                axes.set_xticks(range(len(step_sizes)), [theme.number(value) for value in step_sizes])
+                axes.set_xlabel("step size")
+            if column == columns[0]:
+                axes.set_yticks(range(len(rates)), [theme.number(value) for value in rates])
+                axes.set_ylabel(f"{row}\nreplacement rate" if row else "replacement rate")
+        theme.color_bar(figure, grid, scale, higher, theme.metric(first["metric"]))
+    return figure
+
+
+def _frame(axes: Axes, across: int, up: int) -> None:
+    """An empty heat map of across x up cells; what was not run stays grey."""
+    axes.set(xlim=(-0.5, across - 0.5), ylim=(-0.5, up - 0.5), facecolor="#F2F2F2")
+    axes.grid(False)
+    axes.tick_params(length=0)
+    for side in axes.spines.values():
+        side.set_visible(False)
+
+
+def _cell(axes: Axes, place: tuple[int, int], cell: dict[Hashable, float], color: theme.Color) -> None:
+    """One cell: its colour, mean and half interval, hatched where trials diverged."""
+    across, up = place
+    none_left = cell["seeds"] == 0
+    hatch = "////" if cell["diverged"] else None
+    axes.add_patch(
+        Rectangle(
+            (across - 0.5, up - 0.5),
+            1,
+            1,
+            facecolor="#D9D9D9" if none_left else color,
+            edgecolor="#8C8C8C" if hatch else "white",
+            hatch=hatch,
+            linewidth=0.8,
+            gid=f"{cell['row']}/{cell['column']}/{cell['step_size']!r}/{cell['replacement_rate']!r}",
+        )
+    )
+    if none_left:
+        text = "all\ndiverged"
+    else:
+        text = theme.with_half(cell["mean"], cell["half"])
+        if cell["diverged"]:
+            text += f"\n{cell['diverged']:.0f} div."
+    ink = "black" if none_left else theme.ink(color)
+    box = {"facecolor": "#D9D9D9" if none_left else color, "edgecolor": "none", "pad": 0.6} if hatch else None
+    axes.text(across, up, text, ha="center", va="center", size=6.8, color=ink, linespacing=1.1, bbox=box)
+
+
+def _subtitle(data: pd.DataFrame) -> str:
+    """What a cell says, and how its setting was chosen."""
+    text = (
+        f"Mean of the last quarter over {theme.span(data['members'])} seeds, ± half the width of its"
+        " 95 % bootstrap interval. Grey: not run. Hatched: trials diverged, the mean is over the others."
+    )
+    if (data["candidates"] > 1).any():
+        text += " Settings other than these axes are the best by the same mean, selected on these same seeds."
+    return text

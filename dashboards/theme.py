@@ -1,0 +1,345 @@
+"""How figures look: colours, names and order of arms, optimizers, activations and metrics, and the page
+around panels.
+
+Colours are those of Okabe and Ito (2008) and Tol's muted set, which stay apart under the common colour
+blindnesses; every arm also has a marker of its own. A label that is not known here, such as a user's own arm,
+keeps its text and takes a free colour. Nothing here changes matplotlib's global settings or needs a display.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Colormap, Normalize
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import EngFormatter, MaxNLocator
+
+Color = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How one arm is drawn."""
+
+    label: str
+    color: str
+    marker: str
+
+
+# In the order in which figures list them.
+ARMS: dict[str, Look] = {
+    "backprop": Look("backprop", "#D55E00", "o"),
+    "sgd": Look("SGD", "#D55E00", "o"),
+    "adam": Look("Adam", "#E69F00", "s"),
+    "adamw": Look("AdamW", "#882255", "p"),
+    "l2": Look("L2", "#009E73", "v"),
+    "shrink_and_perturb": Look("shrink and perturb", "#CC79A7", "^"),
+    "snp": Look("shrink and perturb", "#CC79A7", "^"),
+    "continual_backprop": Look("continual backprop", "#0072B2", "D"),
+    "cbp": Look("continual backprop", "#0072B2", "D"),
+    "adamo": Look("AdamO", "#56B4E9", "P"),
+    "coupled_isometry": Look("coupled isometry", "#999933", "h"),
+    "cbp_adamo": Look("continual backprop + AdamO", "#332288", "X"),
+    "continual_backprop_adamo": Look("continual backprop + AdamO", "#332288", "X"),
+}
+SPARE_COLORS = ("#661100", "#000000", "#AA4499", "#44AA99", "#888888", "#6699CC", "#B8860B", "#117733")
+SPARE_MARKERS = ("<", ">", "d", "*", "8", "H")
+LINEAR = Look("linear learner", "#4D4D4D", "")
+
+OPTIMIZERS = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "adamo": "AdamO"}
+ACTIVATIONS = ("relu", "leaky_relu", "elu", "swish", "selu", "tanh", "sigmoid", "linear")
+METRICS = {
+    "online_error": "online squared error",
+    "online_accuracy": "online accuracy",
+    "dormant_fraction": "dormant fraction",
+    "effective_rank": "effective rank",
+    "weight_magnitude": "mean |weight|",
+}
+BOUNDED = {"online_accuracy", "dormant_fraction", "effective_rank"}
+WORKLOADS = {
+    "slowly_changing_regression": "Slowly-changing regression",
+    "permuted_mnist": "Online permuted MNIST",
+}
+FIELDS = {
+    "continual_backprop.replacement_rate": "replacement rate",
+    "continual_backprop.maturity_threshold": "maturity threshold",
+    "shrink_and_perturb.perturb_scale": "noise",
+    "shrink_and_perturb.strength": "shrink",
+}
+
+TITLE, LINE, FOOT = 0.30, 0.17, 0.40  # inches: the title, a line of small text, the footnote
+SETTINGS: dict[str, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.labelsize": 9,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "axes.grid": True,
+    "grid.color": "#E6E6E6",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "lines.linewidth": 1.5,
+    "lines.markersize": 4,
+    "hatch.linewidth": 0.6,
+    "figure.facecolor": "white",
+    "savefig.dpi": 200,
+    "svg.hashsalt": "pliant",  # equal data, equal file
+    "svg.fonttype": "none",
+    "pdf.fonttype": 42,
+}
+
+
+def style() -> AbstractContextManager[None]:
+    """The settings under which figures are made and saved."""
+    return mpl.rc_context(SETTINGS)  # type: ignore[arg-type]  # keys are spelt out as literals there
+
+
+def looks(arms: Iterable[str]) -> dict[str, Look]:
+    """A look for every arm, no two alike, in the order in which to draw them: known arms first, then as
+    given.
+    """
+    names = list(dict.fromkeys(arms))
+    order = list(ARMS)
+    names.sort(key=lambda name: order.index(name) if name in ARMS else len(order))
+    result: dict[str, Look] = {}
+    taken: set[str] = set()
+    for place, name in enumerate(names):
+        look = ARMS.get(name)
+        if look is None or look.color in taken:
+            free = [color for color in SPARE_COLORS if color not in taken] or list(SPARE_COLORS)
+            marker = SPARE_MARKERS[place % len(SPARE_MARKERS)]
+            look = Look(ARMS[name].label if name in ARMS else words(name), free[0], marker)
+        taken.add(look.color)
+        result[name] = look
+    labels = [look.label for look in result.values()]
+    return {
+        name: Look(words(name), look.color, look.marker) if labels.count(look.label) > 1 else look
+        for name, look in result.items()
+    }
+
+
+def in_order(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """The rows sorted as figures list them: arms and activations in the theme's order, numbers by size."""
+
+    def rank(column: pd.Series[Any]) -> pd.Series[Any]:
+        if column.name == "arm":
+            return column.map({arm: place for place, arm in enumerate(looks(column))})
+        if column.name == "network.activation":
+            return column.map({name: place for place, name in enumerate(ACTIVATIONS)})
+        if column.name == "optimizer.name":
+            return column.map({name: place for place, name in enumerate(OPTIMIZERS)})
+        return column
+
+    return frame.sort_values(list(columns), key=rank, kind="stable", ignore_index=True)
+
+
+def shades(values: Iterable[float]) -> dict[float, Any]:
+    """Colours for the values of an ordered axis, dark for small."""
+    ordered = sorted(set(values))
+    places = np.linspace(0.05, 0.78, len(ordered)) if len(ordered) > 1 else [0.3]
+    return dict(zip(ordered, mpl.colormaps["plasma"](places), strict=True))
+
+
+def words(name: str) -> str:
+    """A name as text: `my_arm` is `my arm`."""
+    return name.replace("_", " ")
+
+
+def number(value: float) -> str:
+    """0.001 as it is, 1e-4 and 1e6 with an exponent, whole numbers whole."""
+    if value != 0 and not 1e-3 <= abs(value) < 1e5:
+        mantissa, exponent = f"{value:.3e}".split("e")
+        return f"{float(mantissa):g}e{int(exponent)}"
+    return f"{value:g}"
+
+
+def setting(values: Mapping[str, Any]) -> str:
+    """Config columns and their values as text, those that are missing left out: `step size 0.01, width 5`."""
+    parts = []
+    for column, value in values.items():
+        if pd.isna(value):
+            continue
+        part, _, field = column.rpartition(".")
+        inner = part in ("optimizer", "network", "workload")
+        name = FIELDS.get(column, words(field if inner else f"{part} {field}"))
+        known = (
+            value if isinstance(value, str) else "yes" if value is True else "no" if value is False else number(value)
+        )
+        parts.append(words(known) if column == "network.activation" else f"{name} {known}")
+    return ", ".join(parts)
+
+
+def averaged(members: pd.Series[int], binned: str) -> str:
+    """What a line and its band are: over how many seeds, or that one seed has no interval."""
+    if int(members.max()) == 1:
+        return f"One seed{binned}, so there is no interval."
+    return f"Mean over {span(members)} seeds{binned}; shaded: 95 % bootstrap interval."
+
+
+def span(counts: Iterable[float]) -> str:
+    """`30`, or `28 to 30` where counts differ."""
+    values = sorted({int(count) for count in counts})
+    return f"{values[0]}" if len(values) == 1 else f"{values[0]} to {values[-1]}"
+
+
+def metric(name: str) -> str:
+    """A metric's name on an axis."""
+    return METRICS.get(name, words(name))
+
+
+def workload(name: str) -> str:
+    """A workload's name in a title."""
+    return WORKLOADS.get(name, words(name))
+
+
+def lost(row: pd.Series[Any]) -> str:
+    """How many trials of a line diverged, from its last row."""
+    return f"{row['diverged']:.0f} of {row['members']:.0f} diverged"
+
+
+def steps_label(batch: float | None) -> str:
+    """The name of an axis of steps, with the examples in one step (None: not the same everywhere)."""
+    if batch is None or pd.isna(batch):
+        return "steps"
+    return "steps (one example each)" if batch == 1 else f"steps ({batch:g} examples each)"
+
+
+def quiet(peaks: pd.Series[float]) -> pd.Series[bool]:
+    """Which peaks do not explode: those up to ten times the lower quartile, or all where that is 0."""
+    usual = peaks.quantile(0.25)
+    return peaks <= (10 * usual if usual > 0 else np.inf)
+
+
+def value_limits(axes: Axes, data: pd.DataFrame, lines: Sequence[str]) -> None:
+    """Fits the value axis to the lines that do not explode, where some do; those leave the panel at the top.
+
+    The rows of data are of one metric; one with a natural upper end is shown whole.
+    """
+    if data["metric"].iloc[0] in BOUNDED:
+        return
+    peaks = data.groupby(list(lines), dropna=False)["mean"].transform("max")
+    shown = data[quiet(peaks)]
+    if 0 < len(shown) < len(data):
+        low, high = shown[["mean", "ci_low"]].min().min(), shown[["mean", "ci_high"]].max().max()
+        axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
+
+
+def steps_axis(axis: Axis) -> None:
+    """Steps as 0, 200k, 1M, at a few round places."""
+    axis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
+    axis.set_major_formatter(EngFormatter(sep=""))
+
+
+def page(width: float, height: float, title: str, subtitle: str, handles: Sequence[Line2D] = ()) -> Figure:
+    """An empty figure whose panels get width x height inches, with title, subtitle, legend and room for a
+    footnote.
+
+    The legend is set between panels and footnote, in as many columns as fit.
+    """
+    lines = textwrap.wrap(subtitle, int(width * 15.5))
+    head = TITLE + LINE * len(lines) + 0.10
+    columns = _legend_columns([str(handle.get_label()) for handle in handles], width)
+    rows = -(-len(handles) // columns)
+    legend = 0.205 * rows + 0.10 if rows else 0.0
+    total = head + height + legend + FOOT
+    figure = Figure(figsize=(width, total), layout="constrained")
+    engine = figure.get_layout_engine()
+    assert engine is not None
+    engine.set(rect=(0, (FOOT + legend) / total, 1, height / total), w_pad=0.06, h_pad=0.06)  # type: ignore[call-arg]
+    left = 0.10 / width
+    figure.text(left, 1 - 0.08 / total, title, weight="bold", size=11, va="top")
+    figure.text(left, 1 - TITLE / total, "\n".join(lines), size=8.5, va="top", color="#333333", linespacing=1.25)
+    if handles:
+        figure.legend(
+            handles=handles,
+            loc="lower center",
+            bbox_to_anchor=(0.5, FOOT / total),
+            ncols=columns,
+            frameon=False,
+            borderaxespad=0,
+            borderpad=0.1,
+            handlelength=2.4,
+        )
+    return figure
+
+
+def _legend_columns(labels: Sequence[str], width: float) -> int:
+    """The most columns, up to four, that fit `width` inches when a legend is filled column by column."""
+    for columns in range(min(4, len(labels)), 1, -1):
+        parts = np.array_split([len(label) for label in labels], columns)
+        if sum(0.66 + 0.059 * max(part) for part in parts) <= width:
+            return columns
+    return 1
+
+
+def footnote(figure: Figure, text: str) -> None:
+    """Where the numbers come from, at the lower edge, in at most two lines."""
+    width, height = figure.get_size_inches()
+    lines = textwrap.wrap(text, int(width * 19), max_lines=2, placeholder=" ...")
+    figure.text(0.10 / width, 0.06 / height, "\n".join(lines), size=7, color="#666666", va="bottom")
+
+
+def band(axes: Axes, rows: pd.DataFrame, **look: Any) -> Line2D:
+    """A mean over steps with its interval as a shade."""
+    (line,) = axes.plot(rows["step"], rows["mean"], **look)
+    axes.fill_between(rows["step"], rows["ci_low"], rows["ci_high"], color=line.get_color(), alpha=0.15, linewidth=0)
+    return line
+
+
+def notes(axes: Axes, lines: Sequence[str]) -> None:
+    """Small remarks in the upper right corner of a panel."""
+    if lines:
+        axes.annotate(
+            "\n".join(lines),
+            (1, 1),
+            xytext=(-2, -2),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            size=6.5,
+            ha="right",
+            va="top",
+            color="#333333",
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.9, "pad": 1},
+        )
+
+
+def heat(higher: bool) -> Colormap:
+    """Colours of a heat map, bright where it is better."""
+    return mpl.colormaps["viridis" if higher else "viridis_r"]
+
+
+def ink(color: Color) -> str:
+    """Black or white, whichever stands out more from the colour (WCAG 2, relative luminance)."""
+    channels = np.asarray(color[:3])
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return "black" if linear @ (0.2126, 0.7152, 0.0722) > 0.179 else "white"
+
+
+def color_bar(figure: Figure, grid: np.ndarray, scale: Normalize, higher: bool, label: str) -> None:
+    """The key to a heat map's colours, with an arrow where values go beyond it."""
+    bar = figure.colorbar(ScalarMappable(scale, heat(higher)), ax=grid, label=label, aspect=30, pad=0.01, fraction=0.03)
+    bar.outline.set_visible(False)
+
+
+def with_half(mean: float, half: float) -> str:
+    """A mean and half its interval in two lines, with as many decimals as the mean's size deserves."""
+    if not 1e-3 <= abs(mean) < 1e4:
+        return f"{number(mean)}" + ("" if np.isnan(half) else f"\n±{half:.1g}")
+    decimals = 3 if abs(mean) < 1 else 2 if abs(mean) < 10 else 1 if abs(mean) < 100 else 0
+    return f"{mean:.{decimals}f}" + ("" if np.isnan(half) else f"\n±{half:.{decimals}f}")
