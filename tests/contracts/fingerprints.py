@@ -1,0 +1,71 @@
+"""One number per registry entry: what 20 steps of it give, in float64. `python tests/contracts/fingerprints.py` writes
+them anew, for the day a result is meant to change; its `semantics` is then raised too, which changes the key.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import get_args
+
+import torch
+from packs import TINY, Arm, Pack, Shape, data, leaves
+
+from sweep.trials import ENGINE_SEMANTICS
+from workloads.diagnostics import DIAGNOSTICS
+from workloads.diagnostics.measure import measure
+from workloads.methods.config import METHODS, OPTIMIZERS
+from workloads.networks.config import NETWORKS, Activation, Initialisation, MLPConfig
+from workloads.networks.mlp import MLP
+from workloads.streams import STREAMS
+
+FILE = Path(__file__).with_name("fingerprints.json")
+
+
+def digits(values: list[torch.Tensor]) -> float:
+    """A number that any change of any value changes, to ten digits."""
+    flat = torch.cat([v.detach().double().flatten() for v in values])
+    weights = 1 + torch.arange(len(flat), dtype=torch.float64).mul(0.618).frac()
+    return float(f"{(flat * weights).sum().item():.9e}")
+
+
+def trained(arm: Arm, shape: Shape = TINY) -> float:
+    """20 steps of one member."""
+    x, y = data(shape, 20, streams=1, dtype=torch.float64)
+    return digits(leaves(Pack(arm, shape, [1], path="plain", streams=1).train(x, y).state()))
+
+
+def computed() -> dict[str, float]:
+    """Every entry's fingerprint, by kind, name and semantics."""
+    found: dict[str, float] = {}
+    for name, spec in OPTIMIZERS.items():
+        found[f"optimizer {name} {spec.semantics}"] = trained(Arm(name))
+    for name, spec in METHODS.items():
+        found[f"method {name} {spec.semantics}"] = trained(Arm("sgd", (name,)))
+    found[f"engine {ENGINE_SEMANTICS}"] = trained(Arm("adamo", tuple(METHODS)))
+    version = NETWORKS["mlp"].semantics
+    for activation in get_args(Activation):
+        shape = Shape(5, 2, 7, 3, "cross_entropy", 2, activation)
+        found[f"network mlp {version} {activation}"] = trained(Arm("sgd"), shape)
+    for initialisation in get_args(Initialisation):
+        network = MLP(MLPConfig(width=5, depth=2, initialisation=initialisation), 7, 3)
+        found[f"network mlp {version} {initialisation}"] = digits(list(network.init(3).values()))
+    for name, kind in STREAMS.items():
+        small = {"dataset": "digits", "tasks": 3, "examples_per_task": 10} if name == "permuted_mnist" else {}
+        stream = kind(kind.Config(**small), 7)
+        x, y = (torch.from_numpy(v) for v in stream.batches(0, 20))
+        found[f"stream {name} {kind.semantics}"] = digits([x, y])
+    network = MLP(MLPConfig(width=5, depth=2), 7, 3)
+    params = {k: v[None] for k, v in network.init(3).items()}
+    probe = data(TINY, 30, streams=1, dtype=torch.float64)[0][:, 0, 0]
+    hidden = [(name, h[None]) for name, h in network.apply(network.init(3), probe)[1]]
+    for name, diagnostic in DIAGNOSTICS.items():
+        values = measure([name], params, hidden, params, network=network)
+        found[f"diagnostic {name} {diagnostic.semantics}"] = digits(list(values.values()))
+    return found
+
+
+if __name__ == "__main__":
+    assert all(map(math.isfinite, computed().values()))
+    FILE.write_text(json.dumps(computed(), indent=1, sort_keys=True) + "\n")

@@ -1,0 +1,203 @@
+"""Engines and packs for the contract tests, over whatever the registries hold.
+
+`lively` settings make things happen within tens of steps: units are replaced, weights shrink, noise is drawn. A new
+registry entry is covered with its defaults, and by name with the settings below where it has such fields.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from workloads.engine import build
+from workloads.engine.layout import Tree, flattened, mapped, member, stacked
+from workloads.engine.lifted import SMALL, Lifted
+from workloads.learner import Learner
+from workloads.methods.config import METHODS, OPTIMIZERS
+from workloads.networks.config import MLPConfig
+from workloads.networks.mlp import MLP
+
+Config = dict[str, Any]
+
+# Field -> values that members take in turn; a field that may not vary inside a pack takes the first.
+LIVELY: dict[str, list[Any]] = {
+    "step_size": [0.01, 0.003, 0.02],
+    "weight_decay": [0.01, 0.0, 0.1],
+    "strength": [0.003, 0.03, 0.0],
+    "perturb_scale": [0.001, 0.0, 0.01],
+    "isometry_strength": [0.1, 0.0, 0.3],
+    "isometry_step_size": [0.01, 0.02, 0.005],
+    "replacement_rate": [0.05, 0.2, 0.0],
+    "maturity_threshold": [4, 10, 2],
+}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One optimizer and any methods by name, with settings that differ from the lively ones."""
+
+    optimizer: str
+    methods: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # of any of them, by field name
+
+    def __str__(self) -> str:
+        extra = [f"{key}={value}" for key, value in self.settings.items()]
+        return "-".join([self.optimizer, *self.methods, *extra])
+
+    def configs(self, index: int) -> tuple[tuple[str, Any], dict[str, Any]]:
+        """The optimizer's (name, config) and the methods' configs of member `index`."""
+        return (self.optimizer, self._config(OPTIMIZERS[self.optimizer], index)), {
+            name: self._config(METHODS[name], index) for name in METHODS if name in self.methods
+        }
+
+    def _config(self, spec: Any, index: int) -> Any:
+        chosen = {}
+        for field in dataclasses.fields(spec.config):
+            if field.name in self.settings:
+                chosen[field.name] = self.settings[field.name]
+            elif field.name in LIVELY:
+                values = LIVELY[field.name]
+                chosen[field.name] = values[index % len(values) if field.name in spec.varies else 0]
+        return spec.config(**chosen)
+
+
+# Every optimizer alone, every pair of an optimizer and a method, all methods at once, and what changes the program.
+ARMS = [
+    *(Arm(optimizer) for optimizer in OPTIMIZERS),
+    *(Arm(optimizer, (method,)) for optimizer, method in itertools.product(OPTIMIZERS, METHODS)),
+    *(Arm(optimizer, tuple(METHODS)) for optimizer in ("sgd", "adam")),
+    Arm("sgd", ("continual_backprop",), {"momentum": 0.9, "step_size": 0.002}),
+    Arm("adamo", ("continual_backprop",), {"every": 3, "order": "sequential", "penalty": "half"}),
+    Arm("adamo", (), {"every": 2, "head": False, "scale_by_gram": True}),
+    *(
+        Arm("adam", ("continual_backprop",), {"utility": utility, "preset": "paper"})
+        for utility in ("weight", "contribution", "adaptation", "zero_contribution", "feature_by_input", "random")
+    ),
+    Arm("adam", ("continual_backprop",), {"utility_decay": 0.0, "reset_optimizer": False}),
+]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A network, a loss and a batch size."""
+
+    width: int
+    depth: int
+    inputs: int
+    outputs: int
+    loss: str
+    batch: int
+    activation: str = "relu"
+
+    def __str__(self) -> str:
+        sizes = [self.inputs, *[self.width] * self.depth, self.outputs]
+        return f"{'-'.join(map(str, sizes))}-{self.loss}-batch{self.batch}-{self.activation}"
+
+    @property
+    def network(self) -> MLP:
+        """The network."""
+        config = MLPConfig(width=self.width, depth=self.depth, activation=self.activation)
+        return MLP(config, self.inputs, self.outputs)
+
+    @property
+    def member_last(self) -> bool:
+        """Whether the lifted path keeps such networks in the layout of small ones."""
+        return self.network.config.parameters(self.inputs, self.outputs) <= SMALL
+
+
+TINY = Shape(width=5, depth=1, inputs=7, outputs=1, loss="squared_error", batch=1)
+SMALL_CLASSES = Shape(width=6, depth=2, inputs=9, outputs=4, loss="cross_entropy", batch=4)
+LARGE = Shape(width=40, depth=1, inputs=101, outputs=2, loss="squared_error", batch=1)
+LARGE_CLASSES = Shape(width=40, depth=2, inputs=70, outputs=3, loss="cross_entropy", batch=4)
+SHAPES = [TINY, SMALL_CLASSES, LARGE, LARGE_CLASSES]
+
+
+def data(shape: Shape, steps: int, *, streams: int, dtype: torch.dtype, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """x (steps, S, B, inputs), y (steps, S, B, ...) for `streams` streams: bits, and a noisy target."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randint(0, 2, (steps, streams, shape.batch, shape.inputs), generator=generator).to(dtype)
+    if shape.loss == "cross_entropy":
+        return x, (x[..., :4].sum(-1).long() + torch.randint(0, 2, x.shape[:-1], generator=generator)) % shape.outputs
+    noise = torch.randn(*x.shape[:-1], shape.outputs, generator=generator, dtype=torch.float64)
+    return x, (x[..., : shape.outputs] + 0.1 * noise).to(dtype)
+
+
+class Pack:
+    """Members of one arm and shape around an engine: `indices` number the members, and so their settings and seeds."""
+
+    def __init__(
+        self,
+        arm: Arm,
+        shape: Shape,
+        indices: Iterable[int],
+        *,
+        dtype: torch.dtype = torch.float64,
+        path: str = "lifted",
+        compiled: bool = False,
+        streams: int = 2,
+        device: str = "cpu",
+        change: Callable[[int, Tree], Tree] | None = None,
+    ) -> None:
+        """`change` may alter a member's hyperparameters by its index."""
+        self.indices = list(indices)
+        self.learner = Learner(shape.network, shape.loss, *arm.configs(0))  # type: ignore[arg-type]
+        hypers = []
+        for i in self.indices:
+            optimizer, methods = arm.configs(i)
+            numbers = self.learner.hyper_of(optimizer[1], methods)
+            hypers.append(mapped(lambda v: torch.tensor(v, dtype=dtype), change(i, numbers) if change else numbers))
+        seeds = torch.tensor([100 + i for i in self.indices], device=device)
+        hyper = mapped(lambda v: v.to(device), stacked(hypers))
+        if path == "lifted":
+            self.engine = Lifted(self.learner, hyper, seeds, compiled=compiled)
+        else:
+            self.engine = build(path, self.learner, hyper, seeds)
+        params = stacked([mapped(lambda v: v.to(device, dtype), shape.network.init(i)) for i in self.indices])
+        zero = torch.zeros(len(seeds), dtype=torch.float64, device=device)
+        state = torch.func.vmap(self.learner.init)(params)
+        self.engine.load({"params": params, "state": state, "loss": zero, "correct": zero.clone()})
+        self.which = torch.tensor([i % streams for i in self.indices], device=device)
+        self.step = 0
+
+    def train(self, x: Tensor, y: Tensor) -> Pack:
+        """Train on all of x, y."""
+        with torch.no_grad():
+            self.engine.advance(x, y, self.which, self.step)
+        self.step += len(x)
+        return self
+
+    def state(self) -> Tree:
+        """All members' state."""
+        return self.engine.state()
+
+    def member(self, index: int) -> Tree:
+        """The state of the member numbered `index`."""
+        return member(self.engine.state(), self.indices.index(index))
+
+
+def leaves(tree: Tree) -> list[Tensor]:
+    """The tensors of a tree."""
+    return flattened(tree)[0]
+
+
+def same_bits(left: Tree, right: Tree) -> bool:
+    """Whether two trees agree in structure and in every bit (NaN equals itself)."""
+    one, other = flattened(left), flattened(right)
+    return one[1] == other[1] and all(
+        a.dtype == b.dtype and a.numpy().tobytes() == b.numpy().tobytes() for a, b in zip(one[0], other[0], strict=True)
+    )
+
+
+def distance(left: Tree, right: Tree) -> float:
+    """Largest difference of two trees' tensors, each relative to its largest entry."""
+    worst = 0.0
+    for a, b in zip(leaves(left), leaves(right), strict=True):
+        scale = a.double().abs().max().item() or 1.0
+        worst = max(worst, (a.double() - b.double()).abs().max().item() / scale)
+    return worst

@@ -1,0 +1,215 @@
+"""The engine's promises, over every optimizer, every method and what options change the program."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from packs import ARMS, LARGE, LARGE_CLASSES, SMALL_CLASSES, TINY, Arm, Pack, Shape, data, distance, same_bits
+
+from workloads.engine.layout import Tree, mapped
+from workloads.methods.config import METHODS, OPTIMIZERS
+
+COMPILED = [Arm("sgd"), Arm("adam"), Arm("adamo"), Arm("adam", ("continual_backprop",))]
+BASE = [*(Arm(name) for name in OPTIMIZERS), *(Arm("sgd", (name,)) for name in METHODS)]
+
+
+def both(
+    arm: Arm, shape: Shape, *, steps: int, members: int = 3, dtype: torch.dtype = torch.float64, compiled: bool = False
+) -> float:
+    """The distance between the lifted and the looped path after some steps."""
+    x, y = data(shape, steps, streams=2, dtype=dtype)
+    lifted = Pack(arm, shape, range(members), dtype=dtype, compiled=compiled).train(x, y)
+    looped = Pack(arm, shape, range(members), dtype=dtype, path="looped").train(x, y)
+    return distance(looped.state(), lifted.state())
+
+
+def with_step_size(chosen: dict[int, float]) -> Callable[[int, Tree], Tree]:
+    """A change of members' hyperparameters: index -> step size."""
+
+    def change(index: int, hyper: Tree) -> Tree:
+        own = {**hyper["optimizer"], "step_size": chosen.get(index, hyper["optimizer"]["step_size"])}
+        return {**hyper, "optimizer": own}
+
+    return change
+
+
+@pytest.mark.parametrize("arm", BASE, ids=str)
+def test_lifted_is_looped(arm: Arm) -> None:
+    assert both(arm, TINY, steps=30) < 1e-10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", [TINY, SMALL_CLASSES], ids=str)
+@pytest.mark.parametrize("arm", ARMS, ids=str)
+def test_lifted_is_looped_for_every_combination(arm: Arm, shape: Shape) -> None:
+    assert both(arm, shape, steps=25, members=2) < 1e-10
+
+
+@pytest.mark.parametrize("shape", [LARGE, LARGE_CLASSES], ids=str)
+@pytest.mark.parametrize("arm", [Arm("sgd"), Arm("adam", ("continual_backprop",))], ids=str)
+def test_lifted_is_looped_for_large_networks(arm: Arm, shape: Shape) -> None:
+    assert not shape.member_last
+    assert both(arm, shape, steps=40) < 1e-10
+
+
+@pytest.mark.parametrize("activation", ["leaky_relu", "tanh", "sigmoid", "elu", "swish", "selu", "linear"])
+def test_lifted_is_looped_for_every_activation(activation: str) -> None:
+    shape = Shape(width=5, depth=2, inputs=6, outputs=2, loss="squared_error", batch=2, activation=activation)
+    assert both(Arm("adam", ("continual_backprop",)), shape, steps=60) < 1e-10
+
+
+def test_several_units_of_a_layer_are_replaced_before_the_next_layers() -> None:
+    # A second replacement in the first layer must not touch a newborn of the second.
+    shape = Shape(width=6, depth=2, inputs=6, outputs=1, loss="squared_error", batch=1)
+    settings = {"replacement_rate": 0.5, "maturity_threshold": 3, "preset": "paper", "utility": "contribution"}
+    assert both(Arm("sgd", ("continual_backprop",), settings), shape, steps=60) < 1e-10
+
+
+@pytest.mark.parametrize("arm", COMPILED, ids=str)
+def test_compiled_is_looped(arm: Arm) -> None:
+    assert both(arm, TINY, steps=40, compiled=True) < 1e-10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arm", BASE, ids=str)
+def test_compiled_is_looped_after_a_thousand_steps(arm: Arm) -> None:
+    # Gentle settings: where trajectories are chaotic, no two orders of summation stay together for long.
+    arm = Arm(arm.optimizer, arm.methods, {"step_size": 0.003, "replacement_rate": 0.01})
+    assert both(arm, TINY, steps=1000, members=2, compiled=True) < 1e-10
+
+
+@pytest.mark.parametrize("arm", BASE, ids=str)
+def test_float32_stays_close_for_a_hundred_steps(arm: Arm) -> None:
+    arm = Arm(arm.optimizer, arm.methods, {"step_size": 0.003, "replacement_rate": 0.01})
+    assert both(arm, TINY, steps=100, members=2, dtype=torch.float32) < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", [SMALL_CLASSES, LARGE, LARGE_CLASSES], ids=str)
+@pytest.mark.parametrize("arm", BASE, ids=str)
+def test_float32_stays_close_for_other_shapes(arm: Arm, shape: Shape) -> None:
+    assert both(arm, shape, steps=100, members=2, dtype=torch.float32) < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", [SMALL_CLASSES, LARGE], ids=str)
+@pytest.mark.parametrize("arm", COMPILED, ids=str)
+def test_compiled_is_looped_for_other_shapes(arm: Arm, shape: Shape) -> None:
+    assert both(arm, shape, steps=60, compiled=True) < 1e-10
+
+
+@pytest.mark.parametrize(
+    ("dtype", "compiled"),
+    [
+        (torch.float32, False),
+        pytest.param(torch.float32, True, marks=pytest.mark.slow),
+        pytest.param(torch.float64, True, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
+def test_a_members_bits_do_not_depend_on_who_shares_the_pack(dtype: torch.dtype, compiled: bool) -> None:
+    arm = Arm("adam", ("continual_backprop",))
+    x, y = data(TINY, 60, streams=2, dtype=dtype)
+    alone = Pack(arm, TINY, [3], dtype=dtype, compiled=compiled).train(x, y)
+    for indices in ([*range(17)], [3, *range(20, 35)], [*range(40)]):  # padded, exactly one vector, and three
+        together = Pack(arm, TINY, indices, dtype=dtype, compiled=compiled).train(x, y)
+        assert same_bits(alone.member(3), together.member(3))
+
+
+@pytest.mark.parametrize("arm", BASE, ids=str)
+def test_a_member_is_the_same_alone_and_beside_one_that_diverges(arm: Arm) -> None:
+    x, y = data(SMALL_CLASSES, 25, streams=2, dtype=torch.float32)
+    alone = Pack(arm, SMALL_CLASSES, [3], dtype=torch.float32).train(x, y)
+    together = Pack(arm, SMALL_CLASSES, range(17), dtype=torch.float32, change=with_step_size({7: 1e30})).train(x, y)
+    assert not torch.isfinite(together.member(7)["loss"])
+    assert same_bits(alone.member(3), together.member(3))
+
+
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_a_member_of_a_large_network_stays_close_whoever_shares_the_pack(compiled: bool) -> None:
+    # No promise of bits here: the library's matrix products may sum in another order for another number of members.
+    x, y = data(LARGE, 60, streams=2, dtype=torch.float64)
+    alone = Pack(Arm("sgd"), LARGE, [3], compiled=compiled).train(x, y)
+    together = Pack(Arm("sgd"), LARGE, range(9), compiled=compiled).train(x, y)
+    assert distance(alone.member(3), together.member(3)) < 1e-10
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, torch.float64], ids=str
+)  # sums of float64 losses round, of float32 hardly
+@pytest.mark.parametrize("path", ["looped", "lifted", pytest.param("compiled", marks=pytest.mark.slow)])
+def test_how_steps_are_split_over_calls_changes_no_bit(path: str, dtype: torch.dtype) -> None:
+    arm = Arm("adamo", ("continual_backprop",), {"every": 3})
+    x, y = data(TINY, 50, streams=2, dtype=dtype)
+
+    def pack() -> Pack:
+        name = "looped" if path == "looped" else "lifted"
+        return Pack(arm, TINY, range(3), dtype=dtype, path=name, compiled=path == "compiled")
+
+    whole, pieces = pack().train(x, y), pack()
+    for first, last in ((0, 1), (1, 18), (18, 35), (35, 50)):
+        pieces.train(x[first:last], y[first:last])
+        pieces.engine.load(pieces.state())
+    assert same_bits(whole.state(), pieces.state())
+
+
+@pytest.mark.parametrize("shape", [TINY, LARGE], ids=str)
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_a_member_that_diverges_changes_no_other(compiled: bool, shape: Shape) -> None:
+    x, y = data(shape, 50, streams=2, dtype=torch.float32)
+
+    def pack(step_size: float) -> Pack:
+        arm, change = Arm("sgd", ("continual_backprop",)), with_step_size({1: step_size})
+        return Pack(arm, shape, range(4), dtype=torch.float32, compiled=compiled, change=change).train(x, y)
+
+    calm, wild = pack(0.01), pack(1e30)
+    assert not torch.isfinite(wild.member(1)["loss"])
+    for index in (0, 2, 3):
+        assert same_bits(calm.member(index), wild.member(index))
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_toy_problem_is_learned(optimizer: str) -> None:
+    x, y = data(TINY, 600, streams=2, dtype=torch.float64)
+    pack = Pack(Arm(optimizer, (), {"step_size": 0.01, "weight_decay": 0.0}), TINY, range(4), streams=2)
+    early = pack.train(x[:100], y[:100]).state()["loss"].clone()
+    late = pack.train(x[100:], y[100:]).state()["loss"] - early
+    assert (late / 500 < 0.5 * early / 100).all()
+
+
+def test_without_a_compiler_packs_still_train_and_say_so(tmp_path: Path) -> None:
+    script = textwrap.dedent("""
+        import sys, warnings
+        sys.path[:0] = [sys.argv[1]]
+        from packs import TINY, Arm, Pack, data
+        import torch
+        x, y = data(TINY, 5, streams=2, dtype=torch.float32)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            loss = Pack(Arm("sgd"), TINY, range(2), dtype=torch.float32, compiled=True).train(x, y).state()["loss"]
+        print([str(w.message) for w in said if "compiler" in str(w.message)], bool(torch.isfinite(loss).all()))
+    """)
+    environment = {**os.environ, "CXX": str(tmp_path / "no-compiler"), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(Path(__file__).parent)], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("no working C++ compiler") == 1
+    assert done.stdout.strip().endswith("True")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+@pytest.mark.parametrize("arm", COMPILED, ids=str)
+def test_a_gpu_gives_what_the_cpu_gives(arm: Arm) -> None:
+    x, y = data(TINY, 60, streams=2, dtype=torch.float64)
+    here = Pack(arm, TINY, range(5), path="looped").train(x, y)
+    there = Pack(arm, TINY, range(5), compiled=True, device="cuda").train(x.cuda(), y.cuda())
+    assert distance(here.state(), mapped(lambda v: v.cpu(), there.state())) < 1e-9

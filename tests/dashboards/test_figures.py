@@ -1,0 +1,306 @@
+"""Figures: the table is what is drawn, every file appears, diverged and missing trials are met."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from matplotlib.figure import Figure
+
+from dashboards import theme
+from dashboards.figures import FIGURES, arms, error_over_time, four_axes, panels, render
+from sweep import frames
+from sweep.errors import InputError
+
+TASKS, SEEDS = 8, 3
+INSIDE = ("dormant_fraction", "effective_rank", "weight_magnitude")
+CBP = [{"continual_backprop": {"replacement_rate": rate}} for rate in (1e-4, 1e-3)]
+LEARNERS: dict[str, tuple[str, list[dict[str, Any]], list[dict[str, Any]]]] = {
+    "backprop": ("sgd", [{}], [{}]),
+    "cbp": ("sgd", [{}], CBP),
+    "adamo": ("adamo", [{"isometry_strength": 0.01}, {"isometry_strength": 0.1}], [{}]),
+    "cbp_adamo": ("adamo", [{"isometry_strength": 0.01}, {"isometry_strength": 0.1}], CBP),
+    "my_arm": ("sgd", [{}], [{"l2": {"strength": 0.5}}]),
+}
+
+
+@dataclass(frozen=True)
+class Trial:
+    id: str
+    config: dict[str, Any]
+    arm: str
+    group: str
+
+
+@dataclass(frozen=True)
+class Done:
+    status: str
+
+
+@dataclass
+class Sweep:
+    """A record and its ledger in one: what figures read of both."""
+
+    metric: str = "online_error"
+    identity: str = "toy@laptop"
+    manifest: dict[str, Any] = field(default_factory=lambda: {"commit": "abc123"})
+    trials: list[Trial] = field(default_factory=list)
+    statuses: dict[str, str] = field(default_factory=dict)
+    rows: list[tuple[str, str, int, int, float]] = field(default_factory=list)
+
+    def done(self) -> dict[str, Done]:
+        return {trial: Done(status) for trial, status in self.statuses.items()}
+
+    def curves(self, ids: list[str], metrics: tuple[str, ...] | None = None) -> pa.Table:
+        rows = pd.DataFrame(self.rows, columns=["trial", "metric", "task", "step", "value"])
+        table = rows[rows["trial"].isin(ids) & rows["metric"].isin(metrics or rows["metric"])]
+        kinds = {"trial": "category", "metric": "category", "task": "int32"}
+        return pa.Table.from_pandas(table.astype(kinds), preserve_index=False)
+
+    def add(self, arm: str, config: dict[str, Any], values: np.ndarray, inside: tuple[str, ...]) -> None:
+        """values (tasks,), cut short where NaN: then the trial diverged."""
+        group = hashlib.sha256(json.dumps({**config, "seed": None}).encode()).hexdigest()[:16]
+        trial = Trial(f"{group}-{config['seed']}", config, arm, group)
+        self.trials.append(trial)
+        self.statuses[trial.id] = "diverged" if np.isnan(values).any() else "done"
+        for task, value in enumerate(values):
+            if np.isnan(value):
+                break
+            self.rows.append((trial.id, self.metric, task, 100 * (task + 1), float(value)))
+            self.rows.extend((trial.id, name, task, 100 * task, float(value) / 2) for name in inside)
+
+
+def sweep(
+    *, metric: str = "online_error", activations: tuple[str, ...] = ("relu", "tanh"), linear: bool = True
+) -> Sweep:
+    """Every learner at two step sizes; the third seed of adamo at 0.1 diverges half way."""
+    rng = np.random.default_rng(0)
+    result = Sweep(metric)
+    shapes = [(5, 1, activation) for activation in activations] + ([(None, 0, None)] if linear else [])
+    for arm, (optimizer, settings, methods) in LEARNERS.items():
+        for width, depth, activation in shapes:
+            for step_size in (0.01, 0.001):
+                for setting in settings:
+                    for method in methods:
+                        for seed in range(SEEDS):
+                            config = {
+                                "workload": {
+                                    "name": "slowly_changing_regression",
+                                    "tasks": TASKS,
+                                    "batch": 1,
+                                },
+                                "network": {
+                                    "name": "mlp",
+                                    "width": width,
+                                    "depth": depth,
+                                    "activation": activation,
+                                },
+                                "optimizer": {"name": optimizer, "step_size": step_size, **setting},
+                                "methods": method,
+                                "seed": seed,
+                                "metrics": [metric, *INSIDE],
+                                "every": 1,
+                            }
+                            values = 0.5 + rng.random(TASKS) * 0.1 + 10 * step_size
+                            if arm == "adamo" and depth and step_size == 0.01 and seed == 2:
+                                values[TASKS // 2 :] = np.nan
+                            result.add(arm, config, values, INSIDE if depth else ())
+    return result
+
+
+def table(figure: Any, made: Sweep) -> pd.DataFrame:
+    trials, curves = frames.trials(made, made), frames.curves(made, made)
+    return figure.data(trials, curves)
+
+
+def lines(figure: Figure) -> dict[str, Any]:
+    """The lines of a figure by their ids."""
+    return {line.get_gid(): line for axes in figure.axes for line in axes.lines if line.get_gid()}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_file_is_written_and_nothing_else(name: str, tmp_path: Path) -> None:
+    before = dict(mpl.rcParams)
+    made = sweep()
+    paths = render(name, made, made, tmp_path / "figures")
+    assert [path.name for path in paths] == [f"{name}.{kind}" for kind in ("png", "svg", "pdf", "csv")]
+    assert sorted(paths) == sorted((tmp_path / "figures").iterdir())
+    assert paths[0].read_bytes().startswith(b"\x89PNG") and paths[2].read_bytes().startswith(b"%PDF")
+    text = paths[1].read_text()
+    for part in ("sweep toy@laptop", "3 seeds", "95% percentile bootstrap", "commit abc123"):
+        assert part in text
+    assert dict(mpl.rcParams) == before
+
+
+def test_the_same_sweep_gives_the_same_files(tmp_path: Path) -> None:
+    made = sweep(activations=("relu",))
+    first = render("error_over_time", made, made, tmp_path / "a")
+    second = render("error_over_time", made, made, tmp_path / "b")
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_the_csv_is_what_is_drawn(name: str, tmp_path: Path) -> None:
+    made = sweep()
+    data = table(FIGURES[name], made)
+    path = render(name, made, made, tmp_path)[-1]
+    saved = pd.read_csv(path)
+    pd.testing.assert_frame_equal(saved, data, check_dtype=False, rtol=1e-14)
+    drawn, again = FIGURES[name].draw(data), FIGURES[name].draw(saved)
+    assert lines(drawn).keys() == lines(again).keys()
+
+
+def test_error_over_time_draws_its_table() -> None:
+    made = sweep()
+    data = table(error_over_time, made)
+    drawn = lines(error_over_time.draw(data))
+    parts = data.groupby(["arm", "panel", "line", "step_size"])
+    assert len(drawn) == len(parts) == 2 * 2 * 3  # two arms without methods, two activations, two steps + linear
+    for (arm, panel, line, step_size), rows in parts:
+        artist = drawn[f"{arm}/{panel}/{line}/{step_size!r}"]
+        np.testing.assert_array_equal(artist.get_ydata(), rows["mean"])
+        np.testing.assert_array_equal(artist.get_xdata(), rows["step"])
+        assert artist.get_linestyle() == ("--" if line == "linear" else "-")
+
+
+def test_error_over_time_is_binned_by_hand() -> None:
+    made = sweep()
+    data = table(error_over_time, made)
+    row = data[(data["arm"] == "backprop") & (data["panel"] == "tanh") & (data["step_size"] == 0.001)].iloc[1]
+    ids = {
+        trial.id
+        for trial in made.trials
+        if trial.arm == "backprop"
+        and trial.config["network"]["activation"] == "tanh"
+        and trial.config["optimizer"]["step_size"] == 0.001
+    }
+    raw = [
+        value
+        for trial, metric, task, _, value in made.rows
+        if trial in ids and metric == made.metric and task in (2, 3)
+    ]
+    assert row["step"] == 400 and row["bin_tasks"] == 2
+    assert row["mean"] == pytest.approx(np.mean(raw), rel=1e-12)
+    assert row[["seeds", "diverged", "members"]].to_list() == [3, 0, 3]
+
+
+def test_diverged_trials_are_counted_and_said() -> None:
+    data = table(error_over_time, sweep())
+    adamo = data[(data["arm"] == "adamo") & (data["step_size"] == 0.01) & (data["panel"] == "relu")]
+    assert adamo["seeds"].to_list() == [3, 3, 2, 2]
+    assert adamo["diverged"].to_list() == [0, 0, 1, 1]
+    figure = error_over_time.draw(data)
+    assert any("0.01: 1 of 3 diverged" in text.get_text() for axes in figure.axes for text in axes.texts)
+
+
+def test_arms_show_their_best_setting_and_say_so() -> None:
+    made = sweep(activations=("relu",))
+    data = table(arms, made)
+    online = data[data["metric"] == "online_error"]
+    assert list(dict.fromkeys(online["arm"])) == [
+        "backprop",
+        "cbp",
+        "adamo",
+        "cbp_adamo",
+        "my_arm",
+        "linear learner",
+    ]
+    assert online.groupby("arm")["candidates"].first().to_dict() == {
+        "backprop": 2, "cbp": 4, "adamo": 4, "cbp_adamo": 8, "my_arm": 2, "linear learner": 20
+    }  # fmt: skip
+    assert online["setting"].str.startswith("step size 0.001").all()
+    assert set(data["metric"]) == {"online_error", *INSIDE}
+    figure = arms.draw(data)
+    drawn = lines(figure)
+    for (metric, arm), rows in data.groupby(["metric", "arm"]):
+        np.testing.assert_array_equal(drawn[f"relu/{metric}/{arm}"].get_ydata(), rows["mean"])
+    assert any("selected on these same seeds" in " ".join(text.get_text().split()) for text in figure.texts)
+
+
+def test_accuracy_prefers_the_higher() -> None:
+    data = table(arms, sweep(metric="online_accuracy"))
+    assert data["setting"].str.startswith("step size 0.01").loc[data["arm"] == "backprop"].all()
+
+
+def test_arms_draw_without_diagnostics() -> None:
+    made = sweep()
+    made.rows = [row for row in made.rows if row[1] == "online_error"]
+    data = table(arms, made)
+    assert set(data["metric"]) == {"online_error"}
+    assert len(arms.draw(data).axes) == 2
+
+
+def test_four_axes_has_every_cell() -> None:
+    made = sweep(activations=("relu",))
+    data = table(four_axes, made)
+    assert list(dict.fromkeys(data["column"])) == ["SGD", "AdamO, isometry 0.01", "AdamO, isometry 0.1"]
+    assert len(data) == 3 * 2 * 3 and not data["arm"].eq("my_arm").any()
+    cell = data[(data["column"] == "SGD") & (data["step_size"] == 0.01) & (data["replacement_rate"] == 1e-3)].iloc[0]
+    ids = {trial.id for trial in made.trials if trial.group == cell["group"]}
+    late = [
+        value for trial, metric, task, _, value in made.rows if trial in ids and metric == made.metric and task >= 6
+    ]
+    assert cell["mean"] == pytest.approx(np.mean(late), rel=1e-12)
+    assert cell["half"] == pytest.approx((cell["ci_high"] - cell["ci_low"]) / 2)
+    lost = data[
+        (data["column"] == "AdamO, isometry 0.1") & (data["step_size"] == 0.01) & (data["replacement_rate"] == 0)
+    ]
+    assert lost[["seeds", "diverged", "members"]].iloc[0].to_list() == [2, 1, 3]
+    texts = [text.get_text() for axes in four_axes.draw(data).axes for text in axes.texts]
+    assert theme.with_half(cell["mean"], cell["half"]) in texts
+    assert sum("1 div." in text for text in texts) == 2
+
+
+def test_four_axes_marks_a_cell_where_all_diverged() -> None:
+    data = table(four_axes, sweep(activations=("relu",)))
+    data.loc[0, ["mean", "ci_low", "ci_high", "half", "seeds", "diverged"]] = [*[np.nan] * 4, 0, 3]
+    texts = [text.get_text() for axes in four_axes.draw(data).axes for text in axes.texts]
+    assert texts.count("all\ndiverged") == 1
+
+
+def test_figures_say_what_a_sweep_must_record(tmp_path: Path) -> None:
+    made = sweep()
+    with pytest.raises(InputError, match="unknown figure 'arm': did you mean 'arms'"):
+        render("arm", made, made, tmp_path)
+    made.metric = "effective_rank"
+    for trial in made.trials:
+        trial.config["metrics"] = ["effective_rank"]
+    with pytest.raises(InputError, match="online_error or online_accuracy.*`metrics:`"):
+        render("arms", made, made, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unfinished_sweep_says_how_far_it_is(tmp_path: Path) -> None:
+    made = sweep(activations=("relu",))
+    del made.statuses[made.trials[0].id]
+    svg = render("arms", made, made, tmp_path)[1].read_text()
+    assert f"{len(made.trials) - 1} of {len(made.trials)} trials finished" in svg
+
+
+def test_an_arms_own_network_is_no_panel() -> None:
+    trials = pd.DataFrame(
+        {"arm": ["a", "a", "b"], "network.width": [5, 5, 100], "workload.flip": ["one", "all", "one"]}
+    )
+    assert panels.axes(trials) == ["workload.flip"]
+
+
+def test_arms_never_look_alike() -> None:
+    looks = theme.looks(["zeta", "cbp", "sgd", "backprop", "continual_backprop", "mine", *"abcdef"])
+    assert len({(look.color, look.marker) for look in looks.values()}) == len(looks)
+    assert len({look.label for look in looks.values()}) == len(looks)
+    assert list(looks)[:2] == ["backprop", "sgd"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.001, "0.001"), (1e-4, "1e-4"), (0, "0"), (1e6, "1e6"), (5.0, "5"), (3e-5, "3e-5")]
+)
+def test_numbers_as_people_write_them(value: float, text: str) -> None:
+    assert theme.number(value) == text

@@ -1,0 +1,47 @@
+"""Fixtures that the tests of the service share: a command line, and a small sweep that was run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tiny import TINY, Command, sweep_command, without_compiling
+
+from workloads.extensions import load_code
+
+
+@pytest.fixture
+def uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """See `without_compiling`."""
+    without_compiling(monkeypatch)
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Nothing of the user's environment, and a cache of the test's own."""
+    for name in ("PLIANT_STORAGE", "PLIANT_DATA", "MLFLOW_TRACKING_URI", "RAY_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("COLUMNS", "80")
+    yield
+    load_code({})  # takes a study's own code out of the registries
+
+
+@pytest.fixture
+def command(alone: None, uncompiled: None) -> Command:
+    """`sweep ...` in this process: arguments -> how it ended, what it said."""
+    return sweep_command
+
+
+@pytest.fixture(scope="session")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A storage in which `tiny.yaml`, beside it, was run (4 trials, weights kept); copy it to change it."""
+    folder = tmp_path_factory.mktemp("ran")
+    (folder / "tiny.yaml").write_text(TINY)
+    with pytest.MonkeyPatch.context() as patch:
+        without_compiling(patch)
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        said = sweep_command("run", folder / "tiny.yaml", "--storage", folder / "storage", "--inline", "--no-track")
+    assert said.code == 0, said.err
+    return folder / "storage"

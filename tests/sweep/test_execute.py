@@ -1,0 +1,181 @@
+"""Packs on a local Ray: the same results as in this process, and what happens when one fails or no cluster answers."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from sweep.errors import ClusterError, InputError
+from sweep.ledger import Ledger
+
+STUDY = """
+code: [faulty.py]
+workload: {name: faulty, flip: [all, one], tasks: 3, period: 40}
+seeds: 2
+arms: {sgd: {optimizer: sgd, step_size: [0.01, 0.003]}}
+metrics: [online_error]
+"""
+# The stream of one pack fails from its second task on, for as long as a file called `switch` lies beside this one.
+FAULTY = """
+import pathlib
+from workloads.streams.slowly_changing_regression import SlowlyChangingRegression
+
+class Faulty(SlowlyChangingRegression):
+    def batches(self, start, count):
+        if self.config.flip == "one" and start >= 40 and pathlib.Path({switch!r}).exists():
+            raise ArithmeticError("the switch is on")
+        return super().batches(start, count)
+
+STREAMS = {{"faulty": Faulty}}
+"""
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    """A sweep file of two packs, one of which fails."""
+    (tmp_path / "faulty.py").write_text(FAULTY.format(switch=str(tmp_path / "switch")))
+    (tmp_path / "switch").touch()
+    file = tmp_path / "study.yaml"
+    file.write_text(STUDY)
+    return file
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs `sweep` in a process of its own, with nothing of the user's in its environment."""
+    foreign = ("RAY_", "PLIANT_", "MLFLOW_", "TUNE_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    own = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache"), "PLIANT_COMMIT_SECONDS": "0"}
+
+    def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-P", "-m", "sweep.cli", *arguments]
+        return subprocess.run(command, env=kept | own | more, capture_output=True, text=True, timeout=120)
+
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+def test_a_pack_that_fails_does_not_stop_the_others(
+    study: Path, sweep: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    command = ("run", str(study), "--storage", str(tmp_path / "ray"), "--no-track", "--no-figures")
+    # A local Ray is a new one, whatever cluster the environment names.
+    ran = sweep(*command, "--workers", "1", RAY_ADDRESS="127.0.0.1:1")
+    assert ran.returncode == 1, ran.stderr
+    assert "error: 1 of 2 packs failed (4 trials); what they committed is kept." in ran.stderr
+    assert ran.stderr.count("goes on from its last commit: ArithmeticError: the switch is on") == 3
+    assert ran.stderr.count("failed: ArithmeticError: the switch is on") == 1
+    assert "Traceback" not in ran.stderr
+    assert [line.split()[0] for line in ran.stdout.splitlines()] == ["study@paper:", "4", "results"]
+
+    ledger = Ledger(tmp_path / "ray")
+    assert sorted((pack.finished, pack.tasks, pack.step, pack.attempts) for pack in ledger.packs()) == [
+        (False, 1, 40, 1),  # the three that came after began where the first had committed, and got no further
+        (True, 3, 120, 1),
+    ]
+    assert not (tmp_path / "ray" / "tune").exists()
+
+    (tmp_path / "switch").unlink()
+    assert sweep(*command, "--inline").returncode == 0
+    assert sweep("run", str(study), "--storage", str(tmp_path / "inline"), *command[4:], "--inline").returncode == 0
+    ids = [trial.id for trial in ledger.sweep("study", "paper").trials]
+    assert len(ledger.done()) == len(ids) == 8
+    assert ledger.digest(ids) == Ledger(tmp_path / "inline").digest(ids)
+
+
+# ------------------------------------------------------------------------------------------------ no cluster
+
+
+@pytest.fixture
+def nobody() -> Iterator[str]:
+    """An address at which nothing listens."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{closed.getsockname()[1]}"
+
+
+def test_no_cluster_is_one_sentence_soon(
+    study: Path, sweep: Callable[..., subprocess.CompletedProcess[str]], nobody: str, tmp_path: Path
+) -> None:
+    began = time.monotonic()
+    ran = sweep("run", str(study), "--storage", str(tmp_path), "--no-track", "--address", "auto", RAY_ADDRESS=nobody)
+    assert time.monotonic() - began < 15  # Ray by itself waits for minutes
+    assert ran.returncode == 2
+    port = nobody.partition(":")[2]  # Ray puts this machine's name in place of 127.0.0.1
+    assert re.fullmatch(rf"error: no Ray cluster answers at auto, which means \S+:{port}: .*refused\n", ran.stderr)
+
+
+@pytest.mark.parametrize("address", ["{nobody}", "no port"])
+def test_addresses_that_answer_nothing(address: str, nobody: str) -> None:
+    from sweep import execute
+
+    with pytest.raises(ClusterError, match="^no Ray cluster answers at .*: "):
+        execute.answering(address.format(nobody=nobody))
+
+
+def test_the_other_side_of_a_client_is_refused() -> None:
+    from sweep import execute
+
+    with pytest.raises(InputError, match="use `sweep submit --address ray://head:10001`"):
+        execute.answering("ray://head:10001")
+
+
+# -------------------------------------------------------------------------------------------- the connection
+
+
+@pytest.fixture
+def connecting(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What ray.init is called with, in place of calling it."""
+    from sweep import execute
+
+    seen: list[dict[str, Any]] = []
+
+    def init(**options: Any) -> None:
+        seen.append(options)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as the real one puts a handler of its own
+
+    monkeypatch.setattr(execute, "ray", SimpleNamespace(init=init, shutdown=lambda: None))
+    return seen
+
+
+def test_workers_find_the_same_folders(
+    connecting: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from sweep import execute
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/somebody")
+    monkeypatch.setenv("PLIANT_DATA", "images")
+    monkeypatch.setenv("XDG_CACHE_HOME", "~/cache")
+    monkeypatch.setenv("PLIANT_COMMIT_SECONDS", "5")
+    with execute.connected(None, 3):
+        pass
+    [options] = connecting
+    assert options["runtime_env"]["env_vars"] == {
+        "PLIANT_DATA": str(tmp_path / "images"),
+        "XDG_CACHE_HOME": "/home/somebody/cache",
+        "PLIANT_COMMIT_SECONDS": "5",
+        "OMP_NUM_THREADS": "1",
+    }
+    assert (options["address"], options["num_cpus"]) == ("local", 3)
+
+
+def test_a_stop_signal_stays_the_sweeps(connecting: list[dict[str, Any]]) -> None:
+    from sweep import execute
+
+    before = signal.getsignal(signal.SIGTERM)
+    with execute.connected(None, None):
+        assert signal.getsignal(signal.SIGTERM) is before
+    assert connecting

@@ -1,0 +1,80 @@
+"""A trial by itself: found by the beginning of its id, shown, and trained again to the same curve."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from sweep import repeat
+from sweep.errors import InputError
+from sweep.ledger import Ledger
+
+
+def test_difference_is_relative_to_the_largest_magnitude() -> None:
+    assert repeat.difference([1.0, -4.0], [1.0, -4.0]) == 0.0
+    assert repeat.difference([1.0, -4.0], [1.5, -4.0]) == pytest.approx(0.125)
+    assert repeat.difference([0.0], [0.25]) == 0.25
+    assert repeat.difference([], []) == 0.0
+
+
+def test_difference_of_what_is_not_finite() -> None:
+    nan = math.nan
+    assert repeat.difference([1.0, nan], [1.0, nan]) == 0.0
+    assert repeat.difference([2.0, nan], [2.0, 5.0]) == math.inf
+    assert repeat.difference([2.0, 5.0], [nan, 5.0]) == math.inf
+    assert repeat.difference([1.0, 2.0], [1.0]) == math.inf
+
+
+def test_a_sparkline_rises_with_its_curve() -> None:
+    assert repeat.sparkline([0.0, 0.5, 1.0]) == "▁▄█"
+    assert repeat.sparkline([3.0, 3.0]) == "▁▁"
+    assert repeat.sparkline([0.0, math.nan, 1.0]) == "▁·█"
+    assert repeat.sparkline([math.nan]) == "·" and repeat.sparkline([]) == ""
+    long = repeat.sparkline([float(i) for i in range(1000)])
+    assert len(long) == repeat.WIDTH and long[0] == "▁" and long[-1] == "█"
+
+
+def first_trial(ledger: Ledger) -> str:
+    return ledger.sweep("tiny", "paper").trials[0].id
+
+
+def test_facts_of_a_trial(ran: Path) -> None:
+    ledger = Ledger(ran)
+    trial = first_trial(ledger)
+    facts = repeat.facts(ledger, trial[:7])
+    assert (facts["trial"], facts["sweep"], facts["arm"], facts["status"]) == (trial, "tiny@paper", "sgd", "done")
+    assert facts["config"]["optimizer"]["step_size"] == 0.01 and facts["config"]["seed"] == 0
+    assert {metric: len(values) for metric, values in facts["curves"].items()} == {
+        "effective_rank": 2,
+        "online_error": 2,
+    }
+    assert all(1.0 <= rank <= 3.0 for rank in facts["curves"]["effective_rank"])
+
+
+@pytest.mark.parametrize("path", ["plain", "looped", "lifted"])
+def test_trained_again_alone_it_comes_out_the_same(ran: Path, uncompiled: None, path: str) -> None:
+    ledger = Ledger(ran)
+    differences = repeat.compare(ledger, first_trial(ledger), path)
+    assert set(differences) == {"effective_rank", "online_error"}
+    assert max(differences.values()) < 1e-5
+
+
+def test_what_cannot_be_repeated_is_said(ran: Path) -> None:
+    ledger = Ledger(ran)
+    with pytest.raises(InputError, match="unknown path 'plane': did you mean 'plain'"):
+        repeat.compare(ledger, first_trial(ledger), "plane")
+    with pytest.raises(InputError, match="no sweep in .* holds trial 0123"):
+        repeat.compare(ledger, "0123", "plain")
+    with pytest.raises(InputError, match="no trial begins with 'xyz'"):
+        repeat.facts(ledger, "xyz")
+
+
+def test_a_trial_that_is_not_done_has_nothing_to_compare_with(ran: Path, tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.save_sweep(Ledger(ran).sweep("tiny", "paper"))
+    trial = first_trial(ledger)
+    assert repeat.facts(ledger, trial)["status"] == "not done"
+    with pytest.raises(InputError, match="is not done: there is nothing to compare with"):
+        repeat.compare(ledger, trial, "plain")

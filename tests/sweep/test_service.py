@@ -1,0 +1,456 @@
+"""The stages in a row: what is planned, what is skipped, what is kept, and what happens when it is stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import TINY, Command, without_compiling
+
+import sweep
+from sweep import service
+from sweep.errors import InputError, PliantError, StorageError, TrackingError
+from sweep.ledger import Ledger, SweepRecord
+from sweep.worker import Progress
+from workloads.pack import Snapshot
+
+CLIPPING = '''\
+"""Weight clipping: every weight is kept within `bound` times its layer's initial range."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Gt
+
+from workloads.methods.base import Method
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    bound: Annotated[float, Gt(0)] = 1.0  # of an initial weight's largest magnitude
+
+
+class WeightClipping(Method):
+    Config = Config
+    varies = ("bound",)
+    semantics = 1
+    acts = frozenset({"after_step"})
+
+    def after_step(self, params, state, hyper, seen, draw):
+        clipped = {}
+        for name, value in params.items():
+            limit = hyper["bound"] * (6 / value.shape[-1]) ** 0.5
+            clipped[name] = value.clamp(-limit, limit) if value.ndim == 2 else value
+        return clipped, state
+
+
+METHODS = {"weight_clipping": WeightClipping}
+'''
+STREAM = """\
+from workloads.streams.slowly_changing_regression import SlowlyChangingRegression
+
+class Mine(SlowlyChangingRegression):
+    name = "mine"
+
+STREAMS = {"mine": Mine}
+"""
+
+
+def ignore(progress: Progress) -> None:
+    pass
+
+
+@pytest.fixture
+def storage(ran: Path, tmp_path: Path) -> Path:
+    """A copy of a storage in which the four trials of `tiny.yaml` are done."""
+    shutil.copytree(ran, tmp_path / "storage")
+    return tmp_path / "storage"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY)
+    return path
+
+
+def run(file: Path, storage: Path) -> service.Outcome:
+    return service.execute(service.plan(file, storage=str(storage)), listener=ignore, inline=True)
+
+
+# Growing, sharing, repeating
+
+
+def test_where_results_go(alone: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert service.storage_of(None) == str(tmp_path / "pliant") == service.storage_of("")
+    monkeypatch.setenv("PLIANT_STORAGE", "elsewhere")
+    assert service.storage_of(None) == str(tmp_path / "elsewhere")
+    assert service.storage_of("here") == str(tmp_path / "here")
+    assert service.storage_of("s3://bucket/x") == "s3://bucket/x"
+
+
+def test_a_further_step_size_runs_the_new_trials_alone(
+    alone: None, uncompiled: None, storage: Path, file: Path
+) -> None:
+    before = Ledger(storage).done()
+    file.write_text(TINY.replace("[0.01, 0.003]", "[0.01, 0.03, 0.003]"))
+    planned = service.plan(file, storage=str(storage))
+    assert (len(planned.trials), len(planned.done), planned.missing) == (6, 4, 2)
+    assert {trial.config["optimizer"]["step_size"] for pack in planned.packs for trial in pack.trials} == {0.03}
+    outcome = service.execute(planned, listener=ignore, inline=True)
+    assert (outcome.computed, outcome.already_done, outcome.interrupted) == (2, 4, False)
+    after = Ledger(storage).done()
+    assert len(after) == 6 and {trial: after[trial] for trial in before} == before
+
+
+def test_another_sweep_takes_over_what_is_done(alone: None, uncompiled: None, storage: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text(TINY.replace("arms:\n  sgd:", "arms:\n  mine:").replace("seeds: 2", "seeds: 3"))
+    outcome = run(other, storage)
+    assert (outcome.computed, outcome.already_done) == (2, 4)
+    record = Ledger(storage).sweep("other", "paper")
+    first = {trial.id for trial in Ledger(storage).sweep("tiny", "paper").trials}
+    assert record.manifest["reused_from"] == dict.fromkeys(first, "tiny@paper")
+    # It stays so: the second time they are done in this sweep too.
+    assert run(other, storage).record.manifest["reused_from"] == record.manifest["reused_from"]
+
+
+def test_nothing_to_do_leaves_the_record_as_it_was(alone: None, storage: Path, file: Path) -> None:
+    record = storage / "sweeps" / "tiny@paper" / "trials.parquet"
+    before = record.stat().st_mtime_ns
+    outcome = run(file, storage)
+    assert (outcome.computed, outcome.already_done, outcome.diverged, outcome.failed_packs) == (0, 4, 0, [])
+    assert record.stat().st_mtime_ns == before
+    file.write_text("# Another question?\n" + TINY)
+    assert run(file, storage).record.manifest["question"] == "Another question?"
+    assert Ledger(storage).sweep("tiny", "paper").manifest["question"] == "Another question?"
+
+
+def test_a_repeated_run_imports_neither_ray_nor_torch(storage: Path, file: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.argv[0:1] = ['sweep', 'run']\nfrom sweep.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
+        "print({'ray', 'torch', 'mlflow', 'pandas', 'matplotlib'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(file), "--storage", str(storage), "--no-track"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "0 trials computed, 4 done before" in done.stdout
+    assert done.stdout.splitlines()[-1] == "set()"
+
+
+@pytest.mark.slow
+def test_a_repeated_run_with_everything_takes_under_five_seconds(storage: Path, file: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-P", "-m", "sweep.cli", "run", str(file), "--storage", str(storage)]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "PLIANT_"))}
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    began = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    # The processors' seconds: those on the wall depend on what else the machine does.
+    assert ended.ru_utime + ended.ru_stime - began.ru_utime - began.ru_stime < 5.0
+    assert "0 trials computed, 4 done before" in done.stdout
+
+
+# Sweeps by name
+
+
+def test_a_sweep_is_found_by_name_scale_or_file(storage: Path) -> None:
+    ledger = Ledger(storage)
+    for name in ("tiny", "tiny@paper", "tiny.yaml", "some/where/tiny.yaml"):
+        assert service.find_sweep(ledger, name).identity == "tiny@paper"
+    with pytest.raises(InputError, match=r"'huge' was not run in the storage .*; there: tiny@paper"):
+        service.find_sweep(ledger, "huge")
+    with pytest.raises(InputError, match="there: none yet"):
+        service.find_sweep(Ledger(storage / "empty"), "tiny")
+    record = ledger.sweep("tiny", "paper")
+    ledger.save_sweep(SweepRecord("tiny", "smoke", record.file_text, record.manifest, record.trials))
+    with pytest.raises(InputError, match="was run at several scales: say tiny@paper or tiny@smoke"):
+        service.find_sweep(ledger, "tiny")
+    assert service.find_sweep(ledger, "tiny", "smoke").scale == "smoke"
+
+
+def test_another_sweeps_damaged_record_is_no_obstacle(alone: None, storage: Path, tmp_path: Path) -> None:
+    (storage / "sweeps" / "tiny@paper" / "trials.parquet").write_bytes(b"PAR1")
+    other = tmp_path / "other.yaml"
+    other.write_text(TINY)
+    assert run(other, storage).computed == 0
+
+
+# Stopping and failing
+
+
+def test_ctrl_c_in_the_middle_continues_to_the_same_results(
+    alone: None, uncompiled: None, ran: Path, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLIANT_COMMIT_SECONDS", "0.0001")
+    storage = tmp_path / "new"
+    planned = service.plan(file, storage=str(storage))
+    heard: list[Progress] = []
+
+    def interrupt(progress: Progress) -> None:
+        heard.append(progress)
+        signal.raise_signal(signal.SIGTERM)
+
+    outcome = service.execute(planned, listener=interrupt, inline=True)
+    assert outcome.interrupted and outcome.computed == 0 and len(heard) == 1
+    assert not heard[0].finished and 0 < heard[0].step < heard[0].steps == 200
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL, "the handler is put back"
+
+    again = service.plan(file, storage=str(storage))
+    [pack] = again.packs
+    assert pack.resumes and pack.id == planned.packs[0].id
+    assert pack.reason == f"as it began; continues from step {heard[0].step}"
+    heard.clear()
+    outcome = service.execute(again, listener=heard.append, inline=True)
+    assert outcome.computed == 4 and not outcome.interrupted
+    assert heard[-1].trained == (200 - pack_step(pack.reason)) * 4, "what was committed is not trained again"
+    ids = [trial.id for trial in again.trials]
+    assert Ledger(storage).digest(ids) == Ledger(ran).digest(ids)
+
+
+def pack_step(reason: str) -> int:
+    return int(reason.rpartition(" ")[2])
+
+
+def test_from_python_a_stop_is_a_keyboard_interrupt(
+    alone: None, uncompiled: None, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sweep import worker
+
+    def stop(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(worker, "train", stop)
+    with pytest.raises(KeyboardInterrupt):
+        sweep.run(file, storage=str(tmp_path / "st"), inline=True, track=False)
+
+
+def test_packs_that_fail_end_in_an_error(
+    command: Command, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from types import SimpleNamespace
+
+    failing = SimpleNamespace(run_on_ray=lambda packs, *_, **__: list(packs))
+    monkeypatch.setitem(sys.modules, "sweep.execute", failing)
+    said = command("run", file, "--storage", tmp_path / "st", "--no-track")
+    assert said.code == 1
+    assert "error: 1 of 1 packs failed (4 trials); what they committed is kept.\n" in said.err
+    assert "--inline to see the error" in said.err
+    with pytest.raises(PliantError, match="1 of 1 packs failed"):
+        sweep.run(file, storage=str(tmp_path / "st"), track=False)
+
+
+def test_what_ends_early_without_an_error_counts_as_stopped(
+    command: Command, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from types import SimpleNamespace
+
+    monkeypatch.setitem(sys.modules, "sweep.execute", SimpleNamespace(run_on_ray=lambda *_, **__: []))
+    said = command("run", file, "--storage", tmp_path / "st", "--no-track")
+    assert said.code == 130 and "stopped; what is committed is kept" in said.out
+
+
+def test_a_storage_that_fails_under_way_is_one_sentence(
+    command: Command, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sweep.ledger import Attempt
+
+    def full(self: Attempt, snapshot: Snapshot) -> None:
+        raise StorageError("cannot write x: No space left on device")
+
+    monkeypatch.setattr(Attempt, "commit", full)
+    said = command("run", file, "--storage", tmp_path / "st", "--inline", "--no-track")
+    assert said.code == 2 and said.err.endswith("error: cannot write x: No space left on device\n")
+
+
+# Tracking
+
+
+def test_a_run_tracks_its_trials_groups_and_sweep(command: Command, storage: Path, file: Path) -> None:
+    import sqlite3
+
+    run = ("run", file, "--storage", storage, "--inline", "--no-figures")
+    said = command(*run)
+    assert said.code == 0 and f"MLflow    sweep ui --storage {storage}" in said.out, said
+    with sqlite3.connect(storage / "mlflow.db") as database:
+        kinds = dict(database.execute("select value, count(*) from tags where key = 'pliant.kind' group by value"))
+    database.close()
+    assert kinds == {"sweep": 1, "group": 2, "trial": 4}
+
+
+def test_a_tracker_that_ends_badly(alone: None, file: Path, tmp_path: Path) -> None:
+    tracker = service.Tracker(service.plan(file, storage=str(tmp_path / "st")))
+    assert tracker.command[:4] == [sys.executable, "-P", "-m", "sweep.track"] and "tiny@paper" in tracker.command
+    tracker.command = [sys.executable, "-c", "import sys; print('first\\nthe reason', file=sys.stderr); sys.exit(2)"]
+    with pytest.raises(TrackingError, match="^the reason$"):
+        tracker.finish()
+    tracker.command = [sys.executable, "-c", "import sys; sys.exit(3)"]
+    with pytest.raises(TrackingError, match="the tracker ended with status 3"):
+        tracker.finish()
+    tracker.command = [sys.executable, "-c", "print('noise'); print('{\"created\": 1}')"]
+    assert tracker.finish() == {"created": 1}
+
+
+def test_a_failed_tracker_leaves_the_results_and_exit_code_1(
+    command: Command, storage: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: service.Tracker, figures: object = ()) -> dict[str, int]:
+        raise TrackingError("MLflow at http://x failed: gone")
+
+    monkeypatch.setattr(service.Tracker, "finish", fail)
+    said = command("run", file, "--storage", storage, "--inline")
+    assert said.code == 1 and said.err == "error: MLflow at http://x failed: gone\n"
+    assert f"results   {storage}" in said.out and "MLflow" not in said.out
+
+
+def test_the_tracker_is_nudged_seldom(alone: None, file: Path, tmp_path: Path) -> None:
+    tracker = service.Tracker(service.plan(file, storage=str(tmp_path / "st")))
+    tracker.command = [sys.executable, "-c", "print('{}')"]
+    tracker.nudge()
+    first = tracker.process
+    tracker.nudge()
+    assert first is not None and tracker.process is first
+    first.communicate()
+    tracker.nudge()
+    assert tracker.process is first, "one has just run"
+
+
+# From Python, with a method of one's own
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method:DeprecationWarning")  # inside torch itself
+@pytest.mark.parametrize(
+    "compiled", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["uncompiled", "compiled"]
+)
+def test_a_users_method_end_to_end(
+    alone: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compiled: bool
+) -> None:
+    if not compiled:
+        without_compiling(monkeypatch)
+    (tmp_path / "clipping.py").write_text(CLIPPING)
+    file = tmp_path / "clipped.yaml"
+    file.write_text(
+        "# Does clipping keep weights small?\n"
+        "workload: {name: slowly_changing_regression, tasks: 2, period: 150}\n"
+        "network: {width: 4}\nseeds: 2\ncode: [clipping.py]\nkeep: final\n"
+        "arms:\n"
+        "  sgd: {optimizer: sgd, step_size: 0.05}\n"
+        "  clipped: {optimizer: sgd, step_size: 0.05, weight_clipping: {bound: [0.5, 1e6]}}\n"
+        "metrics: [online_error]\n"
+    )
+    storage = str(tmp_path / "storage")
+    outcome = sweep.run(file, storage=storage, inline=True, track=False)
+    assert (outcome.computed, outcome.diverged) == (6, 0)
+
+    configs = sweep.configs("clipped", storage=storage)
+    assert set(configs["status"]) == {"done"} and len(configs) == 6
+    bound = configs["weight_clipping.bound"]
+    frame = sweep.curves("clipped", storage=storage, metrics=["online_error"])
+    assert list(frame.columns) == ["sweep", "trial", "arm", "workload", "seed", "task", "step", "metric", "value"]
+    assert len(frame) == 6 * 2 and frame["value"].between(0, 100).all()
+
+    plain = configs.index[(configs["arm"] == "sgd") & (configs["seed"] == 0)][0]
+    loose, tight = (configs.index[(bound == value) & (configs["seed"] == 0)][0] for value in (1e6, 0.5))
+    networks = {name: sweep.load(trial, storage=storage) for name, trial in [("p", plain), ("l", loose), ("t", tight)]}
+    for name, value in networks["t"].params.items():
+        if value.ndim == 2:
+            assert value.abs().max() <= 0.5 * (6 / value.shape[1]) ** 0.5 + 1e-6
+            # A bound that is never met changes nothing (two programs: up to rounding).
+            torch.testing.assert_close(networks["l"].params[name], networks["p"].params[name], rtol=1e-4, atol=1e-4)
+    assert networks["p"].params["layers.0.weight"].abs().max() > 0.5 * (6 / 20) ** 0.5
+    assert networks["t"](torch.zeros(3, 20)).shape == (3, 1)
+
+
+def test_a_users_stream_is_known_to_workers_and_to_load(alone: None, uncompiled: None, tmp_path: Path) -> None:
+    from sweep import worker
+    from workloads.extensions import load_code
+
+    (tmp_path / "mine.py").write_text(STREAM)
+    file = tmp_path / "own.yaml"
+    file.write_text(
+        "workload: {name: mine, tasks: 1, period: 20}\nnetwork: {width: 2}\ncode: [mine.py]\nkeep: final\n"
+        "arms: {a: {optimizer: sgd}}\nmetrics: [online_error]\n"
+    )
+    planned = service.plan(file, storage=str(tmp_path / "st"))
+    planned.ledger.save_sweep(service.record_of(planned, {}, None))
+    service.describe(planned)
+    load_code({})  # as in a worker, which starts with the built-in entries
+    heard: list[Progress] = []
+    worker.train(planned.packs[0].id, planned.storage, heard.append)
+    assert heard[-1].finished and heard[-1].steps == 20
+    load_code({})
+    assert sweep.load(planned.trials[0].id, storage=planned.storage).config["workload"]["name"] == "mine"
+
+
+def test_code_that_fails_is_named_by_line(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "clipping.py").write_text(CLIPPING.replace("METHODS = {", "METHODS = {1 / 0: 0, "))
+    file = tmp_path / "clipped.yaml"
+    file.write_text(TINY + "code: [clipping.py]\n")
+    said = command("run", file, "--storage", tmp_path / "st", "--inline", "--no-track")
+    assert said.code == 2 and "clipping.py:30: ZeroDivisionError: division by zero" in said.err
+    assert not (tmp_path / "st").exists()
+
+
+# In processes of their own
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "terminate"])
+def test_a_stopped_inline_run_continues_to_the_same_digest(tmp_path: Path, number: signal.Signals) -> None:
+    file = tmp_path / "long.yaml"
+    file.write_text(TINY.replace("tasks: 2, period: 100", "tasks: 40, period: 2000").replace("seeds: 2", "seeds: 8"))
+    environment = {**os.environ, "PLIANT_COMMIT_SECONDS": "0.3", "XDG_CACHE_HOME": str(tmp_path / "cache")}
+
+    def command(what: str, storage: str) -> list[str]:
+        name, *options = what.split()
+        return [
+            sys.executable,
+            "-P",
+            "-m",
+            "sweep.cli",
+            name,
+            str(file),
+            "--storage",
+            str(tmp_path / storage),
+            *options,
+        ]
+
+    def output(what: str, storage: str) -> str:
+        return subprocess.run(
+            command(what, storage), env=environment, check=True, capture_output=True, text=True
+        ).stdout
+
+    quiet = "run --inline --no-track --no-figures"
+    output(quiet, "undisturbed")
+    running = subprocess.Popen(
+        command(quiet, "stopped"), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    patience = time.monotonic() + 60
+    while not any((tmp_path / "stopped").glob("ledger/packs/*/*/manifest-*.json")):
+        assert running.poll() is None and time.monotonic() < patience
+        time.sleep(0.02)
+    running.send_signal(number)
+    out, err = running.communicate(timeout=60)
+    assert running.returncode == 130, err
+    assert out.splitlines()[-1] == "stopped; what is committed is kept, and the same command continues from there"
+    assert "Traceback" not in err
+    left = json.loads(output("status --json", "stopped"))
+    assert left["left"] == 16 and 0 < left["packs"][0]["step"] < 80_000
+
+    assert "16 trials computed" in output(quiet, "stopped")
+    assert output("status --digest", "stopped") == output("status --digest", "undisturbed")

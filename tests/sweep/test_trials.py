@@ -1,0 +1,189 @@
+"""Trials: their order, their names, and what may share a pack."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweep.spec import Spec, load, parse
+from sweep.trials import canonical, code_hash, expand, structure_key, trial_id
+
+SWEEP = """
+workload: {name: slowly_changing_regression, tasks: 4, period: 100}
+network: {width: [5, 10]}
+seeds: [4, 2]
+arms:
+  cbp: {optimizer: sgd, step_size: [0.1, 0.01], continual_backprop: {replacement_rate: [0, 1e-3]}}
+  adamo: {optimizer: adamo, isometry_step_size: [null, 0.5]}
+  linear: {optimizer: sgd, network: {depth: 0, activation: [relu, tanh]}}
+  again: {optimizer: sgd, network: {depth: 0}}
+"""
+
+
+def read(text: str, folder: Path = Path()) -> Spec:
+    return parse(text, folder / "mine.yaml")
+
+
+def test_order_is_arm_network_optimizer_methods_seed() -> None:
+    trials = expand(read(SWEEP))
+    seen = [
+        (
+            t.arm,
+            t.config["network"]["width"],
+            t.config["optimizer"]["step_size"],
+            t.config["methods"]["continual_backprop"]["replacement_rate"],
+            t.config["seed"],
+        )
+        for t in trials[:16]
+    ]
+    assert seen == [
+        ("cbp", width, step_size, rate, seed)
+        for width in (5, 10)
+        for step_size in (0.1, 0.01)
+        for rate in (0.0, 1e-3)
+        for seed in (4, 2)
+    ]
+
+
+def test_equal_trials_are_one_under_the_first_arm() -> None:
+    trials = expand(read(SWEEP))
+    # 2 x 2 x 2, 2 x 2, and one linear model whatever the axes over its absent units; two seeds each.
+    assert [sum(t.arm == arm for t in trials) for arm in ("cbp", "adamo", "linear", "again")] == [16, 8, 2, 0]
+    assert len({t.id for t in trials}) == len(trials) == 26
+    assert len({t.group for t in trials}) == 13
+
+
+def test_a_trial_is_named_by_the_hash_of_its_canonical_config() -> None:
+    for trial in expand(read(SWEEP)):
+        text = json.dumps(trial.config, sort_keys=True, separators=(",", ":"))
+        assert trial.id == hashlib.sha256(text.encode()).hexdigest()[:16] == trial_id(trial.config)
+        rest = {key: value for key, value in trial.config.items() if key != "seed"}
+        assert trial.group == trial_id(rest)
+        assert trial_id(json.loads(canonical(trial.config))) == trial.id  # survives a trip through the store
+
+
+def test_ids_do_not_depend_on_spelling_labels_or_order_of_keys() -> None:
+    one = read("workload: {name: slowly_changing_regression}\narms: {a: {optimizer: sgd, step_size: 1e-3}}\n")
+    two = read(
+        "# other words\nname: other\nfigures: [error_over_time]\n"
+        "arms:\n  b: {step_size: 0.001, optimizer: sgd, momentum: 0}\n"
+        "workload: {tasks: 100, name: slowly_changing_regression}\ntrack: {points: 3}\n"
+    )
+    assert [t.id for t in expand(one)] == [t.id for t in expand(two)]
+
+
+@pytest.mark.parametrize(
+    "change", ["seeds: [1]", "dtype: float64", "keep: final", "metrics: []", "diagnostics: {every: 2}"]
+)
+def test_what_changes_a_result_changes_the_id(change: str) -> None:
+    base = "workload: {name: slowly_changing_regression}\narms: {a: {optimizer: sgd}}\n"
+    assert expand(read(base))[0].id != expand(read(base + change))[0].id
+
+
+def test_a_config_is_whole() -> None:
+    trial = next(t for t in expand(read(SWEEP)) if t.arm == "cbp")
+    assert sorted(trial.config) == [
+        "code",
+        "dtype",
+        "every",
+        "keep",
+        "methods",
+        "metrics",
+        "network",
+        "optimizer",
+        "probe",
+        "seed",
+        "semantics",
+        "workload",
+    ]
+    assert trial.config["workload"]["name"] == "slowly_changing_regression"
+    assert trial.config["optimizer"] == {
+        "name": "sgd",
+        "step_size": 0.1,
+        "momentum": 0.0,
+        "weight_decay": 0.0,
+    }
+    assert "name" not in trial.config["methods"]["continual_backprop"]
+    assert trial.config["semantics"]["methods"].keys() == {"continual_backprop"}
+    assert trial.config["semantics"]["diagnostics"].keys() == {
+        "dormant_fraction",
+        "effective_rank",
+        "weight_magnitude",
+    }
+
+
+def test_a_null_step_size_stays_null() -> None:
+    adamo = [t.config["optimizer"] for t in expand(read(SWEEP)) if t.arm == "adamo"]
+    assert {o["isometry_step_size"] for o in adamo} == {None, 0.5}
+
+
+def test_a_pack_holds_what_differs_in_seed_and_varying_scalars_alone() -> None:
+    keys: dict[str, set[Any]] = {}
+    for trial in expand(read(SWEEP)):
+        keys.setdefault(structure_key(trial.config), set()).add((trial.arm, trial.config["network"]["width"]))
+    # One pack per arm and width: rates, step sizes and seeds are inside, null or not.
+    assert sorted(keys.values(), key=repr) == sorted(
+        [{("cbp", 5)}, {("cbp", 10)}, {("adamo", 5)}, {("adamo", 10)}, {("linear", None)}], key=repr
+    )
+
+
+METHOD = """
+from __future__ import annotations
+from dataclasses import dataclass
+from typing import Annotated
+from annotated_types import Ge
+from workloads.methods.base import Method
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    amount: Annotated[float, Ge(0)] = {amount}
+    rule: str = "gentle"
+
+class Mine(Method):
+    Config = Config
+    varies = ("amount",)
+    semantics = 3
+
+METHODS = {{"mine": Mine}}
+"""
+
+USER = (
+    "workload: {name: slowly_changing_regression}\n"
+    "arms: {a: {optimizer: sgd, mine: {amount: [1, 2]}}}\n"
+    "code: [mine.py]\n"
+)
+
+
+def test_a_users_method_joins_and_its_source_is_in_the_id(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(METHOD.format(amount=0.5))
+    first = read(USER, tmp_path)
+    trials = expand(first)
+    assert [t.config["methods"]["mine"] for t in trials] == [
+        {"amount": 1.0, "rule": "gentle"},
+        {"amount": 2.0, "rule": "gentle"},
+    ]
+    assert trials[0].config["semantics"]["methods"] == {"mine": 3}
+    assert trials[0].config["code"] == code_hash(first.code)
+    assert structure_key(trials[0].config) == structure_key(trials[1].config)
+    (tmp_path / "mine.py").write_text(METHOD.format(amount=0.25))
+    assert expand(read(USER, tmp_path))[0].id != trials[0].id
+    # Reading other files in between takes nothing away from a sweep that was read before.
+    load("demo")
+    assert structure_key(expand(first)[0].config) == structure_key(trials[0].config)
+
+
+def test_a_hundred_thousand_trials_take_seconds() -> None:
+    rates = [i * 1e-6 for i in range(1000)]
+    spec = read(
+        "workload: {name: slowly_changing_regression}\nseeds: 100\n"
+        f"arms: {{a: {{optimizer: sgd, continual_backprop: {{replacement_rate: {rates}}}}}}}\n"
+    )
+    began = time.process_time()
+    trials = expand(spec)
+    assert len(trials) == 100_000
+    assert time.process_time() - began < 5

@@ -1,0 +1,61 @@
+"""A small sweep, and `sweep ...` in this process. The fixtures around them are in conftest.py."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from sweep import cli
+
+TINY = """\
+# Does a small sweep run?
+workload: {name: slowly_changing_regression, tasks: 2, period: 100}
+network: {width: 3}
+seeds: 2
+arms:
+  sgd: {optimizer: sgd, step_size: [0.01, 0.003]}
+metrics: [online_error, effective_rank]
+diagnostics: {every: 1, probe: 20}
+keep: final
+"""
+
+
+@dataclass(frozen=True)
+class Said:
+    """How a command ended and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Said]
+
+
+def sweep_command(*arguments: object) -> Said:
+    """`sweep ARGUMENTS` in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        patch.setattr(sys, "argv", ["sweep", *map(str, arguments)])
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as end:
+            code = int(end.code or 0)
+    return Said(code, out.getvalue(), err.getvalue())
+
+
+def without_compiling(patch: pytest.MonkeyPatch) -> None:
+    """Packs in this process run uncompiled: the same numbers up to rounding, without seconds of compiling."""
+    from workloads.engine import lifted
+
+    patch.setattr(lifted, "compiled_program", lambda function, arguments, *, small: function)

@@ -1,0 +1,140 @@
+"""Measuring a pack: the metrics' names, values equal to the single functions', members apart."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import Tensor
+
+from workloads.diagnostics import DIAGNOSTICS, spectrum
+from workloads.diagnostics import measure as measure_module
+from workloads.diagnostics.dormant import dead_fraction, dormant_fraction
+from workloads.diagnostics.effective_rank import effective_rank
+from workloads.diagnostics.gradient_norm import gradient_norm
+from workloads.diagnostics.isometry import isometry_deviation, singular_value_max, singular_value_min
+from workloads.diagnostics.measure import measure
+from workloads.diagnostics.rank_99 import rank_99
+from workloads.diagnostics.stable_rank import stable_rank
+from workloads.diagnostics.weight_magnitude import weight_magnitude
+from workloads.errors import InputError
+from workloads.networks.config import MLPConfig
+from workloads.networks.mlp import MLP
+
+FEATURES = {
+    "dormant_fraction": dormant_fraction,
+    "dead_fraction": dead_fraction,
+    "effective_rank": effective_rank,
+    "stable_rank": stable_rank,
+    "rank_99": rank_99,
+}
+WEIGHTS = {
+    "weight_magnitude": weight_magnitude,
+    "isometry_deviation": isometry_deviation,
+    "singular_value_max": singular_value_max,
+    "singular_value_min": singular_value_min,
+}
+
+
+def pack(depth: int, members: int = 4) -> tuple[MLP, dict[str, Tensor], list[tuple[str, Tensor]]]:
+    """A network, its members' parameters, and their activations on a probe of 16 examples."""
+    network = MLP(MLPConfig(width=6, depth=depth), 5, 2)
+    inits = [network.init(seed) for seed in range(members)]
+    params = {name: torch.stack([init[name] for init in inits]).float() for name in inits[0]}
+    x = torch.randn(16, 5, generator=torch.Generator().manual_seed(0))
+    hidden = torch.func.vmap(lambda p: dict(network.apply(p, x)[1]))(params)
+    return network, params, list(hidden.items())
+
+
+def test_every_diagnostic_is_measured_and_named_for_itself() -> None:
+    network, params, activations = pack(depth=1)
+    measured = measure(DIAGNOSTICS, params, activations, params, network=network)
+    assert set(measured) == set(DIAGNOSTICS) == {*FEATURES, *WEIGHTS, "gradient_norm"}
+    assert all(entry.name == name for name, entry in DIAGNOSTICS.items())
+    assert {name for name, entry in DIAGNOSTICS.items() if entry.per_layer} == set(FEATURES)
+    assert all(value.shape == (4,) and value.dtype == torch.float64 for value in measured.values())
+
+
+def test_values_are_those_of_the_single_functions() -> None:
+    network, params, activations = pack(depth=2)
+    measured = measure(DIAGNOSTICS, params, activations, params, network=network)
+    for name, function in FEATURES.items():
+        first, second = (function(features) for _, features in activations)
+        assert torch.equal(measured[f"{name}/1"], first)
+        assert torch.equal(measured[f"{name}/2"], second)
+        torch.testing.assert_close(measured[name], (first + second) / 2)
+    weights = [params[name] for name in network.weights]
+    for name, weighed in WEIGHTS.items():
+        assert torch.equal(measured[name], weighed(weights))
+    assert torch.equal(measured["gradient_norm"], gradient_norm(list(params.values()), leading=1))
+
+
+def test_layers_are_named_only_where_there_are_several() -> None:
+    for depth, expected in (
+        (1, {"rank_99"}),
+        (3, {"rank_99", "rank_99/1", "rank_99/2", "rank_99/3"}),
+    ):
+        network, params, activations = pack(depth)
+        assert set(measure(["rank_99"], params, activations, network=network)) == expected
+
+
+def test_a_linear_model_has_no_features_to_measure() -> None:
+    network, params, activations = pack(depth=0)
+    measured = measure(["effective_rank", "weight_magnitude"], params, activations, network=network)
+    assert set(measured) == {"weight_magnitude"}
+
+
+def test_each_matrix_is_decomposed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, params, activations = pack(depth=2)
+    shapes: list[tuple[int, ...]] = []
+
+    def counted(matrices: Tensor) -> Tensor:
+        shapes.append(tuple(matrices.shape))
+        return spectrum.singular_values(matrices)
+
+    monkeypatch.setattr(measure_module, "singular_values", counted)
+    measure(DIAGNOSTICS, params, activations, params, network=network)
+    assert sorted(shapes) == sorted([(4, 16, 6)] * 2 + [(4, 6, 5), (4, 6, 6), (4, 2, 6)])
+    shapes.clear()
+    measure(["dormant_fraction", "weight_magnitude"], params, activations, network=network)
+    assert shapes == []
+
+
+def test_a_member_that_is_not_finite_leaves_the_others_alone() -> None:
+    network, params, activations = pack(depth=2)
+    clean = measure(DIAGNOSTICS, params, activations, params, network=network)
+    for value in [*params.values(), *(features for _, features in activations)]:
+        value[2] = math.nan
+    found = measure(DIAGNOSTICS, params, activations, params, network=network)
+    for name, value in found.items():
+        assert value[2].isnan(), name
+        assert torch.equal(value[[0, 1, 3]], clean[name][[0, 1, 3]]), name
+
+
+def test_a_member_measures_the_same_alone() -> None:
+    network, params, activations = pack(depth=2)
+    among = measure(DIAGNOSTICS, params, activations, params, network=network)
+    own = {name: value[1:2] for name, value in params.items()}
+    alone = measure(DIAGNOSTICS, own, [(n, f[1:2]) for n, f in activations], own, network=network)
+    for name, value in alone.items():
+        torch.testing.assert_close(value, among[name][1:2], rtol=1e-12, atol=0)
+
+
+def test_an_unknown_name_is_answered_with_the_nearest() -> None:
+    network, params, activations = pack(depth=1)
+    with pytest.raises(InputError, match="unknown diagnostic 'efective_rank'.*'effective_rank'"):
+        measure(["efective_rank"], params, activations, network=network)
+
+
+def test_gradient_norm_needs_gradients() -> None:
+    network, params, activations = pack(depth=1)
+    with pytest.raises(ValueError, match="gradient_norm needs gradients"):
+        measure(["gradient_norm"], params, activations, network=network)
+
+
+def test_the_table_is_read_without_torch() -> None:
+    code = "import sys, workloads.diagnostics; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

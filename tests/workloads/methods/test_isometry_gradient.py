@@ -1,0 +1,95 @@
+"""The isometry penalty's gradient: by hand, against autograd of eq. 16, and what the options scale."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from workloads.methods.isometry import isometry_gradient, isometry_gradients
+from workloads.networks.config import MLPConfig
+from workloads.networks.mlp import MLP
+
+SHAPES = [(5, 3), (3, 5), (4, 4), (1, 6), (6, 1)]
+
+
+def matrix(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def tall_penalty(weight: Tensor) -> Tensor:
+    """‖WᵀW − I‖²_F."""
+    return ((weight.T @ weight - torch.eye(weight.shape[1], dtype=weight.dtype)) ** 2).sum()
+
+
+def wide_penalty(weight: Tensor) -> Tensor:
+    """‖WWᵀ − I‖²_F."""
+    return tall_penalty(weight.T)
+
+
+def test_diagonal_by_hand() -> None:
+    """R(diag(2, 1)) = (4 − 1)² = 9 and dR/ds = 4 s (s² − 1) = 24 at 2, 0 at 1."""
+    weight = torch.diag(torch.tensor([2.0, 1.0], dtype=torch.float64))
+    assert tall_penalty(weight) == 9
+    assert isometry_gradient(weight).tolist() == [[24, 0], [0, 0]]
+
+
+def test_one_row_and_one_column_by_hand() -> None:
+    """w = (1, 2): R = (5 − 1)², gradient 4 x 4 w on either side."""
+    row = torch.tensor([[1.0, 2.0]], dtype=torch.float64)
+    assert isometry_gradient(row).tolist() == [[16, 32]]
+    assert isometry_gradient(row.T).tolist() == [[16], [32]]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_zero_at_isometries_and_at_zero(shape: tuple[int, int]) -> None:
+    isometry = torch.linalg.svd(matrix(*shape), full_matrices=False)
+    weight = isometry.U @ isometry.Vh
+    assert isometry_gradient(weight).abs().max() < 1e-14
+    assert isometry_gradient(torch.zeros(shape)).abs().max() == 0
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("penalty", [tall_penalty, wide_penalty])
+def test_autograd_of_either_side_gives_the_same(shape: tuple[int, int], penalty) -> None:
+    weight = matrix(*shape)
+    torch.testing.assert_close(isometry_gradient(weight), torch.func.grad(penalty)(weight), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_two_sides_differ_by_a_constant(shape: tuple[int, int]) -> None:
+    weight = matrix(*shape)
+    assert (wide_penalty(weight) - tall_penalty(weight)).item() == pytest.approx(shape[0] - shape[1])
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_shape_and_dtype_stay_and_vmap_gives_each_alone(shape: tuple[int, int]) -> None:
+    weights = torch.stack([matrix(*shape, seed=k) for k in range(3)])
+    assert isometry_gradient(weights[0].float()).dtype == torch.float32
+    batched = torch.func.vmap(isometry_gradient)(weights)
+    assert batched.shape == weights.shape
+    for one, weight in zip(batched, weights, strict=True):
+        torch.testing.assert_close(one, isometry_gradient(weight), rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("penalty", ["full", "half"])
+@pytest.mark.parametrize("scale_by_gram", [False, True])
+@pytest.mark.parametrize("head", [False, True])
+def test_a_networks_gradients_are_autograd_of_the_summed_penalty(penalty: str, scale_by_gram: bool, head: bool) -> None:
+    """3-6-6-2: a tall, a square and a wide matrix, Gram sizes 3, 6 and 2."""
+    network = MLP(MLPConfig(width=6, depth=2), 3, 2)
+    params = network.init(0)
+
+    def total(params: dict[str, Tensor]) -> Tensor:
+        terms = [
+            tall_penalty(params["layers.0.weight"]) / (3 if scale_by_gram else 1),
+            tall_penalty(params["layers.1.weight"]) / (6 if scale_by_gram else 1),
+            (wide_penalty(params["layers.2.weight"]) if head else 0) / (2 if scale_by_gram else 1),
+        ]
+        return (1 if penalty == "full" else 0.5) * sum(terms)
+
+    expected = torch.func.grad(total)(params)
+    found = isometry_gradients(params, network, penalty=penalty, scale_by_gram=scale_by_gram, head=head)
+    assert set(found) == {f"layers.{k}.weight" for k in range(3 if head else 2)}  # no bias is ever pulled
+    for name, value in found.items():
+        torch.testing.assert_close(value, expected[name], rtol=1e-12, atol=1e-12)

@@ -1,0 +1,161 @@
+"""The multilayer perceptron: names, initial values, forward by hand and by torch.nn, sites, tracing."""
+
+from __future__ import annotations
+
+import math
+from typing import get_args
+
+import pytest
+import torch
+from torch import nn
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from workloads.networks.config import Initialisation, MLPConfig
+from workloads.networks.mlp import MLP, Site
+
+
+def test_names_and_shapes_in_forward_order() -> None:
+    network = MLP(MLPConfig(width=5, depth=2), 20, 3)
+    assert list(network.parameter_shapes().items()) == [
+        ("layers.0.weight", (5, 20)),
+        ("layers.0.bias", (5,)),
+        ("layers.1.weight", (5, 5)),
+        ("layers.1.bias", (5,)),
+        ("layers.2.weight", (3, 5)),
+        ("layers.2.bias", (3,)),
+    ]
+    assert network.weights == ("layers.0.weight", "layers.1.weight", "layers.2.weight")
+    assert network.head == "layers.2.weight"
+
+
+@pytest.mark.parametrize("initialisation", get_args(Initialisation))
+@pytest.mark.parametrize("biases", [True, False])
+def test_init_has_the_promised_shapes_and_repeats(initialisation: Initialisation, biases: bool) -> None:
+    network = MLP(MLPConfig(width=6, depth=2, initialisation=initialisation, biases=biases), 4, 2)
+    params = network.init(7)
+    assert [(name, tuple(value.shape)) for name, value in params.items()] == list(network.parameter_shapes().items())
+    assert all(value.dtype == torch.float64 for value in params.values())
+    again, other = network.init(7), network.init(8)
+    assert all(torch.equal(params[name], again[name]) for name in params)
+    assert not any(torch.equal(params[name], other[name]) for name in network.weights)
+    assert any(name.endswith("bias") for name in params) == biases
+
+
+def test_kaiming_uses_the_activation_gain_below_and_gain_one_at_the_head() -> None:
+    params = MLP(MLPConfig(width=400, depth=1, activation="tanh"), 300, 100).init(0)
+    assert params["layers.0.weight"].abs().max().item() == pytest.approx(5 / 3 * 0.1, rel=1e-3)
+    assert params["layers.1.weight"].abs().max().item() == pytest.approx(math.sqrt(3 / 400), rel=1e-3)
+    for name in ("layers.0.bias", "layers.1.bias"):
+        assert torch.equal(params[name], torch.zeros_like(params[name]))
+        assert not params[name].signbit().any()
+
+
+def test_default_draws_biases_too() -> None:
+    params = MLP(MLPConfig(width=1000, depth=1, initialisation="default"), 16, 2).init(0)
+    assert 0.249 < params["layers.0.bias"].abs().max().item() <= 0.25
+    assert params["layers.1.bias"].abs().max().item() <= math.sqrt(1 / 1000)
+
+
+def test_a_layer_keeps_its_draws_when_another_changes_shape() -> None:
+    narrow, wide = (MLP(MLPConfig(width=5, depth=1), 20, outputs).init(0) for outputs in (1, 9))
+    assert torch.equal(narrow["layers.0.weight"], wide["layers.0.weight"])
+
+
+def test_forward_by_hand() -> None:
+    network = MLP(MLPConfig(width=2, depth=1), 2, 1)
+    params = {
+        "layers.0.weight": torch.tensor([[1.0, -1.0], [2.0, 0.5]]),
+        "layers.0.bias": torch.tensor([0.5, -1.0]),
+        "layers.1.weight": torch.tensor([[3.0, -2.0]]),
+        "layers.1.bias": torch.tensor([0.25]),
+    }
+    # (1, 2): pre-activations -0.5 and 2 -> (0, 2) -> -3.75;  (3, 1): 2.5 and 5.5 -> -3.25
+    output, activations = network.apply(params, torch.tensor([[1.0, 2.0], [3.0, 1.0]]))
+    assert output.tolist() == [[-3.75], [-3.25]]
+    assert [(name, value.tolist()) for name, value in activations] == [
+        ("layers.0", [[0.0, 2.0], [2.5, 5.5]]),
+    ]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_forward_agrees_with_torch_modules(dtype: torch.dtype) -> None:
+    network = MLP(MLPConfig(width=8, depth=2, activation="swish", initialisation="default"), 6, 3)
+    params = {name: value.to(dtype) for name, value in network.init(1).items()}
+    modules = nn.Sequential(nn.Linear(6, 8), nn.SiLU(), nn.Linear(8, 8), nn.SiLU(), nn.Linear(8, 3)).to(dtype)
+    modules.load_state_dict({name: params[ours] for name, ours in zip(modules.state_dict(), params, strict=True)})
+    x = torch.linspace(-2, 2, 24, dtype=dtype).reshape(4, 6)
+    output, activations = network.apply(params, x)
+    torch.testing.assert_close(output, modules(x).detach())
+    torch.testing.assert_close(activations[1][1], modules[:4](x).detach())
+    assert output.dtype == dtype
+
+
+def test_depth_zero_is_the_linear_model() -> None:
+    network = MLP(MLPConfig(depth=0), 3, 2)
+    params = network.init(0)
+    assert list(params) == ["layers.0.weight", "layers.0.bias"]
+    assert network.sites == () and network.head == "layers.0.weight"
+    assert params[network.head].abs().max().item() <= 1.0  # sqrt(3 / 3), gain 1
+    x = torch.ones(5, 3, dtype=torch.float64)
+    output, activations = network.apply(params, x)
+    torch.testing.assert_close(output, params[network.head].sum(1).expand(5, 2))
+    assert activations == []
+
+
+def test_without_biases_zero_stays_zero() -> None:
+    network = MLP(MLPConfig(width=4, depth=2, activation="tanh", biases=False), 3, 2)
+    output, _ = network.apply(network.init(0), torch.zeros(2, 3, dtype=torch.float64))
+    assert torch.equal(output, torch.zeros(2, 2, dtype=torch.float64))
+
+
+def test_sites_name_the_tensors_around_each_hidden_layer() -> None:
+    sites = MLP(MLPConfig(width=5, depth=2), 20, 3).sites
+    assert sites[0] == Site(
+        name="layers.0",
+        units=5,
+        weight="layers.0.weight",
+        bias="layers.0.bias",
+        outgoing_weight="layers.1.weight",
+        outgoing_bias="layers.1.bias",
+        fan_in=20,
+        fan_out=5,
+    )
+    assert (sites[1].weight, sites[1].outgoing_weight) == ("layers.1.weight", "layers.2.weight")
+    assert (sites[1].fan_in, sites[1].fan_out) == (5, 3)
+    bare = MLP(MLPConfig(width=5, depth=1, biases=False), 20, 3).sites[0]
+    assert bare.bias is None and bare.outgoing_bias is None
+
+
+@pytest.mark.parametrize(
+    ("activation", "initialisation", "bound"),
+    [
+        ("relu", "kaiming", math.sqrt(2) * math.sqrt(3 / 20)),
+        ("sigmoid", "kaiming", math.sqrt(3 / 20)),
+        ("tanh", "xavier", 5 / 3 * math.sqrt(6 / 25)),
+        ("relu", "lecun", math.sqrt(3 / 20)),
+        ("relu", "default", math.sqrt(1 / 20)),
+        ("relu", "orthogonal", math.sqrt(3 / 20)),
+        ("selu", "kaiming", math.sqrt(3 / 20)),
+        ("selu", "default", math.sqrt(3 / 20)),
+    ],
+)
+def test_reinit_bound_is_the_layer_s_own(activation: str, initialisation: Initialisation, bound: float) -> None:
+    config = MLPConfig(width=5, depth=1, activation=activation, initialisation=initialisation)  # type: ignore[arg-type]
+    network = MLP(config, 20, 1)
+    assert network.reinit_bound(network.sites[0]) == pytest.approx(bound)
+    if initialisation != "orthogonal":
+        assert network.init(0)["layers.0.weight"].abs().max().item() <= bound
+
+
+def test_batched_over_members_and_traced() -> None:
+    network = MLP(MLPConfig(width=4, depth=2, activation="elu"), 3, 2)
+    members = [network.init(seed) for seed in range(3)]
+    params = {name: torch.stack([member[name] for member in members]) for name in members[0]}
+    x = torch.linspace(-1, 1, 6, dtype=torch.float64).reshape(2, 3)
+
+    def outputs(params: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+        return torch.func.vmap(lambda p: network.apply(p, x)[0])(params)
+
+    alone = torch.stack([network.apply(member, x)[0] for member in members])
+    torch.testing.assert_close(outputs(params, x), alone)
+    torch.testing.assert_close(make_fx(outputs)(params, x)(params, x), alone)
