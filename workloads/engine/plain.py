@@ -37,8 +37,8 @@ def train(
 ) -> Trained:
     """Train on x (count, B, ...), y (count, B, ...), whose first batch is step `start` of the trial.
 
-    `loss` and `correct` are the sums so far: a step is added to them, not to a sum of this call, so that the way steps are
-    split over calls changes no bit.
+    `loss` and `correct` are the sums so far: a step is added to them, not to a sum of this call, so that the way steps
+    are split over calls changes no bit.
     """
     dtype = params[learner.network.head].dtype
     for k in range(len(x)):
