@@ -20,7 +20,6 @@ import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,6 +27,7 @@ from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from workloads.engine.layout import Tree, flattened, mapped, unflattened
+from workloads.engine.native import cache_folder
 from workloads.learner import Learner
 from workloads.networks.config import SMALL
 from workloads.random import Draw
@@ -283,8 +283,3 @@ def compiled_program(function: Program, arguments: list[Tensor], *, small: bool)
 
     program: Program = inductor_compile(graph, list(arguments), options={"cpp.threads": 1, "size_asserts": False})
     return program
-
-
-def cache_folder() -> Path:
-    """Where compiled programs are kept between runs."""
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "pliant" / "compiled"
