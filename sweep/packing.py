@@ -74,8 +74,24 @@ def path_of(config: Mapping[str, Any], device: str) -> tuple[str, str]:
     """(path, why) for trials like this one on this kind of device."""
     if not lookup(NETWORKS, config["network"]["name"], "network").liftable:
         return "looped", "the network says that it cannot be batched over members"
-    where = "one vmapped program on the GPU" if device != "cpu" else "one vmapped, compiled program"
-    return "lifted", f"{where} for all members"
+    if device != "cpu":
+        return "lifted", "one vmapped program on the GPU for all members"
+    if shape_of(config).parameters > SMALL:
+        return "lifted", "one vmapped, compiled program for all members"
+    refused = not_lowered(config) if config.get("code") else None
+    if refused:
+        return "lifted", f"one vmapped, compiled program: no lanes, since {refused}"
+    return "lanes", "a tiny network: members as SIMD lanes of one compiled kernel"
+
+
+def not_lowered(config: Mapping[str, Any]) -> str | None:
+    """Why the step of a trial with a user's own code has no C++; None where it has. Imports torch: it must be traced.
+
+    Everything that ships with Pliant can be lowered, which the contract tests see to.
+    """
+    from workloads.pack import not_lowered as traced
+
+    return traced(config)
 
 
 def member_bytes(config: Mapping[str, Any], shape: Shape) -> int:

@@ -20,7 +20,9 @@ from torch import Tensor
 
 from workloads.diagnostics.measure import measure
 from workloads.engine import Engine, build
+from workloads.engine.lanes import Lanes
 from workloads.engine.layout import Tree, mapped, stacked
+from workloads.engine.lowering import NotLowered
 from workloads.errors import CheckpointError
 from workloads.extensions import load_code
 from workloads.learner import Learner
@@ -31,7 +33,7 @@ from workloads.networks.implementations import IMPLEMENTATIONS as NETWORK_IMPLEM
 from workloads.random import Draw
 from workloads.registry import lookup
 from workloads.streams import STREAMS
-from workloads.streams.base import Stream
+from workloads.streams.base import Stream, rows_of
 
 CHUNK_STEPS = 2000  # most steps of a stream held in memory at once
 CHUNK_BYTES = 64 << 20  # most bytes of it
@@ -191,6 +193,22 @@ def network_of(config: Mapping[str, Any], stream: Stream) -> Any:
     return NETWORK_IMPLEMENTATIONS[name](settings, stream.inputs, stream.outputs)
 
 
+def not_lowered(config: Mapping[str, Any]) -> str | None:
+    """Why the step of trials like this one cannot be written as C++ for lanes; None where it can."""
+    members = [PackMember("", config)]
+    with torch.no_grad():
+        training = Training(Pack(id="", members=members, path="lanes"))
+        training.begin()
+        assert isinstance(training.engine, Lanes)
+        try:
+            training.engine.source(*(v[0, 0] for v in training.batches(0, 1)))
+        except NotLowered as error:
+            return f"its step has {error}"
+        except Exception as error:  # a user's code may fail in any way, and lifted may be able to run it
+            return f"tracing its step failed ({type(error).__name__}: {str(error).splitlines()[0][:80]})"
+    return None
+
+
 class Training:
     """A pack on its way: the engine, the streams and the place in them. `run_pack` drives it."""
 
@@ -270,6 +288,15 @@ class Training:
         drawn = [stream.batches(start, count) for stream in self.streams]
         return tuple(self.placed(np.stack([d[i] for d in drawn], axis=1)) for i in (0, 1))  # type: ignore[return-value]
 
+    def tables(self, start: int, count: int) -> tuple[Tensor, Tensor, Tensor] | None:
+        """The same as rows of small tables: x (S, K, ...), y (S, K, ...), index (S, count, B); None where it cannot."""
+        found = [rows_of(stream, start, count) for stream in self.streams]
+        known = [rows for rows in found if rows is not None]
+        if len(known) < len(found) or len({len(rows.x) for rows in known}) > 1:
+            return None
+        x, y, index = (np.stack([getattr(rows, name) for rows in known]) for name in ("x", "y", "index"))
+        return self.placed(x), self.placed(y), self.placed(index)
+
     def placed(self, values: NDArray[Any]) -> Tensor:
         """An array on the device, floating-point values in the trial's type."""
         tensor = torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
@@ -335,8 +362,12 @@ class Training:
     def train_chunk(self, until: int) -> None:
         """One chunk of steps, cut at `until`; steps may be cut anywhere without changing a bit."""
         count = min(self.chunk, until - self.step)
-        x, y = self.batches(self.step, count)
-        self.engine.advance(x, y, self.which, self.step)
+        tables = self.tables(self.step, count) if isinstance(self.engine, Lanes) else None
+        if tables is not None and isinstance(self.engine, Lanes):
+            self.engine.advance_rows(*tables, self.which, self.step)
+        else:
+            x, y = self.batches(self.step, count)
+            self.engine.advance(x, y, self.which, self.step)
         self.step += count
 
     def end_task(self, task: int) -> None:

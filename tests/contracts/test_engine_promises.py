@@ -21,13 +21,20 @@ BASE = [*(Arm(name) for name in OPTIMIZERS), *(Arm("sgd", (name,)) for name in M
 
 
 def both(
-    arm: Arm, shape: Shape, *, steps: int, members: int = 3, dtype: torch.dtype = torch.float64, compiled: bool = False
+    arm: Arm,
+    shape: Shape,
+    *,
+    steps: int,
+    members: int = 3,
+    dtype: torch.dtype = torch.float64,
+    compiled: bool = False,
+    path: str = "lifted",
 ) -> float:
-    """The distance between the lifted and the looped path after some steps."""
+    """The distance between a path and the looped one after some steps."""
     x, y = data(shape, steps, streams=2, dtype=dtype)
-    lifted = Pack(arm, shape, range(members), dtype=dtype, compiled=compiled).train(x, y)
+    fast = Pack(arm, shape, range(members), dtype=dtype, compiled=compiled, path=path).train(x, y)
     looped = Pack(arm, shape, range(members), dtype=dtype, path="looped").train(x, y)
-    return distance(looped.state(), lifted.state())
+    return distance(looped.state(), fast.state())
 
 
 def with_step_size(chosen: dict[int, float]) -> Callable[[int, Tree], Tree]:
@@ -40,16 +47,18 @@ def with_step_size(chosen: dict[int, float]) -> Callable[[int, Tree], Tree]:
     return change
 
 
+@pytest.mark.parametrize("path", ["lifted", "lanes"])
 @pytest.mark.parametrize("arm", BASE, ids=str)
-def test_lifted_is_looped(arm: Arm) -> None:
-    assert both(arm, TINY, steps=30) < 1e-10
+def test_a_path_is_looped(arm: Arm, path: str) -> None:
+    assert both(arm, TINY, steps=30, path=path) < 1e-10
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("path", ["lifted", "lanes"])
 @pytest.mark.parametrize("shape", [TINY, SMALL_CLASSES], ids=str)
 @pytest.mark.parametrize("arm", ARMS, ids=str)
-def test_lifted_is_looped_for_every_combination(arm: Arm, shape: Shape) -> None:
-    assert both(arm, shape, steps=25, members=2) < 1e-10
+def test_a_path_is_looped_for_every_combination(arm: Arm, shape: Shape, path: str) -> None:
+    assert both(arm, shape, steps=25, members=2, path=path) < 1e-10
 
 
 @pytest.mark.parametrize("shape", [LARGE, LARGE_CLASSES], ids=str)
@@ -59,17 +68,25 @@ def test_lifted_is_looped_for_large_networks(arm: Arm, shape: Shape) -> None:
     assert both(arm, shape, steps=40) < 1e-10
 
 
+@pytest.mark.parametrize("path", ["lifted", pytest.param("lanes", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("activation", ["leaky_relu", "tanh", "sigmoid", "elu", "swish", "selu", "linear"])
-def test_lifted_is_looped_for_every_activation(activation: str) -> None:
+def test_a_path_is_looped_for_every_activation(activation: str, path: str) -> None:
     shape = Shape(width=5, depth=2, inputs=6, outputs=2, loss="squared_error", batch=2, activation=activation)
-    assert both(Arm("adam", ("continual_backprop",)), shape, steps=60) < 1e-10
+    assert both(Arm("adam", ("continual_backprop",)), shape, steps=60, path=path) < 1e-10
 
 
-def test_several_units_of_a_layer_are_replaced_before_the_next_layers() -> None:
+@pytest.mark.parametrize("activation", ["leaky_relu", "tanh", "sigmoid", "elu", "swish", "selu", "linear"])
+def test_lanes_own_functions_are_those_of_float32(activation: str) -> None:
+    shape = Shape(width=5, depth=1, inputs=6, outputs=3, loss="cross_entropy", batch=1, activation=activation)
+    assert both(Arm("sgd"), shape, steps=100, dtype=torch.float32, path="lanes") < 1e-5
+
+
+@pytest.mark.parametrize("path", ["lifted", "lanes"])
+def test_several_units_of_a_layer_are_replaced_before_the_next_layers(path: str) -> None:
     # A second replacement in the first layer must not touch a newborn of the second.
     shape = Shape(width=6, depth=2, inputs=6, outputs=1, loss="squared_error", batch=1)
     settings = {"replacement_rate": 0.5, "maturity_threshold": 3, "preset": "paper", "utility": "contribution"}
-    assert both(Arm("sgd", ("continual_backprop",), settings), shape, steps=60) < 1e-10
+    assert both(Arm("sgd", ("continual_backprop",), settings), shape, steps=60, path=path) < 1e-10
 
 
 @pytest.mark.parametrize("arm", COMPILED, ids=str)
@@ -78,24 +95,29 @@ def test_compiled_is_looped(arm: Arm) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("path", ["lifted", "lanes"])
 @pytest.mark.parametrize("arm", BASE, ids=str)
-def test_compiled_is_looped_after_a_thousand_steps(arm: Arm) -> None:
+def test_compiled_is_looped_after_a_thousand_steps(arm: Arm, path: str) -> None:
     # Gentle settings: where trajectories are chaotic, no two orders of summation stay together for long.
     arm = Arm(arm.optimizer, arm.methods, {"step_size": 0.003, "replacement_rate": 0.01})
-    assert both(arm, TINY, steps=1000, members=2, compiled=True) < 1e-10
+    assert both(arm, TINY, steps=1000, members=2, compiled=True, path=path) < 1e-10
 
 
+@pytest.mark.parametrize("path", ["lifted", "lanes"])
 @pytest.mark.parametrize("arm", BASE, ids=str)
-def test_float32_stays_close_for_a_hundred_steps(arm: Arm) -> None:
+def test_float32_stays_close_for_a_hundred_steps(arm: Arm, path: str) -> None:
     arm = Arm(arm.optimizer, arm.methods, {"step_size": 0.003, "replacement_rate": 0.01})
-    assert both(arm, TINY, steps=100, members=2, dtype=torch.float32) < 1e-5
+    assert both(arm, TINY, steps=100, members=2, dtype=torch.float32, path=path) < 1e-5
+
+
+OTHERS = [("lifted", SMALL_CLASSES), ("lanes", SMALL_CLASSES), ("lifted", LARGE), ("lifted", LARGE_CLASSES)]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shape", [SMALL_CLASSES, LARGE, LARGE_CLASSES], ids=str)
+@pytest.mark.parametrize(("path", "shape"), OTHERS, ids=str)
 @pytest.mark.parametrize("arm", BASE, ids=str)
-def test_float32_stays_close_for_other_shapes(arm: Arm, shape: Shape) -> None:
-    assert both(arm, shape, steps=100, members=2, dtype=torch.float32) < 1e-5
+def test_float32_stays_close_for_other_shapes(arm: Arm, path: str, shape: Shape) -> None:
+    assert both(arm, shape, steps=100, members=2, dtype=torch.float32, path=path) < 1e-5
 
 
 @pytest.mark.slow
@@ -106,28 +128,32 @@ def test_compiled_is_looped_for_other_shapes(arm: Arm, shape: Shape) -> None:
 
 
 @pytest.mark.parametrize(
-    ("dtype", "compiled"),
+    ("path", "dtype", "compiled"),
     [
-        (torch.float32, False),
-        pytest.param(torch.float32, True, marks=pytest.mark.slow),
-        pytest.param(torch.float64, True, marks=pytest.mark.slow),
+        ("lifted", torch.float32, False),
+        pytest.param("lifted", torch.float32, True, marks=pytest.mark.slow),
+        pytest.param("lifted", torch.float64, True, marks=pytest.mark.slow),
+        ("lanes", torch.float32, True),
+        pytest.param("lanes", torch.float64, True, marks=pytest.mark.slow),
     ],
     ids=str,
 )
-def test_a_members_bits_do_not_depend_on_who_shares_the_pack(dtype: torch.dtype, compiled: bool) -> None:
+def test_a_members_bits_do_not_depend_on_who_shares_the_pack(path: str, dtype: torch.dtype, compiled: bool) -> None:
     arm = Arm("adam", ("continual_backprop",))
     x, y = data(TINY, 60, streams=2, dtype=dtype)
-    alone = Pack(arm, TINY, [3], dtype=dtype, compiled=compiled).train(x, y)
+    alone = Pack(arm, TINY, [3], dtype=dtype, compiled=compiled, path=path).train(x, y)
     for indices in ([*range(17)], [3, *range(20, 35)], [*range(40)]):  # padded, exactly one vector, and three
-        together = Pack(arm, TINY, indices, dtype=dtype, compiled=compiled).train(x, y)
+        together = Pack(arm, TINY, indices, dtype=dtype, compiled=compiled, path=path).train(x, y)
         assert same_bits(alone.member(3), together.member(3))
 
 
+@pytest.mark.parametrize("path", ["lifted", pytest.param("lanes", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("arm", BASE, ids=str)
-def test_a_member_is_the_same_alone_and_beside_one_that_diverges(arm: Arm) -> None:
+def test_a_member_is_the_same_alone_and_beside_one_that_diverges(arm: Arm, path: str) -> None:
     x, y = data(SMALL_CLASSES, 25, streams=2, dtype=torch.float32)
-    alone = Pack(arm, SMALL_CLASSES, [3], dtype=torch.float32).train(x, y)
-    together = Pack(arm, SMALL_CLASSES, range(17), dtype=torch.float32, change=with_step_size({7: 1e30})).train(x, y)
+    alone = Pack(arm, SMALL_CLASSES, [3], dtype=torch.float32, path=path).train(x, y)
+    wild = with_step_size({7: 1e30})
+    together = Pack(arm, SMALL_CLASSES, range(17), dtype=torch.float32, path=path, change=wild).train(x, y)
     assert not torch.isfinite(together.member(7)["loss"])
     assert same_bits(alone.member(3), together.member(3))
 
@@ -144,13 +170,13 @@ def test_a_member_of_a_large_network_stays_close_whoever_shares_the_pack(compile
 @pytest.mark.parametrize(
     "dtype", [torch.float32, torch.float64], ids=str
 )  # sums of float64 losses round, of float32 hardly
-@pytest.mark.parametrize("path", ["looped", "lifted", pytest.param("compiled", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("path", ["looped", "lifted", "lanes", pytest.param("compiled", marks=pytest.mark.slow)])
 def test_how_steps_are_split_over_calls_changes_no_bit(path: str, dtype: torch.dtype) -> None:
     arm = Arm("adamo", ("continual_backprop",), {"every": 3})
     x, y = data(TINY, 50, streams=2, dtype=dtype)
 
     def pack() -> Pack:
-        name = "looped" if path == "looped" else "lifted"
+        name = "lifted" if path == "compiled" else path
         return Pack(arm, TINY, range(3), dtype=dtype, path=name, compiled=path == "compiled")
 
     whole, pieces = pack().train(x, y), pack()
@@ -160,14 +186,24 @@ def test_how_steps_are_split_over_calls_changes_no_bit(path: str, dtype: torch.d
     assert same_bits(whole.state(), pieces.state())
 
 
-@pytest.mark.parametrize("shape", [TINY, LARGE], ids=str)
-@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_a_member_that_diverges_changes_no_other(compiled: bool, shape: Shape) -> None:
+@pytest.mark.parametrize(
+    ("path", "shape", "compiled"),
+    [
+        ("lifted", TINY, False),
+        ("lifted", LARGE, False),
+        ("lanes", TINY, True),
+        pytest.param("lifted", TINY, True, marks=pytest.mark.slow),
+        pytest.param("lifted", LARGE, True, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
+def test_a_member_that_diverges_changes_no_other(path: str, shape: Shape, compiled: bool) -> None:
     x, y = data(shape, 50, streams=2, dtype=torch.float32)
 
     def pack(step_size: float) -> Pack:
         arm, change = Arm("sgd", ("continual_backprop",)), with_step_size({1: step_size})
-        return Pack(arm, shape, range(4), dtype=torch.float32, compiled=compiled, change=change).train(x, y)
+        pack = Pack(arm, shape, range(4), dtype=torch.float32, compiled=compiled, path=path, change=change)
+        return pack.train(x, y)
 
     calm, wild = pack(0.01), pack(1e30)
     assert not torch.isfinite(wild.member(1)["loss"])

@@ -66,6 +66,6 @@ def test_a_measured_row_has_the_documented_keys(command: Command) -> None:
     for row in rows:
         assert list(row) == KEYS
         assert (row["stream"], row["network"], row["batch"], row["members"]) == (bench.REGRESSION, "20-5-1", 1, 16)
-        assert row["path"] == "lifted" and row["ratio"] > 1 and row["peak_mb"] > 50
+        assert row["path"] == "lanes" and row["ratio"] > 1 and row["peak_mb"] > 50
         assert row["ratio"] == pytest.approx(row["plain_ns"] / row["ns_per_trial_step"], rel=0.02)
         assert {"pliant", "torch", "python"} <= set(row["versions"])

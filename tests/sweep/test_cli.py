@@ -306,7 +306,7 @@ def test_plan(command: Command, tiny: Path, ran: Path, tmp_path: Path) -> None:
         "already_done": 0,
         "to_run": 4,
     }
-    assert (pack["arms"], pack["trials"], pack["steps"], pack["path"]) == (["sgd"], 4, 200, "lifted")
+    assert (pack["arms"], pack["trials"], pack["steps"], pack["path"]) == (["sgd"], 4, 200, "lanes")
     assert pack["seconds"] is None and pack["resumes"] is False and pack["memory_bytes"] > 0
 
 

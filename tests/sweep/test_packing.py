@@ -94,8 +94,10 @@ def test_neighbours_share_a_seed() -> None:
 
 def test_paths_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
     [trial] = trials("  a: {optimizer: sgd}", seeds=1)
-    assert path_of(trial.config, "cpu") == ("lifted", "one vmapped, compiled program for all members")
-    assert "GPU" in path_of(trial.config, "cuda")[1]
+    assert path_of(trial.config, "cpu")[0] == "lanes"
+    [large] = trials("  a: {optimizer: sgd, network: {width: 200}}", seeds=1)
+    assert path_of(large.config, "cpu") == ("lifted", "one vmapped, compiled program for all members")
+    assert path_of(trial.config, "cuda")[0] == "lifted" and "GPU" in path_of(trial.config, "cuda")[1]
     monkeypatch.setitem(NETWORKS, "mlp", NetworkSpec(config=MLPConfig, semantics=1, liftable=False))
     path, reason = path_of(trial.config, "cpu")
     assert path == "looped" and "cannot be batched" in reason

@@ -7,6 +7,7 @@ import io
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -55,7 +56,8 @@ def sweep_command(*arguments: object) -> Said:
 
 
 def without_compiling(patch: pytest.MonkeyPatch) -> None:
-    """Packs in this process run uncompiled: the same numbers up to rounding, without seconds of compiling."""
-    from workloads.engine import lifted
+    """No seconds of compiling in this process: lifted packs run uncompiled, lanes are compiled once for all."""
+    from workloads.engine import lifted, native
 
     patch.setattr(lifted, "compiled_program", lambda function, arguments, *, small: function)
+    patch.setattr(native, "cache_folder", lambda: Path.home() / ".cache" / "pliant" / "compiled")

@@ -78,7 +78,7 @@ class Spoilt:
         return x, y
 
 
-@pytest.mark.parametrize("path", ["looped", "lifted", pytest.param("compiled", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("path", ["looped", "lifted", "lanes", pytest.param("compiled", marks=pytest.mark.slow)])
 def test_resuming_from_any_commit_gives_the_same_bits(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if path == "lifted":  # every resumed pack would compile anew: that variant is among the slow ones
         monkeypatch.setattr(lifted, "compiled_program", lambda function, arguments, small: function)
@@ -88,7 +88,7 @@ def test_resuming_from_any_commit_gives_the_same_bits(path: str, monkeypatch: py
     optimizer = {"name": "adam", "step_size": 0.01}
     what = pack(
         [config(s, methods=CBP, optimizer=optimizer, metrics=metrics, keep="final") for s in range(3)],
-        "looped" if path == "looped" else "lifted",
+        "lifted" if path == "compiled" else path,
     )
     whole = run(what)
     assert len(whole) > 6 and whole[-1].checkpoint is None
@@ -134,7 +134,7 @@ def test_resuming_keeps_who_diverged_and_what_tasks_begin_with(monkeypatch: pyte
         assert kept(whole[: position + 1]) | kept(again) == kept(whole)
 
 
-@pytest.mark.parametrize("path", ["looped", "lifted"])
+@pytest.mark.parametrize("path", ["looped", "lifted", "lanes"])
 def test_the_size_of_chunks_changes_no_bit(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lifted, "compiled_program", lambda function, arguments, small: function)
     what = pack([config(s, methods=CBP, dtype="float64", keep="final") for s in range(3)], path)
@@ -160,7 +160,7 @@ def test_a_checkpoint_of_another_pack_is_refused(monkeypatch: pytest.MonkeyPatch
         run(pack([config()], id="two"), first.checkpoint)
 
 
-@pytest.mark.parametrize("path", ["looped", "lifted"])
+@pytest.mark.parametrize("path", ["looped", "lifted", "lanes"])
 def test_a_diverging_member_is_marked_at_its_task_and_touches_no_other(path: str) -> None:
     metrics = ["online_error", "weight_magnitude"]
     calm = run(pack([config(s, metrics=metrics, every=1) for s in (0, 1, 2)], path))[-1]
@@ -179,13 +179,14 @@ def test_a_diverging_member_is_marked_at_its_task_and_touches_no_other(path: str
     assert [(name, task) for name, member, task, _, _ in table([mixed]) if member == 1] == [("weight_magnitude", 0)]
 
 
-def test_a_nan_in_one_members_stream_is_its_own_affair() -> None:
+@pytest.mark.parametrize("path", ["lifted", "lanes"])
+def test_a_nan_in_one_members_stream_is_its_own_affair(path: str) -> None:
     def make(seed: int) -> Any:
         stream = stream_of(config(seed), seed)
         return Spoilt(stream) if seed == 1 else stream
 
-    spoilt = run(pack([config(0), config(1)], "lifted"), stream=make)[-1]
-    whole = run(pack([config(0), config(1)], "lifted"))[-1]
+    spoilt = run(pack([config(0), config(1)], path), stream=make)[-1]
+    whole = run(pack([config(0), config(1)], path))[-1]
     assert spoilt.statuses == ["done", "diverged"] and spoilt.ended == [3, 1]
     assert [r for r in table([spoilt]) if r[1] == 0] == [r for r in table([whole]) if r[1] == 0]
     assert [r[2] for r in table([spoilt]) if r[1] == 1] == [0]
@@ -216,7 +217,7 @@ def test_weights_and_streams_can_be_handed_in() -> None:
     assert [row[4] for row in table(seen)] == [4.0, 4.0, 4.0]  # the output is 0, the error its square distance to 2
 
 
-@pytest.mark.parametrize("path", ["plain", "looped", "lifted"])
+@pytest.mark.parametrize("path", ["plain", "looped", "lifted", "lanes"])
 def test_float64_works_on_every_path_and_agrees(path: str) -> None:
     metrics = ["online_error", "stable_rank"]
     one = run(pack([config(dtype="float64", metrics=metrics)], path))
@@ -301,7 +302,8 @@ def test_a_packs_description_reads_back() -> None:
 
 
 @pytest.mark.slow
-def test_paths_agree_in_distribution_over_a_long_run() -> None:
+@pytest.mark.parametrize("path", ["lifted", "lanes"])
+def test_paths_agree_in_distribution_over_a_long_run(path: str) -> None:
     # 100 seeds, float32: rounding grows into different trajectories, whose late errors must have one distribution.
     problem = {"name": "slowly_changing_regression", "tasks": 20, "period": 40, "flip": "all"}
     trials = [config(seed, workload=problem, methods=CBP) for seed in range(100)]
@@ -310,5 +312,5 @@ def test_paths_agree_in_distribution_over_a_long_run() -> None:
         rows = table(run(pack(trials, path), dtype=dtype))
         return [float(np.mean([v for _, m, task, _, v in rows if m == i and task >= 15])) for i in range(100)]
 
-    result = stats.ks_2samp(late("lifted", torch.float32), late("looped", torch.float64))
+    result = stats.ks_2samp(late(path, torch.float32), late("looped", torch.float64))
     assert result.pvalue > 0.001

@@ -12,10 +12,13 @@ An engine holds P members of one shape. Its promises, kept by every path:
 
 from __future__ import annotations
 
+import warnings
 from typing import Protocol
 
 from torch import Tensor
 
+from workloads.engine import native
+from workloads.engine.lanes import Lanes
 from workloads.engine.layout import Tree
 from workloads.engine.lifted import Lifted
 from workloads.engine.looped import Looped
@@ -37,7 +40,7 @@ class Engine(Protocol):
         """Train."""
 
 
-PATHS = ("plain", "looped", "lifted")
+PATHS = ("plain", "looped", "lifted", "lanes")
 
 
 def build(path: str, learner: Learner, hyper: Tree, seeds: Tensor) -> Engine:
@@ -46,6 +49,16 @@ def build(path: str, learner: Learner, hyper: Tree, seeds: Tensor) -> Engine:
         raise InputError(unknown(path, "path", PATHS))
     if path == "plain" and len(seeds) != 1:
         raise InputError(f"path plain trains one network, this pack has {len(seeds)}: use looped")
+    if path == "lanes":
+        try:
+            native.check()
+        except native.NoCompiler as error:
+            # The same numbers but for rounding, and the pack goes on: better slow than not at all.
+            warnings.warn(
+                f"no working C++ compiler, so packs train uncompiled, many times slower: {error}", stacklevel=2
+            )
+            return Lifted(learner, hyper, seeds, compiled=False)
+        return Lanes(learner, hyper, seeds)
     if path == "lifted":
         return Lifted(learner, hyper, seeds)
     return Looped(learner, hyper, seeds)

@@ -19,14 +19,21 @@ from pathlib import Path
 
 # No -ffast-math: it deletes tests for NaN and infinity, and replaces IEEE division and roots by estimates. What is
 # given up here is errno and trapping, which nothing reads, and separate rounding of a product that is then added.
-FLAGS = ("-std=c++17", "-O3", "-march=native", "-fPIC", "-shared", "-fno-math-errno", "-fno-trapping-math")
-FLAGS += ("-ffp-contract=fast", "-w")
+FLAGS = (
+    *("-std=c++17", "-O3", "-march=native", "-fPIC", "-shared"),
+    *("-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-w"),
+)
 COMPILE_SECONDS = 300.0
 SHOWN = 200  # characters of a compiler's complaint
 
 
 class NoCompiler(Exception):
     """This machine has no C++ compiler that works; the text says what was tried and what it said."""
+
+
+def check() -> None:
+    """Compile and load something small. Raises NoCompiler."""
+    compiled('extern "C" int sound() { return 1; }')
 
 
 def compiled(source: str) -> ctypes.CDLL:

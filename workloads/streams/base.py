@@ -8,6 +8,7 @@ those of the plain definition.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
@@ -55,6 +56,30 @@ class Stream(Protocol):
 
     def probe(self, task: int, count: int) -> tuple[Float32, Targets]:
         """The first `count` examples of a task, starting over where it is shorter: x (count, inputs), y."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Steps of one task as rows of a small table: example i of step t is x[index[t, i]], y[index[t, i]]."""
+
+    x: Float32  # (K, inputs)
+    y: Targets  # (K, outputs) or (K,)
+    index: NDArray[np.int32]  # (count, B)
+
+
+def rows_of(stream: Stream, start: int, count: int) -> Rows | None:
+    """What `stream.batches(start, count)` gives, as rows of a table, where the stream knows such a table.
+
+    A stream offers it by a method `rows` of the same arguments, which must agree with `batches`. One that inherits
+    `rows` but makes its own examples is asked for those.
+    """
+    kind = type(stream)
+    definer = {
+        name: next((c for c in kind.__mro__ if name in vars(c)), object) for name in ("rows", "batches", "examples")
+    }
+    known = all(issubclass(definer["rows"], definer[name]) for name in ("batches", "examples"))
+    found: Rows | None = stream.rows(start, count) if known and hasattr(stream, "rows") else None
+    return found
 
 
 class EqualTasks(ABC):

@@ -31,7 +31,7 @@ from annotated_types import Ge, Le
 from numpy.typing import NDArray
 
 from workloads.random import integers, words
-from workloads.streams.base import Boundaries, EqualTasks, Float32, Loss, OnlineMetric
+from workloads.streams.base import Boundaries, EqualTasks, Float32, Loss, OnlineMetric, Rows
 
 Bits = NDArray[np.uint8]
 Float64 = NDArray[np.float64]
@@ -179,3 +179,12 @@ class SlowlyChangingRegression(EqualTasks):
         x, y = self.table(task)
         codes = self.codes(self.task_start(task) * self.batch + first, count)
         return np.take(x, codes, axis=0, mode="clip"), np.take(y, codes, axis=0, mode="clip")
+
+    def rows(self, start: int, count: int) -> Rows | None:
+        """Steps of one task as rows of its table; None where they lie in several tasks."""
+        task = self.task_of(start)
+        if start < 0 or count < 1 or start + count > min(self.task_start(task + 1), self.task_start(self.tasks)):
+            return None
+        x, y = self.table(task)
+        codes = self.codes(start * self.batch, count * self.batch)
+        return Rows(x, y, codes.astype(np.int32).reshape(count, self.batch))

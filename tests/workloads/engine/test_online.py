@@ -1,0 +1,486 @@
+"""The online path against the looped one, and its own affairs: rows that sleep, noise owed, running sums."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from workloads.engine import online_source
+from workloads.engine.layout import Tree, flattened, mapped, stacked
+from workloads.engine.looped import Looped
+from workloads.engine.online import Online, refusal
+from workloads.errors import InputError
+from workloads.learner import Learner
+from workloads.methods.config import METHODS, OPTIMIZERS, ContinualBackpropConfig, L2Config, SGDConfig
+from workloads.methods.implementations import IMPLEMENTATIONS
+from workloads.methods.sgd import SGD
+from workloads.networks.config import MLPConfig
+from workloads.networks.mlp import MLP
+
+CBP = {"replacement_rate": 0.02, "maturity_threshold": 5}
+PERTURB = {"strength": 0.01, "perturb_scale": 0.003}
+L2 = {"strength": 0.02}
+
+
+@dataclass(frozen=True)
+class Case:
+    """An optimizer and methods by name with their fields, a network, a loss and a batch size."""
+
+    optimizer: str = "sgd"
+    methods: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)  # of the optimizer
+    inputs: int = 23
+    width: int = 20
+    depth: int = 2
+    outputs: int = 3
+    loss: str = "cross_entropy"
+    batch: int = 1
+    activation: str = "relu"
+    biases: bool = True
+
+    def __str__(self) -> str:
+        fields = [f"{name}({', '.join(map(str, values.values()))})" for name, values in self.methods.items()]
+        sizes = f"{self.inputs}-{self.width}x{self.depth}-{self.outputs}-batch{self.batch}"
+        extra = [str(value) for value in self.settings.values()]
+        return " ".join(
+            [self.optimizer, *extra, *fields, sizes, self.activation, self.loss, "" if self.biases else "bare"]
+        )
+
+    @property
+    def network(self) -> MLP:
+        config = MLPConfig(width=self.width, depth=self.depth, activation=self.activation, biases=self.biases)  # type: ignore[arg-type]
+        return MLP(config, self.inputs, self.outputs)
+
+    def configs(self, **changes: Any) -> tuple[tuple[str, Any], dict[str, Any]]:
+        """The configs of a member, where fields of `changes` replace the case's."""
+
+        def made(spec: Any, fields: Mapping[str, Any]) -> Any:
+            own = {name: value for name, value in changes.items() if name in spec.config.__dataclass_fields__}
+            return spec.config(**{**fields, **own})
+
+        optimizer = made(OPTIMIZERS[self.optimizer], {"step_size": 0.01, **self.settings})
+        methods = {name: made(METHODS[name], self.methods[name]) for name in METHODS if name in self.methods}
+        return (self.optimizer, optimizer), methods
+
+    @property
+    def learner(self) -> Learner:
+        return Learner(self.network, self.loss, *self.configs())  # type: ignore[arg-type]
+
+
+@dataclass
+class Run:
+    """Members around an engine. Member i has seed 100 + i, weights of seed i, and the changes of `members[i]`."""
+
+    case: Case
+    members: Mapping[int, Mapping[str, Any]]
+    kind: type = Online
+    dtype: torch.dtype = torch.float64
+    step: int = 0
+
+    def __post_init__(self) -> None:
+        learner = self.case.learner
+        numbers = []
+        for changes in self.members.values():
+            optimizer, methods = self.case.configs(**changes)
+            numbers.append(mapped(lambda v: torch.tensor(v, dtype=self.dtype), learner.hyper_of(optimizer[1], methods)))
+        seeds = torch.tensor([100 + i for i in self.members])
+        self.make: Callable[[], Any] = lambda: self.kind(learner, stacked(numbers), seeds)
+        self.engine = self.make()
+        params = stacked([mapped(lambda v: v.to(self.dtype), self.case.network.init(i)) for i in self.members])
+        zero = torch.zeros(len(seeds), dtype=torch.float64)
+        state = torch.func.vmap(learner.init)(params)
+        self.engine.load({"params": params, "state": state, "loss": zero, "correct": zero.clone()})
+
+    def train(self, x: Tensor, y: Tensor) -> Run:
+        which = torch.tensor([i % x.shape[1] for i in self.members])
+        with torch.no_grad():
+            self.engine.advance(x.to(self.dtype), y if y.dtype == torch.int64 else y.to(self.dtype), which, self.step)
+        self.step += len(x)
+        return self
+
+    def again(self) -> None:
+        """A new engine goes on from this one's state, as after a restart."""
+        state = self.engine.state()
+        self.engine = self.make()
+        self.engine.load(state)
+
+    @property
+    def state(self) -> Tree:
+        return self.engine.state()
+
+    def member(self, index: int) -> Tree:
+        return mapped(lambda v: v[list(self.members).index(index)], self.state)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """The looped path's tiny products gain nothing from a second thread, and wait for it on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+THREE: Mapping[int, Mapping[str, Any]] = {0: {}, 1: {"step_size": 0.003}, 2: {"step_size": 0.02, "strength": 0.0}}
+
+
+def data(case: Case, steps: int, *, streams: int = 2, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Images with dark pixels, some always dark, some images dark altogether; a noisy target that can be learned."""
+    # Not all of a batch is dark: where the gradients of its examples cancel, Adam takes their rounding for a direction.
+    generator = torch.Generator().manual_seed(seed)
+    shape = (steps, streams, case.batch, case.inputs)
+    x = torch.rand(shape, generator=generator, dtype=torch.float64)
+    x = x * (torch.rand(shape, generator=generator) < 0.3)
+    x[..., : case.inputs // 8] = 0
+    x[::7, :, 0] = 0
+    target = torch.stack([x[..., k :: case.outputs].sum(-1) for k in range(case.outputs)], -1)
+    noise = 0.1 * torch.randn(target.shape, generator=generator, dtype=torch.float64)
+    return x, (target + noise).argmax(-1) if case.loss == "cross_entropy" else target + noise
+
+
+def public(state: Tree) -> Tree:
+    return {key: value for key, value in state.items() if key != "path"}
+
+
+def distance(left: Tree, right: Tree) -> float:
+    """Largest difference of two trees' tensors, each relative to its largest entry."""
+    one, other = flattened(public(left)), flattened(public(right))
+    assert one[1] == other[1]
+    assert [a.dtype for a in one[0]] == [b.dtype for b in other[0]]
+    gaps = []
+    for a, b in zip(one[0], other[0], strict=True):
+        assert a.shape == b.shape
+        scale = a.double().abs().max().item() if a.numel() else 0.0
+        gaps.append((a.double() - b.double()).abs().max().item() / (scale or 1.0) if a.numel() else 0.0)
+    assert not any(map(math.isnan, gaps))
+    return max(gaps)
+
+
+def same_bits(left: Tree, right: Tree) -> bool:
+    one, other = flattened(left), flattened(right)
+    return one[1] == other[1] and all(
+        a.numpy().tobytes() == b.numpy().tobytes() for a, b in zip(one[0], other[0], strict=True)
+    )
+
+
+def from_looped(
+    case: Case,
+    steps: int,
+    *,
+    dtype: torch.dtype = torch.float64,
+    members: Mapping[int, Mapping[str, Any]] = THREE,
+) -> float:
+    """The distance between the online and the looped path after some steps."""
+    x, y = data(case, steps)
+    online, looped = (Run(case, members, kind, dtype).train(x, y) for kind in (Online, Looped))
+    return distance(looped.state, online.state)
+
+
+ARMS = [
+    Case(),
+    Case(loss="squared_error"),
+    Case(methods={"l2": L2}),
+    Case(methods={"continual_backprop": CBP}),
+    Case(methods={"l2": L2, "continual_backprop": {**CBP, "preset": "paper"}}),
+    Case(methods={"shrink_and_perturb": {**PERTURB, "noise": "dense"}}),
+    Case(methods={"shrink_and_perturb": PERTURB, "continual_backprop": CBP}),
+    Case("adam", {"l2": L2}),
+    Case("adamw"),
+    Case("adam", {"shrink_and_perturb": PERTURB, "continual_backprop": CBP}),
+    Case("adamo", {"continual_backprop": CBP}, {"isometry_strength": 0.1, "every": 3}, inputs=7),
+    Case("adamo", {}, {"isometry_strength": 0.1, "order": "sequential", "penalty": "half", "scale_by_gram": True}),
+]
+
+
+@pytest.mark.parametrize("case", ARMS, ids=str)
+def test_online_is_looped(case: Case) -> None:
+    assert from_looped(case, 40) < 1e-10
+
+
+FLOAT32 = [pytest.param(case, marks=[] if i in (0, 2, 4, 9, 10) else pytest.mark.slow) for i, case in enumerate(ARMS)]
+
+
+@pytest.mark.parametrize("case", FLOAT32, ids=str)
+def test_float32_stays_close_for_a_hundred_steps(case: Case) -> None:
+    gentle = {0: {}, 1: {"step_size": 0.001}}
+    fields = {"continual_backprop": {"replacement_rate": 0.005, "maturity_threshold": 20}}
+    case = Case(
+        **{**case.__dict__, "methods": {name: {**v, **fields.get(name, {})} for name, v in case.methods.items()}}
+    )
+    assert from_looped(case, 100, dtype=torch.float32, members=gentle) < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ARMS, ids=str)
+def test_online_is_looped_after_a_thousand_steps(case: Case) -> None:
+    assert from_looped(case, 1000, members={0: {}, 1: {"step_size": 0.001}}) < 1e-10
+
+
+WIDE = {"width": 250, "depth": 2, "inputs": 12}  # rows longer than the registers
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case(methods={"l2": L2, "continual_backprop": CBP}, batch=4),
+        Case(methods={"l2": L2}, batch=7, loss="squared_error"),
+        Case("adam", {"continual_backprop": CBP}, batch=3),
+        Case(methods={"l2": L2, "continual_backprop": CBP}, **WIDE),  # type: ignore[arg-type]
+        Case(methods={"l2": L2}, depth=0),
+        Case(methods={"continual_backprop": CBP}, depth=0, loss="squared_error", batch=2),
+        Case(methods={"l2": L2, "continual_backprop": {**CBP, "preset": "paper"}}, biases=False),
+        Case(width=1, depth=3, methods={"l2": L2}),
+    ],
+    ids=str,
+)
+def test_other_shapes_are_looped(case: Case) -> None:
+    assert from_looped(case, 40) < 1e-10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch", [2, 32])
+@pytest.mark.parametrize("case", ARMS, ids=str)
+def test_batches_are_looped(case: Case, batch: int) -> None:
+    assert from_looped(Case(**{**case.__dict__, "batch": batch}), 40) < 1e-10
+
+
+ACTIVATIONS = ["relu", "leaky_relu", "tanh", "sigmoid", "elu", "swish", "selu", "linear"]
+
+
+@pytest.mark.parametrize("activation", ["leaky_relu", "tanh", "swish", "selu"])
+def test_activations_are_looped(activation: str) -> None:
+    # Biases start at zero and some inputs are dark altogether: every unit then stands at the kink.
+    assert from_looped(Case(methods={"l2": L2}, activation=activation), 40) < 1e-10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("biases", [True, False])
+def test_every_activation_is_looped_with_and_without_biases(activation: str, biases: bool) -> None:
+    for optimizer, batch in (("sgd", 1), ("sgd", 3), ("adam", 1), ("adam", 3)):
+        case = Case(optimizer, {"continual_backprop": CBP}, batch=batch, activation=activation, biases=biases)
+        assert from_looped(case, 40) < 1e-10
+
+
+def test_steps_beyond_the_table_of_bias_corrections_are_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(online_source, "LONGEST_TABLE", 8)
+    assert from_looped(ARMS[9], 40) < 1e-10
+
+
+UTILITIES = [
+    *("weight", "contribution", "adaptation", "zero_contribution"),
+    *("adaptable_contribution", "feature_by_input", "random"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["official", "paper"])
+@pytest.mark.parametrize("utility", UTILITIES)
+def test_every_utility_replaces_the_units_that_looped_replaces(utility: str, preset: str) -> None:
+    for optimizer, decay in (("sgd", 0.99), ("sgd", 0.0), ("adam", 0.9)):
+        settings = {**CBP, "preset": preset, "utility": utility, "utility_decay": decay}
+        case = Case(optimizer, {"l2": L2, "continual_backprop": {**settings, "reset_optimizer": decay != 0.9}})
+        assert from_looped(case, 200) < 1e-10
+
+
+@pytest.mark.slow
+def test_running_sums_replace_the_units_that_looped_replaces_for_twenty_thousand_steps() -> None:
+    # Rates far above the paper's: hundreds of replacements, decided by sums that were updated, not taken.
+    settings = {"replacement_rate": 0.001, "maturity_threshold": 50}
+    case = Case(methods={"l2": {"strength": 1e-3}, "continual_backprop": settings}, inputs=40, width=25)
+    online, looped = (Run(case, {0: {"step_size": 0.003}}, kind) for kind in (Online, Looped))
+    replaced = 0
+    for part in range(40):
+        x, y = data(case, 500, seed=part)
+        before = looped.state["state"]["continual_backprop"]["age"]
+        ages = [run.train(x, y).state["state"]["continual_backprop"]["age"] for run in (online, looped)]
+        for name, age in ages[1].items():
+            assert torch.equal(ages[0][name], age)
+            replaced += int((age < before[name] + 500).sum())
+    assert replaced > 200
+    assert distance(looped.state, online.state) < 1e-6
+
+
+# ---- splitting, checkpoints, members ----
+
+INTERNAL = [
+    Case(methods={"l2": L2, "continual_backprop": CBP}),
+    Case(methods={"shrink_and_perturb": PERTURB}),
+    Case("adamo", {"continual_backprop": CBP}, {"isometry_strength": 0.1, "every": 3}, inputs=7),
+    Case(methods={"l2": L2}, batch=3, activation="tanh"),
+]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("case", INTERNAL, ids=str)
+def test_how_steps_are_split_changes_no_bit_also_with_checkpoints(case: Case, dtype: torch.dtype) -> None:
+    x, y = data(case, 80)
+    # Step 1000 lies inside: the sums are refreshed there.
+    whole = Run(case, THREE, dtype=dtype, step=960).train(x, y)
+    looked, restarted = Run(case, THREE, dtype=dtype, step=960), Run(case, THREE, dtype=dtype, step=960)
+    for first, last in ((0, 1), (1, 18), (18, 43), (43, 44), (44, 80)):
+        for run in (looked, restarted):
+            run.train(x[first:last], y[first:last])
+        assert same_bits(looked.state, looked.state)
+        looked.engine.load(looked.state)
+        restarted.again()
+    assert same_bits(whole.state, looked.state)
+    assert same_bits(whole.state, restarted.state)
+
+
+@pytest.mark.parametrize("case", INTERNAL, ids=str)
+def test_a_member_is_the_same_alone_and_beside_one_that_diverges(case: Case) -> None:
+    x, y = data(case, 60)
+    alone = Run(case, {3: {}}, dtype=torch.float32).train(x, y)
+    wild: dict[int, Mapping[str, Any]] = {0: {"strength": 0.0}, 5: {"step_size": 1e30}, 3: {}}
+    together = Run(case, wild, dtype=torch.float32).train(x, y)
+    lost = together.member(5)
+    assert not all(torch.isfinite(v).all() for v in [lost["loss"], *lost["params"].values()])
+    assert torch.isfinite(together.member(0)["loss"])
+    assert same_bits(alone.member(3), together.member(3))
+
+
+@pytest.mark.parametrize("case", [Case(), INTERNAL[0], Case("adam"), Case(batch=3)], ids=str)
+def test_a_pixel_that_is_not_a_number_is_seen(case: Case) -> None:
+    x, y = data(case, 10)
+    x[5, 1, 0, 9] = math.nan
+    state = Run(case, {0: {}, 1: {}}).train(x, y).state
+    assert torch.isfinite(state["loss"]).tolist() == [True, False]
+    assert not torch.isfinite(state["params"]["layers.2.weight"][1]).all()
+
+
+def test_weights_changed_by_somebody_are_taken_as_they_are_member_by_member() -> None:
+    case = Case(methods={"l2": L2, "continual_backprop": CBP})
+    x, y = data(case, 60)
+    run = Run(case, THREE, dtype=torch.float32).train(x[:30], y[:30])
+    state = run.state
+    weight = state["params"]["layers.0.weight"].clone()
+    weight[1, 0, 0] += 1
+    changed = {**state, "params": {**state["params"], "layers.0.weight": weight}}
+    unchanged = Run(case, THREE, dtype=torch.float32).train(x[:30], y[:30]).train(x[30:], y[30:])
+    run.engine.load(changed)
+    with_path = run.train(x[30:], y[30:])
+    bare = Run(case, THREE, dtype=torch.float32, step=30)
+    bare.engine.load(public(changed))
+    bare.train(x[30:], y[30:])
+    assert same_bits(public(with_path.member(1)), public(bare.member(1)))
+    for index in (0, 2):
+        assert same_bits(with_path.member(index), unchanged.member(index))
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case("adam", {"continual_backprop": CBP}),
+        Case("adamw"),
+        Case(methods={"continual_backprop": {**CBP, "preset": "paper"}}),
+    ],
+    ids=str,
+)
+def test_either_path_goes_on_from_the_others_state(case: Case) -> None:
+    x, y = data(case, 60)
+    straight = Run(case, THREE, Looped).train(x, y)
+    for first, then in ((Looped, Online), (Online, Looped)):
+        begun, ended = Run(case, THREE, first).train(x[:30], y[:30]), Run(case, THREE, then, step=30)
+        ended.engine.load(public(begun.state))
+        ended.train(x[30:], y[30:])
+        assert distance(straight.state, ended.state) < 1e-10
+
+
+def test_steps_of_adam_that_no_replacement_explains_are_refused() -> None:
+    run = Run(Case("adam", {"continual_backprop": CBP}), THREE)
+    state = run.state
+    state["state"]["optimizer"]["steps"]["layers.0.weight"] = torch.eye(20, 23, dtype=torch.float64).expand(3, -1, -1)
+    with pytest.raises(InputError, match="steps of layers.0.weight"):
+        run.engine.load(state)
+
+
+def test_only_what_sleeps_or_is_summed_has_a_path() -> None:
+    sums, debts = {"columns", "rows"}, {"step", "weights", "awake", "quiet"}
+    for case, expected in (
+        (Case(), set()),
+        (Case("adam", {"l2": L2}), set()),
+        (Case(methods={"continual_backprop": CBP}), sums),
+        (Case(methods={"l2": L2}), debts),
+        (Case(methods={"l2": L2, "continual_backprop": CBP}), debts | sums),
+    ):
+        assert set(Run(case, THREE).state.get("path", {})) == expected
+
+
+# ---- noise that is owed ----
+
+UNLEARNABLE = -1  # a class that does not exist: the loss is 0 and so is its gradient
+
+
+def moments(values: Iterable[float] | Tensor) -> list[float]:
+    """Mean, variance and fourth moment."""
+    z = torch.as_tensor(values, dtype=torch.float64).flatten()
+    return [z.mean().item(), (z**2).mean().item(), (z**4).mean().item()]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("strength", [0.0, 20.0])
+def test_lazy_noise_has_the_distribution_of_noise_at_every_step(strength: float, dtype: torch.dtype) -> None:
+    # Without a gradient a weight is k^n w + noise of variance s^2 (1 + k^2 + ... ), whenever its row was awake.
+    scale, steps, step_size = 0.01, 37, 0.01
+    settings = {"strength": strength, "perturb_scale": scale}
+    case = Case(methods={"shrink_and_perturb": settings}, inputs=300, width=100)
+    x, y = data(case, steps)
+    run = Run(case, {0: {"step_size": step_size}}, dtype=dtype)
+    start = run.state["params"]
+    for first, last in ((0, 11), (11, 12), (12, steps)):
+        run.train(x[first:last], torch.full_like(y[first:last], UNLEARNABLE))
+        run.again()
+    keep = 1 - step_size * strength
+    deviation = scale * math.sqrt(sum(keep ** (2 * i) for i in range(steps)))
+    for name, value in run.state["params"].items():
+        z = (value - keep**steps * start[name]) / deviation
+        assert moments(z) == pytest.approx([0, 1, 3], abs=4 * math.sqrt(96 / z.numel()))
+        if z.numel() > 5000:
+            rows = z[0] @ z[0].T / z.shape[-1]  # between units
+            assert (rows - torch.eye(len(rows))).abs().max() < 6 / math.sqrt(z.shape[-1])
+    dark = (run.state["params"]["layers.0.weight"] - keep**steps * start["layers.0.weight"])[..., :37] / deviation
+    assert moments(dark) == pytest.approx([0, 1, 3], abs=0.5)  # never awake
+
+
+def test_lazy_noise_of_different_moments_is_independent() -> None:
+    case = Case(methods={"shrink_and_perturb": {"strength": 0.0, "perturb_scale": 0.1}}, inputs=100, width=100)
+    x, y = data(case, 20)
+    y = torch.full_like(y, UNLEARNABLE)
+    run = Run(case, {0: {}, 1: {}})
+    seen = [run.state["params"]["layers.1.weight"]]
+    for first in range(0, 20, 10):
+        seen.append(run.train(x[first : first + 10], y[first : first + 10]).state["params"]["layers.1.weight"])
+    moves = [(b - a).flatten(1) for a, b in zip(seen, seen[1:], strict=False)]
+    together = torch.corrcoef(torch.cat(moves))
+    assert (together - torch.eye(4)).abs().max() < 0.15
+    assert same_bits(run.state, run.state)
+
+
+def test_without_noise_lazy_is_looped() -> None:
+    assert from_looped(Case(methods={"shrink_and_perturb": {"strength": 0.02, "perturb_scale": 0.0}}), 40) < 1e-10
+
+
+# ---- what it refuses ----
+
+
+class OwnSGD(SGD):
+    """A user's optimizer, which may mean anything."""
+
+
+def test_what_has_no_lowering_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert refusal(Case(methods={"l2": L2, "continual_backprop": CBP}).learner) is None
+    assert "momentum" in str(refusal(Case(settings={"momentum": 0.9}).learner))
+    assert "coupled_isometry" in str(refusal(Case(methods={"coupled_isometry": {}}).learner))
+    order = {"continual_backprop": ContinualBackpropConfig(), "l2": L2Config()}
+    assert refusal(Learner(Case().network, "cross_entropy", ("sgd", SGDConfig()), order)) is None
+    monkeypatch.setitem(IMPLEMENTATIONS, "sgd", OwnSGD)
+    assert "OwnSGD" in str(refusal(Case().learner))
+    with pytest.raises(InputError, match="OwnSGD"):
+        Run(Case(), THREE)

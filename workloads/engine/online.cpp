@@ -1,0 +1,397 @@
+// One multilayer perceptron trained online: all steps of a call, in one thread, on state that stays in these buffers.
+//
+// Weights lie [in][out]. A row whose input is zero (a dark pixel, a unit silent under relu) adds nothing forward, gets
+// no gradient backward and is not changed by the step: it is not read. What would change it all the same, weight decay
+// and noise, is owed: the row notes the step it is at, and is paid for when it is next read. Of a row that is read, the
+// backward product and the update are one pass. Adam's moments move every weight in every step: its pass is dense.
+//
+// workloads/engine/online.py puts this text together: constants (sizes, loss, activation, way of learning), philox.h,
+// online.h, online_noise.h, online_units.h, online_adam.h, and this.
+
+namespace {
+
+// ---- forward ----
+
+// The rows to read: those with an input that is not zero (NaN is not) in any example, or all of them.
+inline int active(const Real* input, int stride, int rows, bool all, int* index, Real* value) {
+    int count = 0;
+    for (int j = 0; j < rows; ++j) {
+        bool live = all;
+        for (int b = 0; b < BATCH; ++b) {
+            const Real x = input[int64_t(b) * stride + j];
+            value[count * BATCH + b] = x;
+            live |= x != Real(0);
+        }
+        index[count] = j;
+        count += live;
+    }
+    return count;
+}
+
+template <int C, int NB, int NV>
+inline void gather_tile(const Real* weights, int count, const int* index, const Real* value, Real* out) {
+    Vec part[NB][NV];
+    for (int b = 0; b < NB; ++b)
+        for (int v = 0; v < NV; ++v) part[b][v] = vectors(out + b * C)[v];
+    for (int q = 0; q < count; ++q) {
+        const Vec* w = vectors(weights + int64_t(index[q]) * C);
+        for (int v = 0; v < NV; ++v)
+            for (int b = 0; b < NB; ++b) part[b][v] += value[q * BATCH + b] * w[v];
+    }
+    for (int b = 0; b < NB; ++b)
+        for (int v = 0; v < NV; ++v) vectors(out + b * C)[v] = part[b][v];
+}
+
+// out[b] += sum over rows q of value[q][b] x weights[index[q]].
+template <int C>
+inline void gather(const Real* weights, int count, const int* index, const Real* value, Real* out) {
+    constexpr int V = C / LANES;
+    const auto row = [&](int q) { return vectors(weights + int64_t(index[q]) * C); };
+    if constexpr (BATCH > 1) {
+        constexpr int LAST_B = BATCH % 4, LAST_V = V % 4;
+        for (int v = 0; v < V; v += 4)  // a strip of the weights stays in cache for all examples
+            for (int b = 0; b < BATCH; b += 4) {
+                const Real* w = weights + v * LANES;
+                Real* o = out + b * C + v * LANES;
+                if (b + 4 <= BATCH && v + 4 <= V)
+                    gather_tile<C, 4, 4>(w, count, index, value + b, o);
+                else if (b + 4 <= BATCH)
+                    gather_tile<C, 4, LAST_V ? LAST_V : 1>(w, count, index, value + b, o);
+                else if (v + 4 <= V)
+                    gather_tile<C, LAST_B ? LAST_B : 1, 4>(w, count, index, value + b, o);
+                else
+                    gather_tile<C, LAST_B ? LAST_B : 1, LAST_V ? LAST_V : 1>(w, count, index, value + b, o);
+            }
+    } else if constexpr (V <= SHORT) {
+        Vec part[4][V] = {};
+        int q = 0;
+        for (; q + 4 <= count; q += 4)
+            for (int r = 0; r < 4; ++r)
+                for (int v = 0; v < V; ++v) part[r][v] += value[q + r] * row(q + r)[v];
+        for (; q < count; ++q)
+            for (int v = 0; v < V; ++v) part[0][v] += value[q] * row(q)[v];
+        for (int v = 0; v < V; ++v) vectors(out)[v] += (part[0][v] + part[1][v]) + (part[2][v] + part[3][v]);
+    } else if constexpr (V <= IN_REGISTERS) {
+        gather_tile<C, 1, V>(weights, count, index, value, out);
+    } else {
+        int q = 0;
+        for (; q + 4 <= count; q += 4) {
+            const Vec *w0 = row(q), *w1 = row(q + 1), *w2 = row(q + 2), *w3 = row(q + 3);
+            const Real x0 = value[q], x1 = value[q + 1], x2 = value[q + 2], x3 = value[q + 3];
+            for (int v = 0; v < V; ++v)
+                vectors(out)[v] = (((vectors(out)[v] + x0 * w0[v]) + x1 * w1[v]) + x2 * w2[v]) + x3 * w3[v];
+        }
+        for (; q < count; ++q)
+            for (int v = 0; v < V; ++v) vectors(out)[v] += value[q] * row(q)[v];
+    }
+}
+
+// Activation in place, and its derivative there; at the kinks as torch has it.
+inline void activate(Real* z, Real* slope) {
+    constexpr Real ALPHA = 1.6732632423543772848170429916717, SCALE = 1.0507009873554804934193349852946;
+    if constexpr (ACTIVATION == RELU) {
+        for (int i = 0; i < BATCH * WIDE; ++i) z[i] = z[i] < 0 ? Real(0) : z[i];  // NaN stays NaN
+    } else {
+        for (int i = 0; i < BATCH * WIDE; ++i) {
+            const Real x = z[i];
+            Real y = x, d = 1;
+            if constexpr (ACTIVATION == LEAKY_RELU) {
+                d = x > 0 ? Real(1) : Real(LEAKY_SLOPE);
+                y = x * d;
+            } else if constexpr (ACTIVATION == TANH) {
+                y = std::tanh(x);
+                d = 1 - y * y;
+            } else if constexpr (ACTIVATION == SIGMOID) {
+                y = 1 / (1 + std::exp(-x));
+                d = y * (1 - y);
+            } else if constexpr (ACTIVATION == SWISH) {
+                const Real s = 1 / (1 + std::exp(-x));
+                y = x * s;
+                d = s * (1 + x * (1 - s));
+            } else if constexpr (ACTIVATION == ELU) {
+                y = x <= 0 ? std::expm1(x) : x;
+                d = x <= 0 ? std::exp(x) : Real(1);
+            } else if constexpr (ACTIVATION == SELU) {
+                y = SCALE * (x <= 0 ? ALPHA * std::expm1(x) : x);
+                d = SCALE * (x <= 0 ? ALPHA * std::exp(x) : Real(1));
+            }
+            z[i] = y;
+            slope[i] = d;
+        }
+    }
+}
+
+// Loss and its derivative by the outputs, and whether the largest output is the right one; means over the batch.
+inline void judge(const Real* output, const void* target, Real* error, double& loss, double& correct) {
+    Real total = 0, right = 0;
+    for (int b = 0; b < BATCH; ++b) {
+        const Real* o = output + b * ENDS;
+        Real* e = error + b * ENDS;
+        if constexpr (CROSS_ENTROPY) {
+            const int64_t wanted = ((const int64_t*)target)[b];
+            Real most = o[0], scale = 0, own = 0;
+            int best = 0;
+            for (int i = 1; i < OUTPUTS; ++i)
+                if (o[i] > most || (o[i] != o[i] && most == most)) most = o[i], best = i;  // NaN is the largest
+            for (int i = 0; i < OUTPUTS; ++i) scale += e[i] = std::exp(o[i] - most);
+            const bool known = wanted >= 0 && wanted < OUTPUTS;
+            if (known) own = (o[wanted] - most) - std::log(scale);
+            for (int i = 0; i < OUTPUTS; ++i) e[i] = known ? (e[i] / scale - Real(i == wanted)) / BATCH : Real(0);
+            total += -own;
+            right += best == wanted;
+        } else {
+            const Real* t = (const Real*)target + b * OUTPUTS;
+            Real own = 0;
+            for (int i = 0; i < OUTPUTS; ++i) {
+                const Real off = o[i] - t[i];
+                own += off * off;
+                e[i] = 2 * off / BATCH;
+            }
+            total += own;
+        }
+    }
+    loss += double(total / BATCH);
+    correct += double(right / BATCH);
+}
+
+// ---- backward and update ----
+
+// The rows that were read: back = row . error, row <- keep row - (step size x input) error, and what that makes of the
+// sums of |w|. At batch 1 all in one pass.
+template <int C, bool BACK, bool COUNT_IN, bool COUNT_OUT>
+inline void learn(Real* weights, int count, const int* index, const Real* gain, const Real* keep, const Real* times,
+                  const Real* error, Real* back, Real* change, double* rows) {
+    constexpr int V = C / LANES;
+    const Vec* e = vectors(error);
+    if constexpr (V <= IN_REGISTERS) {
+        Vec changed[V] = {};
+        for (int q = 0; q < count; ++q) {
+            Vec* w = vectors(weights + int64_t(index[q]) * C);
+            const Real k = keep[q], g = gain[q];
+            Vec dot[2] = {}, across[2] = {};
+            for (int v = 0; v < V; ++v) {
+                const Vec old = w[v], kept = k * old, now = kept - g * e[v];
+                if (BACK) dot[v & 1] += old * e[v];
+                if (COUNT_IN) changed[v] += magnitude(now) - magnitude(kept);
+                if (COUNT_OUT) across[v & 1] += magnitude(now);
+                w[v] = now;
+            }
+            if (BACK) back[index[q]] = times[q] * sum(dot[0] + dot[1]);
+            if (COUNT_OUT) rows[index[q]] = sum(across[0] + across[1]);
+        }
+        if (COUNT_IN)
+            for (int v = 0; v < V; ++v) vectors(change)[v] = changed[v];
+    } else {
+        if (COUNT_IN) std::memset(change, 0, C * sizeof(Real));
+        for (int q = 0; q < count; ++q) {
+            Vec* w = vectors(weights + int64_t(index[q]) * C);
+            const Real k = keep[q], g = gain[q];
+            Vec dot[4] = {}, across[4] = {};
+            const auto one = [&](int v, int u) {
+                const Vec old = w[v], kept = k * old, now = kept - g * e[v];
+                if (BACK) dot[u] += old * e[v];
+                if (COUNT_IN) vectors(change)[v] += magnitude(now) - magnitude(kept);
+                if (COUNT_OUT) across[u] += magnitude(now);
+                w[v] = now;
+            };
+            int v = 0;
+            for (; v + 4 <= V; v += 4)
+                for (int u = 0; u < 4; ++u) one(v + u, u);
+            for (; v < V; ++v) one(v, 0);
+            if (BACK) back[index[q]] = times[q] * sum((dot[0] + dot[1]) + (dot[2] + dot[3]));
+            if (COUNT_OUT) rows[index[q]] = sum((across[0] + across[1]) + (across[2] + across[3]));
+        }
+    }
+}
+
+// back = row . error for NR rows and NB examples.
+template <int C, int NR, int NB>
+inline void back_tile(const Real* weights, const int* index, const Real* times, const Real* error, Real* back) {
+    constexpr int V = C / LANES;
+    Vec dot[NR][NB] = {};
+    for (int v = 0; v < V; ++v)
+        for (int r = 0; r < NR; ++r) {
+            const Vec w = vectors(weights + int64_t(index[r]) * C)[v];
+            for (int b = 0; b < NB; ++b) dot[r][b] += w * vectors(error)[b * V + v];
+        }
+    for (int r = 0; r < NR; ++r)
+        for (int b = 0; b < NB; ++b) back[b * WIDE + index[r]] = times[r] * sum(dot[r][b]);
+}
+
+// `learn` for NR rows and a batch: first the products, then the update.
+template <int C, int NR, bool BACK, bool COUNT_IN, bool COUNT_OUT>
+inline void learn_tile(Real* weights, const int* index, const Real* gain, const Real* keep, const Real* times,
+                       const Real* error, Real* back, Real* change, double* rows) {
+    constexpr int V = C / LANES, LAST = BATCH % 4;
+    if constexpr (BACK) {
+        int b = 0;
+        for (; b + 4 <= BATCH; b += 4)
+            back_tile<C, NR, 4>(weights, index, times, error + b * C, back + b * WIDE);
+        if constexpr (LAST > 0) back_tile<C, NR, LAST>(weights, index, times, error + b * C, back + b * WIDE);
+    }
+    Vec across[NR] = {};
+    for (int v = 0; v < V; ++v) {
+        Vec kept[NR], now[NR];
+        for (int r = 0; r < NR; ++r) now[r] = kept[r] = keep[r] * vectors(weights + int64_t(index[r]) * C)[v];
+        for (int b = 0; b < BATCH; ++b) {
+            const Vec e = vectors(error)[b * V + v];
+            for (int r = 0; r < NR; ++r) now[r] -= gain[r * BATCH + b] * e;
+        }
+        for (int r = 0; r < NR; ++r) {
+            if (COUNT_IN) vectors(change)[v] += magnitude(now[r]) - magnitude(kept[r]);
+            if (COUNT_OUT) across[r] += magnitude(now[r]);
+            vectors(weights + int64_t(index[r]) * C)[v] = now[r];
+        }
+    }
+    if (COUNT_OUT)
+        for (int r = 0; r < NR; ++r) rows[index[r]] = sum(across[r]);
+}
+
+template <int C, bool BACK, bool COUNT_IN, bool COUNT_OUT>
+inline void learn_batch(Real* weights, int count, const int* index, const Real* gain, const Real* keep,
+                        const Real* times, const Real* error, Real* back, Real* change, double* rows) {
+    if (COUNT_IN) std::memset(change, 0, C * sizeof(Real));
+    int q = 0;
+    for (; q + 4 <= count; q += 4)
+        learn_tile<C, 4, BACK, COUNT_IN, COUNT_OUT>(weights, index + q, gain + q * BATCH, keep + q, times + q, error,
+                                                    back, change, rows);
+    for (; q < count; ++q)
+        learn_tile<C, 1, BACK, COUNT_IN, COUNT_OUT>(weights, index + q, gain + q * BATCH, keep + q, times + q, error,
+                                                    back, change, rows);
+}
+
+template <int C>
+void descend(const Step& s, int l) {
+    Work& w = s.work;
+    Member& m = s.m;
+    const Real step_size = Real(m.step_size);
+    const int count = w.count[l];
+    const bool decays = s.keep != 1;
+    for (int i = 0; i < count * BATCH; ++i) w.scaled[i] = step_size * w.value[l][i];
+    if (decays)
+        for (int q = 0; q < count; ++q) w.keep[q] = Real(s.keep * s.power(s.now - m.awake[l][w.index[l][q]]));
+    else
+        for (int q = 0; q < count; ++q) w.keep[q] = Real(1);
+    constexpr bool IN = BY_INPUT && !DENSE, OUT = BY_OUTPUT && !DENSE;
+    const auto run = [&](auto back, auto in) {
+        constexpr bool BACK = decltype(back)::value, COUNT_IN = decltype(in)::value;
+        constexpr bool COUNT_OUT = BACK && OUT;
+        constexpr auto pass =
+            BATCH == 1 ? learn<C, BACK, COUNT_IN, COUNT_OUT> : learn_batch<C, BACK, COUNT_IN, COUNT_OUT>;
+        pass(m.weights[l], count, w.index[l], w.scaled, w.keep, w.times[l], w.error[l + 1], w.error[l], w.change,
+             m.rows[l]);
+    };
+    const double shrink = std::fabs(s.keep);
+    if (OUT && l > 0 && decays)
+        for (int j = 0; j < WIDTH; ++j) m.rows[l][j] *= shrink;
+    const std::integral_constant<bool, IN> in;
+    const std::false_type no;
+    if (l == 0)
+        l < DEPTH ? run(no, in) : run(no, no);
+    else
+        l < DEPTH ? run(std::true_type(), in) : run(std::true_type(), no);
+    if (IN && l < DEPTH)
+        for (int i = 0; i < C; ++i) m.columns[l][i] = shrink * m.columns[l][i] + w.change[i];
+    if (decays)
+        for (int q = 0; q < count; ++q) m.awake[l][w.index[l][q]] = s.now + 1;
+    if constexpr (BIASES) {
+        const Real keep = Real(s.keep);
+        for (int v = 0; v < C / LANES; ++v)
+            vectors(m.biases[l])[v] = keep * vectors(m.biases[l])[v] - step_size * bias_gradient<C>(w.error[l + 1], v);
+    }
+}
+
+// ---- one step ----
+
+void train(const Step& s, const Real* x, const void* y) {
+    Work& w = s.work;
+    Member& m = s.m;
+    const bool decays = s.keep != 1;
+    if (UNITS && !DENSE && s.now % REFRESH == 0) recount(s);
+    for (int l = 0; l < LAYERS; ++l) {
+        const Real* input = l ? w.hidden[l] : x;
+        const int count = active(input, l ? WIDE : INPUTS, rows_of(l), l && !SILENT, w.index[l], w.value[l]);
+        w.count[l] = count;
+        with_width(l, [&](auto width) {
+            constexpr int C = decltype(width)::value;
+            if (LAZY && s.noisy)
+                for (int q = 0; q < count; ++q) wake<C>(s, l, w.index[l][q]);
+            const Real* value = w.value[l];
+            for (int q = 0; q < count; ++q) w.times[l][q] = 1;
+            if (decays && !(LAZY && s.noisy)) {
+                for (int q = 0; q < count; ++q) {
+                    w.times[l][q] = Real(s.power(s.now - m.awake[l][w.index[l][q]]));
+                    for (int b = 0; b < BATCH; ++b) w.scaled[q * BATCH + b] = w.times[l][q] * value[q * BATCH + b];
+                }
+                value = w.scaled;
+            }
+            for (int b = 0; b < BATCH; ++b) {
+                if (BIASES)
+                    std::memcpy(w.hidden[l + 1] + b * C, m.biases[l], C * sizeof(Real));
+                else
+                    std::memset(w.hidden[l + 1] + b * C, 0, C * sizeof(Real));
+            }
+            gather<C>(m.weights[l], count, w.index[l], value, w.hidden[l + 1]);
+        });
+        if (l < DEPTH) activate(w.hidden[l + 1], w.slope[l + 1]);
+    }
+    std::memset(w.error[LAYERS], 0, BATCH * ENDS * sizeof(Real));
+    judge(w.hidden[LAYERS], y, w.error[LAYERS], *m.loss, *m.correct);
+    for (int l = DEPTH; l >= 0; --l) {
+        if (l > 0) std::memset(w.error[l], 0, BATCH * WIDE * sizeof(Real));
+        with_width(l, [&](auto width) {
+            if constexpr (ADAM)
+                adapt<decltype(width)::value>(s, l);
+            else
+                descend<decltype(width)::value>(s, l);
+        });
+        if (l == 0) break;
+        // A relu row that was read has slope 1, except in examples of a batch where it is silent itself.
+        if (!SILENT)
+            for (int i = 0; i < BATCH * WIDE; ++i) w.error[l][i] *= w.slope[l][i];
+        else if (BATCH > 1)
+            for (int i = 0; i < BATCH * WIDE; ++i) w.error[l][i] = w.hidden[l][i] <= 0 ? Real(0) : w.error[l][i];
+    }
+    if (NOISE && s.noisy) perturb(s);
+    if constexpr (UNITS) {
+        if (DENSE) recount(s.later());
+        renew(s);
+    }
+}
+
+}  // namespace
+
+extern "C" {
+
+int64_t scratch_bytes() { return Work(nullptr).size; }
+
+// Trains `count` steps from `start`: x and y are the member's own batches, strides in elements between steps.
+void advance(Member* m, const Shared* shared, const Real* x, const char* y, int64_t x_stride, int64_t y_bytes,
+             int64_t count, int64_t start) {
+    Work work(shared->scratch);
+    Step step{*m, *shared, work, ADAM ? 1.0 : 1 - m->step_size * m->decay, m->noise != 0, start};
+    fill_tables(step);
+    for (; step.now < start + count; ++step.now, x += x_stride, y += y_bytes) train(step, x, y);
+}
+
+// The running sums, from the weights before step `now`.
+void count(Member* m, const Shared* shared, int64_t now) {
+    Work work(shared->scratch);
+    const Step step{*m, *shared, work, ADAM ? 1.0 : 1 - m->step_size * m->decay, m->noise != 0, now};
+    fill_tables(step);
+    if (UNITS) recount(step);
+}
+
+// All weights as they are before step `now`, into out[layer], laid out as the member's own; changes nothing.
+void settle(Member* m, const Shared* shared, Real** out, int64_t now) {
+    Work work(shared->scratch);
+    const Step step{*m, *shared, work, ADAM ? 1.0 : 1 - m->step_size * m->decay, m->noise != 0, now};
+    fill_tables(step);
+    for (int l = 0; l < LAYERS; ++l)
+        with_width(l, [&](auto width) {
+            constexpr int C = decltype(width)::value;
+            for (int j = 0; j < rows_of(l); ++j)
+                settled<C>(step, l, j, m->weights[l] + int64_t(j) * C, out[l] + int64_t(j) * C);
+        });
+}
+}

@@ -1,0 +1,221 @@
+// What the parts of the online kernel share: vectors, one member's buffers, the scratch memory, the step at hand.
+//
+// Rows are padded to whole vectors; errors are zero in the padding, so nothing there is ever seen. Sums are written out
+// over a fixed number of vectors: without -ffast-math the compiler must not reorder them, and so is slow.
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+namespace {
+
+constexpr int LAYERS = DEPTH + 1;
+constexpr int LANES = 64 / sizeof(Real);
+constexpr bool FLOAT = sizeof(Real) == 4;
+constexpr int TABLE = 1024;      // powers of the decay kept in a table
+constexpr int REFRESH = 1000;    // steps after which running sums are taken anew
+constexpr int SHORT = 2;         // vectors in a row up to which several rows are summed side by side
+constexpr int IN_REGISTERS = 14; // vectors in a row up to which a sum over rows stays in registers
+
+constexpr int padded(int n) { return (n + 15) / 16 * 16; }
+constexpr int larger(int a, int b) { return a > b ? a : b; }
+
+constexpr int WIDE = padded(WIDTH), ENDS = padded(OUTPUTS), ROWS = larger(INPUTS, DEPTH ? WIDTH : 1);
+constexpr int COLUMNS = larger(DEPTH ? WIDE : 16, ENDS);
+
+// Where zero output means zero slope, a silent unit needs no backward product.
+constexpr bool SILENT = ACTIVATION == RELU;
+constexpr bool DENSE_NOISE = NOISE && !LAZY;
+constexpr bool DENSE = ADAM || DENSE_NOISE; // every weight changes in every step
+// Which sums of |w| the utility asks for.
+constexpr bool BOTH = UTILITY == ADAPTABLE_CONTRIBUTION;
+constexpr bool BY_INPUT = UNITS && (BOTH || UTILITY == ADAPTATION || UTILITY == FEATURE_BY_INPUT);
+constexpr bool BY_OUTPUT =
+    UNITS && (BOTH || UTILITY == WEIGHT || UTILITY == CONTRIBUTION || UTILITY == ZERO_CONTRIBUTION);
+
+typedef Real Vec __attribute__((vector_size(64), may_alias));
+typedef Real Half __attribute__((vector_size(32), may_alias));
+typedef std::conditional<FLOAT, int32_t, int64_t>::type Int;
+typedef Int Ints __attribute__((vector_size(64), may_alias));
+
+inline Vec* vectors(Real* p) { return (Vec*)p; }
+inline const Vec* vectors(const Real* p) { return (const Vec*)p; }
+
+inline Vec magnitude(Vec v) {
+    const Ints all = Ints{} + Int(FLOAT ? 0x7FFFFFFF : 0x7FFFFFFFFFFFFFFF);
+    return (Vec)((Ints)v & all);
+}
+
+inline Real sum(Vec v) {
+    union {
+        Vec whole;
+        Half half[2];
+        Real lane[LANES];
+    } u, w;
+    u.whole = v;
+    w.half[0] = u.half[0] + u.half[1];
+    for (int width = LANES / 4; width; width /= 2)
+        for (int i = 0; i < width; ++i) w.lane[i] += w.lane[i + width];
+    return w.lane[0];
+}
+
+}  // namespace
+
+// One member, as online.py lays it out.
+struct Member {
+    Real* weights[LAYERS];       // [in][padded out]
+    Real* biases[LAYERS];        // [padded out]
+    int64_t* awake[LAYERS];      // per row: the step before which all decay is in it
+    int64_t* quiet[LAYERS];      // per row: the step before which all noise is in it
+    double* columns[LAYERS];     // per unit: sum of |incoming weights|
+    double* rows[LAYERS];        // per unit of the layer before: sum of |outgoing weights|
+    Real* utility[LAYERS];       // per unit
+    Real* mean[LAYERS];          // per unit
+    Real* age[LAYERS];           // per unit
+    Real* first[LAYERS];         // Adam's moments of the weights
+    Real* second[LAYERS];
+    Real* bias_first[LAYERS];    // and of the biases
+    Real* bias_second[LAYERS];
+    Real* row_steps[LAYERS];     // a weight's t is the smaller of its row's and its column's
+    Real* column_steps[LAYERS];
+    Real* bias_steps[LAYERS];
+    double* counter;             // per hidden layer
+    double* loss;
+    double* correct;
+    double step_size, decay, weight_decay, noise, pull, replacement_rate, maturity_threshold;
+    int64_t seed;
+};
+
+// What all members share: 1 - decay^t for t = 0, 1, ..., up to where it is 1 (or too long: then it is computed).
+struct Shared {
+    const Real* unit_table;
+    const Real* first_table;
+    const Real* second_table;
+    int64_t unit_entries, first_entries, second_entries;
+    char* scratch;
+};
+
+namespace {
+
+inline Real corrected(const Real* table, int64_t entries, double decay, Real steps) {
+    if (steps < Real(entries)) return table[int64_t(steps)];
+    if (table[entries - 1] == Real(1)) return Real(1);
+    return -std::expm1(steps * Real(std::log(decay)));
+}
+
+// Calls function(integral_constant<padded width of the layer's output>) so that loops over a row have a fixed length.
+template <typename Function>
+inline void with_width(int layer, Function function) {
+    if constexpr (DEPTH > 0) {
+        if (layer < DEPTH) return function(std::integral_constant<int, WIDE>());
+    }
+    function(std::integral_constant<int, ENDS>());
+}
+
+inline int rows_of(int layer) { return layer == 0 ? INPUTS : WIDTH; }
+inline int units_of(int layer) { return layer == DEPTH ? OUTPUTS : WIDTH; }
+inline int columns_of(int layer) { return layer == DEPTH ? ENDS : WIDE; }
+
+// Everything a step works on, laid out in the scratch memory.
+struct Work {
+    int* index[LAYERS];      // rows that are read
+    int count[LAYERS];
+    Real* value[LAYERS];     // their inputs, [row][B]
+    Real* hidden[LAYERS + 1];  // output of the layer before, [B][columns]; the last is the network's
+    Real* slope[LAYERS + 1];   // derivative of the activation there, [B][columns]
+    Real* error[LAYERS + 1];   // derivative of the loss by what goes into the activation, [B][columns]
+    Real* times[LAYERS];     // what a row's stored weights must be multiplied by to be those of now
+    Real* scaled;            // value x times, or step size x value
+    Real* keep;
+    Real* change;            // what the sums of |incoming weights| changed by, per unit
+    Real* correction;        // per unit
+    Real* first_row;         // reciprocal bias corrections, per row and per unit
+    Real* second_row;
+    Real* first_column;
+    Real* second_column;
+    double* power;           // decay^n
+    double* spread;          // sum of decay^2i, i < n
+    uint32_t* random;
+    Real* normal;
+    Real* gram;
+    Real* transposed;
+    Real* pulled;
+    int64_t size;
+
+    explicit Work(char* at) {
+        char* start = at;
+        const auto take = [&at](auto*& place, int64_t count) {
+            place = (typename std::remove_reference<decltype(place)>::type)at;
+            at += (count * sizeof(*place) + 63) / 64 * 64;
+        };
+        const int64_t largest = int64_t(ROWS) * COLUMNS;
+        for (int l = 0; l < LAYERS; ++l) {
+            take(index[l], ROWS + 1);
+            take(value[l], int64_t(ROWS + 1) * BATCH);
+            take(times[l], ROWS + 1);
+        }
+        for (int l = 0; l <= LAYERS; ++l) {
+            take(hidden[l], BATCH * COLUMNS);
+            take(slope[l], BATCH * COLUMNS);
+            take(error[l], BATCH * COLUMNS);
+        }
+        take(scaled, int64_t(ROWS + 1) * BATCH);
+        take(keep, ROWS + 1);
+        take(change, COLUMNS);
+        take(correction, COLUMNS);
+        take(first_row, ADAM ? ROWS : 0);
+        take(second_row, ADAM ? ROWS : 0);
+        take(first_column, COLUMNS);
+        take(second_column, COLUMNS);
+        take(power, TABLE);
+        take(spread, TABLE);
+        take(random, DENSE_NOISE ? largest + 64 : 0);
+        take(normal, DENSE_NOISE ? largest + 64 : 0);
+        take(gram, ISOMETRY ? int64_t(padded(ROWS)) * padded(ROWS) : 0);
+        take(transposed, ISOMETRY ? int64_t(COLUMNS) * padded(ROWS) : 0);
+        take(pulled, ISOMETRY ? largest : 0);
+        size = at - start;
+    }
+};
+
+struct Step {
+    Member& m;
+    const Shared& shared;
+    Work& work;
+    double keep;  // what a step leaves of a weight that has no gradient
+    bool noisy;
+    int64_t now;
+
+    double power(int64_t n) const {
+        if (keep == 1) return 1;
+        return n < TABLE ? work.power[n] : std::pow(keep, double(n));
+    }
+
+    Step later() const { return {m, shared, work, keep, noisy, now + 1}; }
+
+    double spread(int64_t n) const {
+        if (n < TABLE) return work.spread[n];
+        return keep == 1 ? double(n) : (1 - std::pow(keep, 2.0 * n)) / (1 - keep * keep);
+    }
+};
+
+void fill_tables(const Step& s) {
+    double power = 1, spread = 0;
+    for (int n = 0; n < TABLE; ++n) {
+        s.work.power[n] = power;
+        s.work.spread[n] = spread;
+        spread += power * power;
+        power *= s.keep;
+    }
+}
+
+// The gradient with respect to one bias vector.
+template <int C>
+inline Vec bias_gradient(const Real* error, int v) {
+    Vec g = vectors(error)[v];
+    for (int b = 1; b < BATCH; ++b) g += vectors(error + b * C)[v];
+    return g;
+}
+
+}  // namespace

@@ -1,0 +1,365 @@
+"""Multilayer perceptrons too large for SIMD lanes, trained online: one compiled loop over steps, member after member.
+
+At batch 1 a relu network is exactly sparse: with weights stored [in][out], a row whose input is zero adds nothing
+forward, gets no gradient backward and does not change. `online.cpp` reads the other rows only. What would change an
+unread row all the same is owed to it: weight decay as a power, applied when the row is next read, and the noise of
+shrink and perturb as one draw of the summed variance (`noise: lazy`, equal in distribution, not in bits). The weights'
+absolute values, which continual backprop ranks units by, are running sums, taken anew every thousand steps. Adam's
+moments move every weight in every step; its pass over them is dense and fused.
+
+What is owed, and the running sums, are kept under "path" in the state, beside the weights as they are stored. Readers
+see weights with all debts paid. `load` goes on from "path" where the weights it is given are, to the bit, those that
+"path" stands for, and from the weights alone where somebody has changed them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+
+import torch
+from torch import Tensor
+
+from workloads.engine.layout import Tree
+from workloads.engine.native import compiled
+from workloads.engine.online_source import SCALARS, Plan, Shared, member_structure, of_kind
+from workloads.errors import InputError
+from workloads.learner import Learner
+from workloads.methods.adam import Adam
+from workloads.methods.adamo import AdamO
+from workloads.methods.adamw import AdamW
+from workloads.methods.continual_backprop import ContinualBackprop
+from workloads.methods.l2 import L2
+from workloads.methods.sgd import SGD
+from workloads.methods.shrink_and_perturb import ShrinkAndPerturb
+from workloads.networks.mlp import MLP
+
+LARGEST_BATCH = 32  # above, the looped path's dense products are faster than reading row by row
+
+
+def refusal(learner: Learner) -> str | None:
+    """Why this learner cannot run online, in a short phrase, or None. A subclass may mean anything: it is refused."""
+    if type(learner.network) is not MLP or learner.loss not in ("squared_error", "cross_entropy"):
+        return "online trains multilayer perceptrons by squared error or cross-entropy"
+    if type(learner.optimizer) not in (SGD, Adam, AdamW, AdamO):
+        return f"online has no lowering of the optimizer {type(learner.optimizer).__name__}"
+    if type(learner.optimizer) is SGD and learner.optimizer.config.momentum != 0:
+        return "momentum moves every weight: online has no lowering of it"
+    for name, method in learner.methods.items():
+        if type(method) not in (L2, ShrinkAndPerturb, ContinualBackprop):
+            return f"online has no lowering of the method {name}"
+    kinds = [type(method) for method in learner.methods.values()]
+    if len(set(kinds)) < len(kinds):
+        return "online takes each method once"
+    if ContinualBackprop in kinds and ShrinkAndPerturb in kinds[kinds.index(ContinualBackprop) :]:
+        return "online perturbs before it replaces units"
+    return None
+
+
+def padded(size: int) -> int:
+    """`size` up to a whole number of vectors."""
+    return -(-size // 16) * 16
+
+
+class Online:
+    """Engine over members one at a time, all steps of a call in one compiled loop. See `workloads.engine.Engine`.
+
+    Raises InputError for what `refusal` names, NoCompiler where there is none.
+    """
+
+    def __init__(self, learner: Learner, hyper: Tree, seeds: Tensor) -> None:
+        refused = refusal(learner)
+        if refused:
+            raise InputError(refused)
+        self.learner = learner
+        self.network = learner.network
+        self.hyper = hyper
+        self.seeds = seeds
+        self.members = len(seeds)
+        self.dtype: torch.dtype = hyper["optimizer"]["step_size"].dtype
+        self.plan = Plan(learner, self.dtype)
+        self.layers = self.plan.layers
+        self.adam = self.plan.adam
+        self.units = self.plan.units
+        self.scalars = self.plan.scalars(hyper)
+        self.tables = self.plan.tables()
+        decays = not self.adam and bool((self.scalars["step_size"] * self.scalars["decay"] != 0).any())
+        self.sleeps = decays or (self.plan.lazy and bool((self.scalars["noise"] != 0).any()))
+        self.sums = self.units is not None and not self.adam and not self.plan.noise
+        self.step = 0  # the next one
+        self.libraries: dict[int, ctypes.CDLL] = {}  # by batch size
+        self.buffers: dict[str, list[Tensor]] = {}  # one tensor (P, ...) per layer
+        self.single: dict[str, Tensor] = {}
+        self.library(1)  # finds out now whether there is a compiler
+
+    def library(self, batch: int) -> ctypes.CDLL:
+        """The compiled program for batches of this size."""
+        if batch not in self.libraries:
+            library = compiled(self.plan.source(batch))
+            pointer, number = ctypes.c_void_p, ctypes.c_int64
+            library.scratch_bytes.restype = number
+            library.scratch_bytes.argtypes = []
+            library.advance.argtypes = [pointer, pointer, pointer, pointer, number, number, number, number]
+            library.count.argtypes = [pointer, pointer, number]
+            library.settle.argtypes = [pointer, pointer, pointer, number]
+            for function in (library.advance, library.count, library.settle):
+                function.restype = None
+            self.libraries[batch] = library
+        return self.libraries[batch]
+
+    def shared(self, library: ctypes.CDLL) -> tuple[Shared, Tensor]:
+        """What all members share, and the scratch memory it points into."""
+        scratch = torch.empty(library.scratch_bytes() // 8 + 1, dtype=torch.float64)
+        tables = self.tables
+        filled = Shared(
+            *(tables[kind].data_ptr() for kind in ("unit", "first", "second")),
+            *(len(tables[kind]) for kind in ("unit", "first", "second")),
+            scratch.data_ptr(),
+        )
+        return filled, scratch
+
+    def structures(self) -> list[ctypes.Structure]:
+        """Every member's C++ structure, pointing into the buffers."""
+        kind = member_structure(self.layers)
+        made = []
+        for i in range(self.members):
+            structure = kind(seed=int(self.seeds[i]), **{name: float(self.scalars[name][i]) for name in SCALARS})
+            for name, values in self.buffers.items():
+                for layer, value in enumerate(values):
+                    getattr(structure, name)[layer] = value[i].data_ptr()
+            for name, value in self.single.items():
+                setattr(structure, name, value[i].data_ptr())
+            made.append(structure)
+        return made
+
+    # ---- the state, in and out ----
+
+    def load(self, state: Tree) -> None:
+        """Take the pack's state, every tensor (P, ...)."""
+        self.given: Tree = state["state"]
+        self.single = {name: state[name].double().clone() for name in ("loss", "correct")}
+        self.buffers = self._weights(state["params"])
+        self.buffers["biases"] = self._biases(state["params"])
+        self._load_optimizer(state["state"]["optimizer"])
+        self._load_units(state["state"])
+        self._load_path(state)
+
+    def state(self) -> Tree:
+        """The pack's state, every tensor (P, ...)."""
+        params = self.outside(self._settled(), self.buffers["biases"])
+        state = dict(self.given)
+        if self.adam:
+            state["optimizer"] = self._optimizer_state()
+        if self.units is not None:
+            state.update(self._units_state())
+        tree: Tree = {"params": params, "state": state}
+        tree |= {name: self.single[name].clone() for name in ("loss", "correct")}
+        path = self._path()
+        return {**tree, "path": path} if path else tree
+
+    def inside(self, weight: Tensor) -> Tensor:
+        """(P, out, in) -> (P, in, padded out), zero in the padding."""
+        wide = weight.new_zeros(len(weight), weight.shape[2], padded(weight.shape[1]), dtype=self.dtype)
+        wide[:, :, : weight.shape[1]] = weight.transpose(1, 2)
+        return wide
+
+    def widened(self, vector: Tensor) -> Tensor:
+        """(P, units) -> (P, padded units), zero in the padding."""
+        wide = vector.new_zeros(len(vector), padded(vector.shape[1]), dtype=self.dtype)
+        wide[:, : vector.shape[1]] = vector
+        return wide
+
+    def outside(self, weights: list[Tensor], biases: list[Tensor]) -> Tree:
+        """Parameters by name from tensors in the engine's layout."""
+        tree = {}
+        for k, name in enumerate(self.network.weights):
+            out = self.network.sizes[k + 1]
+            tree[name] = weights[k][:, :, :out].transpose(1, 2).contiguous()
+            if self.network.config.biases:
+                tree[f"layers.{k}.bias"] = biases[k][:, :out].clone()
+        return tree
+
+    def _weights(self, params: Tree) -> dict[str, list[Tensor]]:
+        """Buffers of weights that owe nothing."""
+        sizes = self.network.sizes[:-1]
+        return {
+            "weights": [self.inside(params[name]) for name in self.network.weights],
+            "awake": [torch.zeros(self.members, size, dtype=torch.int64) for size in sizes],
+            "quiet": [torch.zeros(self.members, size, dtype=torch.int64) for size in sizes],
+        }
+
+    def _biases(self, params: Tree) -> list[Tensor]:
+        """Biases of every layer, zero where the network has none."""
+        if self.network.config.biases:
+            return [self.widened(params[f"layers.{k}.bias"]) for k in range(self.layers)]
+        return [torch.zeros(self.members, padded(size), dtype=self.dtype) for size in self.network.sizes[1:]]
+
+    def _load_optimizer(self, state: Tree) -> None:
+        """Adam's moments; the steps of single weights as the smaller of a row's and a column's."""
+        if not self.adam:
+            return
+        for slot, name in (("mean", "first"), ("square", "second")):
+            self.buffers[name] = [self.inside(state[slot][weight]) for weight in self.network.weights]
+            self.buffers[f"bias_{name}"] = self._biases(state[slot])
+        rows, columns, biases = [], [], []
+        for k, name in enumerate(self.network.weights):
+            steps = state["steps"][name].to(self.dtype)
+            out = self.network.sizes[k + 1]
+            if self.learner.rare:
+                row, column = steps.amax(1), steps.amax(2)
+                if not torch.equal(torch.minimum(row[:, None, :], column[:, :, None]), steps):
+                    raise InputError(f"Adam's steps of {name} are not those of units that were replaced")
+            else:
+                # No row is younger than its columns: a weight's t is then its column's.
+                row = torch.full((self.members, self.network.sizes[k]), math.inf, dtype=self.dtype)
+                column = steps[:, None].expand(-1, out)
+            rows.append(row.contiguous())
+            columns.append(self.widened(column))
+            if self.network.config.biases:
+                own = state["steps"][f"layers.{k}.bias"].to(self.dtype)
+                biases.append(self.widened(own if self.learner.rare else own[:, None].expand(-1, out)))
+            else:
+                biases.append(torch.zeros(self.members, padded(out), dtype=self.dtype))
+        self.buffers |= {"row_steps": rows, "column_steps": columns, "bias_steps": biases}
+
+    def _optimizer_state(self) -> Tree:
+        """The inverse of `_load_optimizer`."""
+        buffers, steps = self.buffers, {}
+        for k, name in enumerate(self.network.weights):
+            out = self.network.sizes[k + 1]
+            row, column, bias = (buffers[f"{kind}_steps"][k] for kind in ("row", "column", "bias"))
+            if self.learner.rare:
+                steps[name] = torch.minimum(row[:, None, :], column[:, :out, None])
+            else:
+                steps[name] = column[:, 0].clone()
+            if self.network.config.biases:
+                steps[f"layers.{k}.bias"] = bias[:, :out].clone() if self.learner.rare else bias[:, 0].clone()
+        return {
+            "mean": self.outside(buffers["first"], buffers["bias_first"]),
+            "square": self.outside(buffers["second"], buffers["bias_second"]),
+            "steps": steps,
+        }
+
+    def _load_units(self, state: Tree) -> None:
+        """Continual backprop's statistics."""
+        found = of_kind(self.learner, ContinualBackprop)
+        if self.units is None or found is None:
+            return
+        own = state[found[0]]
+        for key in ("utility", "mean", "age"):
+            self.buffers[key] = [self.widened(own[key][site.name]) for site in self.network.sites]
+        self.single["counter"] = own["counter"].double().clone()
+        sizes = self.network.sizes
+        for name, length in (("columns", sizes[1:]), ("rows", sizes[:-1])):
+            self.buffers[name] = [torch.zeros(self.members, padded(n), dtype=torch.float64) for n in length]
+
+    def _units_state(self) -> Tree:
+        """The inverse of `_load_units`, by the method's name."""
+        found = of_kind(self.learner, ContinualBackprop)
+        assert found is not None
+        own = dict(self.given[found[0]])
+        for key in ("utility", "mean", "age"):
+            own[key] = {
+                site.name: value[:, : site.units].clone()
+                for site, value in zip(self.network.sites, self.buffers[key], strict=True)
+            }
+        own["counter"] = self.single["counter"].clone()
+        own["due"] = torch.zeros_like(own["due"])
+        return {found[0]: own}
+
+    # ---- what is owed ----
+
+    def _settled(self) -> list[Tensor]:
+        """Weights with all that is owed paid, in the engine's layout; the buffers stay as they are."""
+        if not self.sleeps:
+            return self.buffers["weights"]
+        library = self.library(1)
+        shared, scratch = self.shared(library)
+        paid = [torch.empty_like(value) for value in self.buffers["weights"]]
+        for i, structure in enumerate(self.structures()):
+            places = (ctypes.c_void_p * self.layers)(*(value[i].data_ptr() for value in paid))
+            library.settle(ctypes.byref(structure), ctypes.byref(shared), places, self.step)
+        del scratch
+        return paid
+
+    def _path(self) -> Tree:
+        """What readers need not know: weights as stored, how long rows have slept, running sums."""
+        path: Tree = {}
+        names = self.network.weights
+        if self.sleeps:
+            path["step"] = torch.full((self.members,), self.step, dtype=torch.int64)
+            path["weights"] = {
+                name: value[:, :, : self.network.sizes[k + 1]].clone()
+                for k, (name, value) in enumerate(zip(names, self.buffers["weights"], strict=True))
+            }
+            for key in ("awake", "quiet"):
+                path[key] = {n: self.step - v for n, v in zip(names, self.buffers[key], strict=True)}
+        if self.sums:
+            for key in ("columns", "rows"):
+                path[key] = {n: v.clone() for n, v in zip(names, self.buffers[key], strict=True)}
+        return path
+
+    def _load_path(self, state: Tree) -> None:
+        """Go on from "path", member by member, where the weights given are those it stands for; else from them."""
+        self.step = 0
+        path, names = state.get("path", {}), self.network.weights
+        keys = [*(("step", "weights", "awake", "quiet") if self.sleeps else ()), *(("columns", "rows") * self.sums)]
+        same = torch.zeros(self.members, dtype=torch.bool)
+        fresh = dict(self.buffers)
+        if keys and all(key in path for key in keys):
+            if self.sleeps:
+                self.step = int(path["step"].max())
+                self.buffers["weights"] = [self.inside(path["weights"][n].transpose(1, 2)) for n in names]
+                for key in ("awake", "quiet"):
+                    self.buffers[key] = [self.step - path[key][n] for n in names]
+            if self.sums:
+                for key in ("columns", "rows"):
+                    self.buffers[key] = [path[key][n].clone() for n in names]
+            same = ~same
+            for ours, given, out in zip(self._settled(), fresh["weights"], self.network.sizes[1:], strict=True):
+                same &= (bits(ours[..., :out]) == bits(given[..., :out])).flatten(1).all(1)
+        for key in ("awake", "quiet"):
+            fresh[key] = [torch.full_like(value, self.step) for value in fresh[key]]
+        for key in ("weights", "awake", "quiet", *(("columns", "rows") * self.sums)):
+            for ours, given in zip(self.buffers[key], fresh[key], strict=True):
+                ours[~same] = given[~same]
+        if self.units is not None:
+            library = self.library(1)
+            shared, scratch = self.shared(library)
+            for i, structure in enumerate(self.structures()):
+                if not same[i]:
+                    library.count(ctypes.byref(structure), ctypes.byref(shared), self.step)
+            del scratch
+
+    # ---- training ----
+
+    def advance(self, x: Tensor, y: Tensor, which: Tensor, start: int) -> None:
+        """Train on x (count, S, B, ...), y (count, S, B, ...); member i sees stream which[i]."""
+        count, streams, batch, inputs = x.shape
+        if start != self.step:  # a debt is a number of steps, wherever they are counted from
+            for key in ("awake", "quiet"):
+                for value in self.buffers[key]:
+                    value += start - self.step
+        x = x.to(self.dtype).contiguous()
+        y = y.to(torch.int64 if self.learner.loss == "cross_entropy" else self.dtype).contiguous()
+        library = self.library(batch)
+        shared, scratch = self.shared(library)
+        x_stride, y_stride = batch * inputs, y[0, 0].numel() if count else 0
+        for structure, stream in zip(self.structures(), which.tolist(), strict=True):
+            library.advance(
+                ctypes.byref(structure),
+                ctypes.byref(shared),
+                x.data_ptr() + stream * x_stride * x.element_size(),
+                y.data_ptr() + stream * y_stride * y.element_size(),
+                streams * x_stride,
+                streams * y_stride * y.element_size(),
+                count,
+                start,
+            )
+        del scratch
+        self.step = start + count
+
+
+def bits(value: Tensor) -> Tensor:
+    """The tensor's bits as integers, so that NaN equals itself."""
+    return value.contiguous().view(torch.int32 if value.dtype == torch.float32 else torch.int64)

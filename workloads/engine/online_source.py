@@ -1,0 +1,221 @@
+"""What the online kernel is told about a learner: the constants before its C++ text, and the numbers of each member.
+
+Sizes, loss, activation, way of learning and every setting that is not in a method's `varies` are constants, so that
+what a learner does not use is not compiled. What may differ between members is in the C++ structure Member.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from workloads.engine.layout import Tree
+from workloads.learner import Learner
+from workloads.methods.adam import Adam, bias_correction
+from workloads.methods.adamo import AdamO
+from workloads.methods.adamw import AdamW
+from workloads.methods.base import Method
+from workloads.methods.config import ContinualBackpropConfig
+from workloads.methods.continual_backprop import ContinualBackprop
+from workloads.methods.l2 import L2
+from workloads.methods.shrink_and_perturb import ShrinkAndPerturb
+from workloads.networks.activations import ACTIVATIONS, LEAKY_SLOPE
+from workloads.random import what_code
+
+LONGEST_TABLE = 1 << 16  # entries of 1 - decay^t; beyond, it is computed
+UTILITIES = (
+    "weight",
+    "contribution",
+    "adaptation",
+    "zero_contribution",
+    "adaptable_contribution",
+    "feature_by_input",
+    "random",
+)
+NUMBERS = {torch.float32: "float", torch.float64: "double"}
+
+
+def of_kind(learner: Learner, kind: type[Method]) -> tuple[str, Any] | None:
+    """(name, config) of the learner's method of this class."""
+    return next(((name, m.config) for name, m in learner.methods.items() if type(m) is kind), None)
+
+
+@functools.lru_cache(maxsize=1)
+def _text() -> str:
+    """The C++ source, but for the constants."""
+    parts = ("philox.h", "online.h", "online_noise.h", "online_units.h", "online_adam.h", "online.cpp")
+    return "".join((Path(__file__).parent / part).read_text() for part in parts)
+
+
+def correction_table(decay: float, dtype: torch.dtype) -> Tensor:
+    """1 - decay^t for t = 0, 1, ... as the methods compute it, up to where it is 1 or the table too long."""
+    if decay == 0:
+        return torch.ones(1, dtype=dtype)
+    entries = 4 + math.ceil(math.log(torch.finfo(dtype).eps / 4) / math.log(decay))
+    return bias_correction(decay, torch.arange(min(entries, LONGEST_TABLE), dtype=dtype))
+
+
+# Fields of the C++ structure Member, in order: pointers per layer, single pointers, numbers.
+PER_LAYER = (
+    *("weights", "biases", "awake", "quiet", "columns", "rows", "utility", "mean", "age"),
+    *("first", "second", "bias_first", "bias_second", "row_steps", "column_steps", "bias_steps"),
+)
+SINGLE = ("counter", "loss", "correct")
+SCALARS = ("step_size", "decay", "weight_decay", "noise", "pull", "replacement_rate", "maturity_threshold")
+
+
+class Shared(ctypes.Structure):
+    """The C++ structure of that name."""
+
+    _fields_ = [
+        *((f"{kind}_table", ctypes.c_void_p) for kind in ("unit", "first", "second")),
+        *((f"{kind}_entries", ctypes.c_int64) for kind in ("unit", "first", "second")),
+        ("scratch", ctypes.c_void_p),
+    ]
+
+
+@functools.lru_cache(maxsize=8)
+def member_structure(layers: int) -> type[ctypes.Structure]:
+    """The C++ structure Member for this many layers."""
+    fields: list[tuple[str, Any]] = [(name, ctypes.c_void_p * layers) for name in PER_LAYER]
+    fields += [(name, ctypes.c_void_p) for name in SINGLE]
+    fields += [(name, ctypes.c_double) for name in SCALARS]
+    return type("Member", (ctypes.Structure,), {"_fields_": [*fields, ("seed", ctypes.c_int64)]})
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A learner as the kernel knows it."""
+
+    learner: Learner
+    dtype: torch.dtype
+
+    @property
+    def layers(self) -> int:
+        """Weight matrices."""
+        return len(self.learner.network.weights)
+
+    @property
+    def adam(self) -> bool:
+        """Whether the optimizer is Adam or one of its kin, whose moments move every weight in every step."""
+        return isinstance(self.learner.optimizer, Adam)
+
+    @property
+    def units(self) -> ContinualBackpropConfig | None:
+        """How units are replaced, where they are."""
+        found = of_kind(self.learner, ContinualBackprop)
+        return found[1] if found and self.learner.network.sites else None
+
+    @property
+    def noise(self) -> bool:
+        """Whether weights are perturbed after every step."""
+        found = of_kind(self.learner, ShrinkAndPerturb)
+        return found is not None and found[1].when == "step"
+
+    @property
+    def lazy(self) -> bool:
+        """Whether a sleeping row's noise waits. Where every weight is read in every step, none sleeps."""
+        found = of_kind(self.learner, ShrinkAndPerturb)
+        waits = found is not None and found[1].when == "step" and found[1].noise == "lazy"
+        return waits and not self.adam and self.units is None
+
+    def scalars(self, hyper: Tree) -> dict[str, Tensor]:
+        """The numbers of the C++ structure Member, (P,) float64 each."""
+        optimizer = hyper["optimizer"]
+        zero = torch.zeros(len(optimizer["step_size"]), dtype=torch.float64)
+        scalars = {name: zero for name in SCALARS}
+        scalars["step_size"] = optimizer["step_size"].double()
+        if type(self.learner.optimizer) is AdamW:
+            scalars["weight_decay"] = optimizer["weight_decay"].double()
+        elif "weight_decay" in optimizer:
+            scalars["decay"] = optimizer["weight_decay"].double()
+        for kind in (L2, ShrinkAndPerturb):
+            if (found := of_kind(self.learner, kind)) is not None:
+                scalars["decay"] = scalars["decay"] + hyper[found[0]]["strength"].double()
+        if type(self.learner.optimizer) is AdamO:
+            every = self.learner.optimizer.config.every
+            rate = every * optimizer["isometry_step_size"] * optimizer["isometry_strength"]
+            scalars["pull"] = rate.double()
+        if self.noise and (found := of_kind(self.learner, ShrinkAndPerturb)):
+            scalars["noise"] = hyper[found[0]]["perturb_scale"].double()
+        if self.units is not None and (found := of_kind(self.learner, ContinualBackprop)):
+            for name in ("replacement_rate", "maturity_threshold"):
+                scalars[name] = hyper[found[0]][name].double()
+        return scalars
+
+    def tables(self) -> dict[str, Tensor]:
+        """Bias corrections: of the units' running statistics, of Adam's two moments."""
+        settings = self.learner.optimizer.config
+        unit = self.units.utility_decay if self.units else 0.0
+        first, second = (settings.beta1, settings.beta2) if self.adam else (0.0, 0.0)
+        return {
+            name: correction_table(decay, self.dtype)
+            for name, decay in (("unit", unit), ("first", first), ("second", second))
+        }
+
+    def source(self, batch: int) -> str:
+        """The whole C++ text: constants that make `online.cpp` this learner's, then its parts."""
+        network, optimizer, units = self.learner.network, self.learner.optimizer, self.units
+        sizes, settings = network.sizes, optimizer.config
+        activation = network.config.activation or "linear"
+        pulled = type(optimizer) is AdamO
+        integers = {
+            "DEPTH": self.layers - 1,
+            "INPUTS": sizes[0],
+            "WIDTH": sizes[1] if self.layers > 1 else 0,
+            "OUTPUTS": sizes[-1],
+            "BATCH": batch,
+            **{name.upper(): place for place, name in enumerate(ACTIVATIONS)},
+            "ACTIVATION": list(ACTIVATIONS).index(activation),
+            **{name.upper(): place for place, name in enumerate(UTILITIES)},
+            "UTILITY": UTILITIES.index(units.utility) if units else 0,
+            "EVERY": settings.every if pulled else 1,
+        }
+        switches = {
+            "BIASES": network.config.biases,
+            "CROSS_ENTROPY": self.learner.loss == "cross_entropy",
+            "NOISE": self.noise,
+            "LAZY": self.lazy,
+            "ADAM": self.adam,
+            "ISOMETRY": pulled,
+            "SEQUENTIAL": pulled and settings.order == "sequential",
+            "PULLS_HEAD": pulled and settings.head,
+            "BY_GRAM": pulled and settings.scale_by_gram,
+            "UNITS": units is not None,
+            "ACCUMULATE": units is not None and units.replacement == "accumulate",
+            "TRANSFER": units is not None and bool(units.bias_transfer),
+            "RESETS": units is not None and units.reset_optimizer,
+        }
+        numbers = {
+            "LEAKY_SLOPE": LEAKY_SLOPE,
+            "BETA1": settings.beta1 if self.adam else 0.0,
+            "BETA2": settings.beta2 if self.adam else 0.0,
+            "EPS": settings.eps if self.adam else 1.0,
+            "PENALTY": 0.5 if pulled and settings.penalty == "half" else 1.0,
+            "UTILITY_DECAY": units.utility_decay if units else 0.0,
+        }
+        codes = {
+            "WEIGHT_CODES": [f"perturb/{name}" for name in network.weights],
+            "BIAS_CODES": [f"perturb/layers.{k}.bias" for k in range(self.layers)],
+            "SLEEP_CODES": [f"sleep/{name}" for name in network.weights],
+            "REINIT_CODES": [f"reinit/{site.name}" for site in network.sites],
+            "RANDOM_CODES": [f"random_utility/{site.name}" for site in network.sites],
+        }
+        bounds = [network.reinit_bound(site) for site in network.sites]
+        lines = [f"typedef {NUMBERS[self.dtype]} Real;"]
+        lines += [f"constexpr int {name} = {value};" for name, value in integers.items()]
+        lines += [f"constexpr bool {name} = {str(bool(value)).lower()};" for name, value in switches.items()]
+        lines += [f"constexpr double {name} = {float(value).hex()};" for name, value in numbers.items()]
+        for name, purposes in codes.items():
+            values = ", ".join(f"{what_code(purpose)}u" for purpose in purposes) or "0"
+            lines.append(f"constexpr unsigned {name}[] = {{{values}}};")
+        lines.append(f"constexpr unsigned REPLACE_CODE = {what_code('replace')}u;")
+        lines.append(f"constexpr double REINIT_BOUNDS[] = {{{', '.join(float(b).hex() for b in bounds) or '0'}}};")
+        return "\n".join([*lines, _text()])
