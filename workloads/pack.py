@@ -340,6 +340,8 @@ class Training:
     def measured(self, names: list[str], params: Params, x: Tensor, y: Tensor, part: Tensor) -> dict[str, Tensor]:
         """Diagnostics of the members `part`, (len(part),) each, on their streams' probes x, y (S, N, ...)."""
         which = self.which[part]
+        if not torch.equal(which, torch.arange(len(x), device=self.device)):  # else each has a stream of its own
+            x, y = x[which], y[which]
         hidden: dict[str, Tensor] = {}
         grads: Params | None = None
         if "gradient_norm" in names:
@@ -349,9 +351,9 @@ class Training:
                 return found, activations
 
             hyper = mapped(lambda v: v[part], self.hyper)
-            grads, hidden = torch.func.vmap(gradients)(params, hyper, x[which], y[which])
+            grads, hidden = torch.func.vmap(gradients)(params, hyper, x, y)
         else:
-            hidden = torch.func.vmap(lambda p, x: dict(self.network.apply(p, x)[1]))(params, x[which])
+            hidden = torch.func.vmap(lambda p, x: dict(self.network.apply(p, x)[1]))(params, x)
         return measure(names, params, list(hidden.items()), grads, network=self.network)
 
     def train(self, until: int) -> None:

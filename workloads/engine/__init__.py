@@ -22,6 +22,7 @@ from workloads.engine.lanes import Lanes
 from workloads.engine.layout import Tree
 from workloads.engine.lifted import Lifted
 from workloads.engine.looped import Looped
+from workloads.engine.online import Online
 from workloads.errors import InputError
 from workloads.learner import Learner
 from workloads.registry import unknown
@@ -40,7 +41,7 @@ class Engine(Protocol):
         """Train."""
 
 
-PATHS = ("plain", "looped", "lifted", "lanes")
+PATHS = ("plain", "looped", "lifted", "lanes", "online")
 
 
 def build(path: str, learner: Learner, hyper: Tree, seeds: Tensor) -> Engine:
@@ -49,7 +50,7 @@ def build(path: str, learner: Learner, hyper: Tree, seeds: Tensor) -> Engine:
         raise InputError(unknown(path, "path", PATHS))
     if path == "plain" and len(seeds) != 1:
         raise InputError(f"path plain trains one network, this pack has {len(seeds)}: use looped")
-    if path == "lanes":
+    if path in ("lanes", "online"):
         try:
             native.check()
         except native.NoCompiler as error:
@@ -58,7 +59,7 @@ def build(path: str, learner: Learner, hyper: Tree, seeds: Tensor) -> Engine:
                 f"no working C++ compiler, so packs train uncompiled, many times slower: {error}", stacklevel=2
             )
             return Lifted(learner, hyper, seeds, compiled=False)
-        return Lanes(learner, hyper, seeds)
+        return Lanes(learner, hyper, seeds) if path == "lanes" else Online(learner, hyper, seeds)
     if path == "lifted":
         return Lifted(learner, hyper, seeds)
     return Looped(learner, hyper, seeds)
