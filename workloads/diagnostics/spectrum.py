@@ -47,6 +47,8 @@ def by_gram(matrices: Tensor) -> Tensor:
 
 def _contained(matrices: Tensor, route: Callable[[Tensor], Tensor]) -> Tensor:
     wide = matrices.to(torch.float64)
-    finite = wide.abs().amax((-2, -1)).isfinite()
+    finite = matrices.amax((-2, -1)).isfinite() & matrices.amin((-2, -1)).isfinite()
+    if finite.all():  # the usual case is spared two passes over everything
+        return route(wide)
     values = route(torch.where(finite[:, None, None], wide, 0))
     return torch.where(finite[:, None], values, torch.nan)
