@@ -19,11 +19,22 @@ from workloads.streams import STREAMS
 
 MEMORY = 2 << 30  # bytes a pack may need for its members' weights, optimizer state and streams
 MOST = 3072  # members: beyond this a pack of the smallest networks gains nothing
-FEWEST = {"small": 128, "large": 8}  # members worth keeping together rather than splitting for more workers
+LANES = 16  # members of the lanes path that cost as much as one
+FEWEST = {"lanes": 64, "online": 1, "looped": 1, "lifted": 64}  # members not to be split further for more workers
 PACKS_PER_WORKER = 2  # so that the last pack to end is not long alone
+
+ONLINE: dict[str, Any] = {  # what the online path has loops for, and up to which batch it is the faster one
+    "batch": 32,
+    "networks": ("mlp",),
+    "optimizers": ("sgd", "adam", "adamw", "adamo"),
+    "methods": ("l2", "shrink_and_perturb", "continual_backprop"),
+}
 
 # Copies of the weights that a pack holds: the weights, the optimizer's moments, and work space for one update.
 WEIGHT_COPIES = {"sgd": 3, "adam": 6, "adamw": 6, "adamo": 7}
+
+# What a step costs beside plain SGD's, roughly, so that packs take about equally long and the longest begin first.
+COSTS = {"adam": 4.0, "adamw": 4.0, "adamo": 6.0, "l2": 0.2, "shrink_and_perturb": 6.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +87,30 @@ def path_of(config: Mapping[str, Any], device: str) -> tuple[str, str]:
         return "looped", "the network says that it cannot be batched over members"
     if device != "cpu":
         return "lifted", "one vmapped program on the GPU for all members"
-    if shape_of(config).parameters > SMALL:
-        return "lifted", "one vmapped, compiled program for all members"
+    shape = shape_of(config)
+    if shape.parameters > SMALL:
+        refused = not_online(config, shape)
+        if refused is None:
+            return "online", "one compiled loop over steps that skips silent rows"
+        return "lifted", f"one vmapped, compiled program for all members: not online, since {refused}"
     refused = not_lowered(config) if config.get("code") else None
     if refused:
         return "lifted", f"one vmapped, compiled program: no lanes, since {refused}"
-    return "lanes", "a tiny network: members as SIMD lanes of one compiled kernel"
+    return "lanes", "members as SIMD lanes of one compiled kernel"
+
+
+def not_online(config: Mapping[str, Any], shape: Shape) -> str | None:
+    """Why trials like this one cannot run online; None where they can. `workloads.engine.online.refusal` agrees."""
+    if shape.batch > ONLINE["batch"]:
+        return f"batches are larger than {ONLINE['batch']}"
+    if config["network"]["name"] not in ONLINE["networks"]:
+        return f"the network is not one of {', '.join(ONLINE['networks'])}"
+    if config["optimizer"]["name"] not in ONLINE["optimizers"]:
+        return f"the optimizer {config['optimizer']['name']} has no such loop"
+    if config["optimizer"].get("momentum"):
+        return "momentum moves every weight"
+    others = sorted(set(config["methods"]).difference(ONLINE["methods"]))
+    return f"the method {others[0]} has no such loop" if others else None
 
 
 def not_lowered(config: Mapping[str, Any]) -> str | None:
@@ -100,31 +129,38 @@ def member_bytes(config: Mapping[str, Any], shape: Shape) -> int:
     return shape.parameters * width * WEIGHT_COPIES.get(config["optimizer"]["name"], 7)
 
 
+def cost_of(config: Mapping[str, Any], shape: Shape) -> float:
+    """How long a trial takes beside others, in no particular unit."""
+    parts = [config["optimizer"]["name"], *config["methods"]]
+    return shape.steps * shape.parameters * sum(COSTS.get(part, 1.0) for part in parts)
+
+
 def plan_packs(trials: Sequence[Trial], *, workers: int, device: str = "cpu") -> list[PlannedPack]:
     """Packs for these trials, longest first. `workers` is how many run at once."""
     structures: dict[str, list[Trial]] = {}
     for trial in trials:
         structures.setdefault(structure_key(trial.config), []).append(trial)
     shapes = {key: shape_of(members[0].config) for key, members in structures.items()}
-    work = {key: shapes[key].steps * shapes[key].parameters * len(members) for key, members in structures.items()}
+    work = {key: cost_of(members[0].config, shapes[key]) * len(members) for key, members in structures.items()}
     share = sum(work.values()) / (PACKS_PER_WORKER * workers) if work else 0
     packs = []
     for key, members in structures.items():
         shape = shapes[key]
         config = members[0].config
         each = member_bytes(config, shape)
-        fewest = FEWEST["small" if shape.parameters <= SMALL else "large"]
+        path, reason = path_of(config, device)
         wanted = math.ceil(work[key] / share) if workers > 1 else 1
         pieces = max(
             math.ceil(len(members) / MOST),
             math.ceil(len(members) * each / MEMORY),
-            min(wanted, len(members) // fewest),
+            min(wanted, len(members) // FEWEST[path]),
             1,
         )
         # Neighbours share a seed, so that their look-ups of the stream share cache lines.
         members = sorted(members, key=lambda t: (t.config["seed"], t.id))
-        path, reason = path_of(config, device)
         size = math.ceil(len(members) / pieces)
+        if path == "lanes":
+            size = min(math.ceil(size / LANES) * LANES, max(size, MEMORY // each), MOST)
         for first in range(0, len(members), size):
             part = members[first : first + size]
             packs.append(
@@ -139,7 +175,7 @@ def plan_packs(trials: Sequence[Trial], *, workers: int, device: str = "cpu") ->
                     memory=len(part) * each,
                 )
             )
-    packs.sort(key=lambda p: (-p.shape.steps * p.shape.parameters * len(p.trials), p.id))
+    packs.sort(key=lambda p: (-cost_of(p.trials[0].config, p.shape) * len(p.trials), p.id))
     return packs
 
 

@@ -9,10 +9,14 @@ from pathlib import Path
 import pytest
 
 from sweep import packing
-from sweep.packing import MEMORY, MOST, pack_id, path_of, plan_packs, shape_of
+from sweep.packing import MEMORY, MOST, not_online, pack_id, path_of, plan_packs, shape_of
 from sweep.spec import parse
 from sweep.trials import Trial, expand
+from workloads.engine.online import LARGEST_BATCH, refusal
+from workloads.learner import Learner
+from workloads.methods.config import METHODS, OPTIMIZERS
 from workloads.networks.config import NETWORKS, MLPConfig, NetworkSpec
+from workloads.pack import network_of, stream_of, ways_of_learning
 
 HEAD = "workload: {name: slowly_changing_regression, tasks: 3, period: 50}\nnetwork: {width: 5}\n"
 
@@ -62,15 +66,26 @@ def test_work_is_split_for_workers_but_not_into_crumbs() -> None:
     many = trials("  a: {optimizer: sgd, step_size: [0.1, 0.01]}", seeds=512)
     assert [len(pack.trials) for pack in plan_packs(many, workers=1)] == [1024]
     assert [len(pack.trials) for pack in plan_packs(many, workers=2)] == [256] * 4
-    # 128 small members are worth keeping together, however many workers wait.
-    assert {len(pack.trials) for pack in plan_packs(many, workers=100)} == {128}
+    # 64 small members are worth keeping together, however many workers wait.
+    assert {len(pack.trials) for pack in plan_packs(many, workers=100)} == {64}
     few = trials("  a: {optimizer: sgd}", seeds=30)
     assert [len(pack.trials) for pack in plan_packs(few, workers=16)] == [30]
+    # Sixteen members cost as much as one: no pack but the last has a part of sixteen.
+    odd = trials("  a: {optimizer: sgd}", seeds=250)
+    assert [len(pack.trials) for pack in plan_packs(odd, workers=2)] == [96, 96, 58]
+    # Members that run one after the other are worth a pack each.
+    large = trials("  a: {optimizer: sgd, network: {width: 200}}", seeds=4)
+    assert [len(pack.trials) for pack in plan_packs(large, workers=2)] == [1] * 4
+
+
+def test_work_is_shared_by_what_it_costs() -> None:
+    mixed = trials("  a: {optimizer: sgd}\n  b: {optimizer: adamo}\n  c: {optimizer: adam}", seeds=64)
+    assert [pack.trials[0].arm for pack in plan_packs(mixed, workers=1)] == ["b", "c", "a"]
 
 
 def test_packs_are_capped_by_number_and_by_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     many = trials("  a: {optimizer: sgd}", seeds=MOST + 1)
-    assert sorted(len(pack.trials) for pack in plan_packs(many, workers=1)) == [MOST // 2, MOST // 2 + 1]
+    assert sorted(len(pack.trials) for pack in plan_packs(many, workers=1)) == [MOST + 1 - 1552, 1552]  # whole lanes
 
     # 20-5-1 has 111 weights of 4 bytes; SGD holds three copies: 1332 bytes a member, 3 of them in 4096.
     monkeypatch.setattr(packing, "MEMORY", 4096)
@@ -96,7 +111,10 @@ def test_paths_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
     [trial] = trials("  a: {optimizer: sgd}", seeds=1)
     assert path_of(trial.config, "cpu")[0] == "lanes"
     [large] = trials("  a: {optimizer: sgd, network: {width: 200}}", seeds=1)
-    assert path_of(large.config, "cpu") == ("lifted", "one vmapped, compiled program for all members")
+    assert path_of(large.config, "cpu")[0] == "online"
+    [heavy] = trials("  a: {optimizer: sgd, momentum: 0.9, network: {width: 200}}", seeds=1)
+    path, reason = path_of(heavy.config, "cpu")
+    assert path == "lifted" and reason.endswith("not online, since momentum moves every weight")
     assert path_of(trial.config, "cuda")[0] == "lifted" and "GPU" in path_of(trial.config, "cuda")[1]
     monkeypatch.setitem(NETWORKS, "mlp", NetworkSpec(config=MLPConfig, semantics=1, liftable=False))
     path, reason = path_of(trial.config, "cpu")
@@ -121,3 +139,17 @@ def test_growing_a_sweep_leaves_the_ids_of_trials_alone() -> None:
 
 def test_no_trials_no_packs() -> None:
     assert plan_packs([], workers=4) == []
+
+
+@pytest.mark.parametrize("batch", [1, 33])
+@pytest.mark.parametrize("methods", [[], *([name] for name in METHODS), list(METHODS)], ids=str)
+@pytest.mark.parametrize("optimizer", [*OPTIMIZERS, "sgd, momentum: 0.9"])
+def test_the_rule_for_online_is_what_online_refuses(optimizer: str, methods: list[str], batch: int) -> None:
+    arm = f"  a: {{optimizer: {optimizer}, {''.join(f'{name}: {{}}, ' for name in methods)}network: {{width: 200}}}}"
+    head = HEAD.replace("period: 50", f"period: 50, batch: {batch}")
+    [trial] = trials(arm, seeds=1, head=head)
+    chosen, how = ways_of_learning(trial.config)
+    stream = stream_of(trial.config, 0)
+    learner = Learner(network_of(trial.config, stream), stream.loss, chosen, how)
+    refused = refusal(learner) is not None or batch > LARGEST_BATCH
+    assert (not_online(trial.config, shape_of(trial.config)) is not None) == refused

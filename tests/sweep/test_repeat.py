@@ -53,7 +53,7 @@ def test_facts_of_a_trial(ran: Path) -> None:
     assert all(1.0 <= rank <= 3.0 for rank in facts["curves"]["effective_rank"])
 
 
-@pytest.mark.parametrize("path", ["plain", "looped", "lifted", "lanes"])
+@pytest.mark.parametrize("path", ["plain", "looped", "lifted", "lanes", "online"])
 def test_trained_again_alone_it_comes_out_the_same(ran: Path, uncompiled: None, path: str) -> None:
     ledger = Ledger(ran)
     differences = repeat.compare(ledger, first_trial(ledger), path)
