@@ -41,7 +41,7 @@ FIGURES: dict[str, FigureFile] = {
 }
 
 # A date inside a file would make equal figures unequal.
-_METADATA: dict[str, dict[str, None]] = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+METADATA: dict[str, dict[str, None]] = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
 
 def render(name: str, record: SweepRecord, ledger: Ledger, folder: Path | str) -> list[Path]:
@@ -61,18 +61,19 @@ def render(name: str, record: SweepRecord, ledger: Ledger, folder: Path | str) -
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         paths = [
-            _write(folder / f"{name}.{kind}", figure.savefig, metadata=metadata) for kind, metadata in _METADATA.items()
+            write(folder / f"{name}.{kind}", figure.savefig, metadata=metadata) for kind, metadata in METADATA.items()
         ]
-    return [*paths, _write(folder / f"{name}.csv", data.to_csv, index=False)]
+    return [*paths, write(folder / f"{name}.csv", data.to_csv, index=False)]
 
 
 def _source(record: SweepRecord, trials: pd.DataFrame, data: pd.DataFrame) -> str:
     """The footnote: sweep, seeds, interval, commit, and how much of the sweep is done where not all is."""
     finished = int((trials["status"] != "pending").sum())
+    seeds = theme.span(data["members"])
+    interval = f"{seeds} seeds · interval: {frames.LEVEL:.0%} percentile bootstrap of the mean over seeds"
     parts = [
         f"sweep {record.identity}",
-        f"{theme.span(data['members'])} seeds",
-        f"interval: {frames.LEVEL:.0%} percentile bootstrap of the mean over seeds",
+        "1 seed" if seeds == "1" else interval,
         f"commit {str(record.manifest.get('commit') or 'unknown')[:12]}",
     ]
     if finished < len(trials):
@@ -80,7 +81,7 @@ def _source(record: SweepRecord, trials: pd.DataFrame, data: pd.DataFrame) -> st
     return " · ".join(parts)
 
 
-def _write(path: Path, save: Callable[..., object], **options: object) -> Path:
+def write(path: Path, save: Callable[..., object], **options: object) -> Path:
     """Save beside, then move into place, so that a reader never meets half a file."""
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as beside:
         save(Path(beside) / path.name, **options)
