@@ -12,6 +12,7 @@ import shlex
 import shutil
 import sys
 import textwrap
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from sweep.ledger import Ledger, SweepRecord
+    from sweep.records import Change
     from sweep.service import Outcome, Plan
 
 app = typer.Typer(
@@ -507,37 +509,109 @@ def ui(
 
 @app.command()
 def bench(
-    quick: Annotated[bool, typer.Option("--quick", help="Two small rows, to see that it works.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Two small rows in seconds, to see that it works.")] = False,
     stream: Annotated[
         str | None, typer.Option(help="Only rows of this stream: slowly_changing_regression or permuted_mnist.")
     ] = None,
     arm: Annotated[str | None, typer.Option(help="Only rows of this way of learning: sgd, adam, adamo, ...")] = None,
+    members: Annotated[int | None, typer.Option(help="Only rows of packs of so many trials: 3000, 300, 30, 1.")] = None,
+    record: Annotated[
+        bool, typer.Option("--record", help="Keep the run as a dated JSON file, to compare later runs with.")
+    ] = False,
+    history: Annotated[
+        bool, typer.Option("--history", help="Measure nothing: draw the ratios of all records, as PNG and SVG.")
+    ] = False,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--records",
+            metavar="DIR",
+            help="Where records are kept.",
+            show_default="dashboards/benchmarks of a checkout, else ./benchmarks",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Time packs against the plain torch.nn loop. One core, both sides in one run; let nothing else run meanwhile."""
+    """Time packs against the plain torch.nn loop. One core, both sides in one run, 8 minutes; let nothing else run.
+
+    A row is a stream, a network, an arm and a number of trials in the pack. Its ratio says how many times less a
+    trial's step costs in the pack than in the loop everybody writes; its limit is what the counted operations would
+    take at this core's measured speed; before is the ratio in the last record.
+    """
     from dataclasses import asdict
 
-    from rich.table import Table
-
     from sweep import bench as benches
+    from sweep import records
 
-    cases = benches.selected(quick=quick, stream=stream, arm=arm)
-    rows = []
-    for row in benches.rows(cases):
+    kept = folder or records.default_folder()
+    if history:
+        draw_history(kept)
+        return
+    if record and (quick or stream or arm or members):
+        raise InputError("--record keeps whole runs: leave out --quick, --stream, --arm and --members")
+    cases = benches.selected(quick=quick, stream=stream, arm=arm, members=members)
+    known = records.records(kept)  # now, so that a file that cannot be read costs no run
+    rows, failures = [], []
+    for case in cases:
+        try:
+            row = benches.measured_apart(case)
+        except RuntimeError as error:
+            failures.append(str(error))
+            typer.echo(f"{case.network} {case.arm} x {case.members:,}: failed", err=True)
+            continue
         rows.append(row)
         if not as_json:
             mark = "" if row.valid else "  (invalid: the plain loop is over 20 % slower than its reference)"
-            say(f"{row.arm} x {row.members}: {row.ratio:,.0f} times{mark}")
+            say(f"{row.network} {row.arm} x {row.members:,}: {ratio(row.ratio)} times{mark}")
+    last = known[-1] if known else None
     if as_json:
         print_json([asdict(row) for row in rows])
-        return
-    table = Table("stream", "network", "arm", "members", "path", "ns", "plain ns", "ratio", "MB", box=None)
-    for r in rows:
+    else:
+        changed = records.changes(rows, last)
+        say()
+        show(bench_table(changed))
+        if last and any(change.then for change in changed):
+            say("\n" + records.comparison(changed, last))
+    if record and rows:
+        typer.echo(f"record    {records.write(rows, kept)}", err=as_json)
+    if failures:
+        typer.echo("\n".join(f"error: {failure}" for failure in failures), err=True)
+        raise typer.Exit(1)
+
+
+def draw_history(folder: Path) -> None:
+    """The bench's history, beside its records."""
+    from dashboards.history import render
+    from sweep import records
+
+    for path in render(records.records(folder), folder):
+        say(f"history   {path}")
+
+
+def bench_table(changes: Sequence[Change]) -> Table:
+    """The bench's rows beside their limits, their targets and what they were before. Times in ns."""
+    from rich.table import Table
+
+    table = Table("stream, network, arm", box=None, pad_edge=False)
+    for name in ("trials", "path", "plain ns", "pack ns", "limit ns", "ratio", "target", "before", "change"):
+        table.add_column(name, justify="left" if name == "path" else "right")
+    shown = ""
+    for change in changes:
+        r = change.row
+        if (place := f"{r.stream} {r.network}") != shown:
+            table.add_row(place)
+            shown = place
         table.add_row(
-            r.stream, r.network, r.arm, f"{r.members:,}", r.path,
-            f"{r.ns_per_trial_step:,.0f}", f"{r.plain_ns:,.0f}", f"{r.ratio:,.0f}", f"{r.peak_mb:,.0f}",
+            f"  {r.arm}", f"{r.members:,}", r.path, f"{r.plain_ns:,.0f}",
+            ratio(r.ns_per_trial_step), ratio(r.limit_ns), ratio(r.ratio) + ("" if r.valid else "?"), ratio(r.target),
+            ratio(change.then), f"x {change.times:.2f}" if change.times else "",
         )  # fmt: skip
-    show(table)
+    return table
+
+
+def ratio(value: float | None) -> str:
+    """A number with a decimal where it is small, nothing for None."""
+    return "" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:,.1f}"
 
 
 @app.command()

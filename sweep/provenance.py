@@ -6,6 +6,7 @@ Collected once per process. Versions come from the installed packages' metadata:
 from __future__ import annotations
 
 import functools
+import os
 import platform
 import subprocess
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from pathlib import Path
 
 PACKAGES = ("pliant", "torch", "ray", "mlflow", "numpy")
 CPU_INFO = Path("/proc/cpuinfo")
+FLAGS = ("sse4_2", "avx", "avx2", "fma", "avx512f", "avx512dq", "avx512bw", "avx512vl", "asimd", "sve")  # that matter
 
 
 @functools.cache
@@ -46,17 +48,38 @@ def version(package: str) -> str | None:
         return None
 
 
+def machine() -> dict[str, str | int | float | list[str] | None]:
+    """What decides how fast this machine is: cpu (its name), cores, flags (of `FLAGS`), memory_gb; None if unknown."""
+    facts = cpu_facts()
+    flags = (facts.get("flags") or facts.get("Features") or "").split()
+    try:
+        memory = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (ValueError, OSError):
+        memory = None
+    return {
+        "cpu": facts.get("model name") or platform.processor() or platform.machine() or None,
+        "cores": os.cpu_count(),
+        "flags": [flag for flag in FLAGS if flag in flags],
+        "memory_gb": memory,
+    }
+
+
+def cpu_facts() -> dict[str, str]:
+    """/proc/cpuinfo of the first processor; empty where there is none."""
+    try:
+        lines = CPU_INFO.read_text().splitlines()
+    except OSError:
+        return {}
+    pairs = (line.partition(":") for line in reversed(lines))
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
 def instruction_set() -> str:
     """The CPU's widest vectors, avx512 or avx2; the machine's name (aarch64, ...) where there are none.
 
     Sums are ordered by the width of the vectors, so the last bits of a result may depend on it.
     """
-    try:
-        text = CPU_INFO.read_text()
-    except OSError:
-        return platform.machine()
-    lines = (line for line in text.splitlines() if line.startswith("flags"))
-    flags = set(next(lines, "").split())
+    flags = cpu_facts().get("flags", "").split()
     return "avx512" if "avx512f" in flags else "avx2" if "avx2" in flags else platform.machine()
 
 

@@ -1,32 +1,102 @@
-"""The bench: what it offers, and that both sides of a ratio train what they claim to. Not how fast."""
+"""The bench: what it offers, that both sides of a ratio train what they claim to, its records and limits. Not speed."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from matplotlib import image
 from tiny import Command
 
-from sweep import bench
-from sweep.bench import ARMS, CASES, QUICK, Case, PlainLoop, config_of, selected
+from dashboards import history
+from sweep import bench, limits, provenance, records
+from sweep.bench import ARMS, CASES, IMAGES, QUICK, REGRESSION, Case, Row, config_of, selected
 from sweep.errors import InputError
+from sweep.limits import Peaks, Work, limit_ns, work_of
+from sweep.plain_loop import PlainIsometry, PlainLoop
 from workloads.pack import stream_of, ways_of_learning
 
 KEYS = ["stream", "network", "batch", "arm", "members", "path", "ns_per_trial_step", "plain_ns", "ratio"]
-KEYS += ["first_call_s", "peak_mb", "valid", "versions"]
+KEYS += ["limit_ns", "target", "first_call_s", "peak_mb", "valid", "versions"]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """As the bench itself trains: two threads that wait for each other on a busy machine take ten times as long."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def row(arm: str = "sgd", members: int = 3000, ratio: float = 6000.0, **changed: Any) -> Row:
+    """A row made by hand."""
+    made = Row(
+        stream=REGRESSION,
+        network="20-5-1",
+        batch=1,
+        arm=arm,
+        members=members,
+        path="lanes",
+        ns_per_trial_step=20.0,
+        plain_ns=20.0 * ratio,
+        ratio=ratio,
+        limit_ns=4.0,
+        target=6000,
+        first_call_s=1.0,
+        peak_mb=400.0,
+        valid=True,
+        versions={"pliant": "0.1.0"},
+    )
+    return replace(made, **changed)
+
+
+# The rows
 
 
 def test_the_rows_that_were_promised_are_there() -> None:
-    there = {(case.stream, case.arm, case.members) for case in CASES}
-    for arm in ("sgd", "continual_backprop", "adam", "adamo"):
-        assert {(bench.REGRESSION, arm, 3000), (bench.REGRESSION, arm, 30)} <= there
-    assert {(bench.IMAGES, arm, 30) for arm in ("sgd", "continual_backprop")} <= there
+    there = {(case.stream, case.network, case.arm, case.members) for case in CASES}
+    assert len(there) == len(CASES) == 7 * 4 + 7 + 3 * 2
+    for arm in ("sgd", "continual_backprop", "continual_backprop_1e-2", "l2", "adam", "adamo", "shrink_and_perturb"):
+        assert {(REGRESSION, "20-5-1", arm, members) for members in (3000, 300, 30, 1)} <= there
+    for arm in ("sgd", "continual_backprop", "l2", "shrink_and_perturb", "adam", "adamo", "adamo_every_16"):
+        assert (IMAGES, "784-100-100-100-10", arm, 30) in there
+    for width in (100, 1000, 2000):
+        network = f"784-{width}-{width}-{width}-10"
+        assert {(IMAGES, network, arm, 1) for arm in ("sgd", "continual_backprop")} <= there
 
 
-def test_rows_are_chosen_by_stream_and_arm() -> None:
+@pytest.mark.parametrize(
+    ("case", "target"),
+    [
+        (Case(REGRESSION, "sgd", 100, 30, 5), 6000),
+        (Case(REGRESSION, "continual_backprop_1e-2", 100, 3, 5), 3000),
+        (Case(REGRESSION, "adam", 30, 1, 5), 1000),
+        (Case(REGRESSION, "shrink_and_perturb", 30, 1, 5), 500),
+        (Case(REGRESSION, "shrink_and_perturb", 1, 1, 5), 150),
+        (Case(REGRESSION, "sgd", 8, 2, 5), None),
+        (Case(IMAGES, "continual_backprop", 30, 1, 100), 35),
+        (Case(IMAGES, "adamo", 30, 1, 100), 1.5),
+        (Case(IMAGES, "sgd", 1, 1, 1000), 15),
+        (Case(IMAGES, "continual_backprop", 1, 1, 2000), 7),
+    ],
+    ids=str,
+)
+def test_every_row_has_its_target(case: Case, target: float | None) -> None:
+    assert case.target == target
+    assert all(case.target for case in CASES)
+
+
+def test_rows_are_chosen_by_stream_arm_and_members() -> None:
     assert selected(quick=True, stream=None, arm=None) == QUICK
-    assert {c.arm for c in selected(quick=False, stream=bench.IMAGES, arm="sgd")} == {"sgd"}
+    assert {c.arm for c in selected(quick=False, stream=IMAGES, arm="sgd")} == {"sgd"}
+    (alone,) = selected(quick=False, stream=REGRESSION, arm="adam", members=1)
+    assert (alone.arm, alone.members) == ("adam", 1)
     with pytest.raises(InputError, match="unknown arm 'sdg': did you mean 'sgd'"):
         selected(quick=False, stream=None, arm="sdg")
     with pytest.raises(InputError, match="unknown stream 'mnist'"):
@@ -34,38 +104,305 @@ def test_rows_are_chosen_by_stream_and_arm() -> None:
     with pytest.raises(
         InputError, match="no such row among the quick ones; there is: sgd on slowly_changing_regression"
     ):
-        selected(quick=True, stream=bench.IMAGES, arm=None)
+        selected(quick=True, stream=IMAGES, arm=None)
+    with pytest.raises(InputError, match="no such row with 3 members; there is: 1, 30"):
+        selected(quick=False, stream=IMAGES, arm="sgd", members=3)
 
 
 @pytest.mark.parametrize("arm", ARMS)
 def test_a_case_is_a_trial_the_engine_accepts(arm: str) -> None:
-    config = config_of(Case(bench.REGRESSION, arm, 2, 3, 10, 10), seed=1, which=2)
+    config = config_of(Case(IMAGES, arm, 2, 3, 1000), seed=1, which=2)
     (name, optimizer), methods = ways_of_learning(config)
     assert name == ARMS[arm][0]["name"] and set(methods) == set(ARMS[arm][1])
     assert 0 < optimizer.step_size < 0.01 and config["seed"] == 1
-    sizes = [config_of(Case(bench.REGRESSION, arm, 1, 3, 10, 10), 0, k)["optimizer"]["step_size"] for k in range(3)]
+    assert config["network"] == {"name": "mlp", "width": 1000, "depth": 3}
+    sizes = [config_of(Case(REGRESSION, arm, 1, 3, 5), 0, k)["optimizer"]["step_size"] for k in range(3)]
     assert len(set(sizes)) == 3
+
+
+def test_as_many_steps_are_timed_as_fill_the_time() -> None:
+    asked: list[int] = []
+
+    def run(count: int) -> float:
+        asked.append(count)
+        return count * 0.01
+
+    assert bench.filling(1.0, run) == 100
+    assert asked == [1, 2, 4, 8, 16, 32]  # until a quarter of the time is filled
+    assert bench.filling(1.0, lambda count: 5.0) == 1
+
+
+# The plain loop
 
 
 @pytest.mark.parametrize("arm", ARMS)
 def test_the_plain_loop_learns(arm: str) -> None:
-    config = config_of(Case(bench.REGRESSION, arm, 1, 1, 10, 10), 0, 0)
+    config = config_of(Case(REGRESSION, arm, 1, 1, 5), 0, 0)
     torch.manual_seed(0)
     loop = PlainLoop(config, stream_of(config, 0))
     for start in range(0, 2000, 400):
         loop.run(start, 400)
-    assert loop.losses[-1] < 0.8 * loop.losses[0]
+    # At 1e-2 a unit is new every thirty steps or so.
+    assert loop.losses[-1] < (0.95 if arm == "continual_backprop_1e-2" else 0.8) * loop.losses[0]
+
+
+def test_the_plain_loop_replaces_at_the_arms_rate() -> None:
+    replaced = {}
+    for arm in ("continual_backprop", "continual_backprop_1e-2"):
+        config = config_of(Case(REGRESSION, arm, 1, 1, 5), 0, 0)
+        torch.manual_seed(0)
+        loop = PlainLoop(config, stream_of(config, 0))
+        loop.run(0, 1500)
+        assert loop.replacement is not None
+        replaced[arm] = loop.replacement.replaced
+    # A unit waits 100 steps to be old enough, then is one of about three among five: some 0.03 replacements a step.
+    assert replaced["continual_backprop"] <= 5 and 20 <= replaced["continual_backprop_1e-2"] <= 60
+
+
+def test_the_plain_pull_is_the_gradient_of_the_isometry_penalty() -> None:
+    for shape in ((3, 5), (5, 3)):
+        weight = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        copy = weight.clone().requires_grad_()
+        gram = copy @ copy.T if shape[0] < shape[1] else copy.T @ copy
+        (gram - torch.eye(3)).square().sum().backward()
+        pulled = weight.clone()
+        pull = PlainIsometry([pulled], 0.01, every=2)
+        pull.step()
+        torch.testing.assert_close(pulled, weight)
+        pull.step()
+        assert copy.grad is not None
+        torch.testing.assert_close(pulled, weight - 0.02 * copy.grad)
+
+
+# Limits
+
+
+def test_the_work_of_a_small_network_counted_by_hand() -> None:
+    # 20-5-1 has 20 x 5 + 5 x 1 = 105 weights and 5 + 1 = 6 biases. Forward 105, backward to the hidden units 5,
+    # update 111.
+    sgd = work_of((20, 5, 1), {"name": "sgd"}, {})
+    assert sgd.multiply_adds == 105 + 5 + 111
+    assert (sgd.roots, sgd.divisions, sgd.normals, sgd.moved) == (0, 0, 0, 0)
+
+    assert work_of((20, 5, 1), {"name": "sgd"}, {"l2": {}}).multiply_adds == sgd.multiply_adds + 111
+
+    noisy = work_of((20, 5, 1), {"name": "sgd"}, {"shrink_and_perturb": {}})
+    assert (noisy.multiply_adds, noisy.normals) == (sgd.multiply_adds + 2 * 111, 111)
+
+    adam = work_of((20, 5, 1), {"name": "adam"}, {})
+    assert (adam.multiply_adds, adam.roots, adam.divisions) == (105 + 5 + 6 * 111, 111, 0)
+
+    # |w| of the 100 incoming and 5 outgoing weights; eight operations and two divisions for each of five units.
+    units = work_of((20, 5, 1), {"name": "sgd"}, {"continual_backprop": {}})
+    assert (units.multiply_adds, units.divisions) == (sgd.multiply_adds + 100 + 5 + 40, 10)
+
+    # 5 x 20: W W^T has 15 entries of 20 products, (W W^T - I) W 5 x 5 x 20, the pull 100. 1 x 5: 5 + 5 + 5.
+    adamo = work_of((20, 5, 1), {"name": "adamo", "isometry_strength": 0.01}, {})
+    assert adamo.multiply_adds == adam.multiply_adds + (300 + 500 + 100) + 15
+    rare = work_of((20, 5, 1), {"name": "adamo", "isometry_strength": 0.01, "every": 5}, {})
+    assert rare.multiply_adds == adam.multiply_adds + 915 / 5
+
+
+def test_a_sparse_step_reads_some_rows_and_moves_their_bytes() -> None:
+    # 100-10-10-2: 19 inputs of 100 and 5 units of 10 are read: 190 + 50 + 10 weights.
+    sgd = work_of((100, 10, 10, 2), {"name": "sgd"}, {}, sparse=True)
+    assert sgd.multiply_adds == pytest.approx(250 + 60 + 250 + 22)
+    assert (sgd.moved, sgd.resident) == (pytest.approx(250 * 4 * 3), 1120 * 4)
+    # Adam's moments are dense: 1120 weights and 22 biases.
+    adam = work_of((100, 10, 10, 2), {"name": "adam"}, {}, sparse=True)
+    assert adam.multiply_adds == pytest.approx(250 + 60 + 6 * 1142)
+    assert (adam.moved, adam.resident) == (pytest.approx(4 * (250 + 6 * 1120)), 4 * 3 * 1120)
+
+
+def test_the_limit_is_the_slowest_part_alone() -> None:
+    peaks = Peaks(multiply_adds=50, roots=5, divisions=10, normals=2, moved=100)
+    assert limit_ns(Work(multiply_adds=500), peaks) == 10
+    assert limit_ns(Work(multiply_adds=500, roots=100, divisions=20), peaks) == 20 + 12
+    assert limit_ns(Work(multiply_adds=500, normals=111), peaks) == 55.5
+    assert limit_ns(Work(multiply_adds=500, moved=1200), peaks) == 12
+
+
+def test_the_kernels_of_the_limits_do_what_they_are_timed_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MEASURE_NS", 1e5)
+    kernels = limits.library()
+    assert kernels.multiply_adds(2, 0.5, 0.25) == pytest.approx(
+        sum(((1 + k / 100) / 2 + 0.25) / 2 + 0.25 for k in range(10))
+    )
+    assert kernels.roots(1, 0, 1.0) == pytest.approx(sum((1 + k / 100) ** 0.5 + 1 for k in range(10)))
+    assert kernels.divisions(1, 1.5, 1.0) == pytest.approx(sum(1.5 / (1 + k / 100) + 1 for k in range(10)))
+    normals = torch.empty(4096)
+    kernels.normals(3, normals.data_ptr())
+    assert abs(normals.mean()) < 0.06 and abs(normals.std() - 1) < 0.05 and abs(normals.abs().mean() - 0.798) < 0.04
+    assert len(normals.unique()) > 4000
+    a, b = torch.ones(5), torch.arange(5.0)
+    kernels.triad(2, a.data_ptr(), b.data_ptr(), 5, 0.5)
+    assert a.tolist() == [1, 2, 3, 4, 5]
+    found = limits.peaks(1e5)
+    assert found is not None and all(value > 0 for value in asdict(found).values())
+    # One unit divides, takes roots and is slower than a multiply-add on every machine there is.
+    assert found.multiply_adds > found.divisions and found.multiply_adds > found.roots
+
+
+# Records
+
+
+def test_a_record_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    rows = [row(), row("adam", 30, 900.5, limit_ns=None, target=None)]
+    path = records.write(rows, tmp_path / "new")
+    facts = provenance.collect()
+    assert path.name == f"{str(facts['time'])[:10]}-{records.short(facts['commit'])}.json"
+    (found,) = records.records(tmp_path / "new")
+    assert found == records.read(path)
+    assert [Row(**r) for r in found.rows] == rows
+    assert (found.commit, found.date) == (facts["commit"], facts["time"])
+    assert found.machine == provenance.machine() and found.machine["cores"] >= 1
+    assert found.versions["torch"] == facts["torch"]
+    assert [p.name for p in (tmp_path / "new").iterdir()] == [path.name]
+
+
+def test_a_machine_is_described_in_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cpuinfo").write_text("model name\t: Fast 9000\nflags\t: fpu fma avx avx2\n\nmodel name : Slow\n")
+    monkeypatch.setattr(provenance, "CPU_INFO", tmp_path / "cpuinfo")
+    found = provenance.machine()
+    assert (found["cpu"], found["flags"]) == ("Fast 9000", ["avx", "avx2", "fma"])
+    monkeypatch.setattr(provenance, "CPU_INFO", tmp_path / "none")
+    assert provenance.machine()["flags"] == []
+
+
+def test_old_records_are_read_and_broken_ones_named(tmp_path: Path) -> None:
+    assert records.records(tmp_path) == [] and records.records(tmp_path / "none") == []
+    old = {key: value for key, value in asdict(row()).items() if key not in ("limit_ns", "target")}
+    (tmp_path / "2026-11-20-old.json").write_text(json.dumps([old]))
+    (found,) = records.records(tmp_path)
+    assert (found.date, found.commit) == ("2026-11-20", None)
+    assert found.ratios == {(REGRESSION, "20-5-1", "sgd", 3000): 6000.0}
+    for text in ("{", "{}", "3", '[{"ratio": 3}]'):
+        (tmp_path / "2026-11-21-broken.json").write_text(text)
+        with pytest.raises(InputError, match=r"2026-11-21-broken\.json is no record of the bench"):
+            records.records(tmp_path)
+
+
+def test_the_record_from_before_the_new_paths_is_there() -> None:
+    first, *later = records.records(records.ROOT / "dashboards" / "benchmarks")
+    assert (first.name, first.date) == ("2026-11-22-lifted", "2026-11-22")
+    assert len(first.ratios) == 10 and first.ratios[REGRESSION, "20-5-1", "sgd", 3000] == 2309
+    here = {(case.stream, case.network, case.arm, case.members) for case in CASES}
+    assert all(set(record.ratios) <= here for record in [first, *later])
+
+
+def test_the_comparison_says_what_changed(tmp_path: Path) -> None:
+    path = records.write([row(), row("adam", ratio=3000.0), row("l2", ratio=4000.0)], tmp_path)
+    last = records.read(path)
+    now = [row(ratio=7200.0), row("adam", ratio=2250.0), row("l2", ratio=4100.0), row("adamo")]
+    changes = records.changes(now, last)
+    assert [change.then for change in changes] == [6000, 3000, 4000, None]
+    assert [change.times for change in changes] == [1.2, 0.75, 1.025, None]
+    assert records.comparison(changes, last).splitlines() == [
+        f"against {path.stem}: of 3 rows that both have, 1 are faster, 1 slower, 1 within 10%",
+        "slower: slowly_changing_regression 20-5-1 adam x 3000: ratio 3,000.0 then, 2,250.0 now (0.75 times)",
+    ]
+    elsewhere = replace(last, machine={"cpu": "Fast 9000"})
+    assert "another machine (Fast 9000; this is" in records.comparison(changes, elsewhere)
+    assert [change.then for change in records.changes(now, None)] == [None] * 4
+
+
+def two_records(folder: Path) -> None:
+    """Two hand-made records: 2026-11-22 and, with more rows and one of them invalid, 2026-11-25."""
+    images = {"stream": IMAGES, "network": "784-100-100-100-10"}
+    before = [row(ratio=2309.0), row("adam", ratio=621.0), row(members=30, ratio=7.6, **images)]
+    after = [
+        *[row(ratio=6400.0), row(members=30, ratio=1100.0, target=1000), row("adam", ratio=3300.0, target=3000)],
+        *[row(members=30, ratio=31.0, target=30, **images), row("adamo_every_16", 30, 5.5, valid=False, **images)],
+    ]
+    for day, rows in (("2026-11-22", before), ("2026-11-25", after)):
+        held = {"date": day, "commit": "0123456789abcdef", "rows": [asdict(r) for r in rows]}
+        (folder / f"{day}-0123.json").write_text(json.dumps(held))
+
+
+def test_the_history_is_drawn_beside_the_records(command: Command, tmp_path: Path) -> None:
+    assert "no record in" in command("bench", "--history", "--records", tmp_path).err
+    two_records(tmp_path)
+    said = command("bench", "--history", "--records", tmp_path)
+    assert said.code == 0, said.err
+    paths = [Path(line.split()[1]) for line in said.out.splitlines()]
+    assert paths == [tmp_path / "history.png", tmp_path / "history.svg"]
+    assert image.imread(paths[0]).shape[1] > 1000
+    text = paths[1].read_text()
+    for part in ("AdamO, every 16th step", "20-5-1, 3,000 trials", "2026-11-22", "0123456", "Hollow", "2 records"):
+        assert part in text
+    again = paths[1].read_bytes()
+    command("bench", "--history", "--records", tmp_path)
+    assert paths[1].read_bytes() == again
+
+
+def test_the_history_has_a_row_per_record_and_line(tmp_path: Path) -> None:
+    two_records(tmp_path)
+    frame = history.data(records.records(tmp_path))
+    assert len(frame) == 8
+    sgd = frame[(frame["arm"] == "sgd") & (frame["stream"] == REGRESSION) & (frame["members"] == 3000)]
+    assert sgd["ratio"].tolist() == [2309, 6400] and sgd["place"].tolist() == [0, 1]
+    assert frame["line"].drop_duplicates().tolist() == [
+        "20-5-1, 3,000 trials",
+        "20-5-1, 30 trials",
+        "784-100-100-100-10, 30 trials",
+    ]
+
+
+# The command
+
+
+def measured_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No training: every case's row is made up, but for AdamO's, which fail."""
+
+    def made(case: Case) -> Row:
+        if case.arm == "adamo":
+            raise RuntimeError("the bench of adamo failed: out of memory")
+        return row(case.arm, case.members, 5000.0, stream=case.stream, network=case.network, target=case.target)
+
+    monkeypatch.setattr(bench, "measured_apart", made)
+
+
+def test_a_run_prints_a_table_and_what_it_was_before(
+    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    measured_by_hand(monkeypatch)
+    two_records(tmp_path)
+    monkeypatch.setenv("COLUMNS", "140")
+    said = command("bench", "--members", "3000", "--arm", "sgd", "--records", tmp_path)
+    assert said.code == 0, said.err
+    lines = [line.split() for line in said.out.splitlines()]
+    assert "stream, network, arm trials path plain ns pack ns limit ns ratio target before change".split() in lines
+    assert [REGRESSION, "20-5-1"] in lines
+    assert ["sgd", "3,000", "lanes", "100,000", "20.0", "4.0", "5,000", "6,000", "6,400", "x", "0.78"] in lines
+    assert "against 2026-11-25-0123: of 1 rows that both have, 0 are faster, 1 slower" in said.out
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_run_is_recorded_whole(command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    measured_by_hand(monkeypatch)
+    for part in (["--quick"], ["--arm", "sgd"], ["--stream", IMAGES], ["--members", "1"]):
+        refused = command("bench", "--record", "--records", tmp_path, *part)
+        assert refused.code == 2 and "--record keeps whole runs" in refused.err
+    said = command("bench", "--record", "--json", "--records", tmp_path)
+    # What failed is said, and costs nothing but its own rows.
+    assert said.code == 1 and "out of memory" in said.err
+    printed = json.loads(said.out)
+    assert len(printed) == len([case for case in CASES if case.arm != "adamo"])
+    assert all(list(r) == KEYS for r in printed)
+    (found,) = records.records(tmp_path)
+    assert list(found.rows) == printed and str(tmp_path / found.name) in said.err
 
 
 @pytest.mark.slow
-def test_a_measured_row_has_the_documented_keys(command: Command) -> None:
-    said = command("bench", "--quick", "--json")
+def test_a_measured_row_has_the_documented_keys(command: Command, tmp_path: Path) -> None:
+    said = command("bench", "--quick", "--json", "--records", tmp_path)
     assert said.code == 0, said.err
     rows = json.loads(said.out)
-    assert [row["arm"] for row in rows] == ["sgd", "continual_backprop"]
-    for row in rows:
-        assert list(row) == KEYS
-        assert (row["stream"], row["network"], row["batch"], row["members"]) == (bench.REGRESSION, "20-5-1", 1, 16)
-        assert row["path"] == "lanes" and row["ratio"] > 1 and row["peak_mb"] > 50
-        assert row["ratio"] == pytest.approx(row["plain_ns"] / row["ns_per_trial_step"], rel=0.02)
-        assert {"pliant", "torch", "python"} <= set(row["versions"])
+    assert [r["arm"] for r in rows] == ["sgd", "continual_backprop"]
+    for r in rows:
+        assert list(r) == KEYS
+        assert (r["stream"], r["network"], r["batch"], r["members"]) == (REGRESSION, "20-5-1", 1, 16)
+        assert r["path"] == "lanes" and r["ratio"] > 1 and r["peak_mb"] > 50
+        assert r["ratio"] == pytest.approx(r["plain_ns"] / r["ns_per_trial_step"], rel=0.02)
+        assert 0 < r["limit_ns"] < r["ns_per_trial_step"] and r["target"] is None
+        assert {"pliant", "torch", "python"} <= set(r["versions"])

@@ -1,0 +1,130 @@
+"""The loop everybody writes, which packs are measured against: torch.nn, torch.optim, one network, step by step.
+
+Fair and usual: the optimizer does the weight decay, what is constant is made once, and nothing is compiled by hand.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from workloads.streams.base import Stream
+
+NOISE, SHRINK = 1e-5, 1e-4  # of shrink and perturb, as its config has them
+
+
+class PlainLoop:
+    """One trial of the bench: a network, its optimizer, and a Python loop over examples."""
+
+    def __init__(self, config: Mapping[str, Any], stream: Stream) -> None:
+        self.stream = stream
+        width, depth = config["network"]["width"], config["network"]["depth"]
+        sizes = [stream.inputs, *[width] * depth]
+        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.head = nn.Linear(width, stream.outputs)
+        for layer in [*self.hidden, self.head]:
+            nn.init.kaiming_uniform_(layer.weight, nonlinearity="linear" if layer is self.head else "relu")
+            nn.init.zeros_(layer.bias)
+        self.parameters = [*self.hidden.parameters(), *self.head.parameters()]
+        optimizer, methods = config["optimizer"], config["methods"]
+        self.perturbs = "shrink_and_perturb" in methods
+        decay = SHRINK if self.perturbs else methods.get("l2", {}).get("strength", 0.0)
+        kind = torch.optim.SGD if optimizer["name"] == "sgd" else torch.optim.Adam
+        self.optimizer = kind(self.parameters, lr=optimizer["step_size"], weight_decay=decay)
+        self.loss = nn.MSELoss() if stream.loss == "squared_error" else nn.CrossEntropyLoss()
+        self.losses: list[float] = []
+        self.isometry: PlainIsometry | None = None
+        if optimizer.get("isometry_strength"):
+            strength = optimizer["isometry_strength"] * optimizer["step_size"]
+            weights = [layer.weight for layer in [*self.hidden, self.head]]
+            self.isometry = PlainIsometry(weights, strength, optimizer.get("every", 1))
+        self.replacement: PlainReplacement | None = None
+        if "continual_backprop" in methods:
+            rate = methods["continual_backprop"]["replacement_rate"]
+            self.replacement = PlainReplacement([*self.hidden, self.head], rate)
+
+    def run(self, start: int, count: int) -> None:
+        """Train `count` steps, one bin of the online loss at the end."""
+        inputs, targets = (torch.from_numpy(v) for v in self.stream.batches(start, count))
+        total = 0.0
+        for x, y in zip(inputs, targets, strict=True):
+            activations = []
+            for layer in self.hidden:
+                x = torch.relu(layer(x))
+                activations.append(x)
+            loss = self.loss(self.head(x), y)
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            if self.isometry:
+                self.isometry.step()
+            if self.perturbs:
+                with torch.no_grad():
+                    for value in self.parameters:
+                        value.add_(torch.randn_like(value), alpha=NOISE)
+            if self.replacement:
+                self.replacement.step(activations)
+            total += loss.item()
+        self.losses.append(total / count)
+
+
+class PlainIsometry:
+    """AdamO's decoupled pull of every weight matrix, after the Adam step as in the authors' code."""
+
+    def __init__(self, weights: list[Tensor], strength: float, every: int) -> None:
+        self.weights, self.strength, self.every = weights, strength, every
+        self.identities = [torch.eye(min(weight.shape)) for weight in weights]
+        self.now = 0
+
+    def step(self) -> None:
+        """Pull, at every `every`-th step with `every` times the strength."""
+        self.now += 1
+        if self.now % self.every:
+            return
+        with torch.no_grad():
+            for weight, identity in zip(self.weights, self.identities, strict=True):
+                out, inp = weight.shape
+                if out >= inp:
+                    gradient = weight @ (weight.T @ weight - identity)
+                else:
+                    gradient = (weight @ weight.T - identity) @ weight
+                weight.sub_(gradient, alpha=4 * self.every * self.strength)
+
+
+class PlainReplacement:
+    """Continual backprop beside the plain loop, layer by layer, in the usual eager style."""
+
+    def __init__(self, layers: list[Any], rate: float) -> None:
+        self.layers, self.rate = layers, rate
+        self.utility = [torch.zeros(layer.out_features) for layer in self.layers[:-1]]
+        self.mean = [torch.zeros(layer.out_features) for layer in self.layers[:-1]]
+        self.age = [torch.zeros(layer.out_features) for layer in self.layers[:-1]]
+        self.replaced = 0
+
+    def step(self, activations: list[Tensor]) -> None:
+        """Utilities, then replacement with probability rate x eligible."""
+        decay, maturity = 0.99, 100
+        with torch.no_grad():
+            for k, hidden in enumerate(activations):
+                layer, after = self.layers[k], self.layers[k + 1]
+                self.age[k] += 1
+                self.utility[k] *= decay
+                self.mean[k] = decay * self.mean[k] + (1 - decay) * hidden.mean(0)
+                correction = 1 - decay ** self.age[k]
+                incoming, outgoing = layer.weight.abs().mean(1), after.weight.abs().mean(0)
+                contribution = outgoing * (hidden - self.mean[k] / correction).abs().mean(0)
+                self.utility[k] += (1 - decay) * contribution / incoming
+                eligible = torch.where(self.age[k] > maturity)[0]
+                if len(eligible) == 0 or torch.rand(1).item() >= self.rate * len(eligible):
+                    continue
+                unit = eligible[torch.argmin((self.utility[k] / correction)[eligible])]
+                bound = math.sqrt(6 / layer.in_features)
+                layer.weight[unit] = torch.empty(layer.in_features).uniform_(-bound, bound)
+                layer.bias[unit] = 0
+                after.weight[:, unit] = 0
+                self.utility[k][unit] = self.mean[k][unit] = self.age[k][unit] = 0
+                self.replaced += 1

@@ -1,0 +1,154 @@
+"""Runs of the bench, kept: one dated JSON file each, so that a ratio can be compared with what it was before.
+
+A file is `<date>-<commit>.json`: {date, commit, machine, versions, note, rows}, rows as `sweep bench --json` prints
+them. Fields that are not known are null, and a bare list of rows, as older versions printed, is a record too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from sweep import provenance
+from sweep.bench import Row
+from sweep.errors import InputError
+
+ROOT = Path(__file__).resolve().parent.parent
+SHORT = 12  # characters of a commit
+ALIKE = 0.1  # a ratio that changed by less has not changed
+
+Key = tuple[str, str, str, int]  # stream, network, arm, members
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """A run of the bench, and where it was measured."""
+
+    name: str  # the file's, without .json
+    date: str | None  # ISO 8601, UTC; a day or a time
+    commit: str | None
+    machine: Mapping[str, Any]  # see provenance.machine
+    versions: Mapping[str, str | None]
+    note: str | None
+    rows: Sequence[Mapping[str, Any]]
+
+    @property
+    def ratios(self) -> dict[Key, float]:
+        """The ratio of every row that has one."""
+        return {key_of(row): row["ratio"] for row in self.rows if row.get("ratio") is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A row's ratio in the last record and now; None where it was not measured."""
+
+    row: Row
+    then: float | None
+
+    @property
+    def times(self) -> float | None:
+        """Now over then."""
+        return self.row.ratio / self.then if self.then else None
+
+
+def key_of(row: Mapping[str, Any]) -> Key:
+    """What makes two rows the same question."""
+    return row["stream"], row["network"], row["arm"], row["members"]
+
+
+def default_folder() -> Path:
+    """Where records are kept: the repository's dashboards/benchmarks in a checkout, else ./benchmarks."""
+    return ROOT / "dashboards" / "benchmarks" if (ROOT / "pyproject.toml").exists() else Path("benchmarks")
+
+
+def records(folder: Path) -> list[Record]:
+    """All records of a folder, oldest first. Raises InputError for a file that is none."""
+    found = [read(path) for path in folder.glob("*.json")]
+    return sorted(found, key=lambda record: (record.date or "", record.name))
+
+
+def read(path: Path) -> Record:
+    """One record. Raises InputError where the file is none."""
+    try:
+        held = json.loads(path.read_text())
+        if isinstance(held, list):
+            held = {"rows": held}
+        day = re.match(r"\d{4}-\d{2}-\d{2}", path.stem)
+        record = Record(
+            name=path.stem,
+            date=held.get("date") or (day[0] if day else None),
+            commit=held.get("commit"),
+            machine=held.get("machine") or {},
+            versions=held.get("versions") or {},
+            note=held.get("note"),
+            rows=tuple(held["rows"]),
+        )
+        record.ratios  # noqa: B018 - every row must say which it is
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is no record of the bench: {type(error).__name__}: {error}") from error
+    return record
+
+
+def write(rows: Sequence[Row], folder: Path) -> Path:
+    """A record of these rows, measured now on this machine: the file, which appears whole.
+
+    A second run on one day and commit takes the first one's place.
+    """
+    facts = provenance.collect()
+    date, commit = str(facts["time"]), facts["commit"]
+    held = {
+        "date": date,
+        "commit": commit,
+        "machine": provenance.machine(),
+        "versions": {name: facts[name] for name in ("pliant", "torch", "numpy", "python")},
+        "note": None,
+        "rows": [asdict(row) for row in rows],
+    }
+    path = folder / f"{date[:10]}-{short(commit)}.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".") as beside:
+        new = Path(beside, path.name)
+        new.write_text(json.dumps(held, indent=1) + "\n")
+        os.replace(new, path)
+    return path
+
+
+def short(commit: str | None) -> str:
+    """A commit for people and file names."""
+    if commit is None:
+        return "unknown"
+    whole, dirty, _ = commit.partition("-dirty")
+    return whole[:SHORT] + dirty
+
+
+def changes(rows: Sequence[Row], last: Record | None) -> list[Change]:
+    """The rows beside what they were in a record."""
+    then = last.ratios if last else {}
+    return [Change(row, then.get(key_of(asdict(row)))) for row in rows]
+
+
+def comparison(changed: Sequence[Change], last: Record) -> str:
+    """The changes in a few lines: against which record, how many rows got faster, and every row that got slower."""
+    known = [(change.times, change) for change in changed if change.times is not None]
+    faster = sum(times > 1 + ALIKE for times, _ in known)
+    slower = [(times, change) for times, change in known if times < 1 - ALIKE]
+    lines = [
+        f"against {last.name}: of {len(known)} rows that both have, {faster} are faster, {len(slower)} slower, "
+        f"{len(known) - faster - len(slower)} within {ALIKE:.0%}"
+    ]
+    cpu = provenance.machine()["cpu"]
+    if last.machine.get("cpu") not in (None, cpu):
+        lines.append(f"that was another machine ({last.machine['cpu']}; this is {cpu}): compare with care")
+    for times, change in sorted(slower, key=lambda pair: pair[0]):
+        row = change.row
+        lines.append(
+            f"slower: {row.stream} {row.network} {row.arm} x {row.members}: "
+            f"ratio {change.then:,.1f} then, {row.ratio:,.1f} now ({times:.2f} times)"
+        )
+    return "\n".join(lines)
