@@ -188,7 +188,7 @@ def setting(values: Mapping[str, Any]) -> str:
 def averaged(members: pd.Series[int], binned: str) -> str:
     """What a line and its band are: over how many seeds, or that one seed has no interval."""
     if int(members.max()) == 1:
-        return f"One seed{binned}, so there is no interval."
+        return f"One seed, so there is no interval{'; means' * bool(binned)}{binned}."
     return f"Mean over {span(members)} seeds{binned}; shaded: 95 % bootstrap interval."
 
 

@@ -62,7 +62,7 @@ def test_the_demo_is_what_it_promises() -> None:
     assert spec.scale == "laptop"
     assert len(spec.seeds) == 30
     assert len(expand(spec)) == 1080
-    assert steps(spec) == 200_000
+    assert steps(spec) == 500_000
     assert spec.workload.settings[0]["flip"] == "all"
     assert list(arms(spec)) == [
         "sgd",
