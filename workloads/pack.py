@@ -230,7 +230,8 @@ class Training:
         self.distinct = sorted(set(seeds))
         make_stream = stream or (lambda seed: stream_of(config, seed))
         self.streams = [make_stream(seed) for seed in self.distinct]
-        self.which = torch.tensor([self.distinct.index(seed) for seed in seeds], device=self.device)
+        places = {seed: place for place, seed in enumerate(self.distinct)}
+        self.which = torch.tensor([places[seed] for seed in seeds], device=self.device)
         self.stream = self.streams[0]
         self.network = network_of(config, self.stream)
         self.make_params = initial or self.network.init

@@ -53,7 +53,7 @@ template <class V> static inline V smaller(V a, V b) { return chosen(truth(a < b
 template <class V> static inline V positive_part(V x) { return chosen(truth(x <= V{}), V{}, x); }
 template <class V> static inline V absolute(V x) { return chosen(truth(x < V{}), -x, x); }
 template <class V> static inline V signum(V x) {
-  return chosen(truth(x > V{}), V{} + 1, chosen(truth(x < V{}), V{} - 1, x));
+  return chosen(truth(x > V{}), V{} + 1, chosen(truth(x < V{}), V{} - 1, V{}));  // as torch: 0 for NaN
 }
 static inline f32v absolute(f32v x) { return (f32v)((i32v)x & 0x7fffffff); }
 static inline f64v absolute(f64v x) { return (f64v)((i64v)x & 0x7fffffffffffffffLL); }
@@ -111,24 +111,23 @@ static inline f32v reduced_exponential(f32v x, i32v& n) {
 }
 
 static inline f32v exponential(f32v x) {
-  const f32v clipped = chosen(truth(x > 88.7f), f32_all(88.7f), chosen(truth(x < -87.3f), f32_all(-87.3f), x));
+  // Beyond these bounds the result rounds to infinity or to 0.
+  const f32v clipped = chosen(truth(x > 89.0f), f32_all(89.0f), chosen(truth(x < -104.0f), f32_all(-104.0f), x));
   i32v n;
   const f32v e = reduced_exponential(clipped, n);
-  // Two factors, since 2^128 is out of range where the result is not.
+  // Two factors, since 2^128 and 2^-150 are out of range where the result is not.
   const i32v half = n >> 1;
-  f32v y = (e + 1.0f) * power_of_two(half) * power_of_two(n - half);
-  y = chosen(truth(x > 88.72f), f32_all(INFINITY), y);
-  y = chosen(truth(x < -87.33f), f32_all(0.0f), y);
+  const f32v y = (e + 1.0f) * power_of_two(half) * power_of_two(n - half);
   return chosen(truth(x != x), x, y);
 }
 
 static inline f32v exponential_minus_one(f32v x) {
-  const f32v clipped = chosen(truth(x > 88.0f), f32_all(88.0f), chosen(truth(x < -87.0f), f32_all(-87.0f), x));
+  const f32v clipped = chosen(truth(x > 89.0f), f32_all(89.0f), chosen(truth(x < -87.0f), f32_all(-87.0f), x));
   i32v n;
   const f32v e = reduced_exponential(clipped, n);
-  const f32v scale = power_of_two(n);
-  f32v y = scale * e + (scale - 1.0f);
-  y = chosen(truth(x > 88.72f), f32_all(INFINITY), y);
+  // Half the result, doubled: 2^128 is out of range where the result is not.
+  const f32v scale = power_of_two(n - 1);
+  const f32v y = 2.0f * (scale * e + (scale - 0.5f));
   return chosen(truth(x != x), x, y);
 }
 

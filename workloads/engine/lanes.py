@@ -22,7 +22,7 @@ from torch import Tensor
 
 from workloads.engine import native
 from workloads.engine.layout import Tree, flattened, mapped, unflattened
-from workloads.engine.lowering import KINDS, SCALARS, Lowering, MarkedDraw
+from workloads.engine.lowering import KINDS, SCALARS, Lowering, MarkedDraw, array
 from workloads.learner import Learner
 
 Flat = Callable[..., list[Tensor]]  # takes and returns tensors in a fixed order
@@ -158,7 +158,9 @@ class Program:
                 "#undef W\n#undef STRIDE\n}" if events else "",
                 KERNEL % {
                     "lanes": LANES,
-                    "x": x, "y": y, "xv": KINDS[self.x.dtype], "yv": KINDS[self.y.dtype],
+                    "x": x, "y": y,
+                    "xs": array(f"wide::{KINDS[self.x.dtype]}v", "xs", self.x.numel()),
+                    "ys": array(f"wide::{KINDS[self.y.dtype]}v", "ys", self.y.numel()),
                     "batch": len(self.x), "inputs": self.x[0].numel(), "targets": self.y[0].numel(),
                     "bytes": self.block_bytes,
                     "table": ",".join(map(str, table)), "period": len(table),
@@ -220,8 +222,8 @@ extern "C" void advance(
     }
     for (int64_t t = 0; t < count; ++t) {
       const wide::i64v now = wide::i64v{} + (start + t);
-      wide::%(xv)sv xs[%(batch)d * %(inputs)d];
-      wide::%(yv)sv ys[%(batch)d * %(targets)d];
+      %(xs)s
+      %(ys)s
       for (int i = 0; i < %(batch)d; ++i) {
         const int64_t at = t * %(batch)d + i;
         spread<%(inputs)d>(xs + i * %(inputs)d, x, rows, index, count * %(batch)d, at, from);

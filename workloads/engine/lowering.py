@@ -17,6 +17,7 @@ draws. Anything else raises NotLowered, which names it.
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -33,6 +34,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from workloads.random import Draw, what_code
 
 TILE = 8  # results summed side by side: enough to hide the latency of an addition, and few enough for registers
+MOST_ON_STACK = 512  # vectors in one array: 32 to 64 KiB
 UNROLL = 8  # short loops are written out by the compiler up to this many times
 
 aten = torch.ops.aten
@@ -101,6 +103,7 @@ class Statement:
     lines: list[str]
     reads: set[tuple[str, str]] = field(default_factory=set)
     pointwise: str | None = None  # the expression, where the nest is one expression per element
+    dense: bool = False  # filled through a pointer: a state's elements are apart where members come one at a time
 
 
 def linear(shape: Sequence[int], index: Index) -> str:
@@ -119,18 +122,19 @@ def broadcast(shape: Sequence[int], index: Index) -> Index:
     return ["0" if length == 1 else at for length, at in zip(shape, last, strict=True)]
 
 
+# Every pattern is a call or stands in parentheses, so that any may be put into any other.
 UNARY = {
-    aten.neg.default: "-({0})",
+    aten.neg.default: "(-{0})",
     aten.abs.default: "absolute({0})",
     aten.sqrt.default: "root({0})",
-    aten.rsqrt.default: "1/root({0})",
+    aten.rsqrt.default: "(1/root({0}))",
     aten.exp.default: "exponential({0})",
     aten.expm1.default: "exponential_minus_one({0})",
     aten.log.default: "logarithm({0})",
     aten.tanh.default: "hyperbolic_tangent({0})",
     aten.sigmoid.default: "logistic({0})",
     aten.floor.default: "rounded_down({0})",
-    aten.reciprocal.default: "1/({0})",
+    aten.reciprocal.default: "(1/{0})",
     aten.relu.default: "positive_part({0})",
     aten.square.default: "squared({0})",
     aten.sign.default: "signum({0})",
@@ -151,8 +155,16 @@ BINARY = {
     aten.bitwise_or.Tensor: "({0}|{1})",
     aten.bitwise_xor.Tensor: "({0}^{1})",
     aten.bitwise_and.Scalar: "({0}&{1})",
+    aten.bitwise_or.Scalar: "({0}|{1})",
+    aten.bitwise_xor.Scalar: "({0}^{1})",
     aten.logical_and.default: "({0}&{1})",
     aten.logical_or.default: "({0}|{1})",
+}
+OF_TRUTH = {  # arithmetic of booleans, whose true is -1 here
+    aten.add.Tensor: "({0}|{1})",
+    aten.mul.Tensor: "({0}&{1})",
+    aten.maximum.default: "({0}|{1})",
+    aten.minimum.default: "({0}&{1})",
 }
 COMPARE = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
 COMPARISONS = {
@@ -160,6 +172,13 @@ COMPARISONS = {
 }
 FILLS = {aten.full_like.default, aten.zeros_like.default, aten.ones_like.default}  # take a shape from their argument
 SAME = {aten._to_copy.default, aten.clone.default, aten.alias.default, aten.detach.default}
+
+
+@functools.lru_cache(maxsize=1)
+def decompositions() -> dict[Any, Any]:
+    """Operation -> its core operations. Torch finds these anew, in a tenth of a second, whenever it is asked."""
+    table: Any = core_aten_decompositions()
+    return dict(table.items())
 
 
 class Lowering:
@@ -170,8 +189,8 @@ class Lowering:
     ) -> None:
         """`function` takes and returns flat lists; its i-th result replaces its i-th argument."""
         self.names = list(names)
-        table: Any = core_aten_decompositions()
-        graph = make_fx(torch.func.functionalize(function), decomposition_table=table)(*[e.clone() for e in examples])
+        traced = make_fx(torch.func.functionalize(function), decomposition_table=decompositions())
+        graph = traced(*[e.clone() for e in examples])
         graph.graph.eliminate_dead_code()
         graph = fx.GraphModule(graph, fx_graph_cse(graph.graph))
         graph.graph.eliminate_dead_code()
@@ -198,6 +217,9 @@ class Lowering:
             if node.op == "get_attr":
                 found.add(node)
             elif node.op == "call_function" and node.target != torch.ops.pliant.drawn.default:
+                if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
+                    # It depends on no argument, and would be drawn once, now.
+                    raise NotLowered(f"{node.target}, whose numbers are not the step's own: use draw")
                 if node.target in FILLS or all(source in found for source in node.all_input_nodes):
                     found.add(node)
         return found
@@ -223,18 +245,18 @@ class Lowering:
         if not isinstance(example, Tensor):
             raise NotLowered(str(target))
         shape, kind = tuple(example.shape), self._kind(example)
-        if target in SAME:
+        if target in SAME or (target == aten.floor.default and kind in ("i32", "i64")):
             source = self._of(node.args[0])
             return self._cast(source, kind)
-        if target in UNARY:
+        if target in UNARY and kind != "mask":
             return self._pointwise(shape, kind, [self._cast(self._of(node.args[0]), kind)], UNARY[target])
         if target in (aten.logical_not.default, aten.bitwise_not.default):
-            return self._pointwise(shape, kind, [self._of(node.args[0])], "~({0})")
+            return self._pointwise(shape, kind, [self._cast(self._of(node.args[0]), kind)], "(~{0})")
         if target in BINARY:
             return self._binary(node, shape, kind)
         if target in COMPARISONS:
             left, right = self.seen_arguments(node)
-            common = KINDS[torch.result_type(left, right)]
+            common = KINDS[torch.result_type(left, right)].replace("mask", "i32")  # since true is more than false
             operands = [self._cast(self._of(a, common), common) for a in node.args[:2]]
             return self._pointwise(shape, kind, operands, f"truth({{0}}{COMPARISONS[target]}{{1}})")
         if target == aten.where.self:
@@ -242,7 +264,7 @@ class Lowering:
             return self._pointwise(shape, kind, operands, "chosen({0},{1},{2})")
         if target == aten.pow.Tensor_Scalar:
             return self._power(node, shape, kind)
-        if target in (aten.clamp.default, aten.clamp_min.default, aten.clamp_max.default):
+        if target in (aten.clamp.default, aten.clamp.Tensor, aten.clamp_min.default, aten.clamp_max.default):
             return self._clamp(node, shape, kind)
         if target in (aten.elu.default, aten.leaky_relu.default):
             return self._activation(node, shape, kind)
@@ -344,13 +366,14 @@ class Lowering:
         if node.target in (aten.div.Tensor, aten.div.Scalar) and kind in ("f32", "f64"):
             if isinstance(node.args[1], fx.Node) and math.prod(right.shape) < math.prod(shape):
                 # One division instead of many: a product with the reciprocal, a rounding away at most.
-                inverse = self._kept(self._pointwise(right.shape, kind, [right], "1/({0})"))
+                inverse = self._kept(self._pointwise(right.shape, kind, [right], "(1/{0})"))
                 return self._pointwise(shape, kind, [left, inverse], "({0}*{1})")
-        return self._pointwise(shape, kind, [left, right], BINARY[node.target])  # type: ignore[index]
+        patterns: Any = BINARY | OF_TRUTH if kind == "mask" else BINARY
+        return self._pointwise(shape, kind, [left, right], patterns[node.target])
 
     def _power(self, node: fx.Node, shape: tuple[int, ...], kind: str) -> Value:
         exponent: Any = node.args[1]
-        patterns = {2: "squared({0})", 1: "{0}", 0.5: "root({0})", -1: "1/({0})", 3: "({0}*squared({0}))"}
+        patterns = {2: "squared({0})", 1: "{0}", 0.5: "root({0})", -1: "(1/{0})", 3: "({0}*squared({0}))"}
         if exponent not in patterns:
             raise NotLowered(f"a power of {exponent}")
         source = self._cast(self._of(node.args[0]), kind)
@@ -361,11 +384,10 @@ class Lowering:
         high: Any = node.args[2] if len(node.args) > 2 else node.kwargs.get("max")
         if node.target == aten.clamp_max.default:
             low, high = None, low
-        value = self._of(node.args[0])
-        if low is not None:
-            value = self._pointwise(shape, kind, [value, self._number(low, kind)], "larger({0},{1})")
-        if high is not None:
-            value = self._pointwise(shape, kind, [value, self._number(high, kind)], "smaller({0},{1})")
+        value = self._cast(self._of(node.args[0]), kind)
+        for bound, pattern in ((low, "larger({0},{1})"), (high, "smaller({0},{1})")):
+            if bound is not None:
+                value = self._pointwise(shape, kind, [value, self._cast(self._of(bound, kind), kind)], pattern)
         return value
 
     def _activation(self, node: fx.Node, shape: tuple[int, ...], kind: str) -> Value:
@@ -409,7 +431,7 @@ class Lowering:
         axis: Any = (node.args[1] if len(node.args) > 1 else 0) % len(shape)  # type: ignore[operator]
         start: Any = node.args[2] if len(node.args) > 2 and node.args[2] is not None else 0
         stride: Any = node.args[4] if len(node.args) > 4 else 1
-        start = start + source.shape[axis] if start < 0 else start
+        start = max(start + source.shape[axis], 0) if start < 0 else start
 
         def load(index: Index) -> str:
             moved = list(index)
@@ -591,10 +613,11 @@ class Lowering:
         return self._pointwise(shape, kind, [moved, total], "({0}-{1})")
 
     def _draw(self, node: fx.Node, shape: tuple[int, ...], kind: str) -> Value:
-        seed, step, offset = (self._of(a, "i64").load([]) for a in node.args[:3])
         what, normal, count, _ = node.args[3:]
-        statement = Statement(self._name("t"), kind, shape, [])
-        statement.reads = {(self._of(a).store or "", "") for a in node.args[:3]}
+        statement = Statement(self._name("t"), kind, shape, [], dense=True)
+        before, self.reads = self.reads, statement.reads
+        seed, step, offset = (self._cast(self._of(a, "i64"), "i64").load([]) for a in node.args[:3])
+        self.reads = before
         call = "draw_normal" if normal else "draw_uniform"
         statement.lines = [f"{call}<{count}>(&@{statement.target}@[0],{seed},{step},{what_code(str(what))}u,{offset});"]
         self.statements.append(statement)
@@ -605,8 +628,12 @@ class Lowering:
     def code(self) -> list[str]:
         """The function's body. Arguments are arrays by their names; results end in the arguments they replace."""
         results: dict[str, list[str]] = {}  # array -> the arguments it becomes
-        for name, node in zip(self.names, self.outputs, strict=False):
-            store = self._kept(self._of(node)).store
+        arguments = [node for node in self.graph.nodes if node.op == "placeholder"]
+        for name, argument, node in zip(self.names, arguments, self.outputs, strict=False):
+            own, value = self.values[argument], self._of(node)
+            if (value.shape, value.kind) != (own.shape, own.kind):
+                raise NotLowered(f"a result {value.kind}{value.shape} in the place of {own.kind}{own.shape}")
+            store = self._kept(value).store
             assert store is not None
             if store != name:
                 results.setdefault(store, []).append(name)
@@ -617,19 +644,32 @@ class Lowering:
         lines = [
             *self.constants,
             *(
-                f"{kind}v {name}[{size}];"
+                array(f"{kind}v", name, size)
                 for name, (kind, size) in sizes.items()
                 if name not in homes and name not in passing
             ),
         ]
         for group in groups:
             lines += self._emitted(group, passing)
-        kinds = dict(zip(self.names, (self.values[n] for n in self.graph.nodes if n.op == "placeholder"), strict=True))
-        for source, target in copies:
-            size = math.prod(kinds[target].shape)
-            lines.append(f"for(int i=0;i<{size};++i) @{target}@[i]=@{source}@[i];")
+        lines += self._copied(copies, dict(zip(self.names, (self.values[n] for n in arguments), strict=True)))
         text = "\n".join(lines)
         return [re.sub(r"@(\w+)@", lambda m: homes.get(m[1], m[1]), text)]
+
+    @staticmethod
+    def _copied(copies: list[tuple[str, str]], arguments: dict[str, Value]) -> list[str]:
+        """Copies as if all happened at once: an argument that is itself replaced is put aside before any."""
+        replaced = {target for _, target in copies}
+        aside = [name for name in dict.fromkeys(source for source, _ in copies) if name in replaced]
+        lines = []
+        for name in aside:
+            size = math.prod(arguments[name].shape)
+            lines.append(array(f"{arguments[name].kind}v", f"old_{name}", size))
+            lines.append(f"for(int i=0;i<{size};++i) old_{name}[i]=@{name}@[i];")
+        for source, target in copies:
+            size = math.prod(arguments[target].shape)
+            origin = f"old_{source}" if source in aside else f"@{source}@"
+            lines.append(f"for(int i=0;i<{size};++i) @{target}@[i]={origin}[i];")
+        return lines
 
     def _grouped(self) -> list[list[Statement]]:
         """Statements in order; pointwise ones of one shape together where no other has to come between."""
@@ -677,6 +717,7 @@ class Lowering:
             for statement in group:
                 for target in results.get(statement.target, []):
                     free = last_read.get(target, -1) <= number and (target, number) not in elsewhere
+                    free = free and not statement.dense
                     # An argument that is itself copied somewhere at the end must still be whole then.
                     if statement.target not in homes and free and target not in sources:
                         homes[statement.target] = target
@@ -741,6 +782,11 @@ def nest(shape: Sequence[int], body: list[str], *, letter: str = "i") -> list[st
         else:
             loops.append(f"{{constexpr int {letter}{axis}=0;")
     return [*loops, "{", *body, "}" * (len(loops) + 1)]
+
+
+def array(kind: str, name: str, size: int) -> str:
+    """The declaration of a local array; a large one is kept off the stack, which a thread may have little of."""
+    return f"{'static thread_local ' * (size > MOST_ON_STACK)}{kind} {name}[{size}];"
 
 
 def plain(number: float | int | bool, kind: str) -> str:
