@@ -19,6 +19,7 @@ from workloads.streams import STREAMS
 
 MEMORY = 2 << 30  # bytes a pack may need for its members' weights, optimizer state and streams
 MOST = 3072  # members: beyond this a pack of the smallest networks gains nothing
+MOST_INPUTS = 16_384  # numbers in a batch up to which lanes, which hold one for every member, keep it in cache
 LANES = 16  # members of the lanes path that cost as much as one
 FEWEST = {"lanes": 64, "online": 1, "looped": 1, "lifted": 64}  # members not to be split further for more workers
 PACKS_PER_WORKER = 2  # so that the last pack to end is not long alone
@@ -93,6 +94,8 @@ def path_of(config: Mapping[str, Any], device: str) -> tuple[str, str]:
         if refused is None:
             return "online", "one compiled loop over steps that skips silent rows"
         return "lifted", f"one vmapped, compiled program for all members: not online, since {refused}"
+    if shape.batch * shape.inputs > MOST_INPUTS:
+        return "lifted", "one vmapped, compiled program: no lanes, since batches are large"
     refused = not_lowered(config) if config.get("code") else None
     if refused:
         return "lifted", f"one vmapped, compiled program: no lanes, since {refused}"
@@ -138,8 +141,11 @@ def cost_of(config: Mapping[str, Any], shape: Shape) -> float:
 def plan_packs(trials: Sequence[Trial], *, workers: int, device: str = "cpu") -> list[PlannedPack]:
     """Packs for these trials, longest first. `workers` is how many run at once."""
     structures: dict[str, list[Trial]] = {}
+    keys: dict[str, str] = {}  # by group: its trials have one structure
     for trial in trials:
-        structures.setdefault(structure_key(trial.config), []).append(trial)
+        if trial.group not in keys:
+            keys[trial.group] = structure_key(trial.config)
+        structures.setdefault(keys[trial.group], []).append(trial)
     shapes = {key: shape_of(members[0].config) for key, members in structures.items()}
     work = {key: cost_of(members[0].config, shapes[key]) * len(members) for key, members in structures.items()}
     share = sum(work.values()) / (PACKS_PER_WORKER * workers) if work else 0

@@ -112,6 +112,8 @@ def test_paths_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
     assert path_of(trial.config, "cpu")[0] == "lanes"
     [large] = trials("  a: {optimizer: sgd, network: {width: 200}}", seeds=1)
     assert path_of(large.config, "cpu")[0] == "online"
+    [wide] = trials("  a: {optimizer: sgd}", seeds=1, head=HEAD.replace("period: 50", "period: 50, batch: 1000"))
+    assert path_of(wide.config, "cpu")[1].endswith("no lanes, since batches are large")
     [heavy] = trials("  a: {optimizer: sgd, momentum: 0.9, network: {width: 200}}", seeds=1)
     path, reason = path_of(heavy.config, "cpu")
     assert path == "lifted" and reason.endswith("not online, since momentum moves every weight")
