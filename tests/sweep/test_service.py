@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import TINY, Command, without_compiling
+from tiny import PACED, TINY, Command, without_compiling
 
 import sweep
 from sweep import service
@@ -413,7 +413,10 @@ def test_code_that_fails_is_named_by_line(command: Command, tmp_path: Path) -> N
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "terminate"])
 def test_a_stopped_inline_run_continues_to_the_same_digest(tmp_path: Path, number: signal.Signals) -> None:
     file = tmp_path / "long.yaml"
-    file.write_text(TINY.replace("tasks: 2, period: 100", "tasks: 40, period: 2000").replace("seeds: 2", "seeds: 8"))
+    workload = "workload: {name: paced, tasks: 40, period: 2000}\ncode: [paced.py]\n"
+    rest = TINY[TINY.index("network:") :].replace("seeds: 2", "seeds: 8")
+    file.write_text(workload + rest)
+    (tmp_path / "paced.py").write_text(PACED.format(seconds=0.01))
     environment = {**os.environ, "PLIANT_COMMIT_SECONDS": "0.3", "XDG_CACHE_HOME": str(tmp_path / "cache")}
 
     def command(what: str, storage: str) -> list[str]:

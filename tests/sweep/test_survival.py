@@ -16,13 +16,15 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from tiny import PACED
 
 from sweep.ledger import Ledger, Manifest
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
 STUDY = """
-workload: {name: slowly_changing_regression, flip: all, tasks: 25, period: 2000}
+code: [paced.py]
+workload: {name: paced, flip: all, tasks: 25, period: 2000}
 seeds: 4
 arms:
   sgd: {optimizer: sgd, step_size: [0.01, 0.003]}
@@ -37,6 +39,7 @@ TRIALS = 16
 TASKS, STEPS = 25, 25 * 2000  # of each of the two packs
 DIAGNOSED = 9  # tasks 0, 3, ..., 24
 KILLS = 5
+PACE = 0.05  # seconds for the examples of a seed's 2000 steps, so that a pack takes about five
 PATIENCE = 120.0  # seconds for what takes a few
 WORKERS_END_WITHIN = 45.0  # seconds after their driver; in a moment once they train, later where they still start
 RAY_ENDS_WITHIN = 90.0  # its idle agents look for their head for a minute
@@ -50,6 +53,7 @@ def cli(*arguments: str) -> list[str]:
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("study") / "survival.yaml"
     file.write_text(STUDY)
+    (file.parent / "paced.py").write_text(PACED.format(seconds=PACE))
     return file
 
 

@@ -26,6 +26,22 @@ keep: final
 """
 
 
+# A sweep file's `code`: the regression at a pace that leaves time to stop or kill what trains on it.
+PACED = """
+import time
+from workloads.streams.slowly_changing_regression import SlowlyChangingRegression
+
+class Paced(SlowlyChangingRegression):
+    name = "paced"
+
+    def batches(self, start, count):
+        time.sleep({seconds})
+        return super().batches(start, count)
+
+STREAMS = {{"paced": Paced}}
+"""
+
+
 @dataclass(frozen=True)
 class Said:
     """How a command ended and what it printed."""
