@@ -1,0 +1,136 @@
+"""C++ compiled while running: what is kept, who shares it, and what a machine without a working compiler is told."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from workloads.engine import Lifted, build, native
+from workloads.engine.native import NoCompiler, compiled
+from workloads.learner import Learner
+from workloads.methods.config import SGDConfig
+from workloads.networks.config import MLPConfig
+from workloads.networks.mlp import MLP
+
+ANSWER = 'extern "C" int answer() {{ return {}; }}'
+COMPILER = shutil.which(os.environ.get("CXX") or "g++") or "g++"
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of the test's own; what this process has loaded is forgotten."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("CXX", raising=False)
+    native._loaded.cache_clear()
+    return tmp_path / "cache" / "pliant" / "compiled" / "native"
+
+
+def script(path: Path, text: str) -> Path:
+    """An executable shell script."""
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
+def counting(folder: Path) -> Path:
+    """A compiler that does its work and leaves a line for every time it was started."""
+    return script(folder / "counting", f'echo started >> "{folder}/starts"\nexec "{COMPILER}" "$@"')
+
+
+def starts(folder: Path) -> int:
+    file = folder / "starts"
+    return len(file.read_text().splitlines()) if file.exists() else 0
+
+
+def test_a_source_is_compiled_once_and_kept_whole(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", str(counting(tmp_path)))
+    assert compiled(ANSWER.format(41)).answer() == 41
+    assert compiled(ANSWER.format(42)).answer() == 42
+    assert compiled(ANSWER.format(41)).answer() == 41
+    native._loaded.cache_clear()  # as another process would find it
+    assert compiled(ANSWER.format(42)).answer() == 42
+    assert starts(tmp_path) == 2
+    assert sorted(file.suffix for file in cache.iterdir()) == [".so", ".so"], "no litter"
+
+
+def test_another_compiler_or_other_flags_give_another_file(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled(ANSWER.format(1))
+    monkeypatch.setenv("CXX", str(counting(tmp_path)))
+    compiled(ANSWER.format(1))
+    monkeypatch.setattr(native, "FLAGS", (*native.FLAGS, "-DOTHER"))
+    native._loaded.cache_clear()
+    compiled(ANSWER.format(1))
+    assert starts(tmp_path) == 2 and len(list(cache.iterdir())) == 3
+
+
+def test_a_damaged_file_is_made_anew(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", str(counting(tmp_path)))
+    elsewhere = f"from workloads.engine.native import compiled; compiled({ANSWER.format(7)!r})"
+    subprocess.run([sys.executable, "-c", elsewhere], check=True)  # here it would stay loaded, whatever its file is
+    [kept] = cache.iterdir()
+    whole = kept.stat().st_size
+    kept.write_bytes(b"\x7fELF cut short")
+    assert compiled(ANSWER.format(7)).answer() == 7
+    assert kept.stat().st_size == whole and starts(tmp_path) == 2
+
+
+def test_a_cache_that_cannot_be_written_costs_a_compilation_and_no_more(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()  # root may write into any folder, but nobody into a file
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert compiled(ANSWER.format(5)).answer() == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("echo 'code.cpp: fatal error: no disk' >&2; exit 3", "ended with status 3: code.cpp: fatal error: no disk"),
+        ("exit 0", "ended with status 0"),
+    ],
+)
+def test_a_broken_compiler_is_named(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, said: str
+) -> None:
+    broken = script(tmp_path / "broken", text)
+    monkeypatch.setenv("CXX", str(broken))
+    with pytest.raises(NoCompiler) as error:
+        compiled(ANSWER.format(1))
+    assert str(error.value).startswith(str(broken)) and said in str(error.value)
+    assert list(cache.iterdir()) == [], "no litter"
+
+
+def test_no_compiler_says_what_was_looked_for(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(NoCompiler, match=r"none of g\+\+, clang\+\+, c\+\+ is on the PATH"):
+        native.check()
+    monkeypatch.setenv("CXX", "icpx")
+    with pytest.raises(NoCompiler, match="icpx is not on the PATH"):
+        native.check()
+
+
+def test_two_processes_that_compile_the_same_leave_one_file(cache: Path) -> None:
+    program = f"from workloads.engine.native import compiled; print(compiled({ANSWER.format(9)!r}).answer())"
+    both = [subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    assert [process.communicate(timeout=120)[0] for process in both] == ["9\n", "9\n"]
+    assert [file.suffix for file in cache.iterdir()] == [".so"]
+
+
+@pytest.mark.parametrize("path", ["lanes", "online"])
+def test_without_a_compiler_a_pack_trains_on_lifted_and_says_so_once(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    learner = Learner(MLP(MLPConfig(width=3), 4, 1), "squared_error", ("sgd", SGDConfig()), {})
+    hyper = {"optimizer": {"step_size": torch.full((2,), 0.01), "weight_decay": torch.zeros(2)}}
+    with pytest.warns(UserWarning, match="no working C") as said:
+        engine = build(path, learner, hyper, torch.arange(2))
+    assert isinstance(engine, Lifted) and not engine.compiled and len(said) == 1
