@@ -1,0 +1,206 @@
+"""Members as SIMD lanes: every lane its own stream, padding, schedules, a user's method, and who is refused."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "contracts"))
+
+from packs import SMALL_CLASSES, TINY, Arm, Pack, data, distance, same_bits  # noqa: E402
+
+from sweep.packing import path_of  # noqa: E402
+from workloads.engine.lanes import ALIGNMENT, Lanes  # noqa: E402
+from workloads.extensions import load_code  # noqa: E402
+from workloads.pack import not_lowered  # noqa: E402
+from workloads.streams.base import rows_of  # noqa: E402
+from workloads.streams.permuted_mnist import PermutedMNIST, PermutedMNISTConfig  # noqa: E402
+from workloads.streams.slowly_changing_regression import (  # noqa: E402
+    SlowlyChangingRegression,
+    SlowlyChangingRegressionConfig,
+)
+
+CODE = '''
+"""A method of one's own: {what}."""
+from dataclasses import dataclass
+import torch
+from workloads.methods.base import Method
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    bound: float = 1.0
+
+class Own(Method):
+    Config = Config
+    varies = ("bound",)
+    semantics = 1
+    acts = frozenset({{"after_step"}})
+
+    def after_step(self, params, state, hyper, seen, draw):
+        bound = hyper["bound"]
+        return {{name: {expression} for name, value in params.items()}}, state
+
+METHODS = {{"own": Own}}
+'''
+
+
+def trial(seed: int = 0, **changes: Any) -> dict[str, Any]:
+    """A small trial of the user's method."""
+    return {
+        "workload": {"name": "slowly_changing_regression", "tasks": 2, "period": 30},
+        "network": {"name": "mlp", "width": 4, "depth": 1},
+        "optimizer": {"name": "sgd", "step_size": 0.05},
+        "methods": {"own": {"bound": 0.2}},
+        "seed": seed,
+        "metrics": ["online_error"],
+        "every": 1,
+        "probe": 8,
+        "dtype": "float64",
+        "keep": "none",
+        "code": "own",
+        **changes,
+    }
+
+
+@pytest.fixture
+def own(request: pytest.FixtureRequest) -> Any:
+    """Loads a user's method with this expression, and returns its code; takes it out again."""
+
+    def load(expression: str) -> dict[str, str]:
+        code = {"own.py": CODE.format(what=expression, expression=expression)}
+        load_code(code)
+        return code
+
+    yield load
+    load_code({})
+
+
+@pytest.mark.parametrize("members", [1, 15, 16, 17, 33])
+def test_the_state_goes_in_and_comes_out_as_it_was(members: int) -> None:
+    arm = Arm("adam", ("continual_backprop",))
+    x, y = data(TINY, 5, streams=2, dtype=torch.float32)
+    pack = Pack(arm, TINY, range(members), dtype=torch.float32, path="lanes").train(x, y)
+    assert isinstance(pack.engine, Lanes) and pack.engine.base % ALIGNMENT == 0
+    before = pack.state()
+    pack.engine.load(before)
+    assert same_bits(before, pack.state())
+    for leaf in (before["loss"], *before["params"].values()):
+        leaf.zero_()  # a copy: nothing of the pack's own
+    assert pack.state()["loss"].abs().sum() > 0
+
+
+def spread(streams: int, steps: int = 12) -> tuple[Tensor, Tensor, Tensor]:
+    """Tables x (S, K, inputs), y (S, K, 1) of five rows that tell streams apart, and index (S, steps, 1)."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(streams, 5, TINY.inputs, generator=generator)
+    y = torch.randn(streams, 5, 1, generator=generator)
+    index = torch.randint(0, 5, (streams, steps, 1), generator=generator, dtype=torch.int32)
+    return x, y, index
+
+
+@pytest.mark.parametrize("streams", [1, 2, 3, 7, 16, 20])
+def test_every_lane_sees_its_own_stream_and_rows_are_batches(streams: int) -> None:
+    x, y, index = spread(streams)
+
+    def pack(path: str) -> Pack:
+        return Pack(Arm("sgd"), TINY, range(20), dtype=torch.float32, path=path, streams=streams)
+
+    which = torch.arange(streams)[:, None, None]
+    dense_x, dense_y = (table[which, index.long()].movedim(1, 0).contiguous() for table in (x, y))
+    by_rows, by_batches = pack("lanes"), pack("lanes").train(dense_x, dense_y)
+    assert isinstance(by_rows.engine, Lanes)
+    by_rows.engine.advance_rows(x, y, index, by_rows.which, 0)
+    assert same_bits(by_rows.state(), by_batches.state())
+    assert distance(pack("looped").train(dense_x, dense_y).state(), by_rows.state()) < 1e-5
+
+
+def test_batches_of_several_examples_come_by_rows_too() -> None:
+    x, y = data(SMALL_CLASSES, 6, streams=2, dtype=torch.float32)
+    whole = Pack(Arm("sgd"), SMALL_CLASSES, range(3), dtype=torch.float32, path="lanes").train(x, y)
+    by_rows = Pack(Arm("sgd"), SMALL_CLASSES, range(3), dtype=torch.float32, path="lanes")
+    assert isinstance(by_rows.engine, Lanes)
+    table_x, table_y = (v.movedim(1, 0).flatten(1, 2) for v in (x, y))
+    index = torch.arange(6 * SMALL_CLASSES.batch, dtype=torch.int32).view(1, 6, -1).expand(2, -1, -1)
+    by_rows.engine.advance_rows(table_x, table_y, index, by_rows.which, 0)
+    assert same_bits(whole.state(), by_rows.state())
+
+
+@pytest.mark.parametrize("start", [1, 2])
+def test_a_schedule_goes_on_at_its_phase(start: int) -> None:
+    arm = Arm("adamo", (), {"every": 3, "isometry_strength": 5.0})
+    x, y = data(TINY, 8, streams=2, dtype=torch.float64)
+    packs = [Pack(arm, TINY, range(2), path=path) for path in ("lanes", "looped")]
+    for pack in packs:
+        pack.step = start
+        pack.train(x, y)
+    assert distance(packs[1].state(), packs[0].state()) < 1e-10
+
+
+def test_a_users_method_becomes_lanes_and_learns_as_on_the_plain_path(own: Any) -> None:
+    from workloads.pack import Pack as Trials
+    from workloads.pack import PackMember, run_pack
+
+    code = own("value.clamp(-bound, bound)")
+    assert not_lowered(trial()) is None
+    assert path_of(trial(), "cpu")[0] == "lanes"
+    values = []
+    for path in ("lanes", "looped"):
+        seen: list[Any] = []
+        members = [PackMember(f"t{seed}", trial(seed)) for seed in range(2)]
+        run_pack(Trials(id="p", members=members, path=path, code=code), seen.append)
+        values.append(np.concatenate([snapshot.rows.value for snapshot in seen]))
+    np.testing.assert_allclose(values[0], values[1], rtol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("expression", "reason"),
+    [
+        ("value.flatten().sort().values.view_as(value) * bound", "its step has aten.sort"),
+        ("value if value.sum() > 0 else value * bound", "tracing its step failed"),
+        ("value + torch.rand_like(value) * bound", "use draw"),
+    ],
+)
+def test_what_has_no_lanes_runs_lifted_and_the_plan_says_why(own: Any, expression: str, reason: str) -> None:
+    own(expression)
+    path, why = path_of(trial(), "cpu")
+    assert path == "lifted" and reason in why
+
+
+def regression(**changes: Any) -> SlowlyChangingRegression:
+    return SlowlyChangingRegression(SlowlyChangingRegressionConfig(tasks=3, period=40, **changes), 5)
+
+
+@pytest.mark.parametrize("flip", ["one", "all"])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_rows_are_the_batches_of_one_task(flip: str, batch: int) -> None:
+    stream = regression(flip=flip, batch=batch)
+    for start, count in ((0, 40), (7, 20), (45, 35), (119, 1)):
+        rows = rows_of(stream, start, count)
+        assert rows is not None
+        x, y = stream.batches(start, count)
+        assert np.array_equal(rows.x[rows.index], x) and np.array_equal(rows.y[rows.index], y)
+    for start, count in ((30, 20), (100, 21), (-1, 2), (0, 0)):
+        assert rows_of(stream, start, count) is None
+
+
+def test_rows_are_not_asked_of_who_makes_examples_of_its_own() -> None:
+    class Noisy(SlowlyChangingRegression):
+        def batches(self, start: int, count: int) -> Any:
+            x, y = super().batches(start, count)
+            return x, y + 1
+
+    class Inverted(SlowlyChangingRegression):
+        def examples(self, task: int, first: int, count: int) -> Any:
+            x, y = super().examples(task, first, count)
+            return 1 - x, y
+
+    settings = SlowlyChangingRegressionConfig(tasks=3, period=40)
+    assert rows_of(Noisy(settings, 0), 0, 10) is None
+    assert rows_of(Inverted(settings, 0), 0, 10) is None
+    assert rows_of(PermutedMNIST(PermutedMNISTConfig(), 0), 0, 10) is None
