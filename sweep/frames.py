@@ -9,6 +9,7 @@ does not change with its neighbours.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -58,20 +59,30 @@ def trials(record: SweepRecord, ledger: Ledger) -> pd.DataFrame:
     methods, and `metrics` what was recorded, separated by spaces.
     """
     done = ledger.done()
-    rows = [
+    listed = record.trials
+    own = pd.DataFrame(
         {
-            "trial": trial.id,
-            "arm": trial.arm,
-            "group": trial.group,
-            "seed": trial.config["seed"],
-            "status": done[trial.id].status if trial.id in done else "pending",
-            "methods": " ".join(sorted(trial.config["methods"])),
-            "metrics": " ".join(trial.config["metrics"]),
-            **dict(_fields(trial.config)),
+            "trial": [trial.id for trial in listed],
+            "arm": [trial.arm for trial in listed],
+            "group": [trial.group for trial in listed],
+            "seed": [trial.config["seed"] for trial in listed],
+            "status": [done[trial.id].status if trial.id in done else "pending" for trial in listed],
         }
-        for trial in record.trials
-    ]
-    return pd.DataFrame(rows).set_index("trial")
+    )
+    shared = {trial.group: trial.config for trial in listed}  # all else is the same for all trials of a group
+    settings = pd.DataFrame(
+        [
+            {
+                "methods": " ".join(sorted(config["methods"])),
+                "metrics": " ".join(config["metrics"]),
+                **dict(_fields(config)),
+            }
+            for config in shared.values()
+        ]
+    )
+    places = {group: place for place, group in enumerate(shared)}
+    settings = settings.take([places[trial.group] for trial in listed])
+    return pd.concat([own, settings.reset_index(drop=True)], axis=1).set_index("trial")
 
 
 def _fields(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -170,27 +181,40 @@ def bands(
         )
     along = [column for column in by if column in ("task", "step")]
     across = [column for column in by if column not in along]
-    # Without columns to tell curves apart there is one curve.
-    curves = frame.groupby(across, dropna=False, sort=False) if across else [((), frame)]
-    parts = []
-    for key, rows in curves:
-        points = rows.groupby(along, sort=True).ngroup().to_numpy() if along else np.zeros(len(rows), dtype=int)
-        seeds, member = np.unique(rows["seed"].to_numpy(), return_inverse=True)
-        values = np.full((len(seeds), points.max() + 1), np.nan)
-        values[member, points] = rows[value].to_numpy(dtype=float)
-        part = pd.DataFrame(dict(zip(across, key if isinstance(key, tuple) else (key,), strict=True)), [0])
-        part = part.loc[np.zeros(values.shape[1], dtype=int)].reset_index(drop=True)
-        if along:
-            part[along] = rows[along].drop_duplicates().sort_values(along).to_numpy()
-        part[list(BAND_COLUMNS[:4])] = np.stack(_mean_and_interval(values, seed, draws), axis=1)
-        if "status" in frame:
-            lost = np.zeros(len(seeds), dtype=bool)
-            lost[member[(rows["status"] == "diverged").to_numpy()]] = True
-            part["diverged"] = (np.isnan(values) & lost[:, None]).sum(0)
-        parts.append(part)
-    result = pd.concat(parts, ignore_index=True)
-    result["seeds"] = result["seeds"].astype("int64")
+    # Curves in the order of their first rows, their points in that of time, both numbered through the frame.
+    curve = frame.groupby(across, dropna=False, sort=False).ngroup().to_numpy() if across else np.zeros(len(frame), int)
+    point = frame[along].assign(curve=curve).groupby(["curve", *along]).ngroup().to_numpy()
+    _, first = np.unique(point, return_index=True)
+    result = frame.iloc[first][[*across, *along]].reset_index(drop=True)
+    categories = {k: v.categories.dtype for k, v in result.dtypes.items() if isinstance(v, pd.CategoricalDtype)}
+    result = result.astype(categories)
+    seeds, numbers = frame["seed"].to_numpy(), frame[value].to_numpy(dtype=float)
+    diverged = (frame["status"] == "diverged").to_numpy() if "status" in frame else None
+    columns = np.full((len(BAND_COLUMNS), len(first)), np.nan)
+    order = np.argsort(curve, kind="stable")
+    for rows in np.split(order, np.flatnonzero(np.diff(curve[order])) + 1):
+        if not len(rows):
+            continue
+        start, stop = point[rows].min(), point[rows].max() + 1
+        known, member = np.unique(seeds[rows], return_inverse=True)
+        values = np.full((len(known), stop - start), np.nan)
+        values[member, point[rows] - start] = numbers[rows]
+        columns[:4, start:stop] = _mean_and_interval(values, seed, draws)
+        if diverged is not None:
+            lost = np.zeros(len(known), dtype=bool)
+            lost[member[diverged[rows]]] = True
+            columns[4, start:stop] = (np.isnan(values) & lost[:, None]).sum(0)
+    for name, column in zip(BAND_COLUMNS[: 4 if diverged is None else 5], columns, strict=False):
+        result[name] = column.astype("int64") if name in ("seeds", "diverged") else column
     return result
+
+
+@functools.lru_cache(maxsize=4)
+def _draws(members: int, seed: int, draws: int) -> np.ndarray:
+    """How often each seed is drawn, (draws, members), so that a resampled mean is one product of matrices."""
+    chosen = np.random.default_rng(seed).multinomial(members, np.full(members, 1 / members), size=draws).astype(float)
+    chosen.flags.writeable = False
+    return chosen
 
 
 def _mean_and_interval(values: np.ndarray, seed: int, draws: int) -> tuple[np.ndarray, ...]:
@@ -201,8 +225,7 @@ def _mean_and_interval(values: np.ndarray, seed: int, draws: int) -> tuple[np.nd
     count = there.sum(0)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = filled.sum(0) / count
-        # How often each seed is drawn, so that a resampled mean is one product of matrices.
-        chosen = np.random.default_rng(seed).multinomial(members, np.full(members, 1 / members), size=draws)
+        chosen = _draws(members, seed, draws)
         resampled = (chosen @ filled) / (chosen @ there.astype(float))  # (draws, points)
     low = np.full_like(mean, np.nan)
     high = np.full_like(mean, np.nan)

@@ -516,7 +516,14 @@ class Ledger:
 
         table = self._trials_table(name, scale)
         about = json.loads(table.schema.metadata[b"pliant"])
-        trials = [Trial(row["id"], json.loads(row["config"]), row["arm"], row["group"]) for row in table.to_pylist()]
+        rows = zip(*(table.column(column).to_pylist() for column in ("id", "arm", "group", "seed")), strict=True)
+        configs = table.column("config")
+        shared: dict[str, dict[str, Any]] = {}  # by group: its trials differ in seed alone, so one is read for all
+        trials = []
+        for place, (id, arm, group, seed) in enumerate(rows):
+            if group not in shared:
+                shared[group] = json.loads(configs[place].as_py())
+            trials.append(Trial(id, {**shared[group], "seed": seed}, arm, group))
         return SweepRecord(name, scale, about["file"], about["manifest"], trials)
 
     def find_trial(self, prefix: str) -> str:

@@ -79,7 +79,7 @@ os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 _Point: TypeAlias = tuple[str, int, float]  # metric, task, value
 
 GROUP_POINTS = 320  # per curve of a group run: as many as MLflow's page draws
-BLOCK = 500  # trials whose curves are in memory at a time
+BLOCK = 2_000_000  # values in memory at a time; a block reads packs whole, so many small ones would read them often
 PATIENCE = 3.0  # seconds that `check` waits for an answer
 REQUESTS = 4  # to a tracking server at a time
 PAGE = 1000  # runs per answer to a search
@@ -205,7 +205,9 @@ class _Tracker:
             group: [trial for trial in trials.values() if trial.id in self.done]
             for group, trials in self.members.items()
         }
-        self.names = _group_names(self.members)
+        # A group's trials have the same settings but for the seed.
+        self.settings = {group: _flat(next(iter(trials.values())).config) for group, trials in self.members.items()}
+        self.names = _group_names(self.members, self.settings)
         self.created: set[str] = set()
         self.updated: set[str] = set()
 
@@ -272,7 +274,7 @@ class _Tracker:
             for trial in trials.values():
                 status = self.done[trial.id].status if trial.id in self.done else "pending"
                 head = {"trial": trial.id, "group": trial.group, "arm": trial.arm, "status": status}
-                rows.append(head | _flat(trial.config))
+                rows.append(head | self._settings(trial))
         columns = list(dict.fromkeys(column for row in rows for column in row))
         text = io.StringIO()
         table = csv.DictWriter(text, columns, lineterminator="\n")
@@ -306,12 +308,12 @@ class _Tracker:
         return only
 
     def _blocks(self, groups: Iterable[str]) -> Iterator[list[str]]:
-        """The groups in turn, as many at a time as hold BLOCK trials."""
+        """The groups in turn, as many at a time as hold about BLOCK values."""
         block: list[str] = []
         size = 0
         for group in groups:
             block.append(group)
-            size += len(self.ended[group])
+            size += sum(self.done[trial.id].tasks * len(trial.config["metrics"]) for trial in self.ended[group])
             if size >= BLOCK:
                 yield block
                 block, size = [], 0
@@ -367,7 +369,7 @@ class _Tracker:
             "pliant.seeds": str(len(members)),
             PARENT: parent,
         }
-        params = {name: value for name, value in _flat(ended[0].config).items() if name != "seed"}
+        params = {name: value for name, value in self.settings[group].items() if name != "seed"}
         finished = max(_milliseconds(self.done[trial.id]) for trial in ended)
         return _Draft(self.names[group], tags, finished, params, points)
 
@@ -386,7 +388,11 @@ class _Tracker:
         if first and first != self.identity:
             tags["pliant.reused_from"] = first
         name = f"{self.names[trial.group]} seed={trial.config['seed']}"
-        return _Draft(name, tags, _milliseconds(done), _flat(trial.config), points)
+        return _Draft(name, tags, _milliseconds(done), self._settings(trial), points)
+
+    def _settings(self, trial: Trial) -> dict[str, str]:
+        """A trial's config as MLflow's params."""
+        return self.settings[trial.group] | {"seed": str(trial.config["seed"])}
 
     def _frame(self, groups: Sequence[str]) -> pd.DataFrame:
         """The ended trials' curves, of the metrics that are tracked: trial, group, seed, metric, task, value.
@@ -445,9 +451,7 @@ class _Tracker:
             self._tag(run.info.run_id, {PARENT: parent})
 
     def _tag(self, run_id: str, tags: Mapping[str, str]) -> None:
-        from mlflow.entities import RunTag
-
-        self.client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+        self.writer.tag(run_id, tags)
         self.updated.add(run_id)
 
 
@@ -493,10 +497,13 @@ def _band_curves(frame: pd.DataFrame) -> dict[str, list[_Point]]:
 
     if frame.empty:
         return {}
-    grid = {metric: np.unique(tasks) for metric, tasks in frame.groupby("metric")["task"]}
-    kept = {metric: set(tasks[_thinned(len(tasks), GROUP_POINTS)].tolist()) for metric, tasks in grid.items()}
-    shown = [task in kept[metric] for metric, task in zip(frame["metric"], frame["task"].tolist(), strict=True)]
-    table = bands(frame[shown], ["group", "metric", "task"])
+    keys = ["group", "metric", "task"]
+    points = frame[keys].drop_duplicates().sort_values(keys)
+    curve = points.groupby(["group", "metric"])["task"]
+    count, place = curve.transform("size").tolist(), curve.cumcount().tolist()
+    kept = {size: set(_thinned(size, GROUP_POINTS).tolist()) for size in set(count)}
+    shown = [at in kept[size] for at, size in zip(place, count, strict=True)]
+    table = bands(frame.merge(points[shown], on=keys), keys)
     curves: dict[str, list[_Point]] = defaultdict(list)
     for name in ("mean", "ci_low", "ci_high"):
         columns = table.loc[np.isfinite(table[name]), ["group", "metric", "task", name]]
@@ -522,16 +529,17 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def _group_names(members: Mapping[str, Mapping[str, Trial]]) -> dict[str, str]:
+def _group_names(
+    members: Mapping[str, Mapping[str, Trial]], settings: Mapping[str, Mapping[str, str]]
+) -> dict[str, str]:
     """Group -> its arm, and the settings that tell it from the arm's other groups."""
-    arms: dict[str, dict[str, dict[str, str]]] = defaultdict(dict)
+    arms: dict[str, dict[str, Mapping[str, str]]] = defaultdict(dict)
     for group, trials in members.items():
-        trial = next(iter(trials.values()))
-        arms[trial.arm][group] = _flat(trial.config)
+        arms[next(iter(trials.values())).arm][group] = settings[group]
     names = {}
     for arm, groups in arms.items():
-        settings = {key for params in groups.values() for key in params}
-        varying = [key for key in settings if len({params.get(key) for params in groups.values()}) > 1]
+        known = {key for params in groups.values() for key in params}
+        varying = {key for key in known if len({params.get(key) for params in groups.values()}) > 1}
         for group, params in groups.items():
             told = [f"{key.rpartition('.')[2]}={params[key]}" for key in params if key in varying and key != "seed"]
             names[group] = " ".join([arm, *told])
@@ -574,6 +582,12 @@ class _Server:
         with ThreadPoolExecutor(REQUESTS) as pool:
             list(pool.map(self._fill_one, drafts.keys(), drafts.values()))
 
+    def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Set tags of a run; those it has besides stay."""
+        from mlflow.entities import RunTag
+
+        self.client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+
     def _fill_one(self, run_id: str, draft: _Draft) -> None:
         from mlflow.entities import Metric, Param
 
@@ -596,13 +610,16 @@ class _Database(_Server):
         super().__init__(client)
         self.engine, self.tables = engine, tables
         self.exclusive = engine.dialect.name in ("sqlite", "postgresql")
+        self.locations: dict[str, str] = {}  # experiment -> where its files are; asked once
 
     def create(self, experiment: str, drafts: Sequence[_Draft]) -> list[str]:
         from mlflow.utils.uri import append_to_uri_path
 
         if not drafts:
             return []
-        location = self.client.get_experiment(experiment).artifact_location
+        if experiment not in self.locations:
+            self.locations[experiment] = self.client.get_experiment(experiment).artifact_location
+        location = self.locations[experiment]
         ids = [uuid.uuid4().hex for _ in drafts]
         runs, tags = [], []
         for run_id, draft in zip(ids, drafts, strict=True):
@@ -640,6 +657,13 @@ class _Database(_Server):
                 if new:
                     connection.execute(table.insert(), new)
             connection.execute(finished.values(status="FINISHED", end_time=bindparam("end")), ends)
+
+    def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
+        table = self.tables["tags"]
+        rows = [{"run_uuid": run_id, "key": key, "value": value} for key, value in tags.items()]
+        with self.engine.begin() as connection:
+            connection.execute(table.delete().where(table.c.run_uuid == run_id, table.c.key.in_(list(tags))))
+            connection.execute(table.insert(), rows)
 
 
 RUN_COLUMNS = ("run_uuid", "name", "start_time", "experiment_id", "artifact_uri")
