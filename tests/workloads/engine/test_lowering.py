@@ -518,7 +518,7 @@ STEPS: list[tuple[str, Callable[..., Tensor], list[str]]] = [
     ("matrix", lambda x, y: torch.where(x > y, x, 1 - y), ["matrix", "matrix"]),
     ("matrix", lambda x: x.T, ["matrix"]),
     ("matrix", lambda x: x.T.reshape(9).view(3, 3), ["matrix"]),
-    ("matrix", lambda x: x.view(9).view(3, 3).abs(), ["matrix"]),
+    ("matrix", lambda x: x.reshape(9).view(3, 3).abs(), ["matrix"]),
     ("matrix", lambda x, y: torch.cat([x[1:], y[:1]]), ["matrix", "matrix"]),
     ("matrix", lambda x, y: torch.cat([y[:, 2:], x[:, :2]], 1), ["matrix", "matrix"]),
     ("matrix", lambda x, y: (x @ y).clamp(-9, 9), ["matrix", "matrix"]),
