@@ -197,15 +197,18 @@ def not_lowered(config: Mapping[str, Any]) -> str | None:
     """Why the step of trials like this one cannot be written as C++ for lanes; None where it can."""
     members = [PackMember("", config)]
     with torch.no_grad():
-        training = Training(Pack(id="", members=members, path="lanes"))
+        training = Training(Pack(id="", members=members, path="looped"))
         training.begin()
-        assert isinstance(training.engine, Lanes)
+        # Not by `build`, which wants a compiler: what plans a sweep need not have one.
+        lanes = Lanes(training.learner, training.hyper, training.seeds)
+        lanes.load(training.engine.state())
         try:
-            training.engine.source(*(v[0, 0] for v in training.batches(0, 1)))
+            lanes.source(*(v[0, 0] for v in training.batches(0, 1)))
         except NotLowered as error:
             return f"its step has {error}"
         except Exception as error:  # a user's code may fail in any way, and lifted may be able to run it
-            return f"tracing its step failed ({type(error).__name__}: {str(error).splitlines()[0][:80]})"
+            said = (str(error).splitlines() or [""])[0][:80]
+            return f"tracing its step failed ({type(error).__name__}: {said})"
     return None
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from workloads.engine import build
-from workloads.engine.layout import Tree, flattened, mapped, member, stacked
+from workloads.engine.layout import Tree, flattened, in_order, mapped, member, stacked
 from workloads.engine.lifted import SMALL, Lifted
 from workloads.learner import Learner
 from workloads.methods.config import METHODS, OPTIMIZERS
@@ -197,7 +197,7 @@ def same_bits(left: Tree, right: Tree) -> bool:
 def distance(left: Tree, right: Tree) -> float:
     """Largest difference of two trees' tensors, each relative to its largest entry."""
     worst = 0.0
-    for a, b in zip(leaves(left), leaves(right), strict=True):
+    for a, b in zip(leaves(left), leaves(in_order(right, left)), strict=True):
         scale = a.double().abs().max().item() or 1.0
         worst = max(worst, (a.double() - b.double()).abs().max().item() / scale)
     return worst

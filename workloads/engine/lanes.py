@@ -21,14 +21,19 @@ import torch
 from torch import Tensor
 
 from workloads.engine import native
-from workloads.engine.layout import Tree, flattened, mapped, unflattened
-from workloads.engine.lowering import KINDS, SCALARS, Lowering, MarkedDraw, array
+from workloads.engine.layout import Tree, flattened, in_order, mapped, unflattened
+from workloads.engine.lowering import KINDS, SCALARS, Lowering, MarkedDraw, NotLowered, array
 from workloads.learner import Learner
 
 Flat = Callable[..., list[Tensor]]  # takes and returns tensors in a fixed order
 
 LANES = 16
 ALIGNMENT = 64  # bytes
+
+
+def stored(dtype: torch.dtype) -> torch.dtype:
+    """The type of a tensor's numbers in a block: truth is kept as what masks are, 0 and -1."""
+    return torch.int32 if dtype == torch.bool else dtype
 
 
 class Program:
@@ -45,7 +50,7 @@ class Program:
         size = 0
         for leaf in [*self.leaves, *self.hypers]:
             self.offsets.append(size)
-            size += -(-leaf.numel() * leaf.element_size() * LANES // ALIGNMENT) * ALIGNMENT
+            size += -(-leaf.numel() * stored(leaf.dtype).itemsize * LANES // ALIGNMENT) * ALIGNMENT
         self.block_bytes = size
 
     def source(self) -> str:
@@ -69,7 +74,10 @@ class Program:
                 lowering = Lowering(self._repair(method, place), inputs[:-2], [*states, *hypers, "seed", "step"])
                 name = f"repair{rank}_{place}"
                 single += [f"static void {name}({self._parameters(inputs=False)}) {{", *lowering.code(), "}"]
-                events.append((self._leaf(("state", method, "due")), place, name))
+                due = self._leaf(("state", method, "due"))
+                if self.leaves[due].dtype != torch.int32:
+                    raise NotLowered(f"counts of {method}'s events as {self.leaves[due].dtype}, not torch.int32")
+                events.append((due, place, name))
         return self._file(table, len(programs), wide, single, events)
 
     def _step(self, phase: int) -> Flat:
@@ -81,7 +89,8 @@ class Program:
                 tree["params"], tree["state"], hyper, x, y, MarkedDraw(seed, at, self.dtype), phase=phase
             )
             loss, correct = tree["loss"] + online.loss.double(), tree["correct"] + online.correct.double()
-            return flattened({"params": params, "state": state, "loss": loss, "correct": correct})[0]
+            new = {"params": params, "state": state, "loss": loss, "correct": correct}
+            return flattened(in_order(new, tree))[0]
 
         return step
 
@@ -91,7 +100,7 @@ class Program:
             hyper = unflattened(list(flat[len(self.leaves) : -2]), self.hyper_spec)
             draw = MarkedDraw(flat[-2], flat[-1], self.dtype)
             params, state = self.learner.repair(tree["params"], tree["state"], hyper, draw, method=method, place=place)
-            return flattened({**tree, "params": params, "state": state})[0]
+            return flattened(in_order({**tree, "params": params, "state": state}, tree))[0]
 
         return repair
 
@@ -123,8 +132,8 @@ class Program:
 
         def slots(lane: str) -> str:
             return ", ".join(
-                f"{{block+{offset}+{lane}*{dtype.itemsize}}}"
-                for offset, dtype in zip(self.offsets, (t.dtype for t in [*self.leaves, *self.hypers]), strict=True)
+                f"{{block+{offset}+{lane}*{stored(leaf.dtype).itemsize}}}"
+                for offset, leaf in zip(self.offsets, [*self.leaves, *self.hypers], strict=True)
             )
 
         x, y = SCALARS[KINDS[self.x.dtype]], SCALARS[KINDS[self.y.dtype]]
@@ -262,12 +271,13 @@ class Lanes:
     def state(self) -> Tree:
         """The pack's state, every tensor (P, ...)."""
         if self.program is None:
-            return self.held
+            return mapped(torch.clone, self.held)
         leaves = [
             self._view(k).transpose(1, 2).reshape(-1, *leaf.shape)[: self.members].clone()
             for k, leaf in enumerate(self.program.leaves)
         ]
-        return unflattened(leaves, self.program.spec)
+        found = zip(leaves, self.program.leaves, strict=True)
+        return unflattened([v != 0 if like.dtype == torch.bool else v for v, like in found], self.program.spec)
 
     def advance(self, x: Tensor, y: Tensor, which: Tensor, start: int) -> None:
         """Train on x (count, S, B, ...), y (count, S, B, ...); member i sees stream which[i]."""
@@ -318,6 +328,7 @@ class Lanes:
         leaves = [*flattened(self.held)[0], *flattened(self.hyper)[0]]
         for k, leaf in enumerate(leaves):
             padded = leaf[self.owner].reshape(self.blocks, LANES, -1)
+            padded = -padded.int() if padded.dtype == torch.bool else padded
             self._view(k).copy_(padded.transpose(1, 2))
         self.held = {}
 
@@ -326,7 +337,8 @@ class Lanes:
         assert self.program is not None
         example = [*self.program.leaves, *self.program.hypers][number]
         first = self.shift + self.program.offsets[number]
-        size = example.numel() * example.element_size() * LANES
+        dtype = stored(example.dtype)
+        size = example.numel() * dtype.itemsize * LANES
         rows = self.arena[self.shift : self.shift + self.blocks * self.program.block_bytes].view(self.blocks, -1)
         part = rows[:, first - self.shift : first - self.shift + size]
-        return part.view(example.dtype).view(self.blocks, math.prod(example.shape), LANES)
+        return part.view(dtype).view(self.blocks, math.prod(example.shape), LANES)

@@ -28,6 +28,11 @@ def stacked(trees: list[Tree]) -> Tree:
     return mapped(lambda *values: torch.stack(values), trees[0], *trees[1:])
 
 
+def in_order(tree: Tree, like: Tree) -> Tree:
+    """The tree with its names in the order of another's: a method may return its state in any."""
+    return mapped(lambda _, value: value, like, tree)
+
+
 def flattened(tree: Tree) -> tuple[list[Tensor], Any]:
     """The tree's tensors in a fixed order, and what `unflattened` needs."""
     leaves, spec = pytree.tree_flatten(tree)

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from workloads.engine.layout import Tree, flattened, mapped, unflattened
+from workloads.engine.layout import Tree, flattened, in_order, mapped, unflattened
 from workloads.engine.native import cache_folder
 from workloads.learner import Learner
 from workloads.networks.config import SMALL
@@ -164,7 +164,7 @@ class Lifted:
                 due = [tree["state"][method]["due"].amax() for method in self.learner.rare]
                 waiting = torch.stack(due).amax() if due else old["waiting"].clone()
                 new = {"tree": tree, "step": old["step"] + 1, "waiting": waiting}
-                for place, value in zip(flat[: len(leaves)], flattened(new)[0], strict=True):
+                for place, value in zip(flat[: len(leaves)], flattened(in_order(new, old))[0], strict=True):
                     place.copy_(value)
                 return []
 
@@ -223,7 +223,7 @@ class Lifted:
                         tree["params"], tree["state"], hyper, draw, method=method, place=place
                     )
                     new = {"params": params, "state": state}
-                    tree = mapped(lambda n, o, needed=needed: torch.where(needed, n, o), new, tree)
+                    tree = mapped(lambda old, new, needed=needed: torch.where(needed, new, old), tree, new)
             return tree
 
         def mend(*flat: Tensor) -> list[Tensor]:

@@ -25,6 +25,7 @@ FLAGS = (
 )
 COMPILE_SECONDS = 300.0
 SHOWN = 200  # characters of a compiler's complaint
+SEAL = 32  # bytes of a hash
 
 
 class NoCompiler(Exception):
@@ -47,16 +48,20 @@ def _loaded(source: str, wanted: str | None) -> ctypes.CDLL:
     text = "\0".join([source, *FLAGS, compiler, _stamp(compiler), _processor()])
     name = f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.so"
     kept = cache_folder() / "native" / name
-    if kept.exists():
-        try:
+    try:
+        if _whole(kept):
             return ctypes.CDLL(str(kept))
-        except OSError:  # cut short by a full disk, say: made anew below
-            pass
+    except OSError:  # none yet, or one that cannot be read or loaded: made anew below
+        pass
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
         return _made(source, compiler, kept, beside=kept.parent)
     except OSError:  # a cache that cannot be written costs a compilation per process, no more
+        pass
+    try:
         return _made(source, compiler, None, beside=Path(tempfile.gettempdir()))
+    except OSError as error:  # nowhere to write, or a compiler that makes what cannot be loaded
+        raise NoCompiler(f"{compiler}: {str(error)[:SHOWN]}") from error
 
 
 def _made(source: str, compiler: str, kept: Path | None, *, beside: Path) -> ctypes.CDLL:
@@ -69,6 +74,7 @@ def _made(source: str, compiler: str, kept: Path | None, *, beside: Path) -> cty
                 [compiler, *FLAGS, "-o", str(library), str(code)],
                 capture_output=True,
                 text=True,
+                errors="replace",
                 timeout=COMPILE_SECONDS,
                 check=False,
             )
@@ -77,10 +83,23 @@ def _made(source: str, compiler: str, kept: Path | None, *, beside: Path) -> cty
         if done.returncode != 0 or not library.exists():
             said = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip())
             raise NoCompiler(f"{compiler} ended with status {done.returncode}: {said[:SHOWN]}")
-        if kept is None:
-            return ctypes.CDLL(str(library))  # mapped by now: the file may go
-        os.replace(library, kept)
-        return ctypes.CDLL(str(kept))
+        _seal(library)
+        loaded = ctypes.CDLL(str(library))  # mapped by now: the file may move or go
+        if kept is not None:
+            os.replace(library, kept)
+        return loaded
+
+
+def _seal(library: Path) -> None:
+    """Put a hash of the file behind its end, where no loader looks."""
+    with library.open("ab") as file:
+        file.write(hashlib.sha256(library.read_bytes()).digest())
+
+
+def _whole(library: Path) -> bool:
+    """Whether a file is as it was sealed: loading one that a crash or a full disk cut short would kill the process."""
+    content = library.read_bytes()
+    return hashlib.sha256(content[:-SEAL]).digest() == content[-SEAL:]
 
 
 def _compiler(wanted: str | None) -> str:

@@ -16,9 +16,11 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "contracts"))
 from packs import SMALL_CLASSES, TINY, Arm, Pack, data, distance, same_bits  # noqa: E402
 
 from sweep.packing import path_of  # noqa: E402
+from workloads.engine import native  # noqa: E402
 from workloads.engine.lanes import ALIGNMENT, Lanes  # noqa: E402
 from workloads.extensions import load_code  # noqa: E402
-from workloads.pack import not_lowered  # noqa: E402
+from workloads.pack import Pack as Trials  # noqa: E402
+from workloads.pack import PackMember, Training, not_lowered, run_pack  # noqa: E402
 from workloads.streams.base import rows_of  # noqa: E402
 from workloads.streams.permuted_mnist import PermutedMNIST, PermutedMNISTConfig  # noqa: E402
 from workloads.streams.slowly_changing_regression import (  # noqa: E402
@@ -143,9 +145,6 @@ def test_a_schedule_goes_on_at_its_phase(start: int) -> None:
 
 
 def test_a_users_method_becomes_lanes_and_learns_as_on_the_plain_path(own: Any) -> None:
-    from workloads.pack import Pack as Trials
-    from workloads.pack import PackMember, run_pack
-
     code = own("value.clamp(-bound, bound)")
     assert not_lowered(trial()) is None
     assert path_of(trial(), "cpu")[0] == "lanes"
@@ -170,6 +169,133 @@ def test_what_has_no_lanes_runs_lifted_and_the_plan_says_why(own: Any, expressio
     own(expression)
     path, why = path_of(trial(), "cpu")
     assert path == "lifted" and reason in why
+
+
+def test_why_a_trace_failed_is_told_even_where_the_code_says_nothing(own: Any) -> None:
+    own("(_ for _ in ()).throw(AssertionError())")
+    assert not_lowered(trial()) == "tracing its step failed (AssertionError: )"
+
+
+def test_a_sweep_is_planned_without_a_compiler(own: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    own("value.clamp(-bound, bound)")
+    monkeypatch.setenv("PATH", "")
+    native._loaded.cache_clear()
+    assert path_of(trial(), "cpu")[0] == "lanes"
+
+
+REMEMBERING = """
+from dataclasses import dataclass
+import torch
+from workloads.methods.base import Method
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    bound: float = 0.2
+
+class Own(Method):
+    Config = Config
+    varies = ("bound",)
+    semantics = 1
+    acts = frozenset({"after_step"})
+
+    def init(self, params, *, per_element):
+        never = {name: torch.zeros_like(value, dtype=torch.bool) for name, value in params.items()}
+        return {"far": never, "last": dict(params), "before": dict(params), "steps": torch.zeros((), dtype=torch.int32)}
+
+    def after_step(self, params, state, hyper, seen, draw):
+        far = {name: state["far"][name] | (value.abs() > hyper["bound"]) for name, value in params.items()}
+        noise = draw.normal("noise", 1, offset=state["steps"] + 2)[0]
+        moved = {
+            name: torch.where(far[name], (value + state["before"][name]) / 2, value + 0.01 * noise)
+            for name, value in params.items()
+        }
+        return moved, {"far": far, "last": params, "before": state["last"], "steps": state["steps"] + 1}
+
+METHODS = {"own": Own}
+"""
+
+
+def test_a_state_of_truth_of_counts_and_of_earlier_weights() -> None:
+    """Booleans take four bytes in a lane, and what was the last is the one before it in the next step."""
+    load_code({"own.py": REMEMBERING})
+    try:
+        trees = []
+        for path in ("lanes", "looped"):
+            members = [PackMember(f"t{seed}", trial(seed)) for seed in range(17)]
+            training = Training(Trials(id="p", members=members, path=path))
+            with torch.no_grad():
+                training.begin()
+                training.train(13)
+                training.engine.load(training.engine.state())
+                training.train(20)
+            trees.append(training.engine.state())
+    finally:
+        load_code({})
+    assert distance(trees[1], trees[0]) < 1e-10
+    far = torch.cat([value.flatten() for value in trees[0]["state"]["own"]["far"].values()])
+    assert far.dtype == torch.bool and far.any() and not far.all()
+
+
+RARE = """
+from dataclasses import dataclass
+import torch
+from workloads.methods.base import Method
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    bound: float = 0.2
+
+class Own(Method):
+    Config = Config
+    varies = ("bound",)
+    semantics = 1
+    acts = frozenset({{"after_step"}})
+
+    def init(self, params, *, per_element):
+        return {{"due": torch.zeros(1, dtype={dtype}), "steps": torch.zeros(1, dtype={dtype})}}
+
+    def after_step(self, params, state, hyper, seen, draw):
+        steps = state["steps"] + 1
+        return params, {{"steps": steps, "due": state["due"] + 2 * (steps == 4).to(steps.dtype)}}
+
+    def repair(self, params, state, optimizer, hyper, place, draw):
+        fresh = draw.uniform("fresh", 4)
+        return {{**params, "layers.0.bias": fresh}}, {{**state, "due": state["due"] - 1}}, optimizer
+
+METHODS = {{"own": Own}}
+"""
+
+
+def test_what_a_repair_draws_goes_into_its_members_weights_alone() -> None:
+    """A draw may not be written into one member's elements as it comes, and a state may come in any order of names."""
+    load_code({"own.py": RARE.format(dtype="torch.int32")})
+    try:
+        assert not_lowered(trial()) is None
+        trees = []
+        for path in ("lanes", "lifted", "looped"):
+            members = [PackMember(f"t{seed}", trial(seed)) for seed in range(18)]
+            training = Training(Trials(id="p", members=members, path=path))
+            with torch.no_grad():
+                training.begin()
+                training.train(9)
+            trees.append(training.engine.state())
+    finally:
+        load_code({})
+    assert distance(trees[2], trees[0]) < 1e-10 and distance(trees[2], trees[1]) < 1e-10
+
+
+def test_events_that_the_kernel_cannot_count_are_refused() -> None:
+    load_code({"own.py": RARE.format(dtype="torch.int64")})
+    try:
+        assert not_lowered(trial()) == "its step has counts of own's events as torch.int64, not torch.int32"
+    finally:
+        load_code({})
+
+
+def test_a_state_before_the_first_step_is_a_copy() -> None:
+    pack = Pack(Arm("sgd"), TINY, range(2), path="lanes")
+    pack.state()["loss"].fill_(7)
+    assert (pack.state()["loss"] == 0).all()
 
 
 def regression(**changes: Any) -> SlowlyChangingRegression:

@@ -23,7 +23,7 @@ from torch.nn import functional
 from workloads.engine import native
 from workloads.engine.lanes import LANES
 from workloads.engine.lowering import KINDS, REDUCTIONS, UNARY, VIEWS, Lowering, MarkedDraw, NotLowered
-from workloads.random import Draw
+from workloads.random import Draw, words
 
 Function = Callable[..., Sequence[Tensor]]
 aten = torch.ops.aten
@@ -598,7 +598,7 @@ def test_uniform_draws_are_draws_to_the_bit(width: int) -> None:
 
 @pytest.mark.parametrize("width", [LANES, 1])
 def test_normal_draws_are_draws_within_rounding(width: int) -> None:
-    """float64 within 1e-15 of their radius; float32 within 3 ulp of the float64 truth, or of 2^-22 where near 0."""
+    """float64 within 1e-14; float32 within 3 ulp of the float64 truth, or within 1e-8 where cos or sin is nearly 0."""
     asked = [(dtype, count) for dtype in (F32, F64) for count in COUNTS]
     cases = [drawn(dtype, True, count) for dtype, count in asked]
     for (dtype, count), results in zip(asked, ran(cases, width=width), strict=True):
@@ -608,3 +608,40 @@ def test_normal_draws_are_draws_within_rounding(width: int) -> None:
         else:
             off = (results[0].double() - truth).abs()
             assert (ulps(results[0], truth)[off > 1e-8] <= 3).all(), f"{count} draws"
+
+
+# Steps at which seed 3 draws the words that are extreme, found by search: the least and the largest radius, and angles
+# at and beside the ends of the eighths of a turn that cos and sin are computed from.
+EXTREMES = [20241583, 11153661, 2642741, 14896883, 6143980, 10360007, 2628352, 8164446, 31937485]
+
+
+@pytest.mark.parametrize("width", [LANES, 1])
+def test_normal_draws_of_extreme_words(width: int) -> None:
+    steps = torch.tensor([EXTREMES[i % len(EXTREMES)] for i in range(LANES)])
+    seeds = torch.full((LANES,), 3)
+    bits = words(3, "noise", np.array(EXTREMES), 2) >> 8
+    assert bits[:3, 0].tolist() == [0, 2**24 - 1, 2**24 - 2]
+    assert bits[3:, 1].tolist() == [0, 2**24 - 1, 2**21, 2**21 - 1, 2**22, 3 * 2**22]
+    truth = torch.stack([Draw(torch.tensor(3), step, F64).normal("noise", 2) for step in steps])
+
+    def function(dtype: torch.dtype) -> Function:
+        return lambda out, seed, step: [MarkedDraw(seed, step, dtype).normal("noise", 2)]
+
+    cases = [Case(function(d), [torch.zeros(LANES, 2, dtype=d), seeds, steps]) for d in (F32, F64)]
+    (single, *_), (double, *_) = ran(cases, width=width)
+    torch.testing.assert_close(double, truth, rtol=1e-14, atol=1e-15)
+    off = (single.double() - truth).abs()
+    assert (ulps(single, truth)[off > 1e-8] <= 3).all()
+
+
+def test_a_draw_knows_the_old_value_of_what_its_offset_is_made_of() -> None:
+    def function(count: Tensor, out: Tensor, seed: Tensor, step: Tensor) -> list[Tensor]:
+        offset = (count + 1) * 2
+        return [count + 5, MarkedDraw(seed, step, F64).uniform("noise", 3, offset=offset)]
+
+    def expected(count: Tensor, out: Tensor, seed: Tensor, step: Tensor) -> list[Tensor]:
+        return [count + 5, Draw(seed, step, F64).uniform("noise", 3, offset=int((count + 1) * 2))]
+
+    arguments = [whole(dtype=torch.int32, low=0), torch.zeros(LANES, 3, dtype=F64), SEEDS, TIMES]
+    results = ran([Case(function, arguments)])[0]
+    assert all(got.equal(want) for got, want in zip(results, each_member(expected, arguments), strict=False))

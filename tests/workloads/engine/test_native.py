@@ -71,15 +71,28 @@ def test_another_compiler_or_other_flags_give_another_file(
     assert starts(tmp_path) == 2 and len(list(cache.iterdir())) == 3
 
 
-def test_a_damaged_file_is_made_anew(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damaged_files_are_made_anew(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut short anywhere, or with zeros where a disk did not write: loaded, some of these would kill the process."""
     monkeypatch.setenv("CXX", str(counting(tmp_path)))
-    elsewhere = f"from workloads.engine.native import compiled; compiled({ANSWER.format(7)!r})"
-    subprocess.run([sys.executable, "-c", elsewhere], check=True)  # here it would stay loaded, whatever its file is
-    [kept] = cache.iterdir()
-    whole = kept.stat().st_size
-    kept.write_bytes(b"\x7fELF cut short")
-    assert compiled(ANSWER.format(7)).answer() == 7
-    assert kept.stat().st_size == whole and starts(tmp_path) == 2
+    damages = [(share, filled) for share in (0.0, 0.001, 0.3, 0.999) for filled in (False, True)]
+    program = "from workloads.engine.native import compiled\n" + "\n".join(
+        f"print(compiled({ANSWER.format(k)!r}).answer())" for k in range(len(damages))
+    )
+
+    def elsewhere() -> None:
+        """In a process of its own, which has loaded nothing yet."""
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+        assert done.stdout.split() == [str(k) for k in range(len(damages))], f"status {done.returncode}"
+
+    elsewhere()
+    whole = {file: file.read_bytes() for file in cache.iterdir()}
+    for (file, content), (share, filled) in zip(whole.items(), damages, strict=True):
+        left = content[: int(share * len(content))]
+        file.unlink()
+        file.write_bytes(left + bytes(len(content) - len(left)) * filled)
+    elsewhere()
+    assert {file: len(file.read_bytes()) for file in cache.iterdir()} == {f: len(c) for f, c in whole.items()}
+    assert starts(tmp_path) == 2 * len(damages)
 
 
 def test_a_cache_that_cannot_be_written_costs_a_compilation_and_no_more(
@@ -95,6 +108,8 @@ def test_a_cache_that_cannot_be_written_costs_a_compilation_and_no_more(
     [
         ("echo 'code.cpp: fatal error: no disk' >&2; exit 3", "ended with status 3: code.cpp: fatal error: no disk"),
         ("exit 0", "ended with status 0"),
+        ("printf 'd\\351sol\\351: error\\n' >&2; exit 1", "d\ufffdsol\ufffd: error"),  # not UTF-8
+        ('while [ "$1" != -o ]; do shift; done; echo junk > "$2"', "file too short"),
     ],
 )
 def test_a_broken_compiler_is_named(
