@@ -19,10 +19,10 @@ from torch.nn import functional
 from workloads.methods.base import Hyper, Method, Params, Seen, State
 from workloads.methods.config import METHODS, OPTIMIZERS
 from workloads.methods.implementations import IMPLEMENTATIONS
-from workloads.networks.mlp import MLP
+from workloads.networks.base import Network
 from workloads.random import Draw
 
-LossName = Literal["squared_error", "cross_entropy"]
+LossName = Literal["squared_error", "cross_entropy", "cross_entropy_of_seen"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +33,33 @@ class Online:
     correct: Tensor
 
 
+def of_seen(output: Tensor, seen: Tensor) -> Tensor:
+    """Outputs (B, classes) with those of classes not seen yet, the `seen`-th and later ones (B,), at -infinity."""
+    known = torch.arange(output.shape[-1], device=output.device) < seen.unsqueeze(-1)
+    return torch.where(known, output, -torch.inf)
+
+
 def example_losses(kind: LossName, output: Tensor, target: Tensor) -> Tensor:
-    """(B,) losses: squared error summed over outputs, or cross-entropy with integer classes."""
+    """(B,) losses: squared error summed over outputs, or cross-entropy with integer classes.
+
+    Where only some classes were seen, targets (B, 2) are the class and how many classes there are so far.
+    """
     if kind == "squared_error":
         return ((output - target) ** 2).sum(-1)
+    if kind == "cross_entropy_of_seen":
+        output, target = of_seen(output, target[..., 1]), target[..., 0]
     # A comparison with the class numbers instead of a gather: its backward is elementwise, not a scatter.
     chosen = target.unsqueeze(-1) == torch.arange(output.shape[-1], device=output.device)
     return -torch.where(chosen, functional.log_softmax(output, -1), 0).sum(-1)
+
+
+def example_hits(kind: LossName, output: Tensor, target: Tensor) -> Tensor:
+    """(B,) 1.0 where the class of the largest output is the target's; 0 for regression."""
+    if kind == "squared_error":
+        return torch.zeros_like(output[..., 0])
+    if kind == "cross_entropy_of_seen":
+        output, target = of_seen(output, target[..., 1]), target[..., 0]
+    return (output.argmax(-1) == target).to(output.dtype)
 
 
 class Learner:
@@ -48,7 +68,9 @@ class Learner:
     `hyper` everywhere is {"optimizer": {...}, method name: {...}} of 0-d tensors, made by `hyper_of`.
     """
 
-    def __init__(self, network: MLP, loss: LossName, optimizer: tuple[str, Any], methods: Mapping[str, Any]) -> None:
+    def __init__(
+        self, network: Network, loss: LossName, optimizer: tuple[str, Any], methods: Mapping[str, Any]
+    ) -> None:
         """`optimizer` is (name, config), `methods` maps names to configs, in the order they act."""
         self.network = network
         self.loss = loss
@@ -79,28 +101,33 @@ class Learner:
         return hyper
 
     def init(self, params: Params) -> State:
-        """The state before the first step: {"optimizer": ..., method name: ...}."""
+        """The state before the first step: {"optimizer": ..., method name: ...}, and "buffers" where there are any."""
         state = {"optimizer": self.optimizer.init(params, per_element=bool(self.rare))}
         for name, method in self.methods.items():
             state[name] = method.init(params, per_element=bool(self.rare))
+        if self.network.buffers:
+            state["buffers"] = self.network.initial_buffers(params[self.network.head])
         return state
 
     def gradients(
-        self, params: Params, hyper: Mapping[str, Hyper], x: Tensor, y: Tensor
-    ) -> tuple[Params, Tensor, Tensor, dict[str, Tensor]]:
-        """Gradient of the mean loss on (x (B, ...), y (B, ...)); the task's loss, the output and hidden activations."""
+        self, params: Params, hyper: Mapping[str, Hyper], x: Tensor, y: Tensor, buffers: Params
+    ) -> tuple[Params, Tensor, Tensor, dict[str, Tensor], Params]:
+        """Gradient of the mean loss on (x (B, ...), y (B, ...)).
 
-        def objective(params: Params) -> tuple[Tensor, tuple[Tensor, Tensor, dict[str, Tensor]]]:
-            output, activations = self.network.apply(params, x)
+        Beside it the task's loss, the output, the hidden activations and the network's buffers after the batch.
+        """
+
+        def objective(params: Params) -> tuple[Tensor, tuple[Tensor, Tensor, dict[str, Tensor], Params]]:
+            output, activations, after = self.network.apply_training({**params, **buffers}, x)
             loss = example_losses(self.loss, output, y).mean()
             total = loss
             for name, method in self.methods.items():
                 if "loss" in method.acts:
                     total = total + method.loss(params, hyper[name])
-            return total, (loss, output, dict(activations))
+            return total, (loss, output, dict(activations), after)
 
-        grads, (loss, output, activations) = torch.func.grad(objective, has_aux=True)(params)
-        return grads, loss.detach(), output.detach(), {k: v.detach() for k, v in activations.items()}
+        grads, (loss, output, activations, after) = torch.func.grad(objective, has_aux=True)(params)
+        return grads, loss.detach(), output.detach(), {k: v.detach() for k, v in activations.items()}, after
 
     def step(
         self,
@@ -114,21 +141,17 @@ class Learner:
         phase: int,
     ) -> tuple[Params, State, Online]:
         """One update on the batch (x, y). Rare events are counted in the state; `repair` carries them out."""
-        grads, loss, output, activations = self.gradients(params, hyper, x, y)
+        grads, loss, output, activations, buffers = self.gradients(params, hyper, x, y, state.get("buffers", {}))
         for name, method in self.methods.items():
             if "gradient" in method.acts:
                 grads = method.gradient(params, grads, hyper[name])
         seen = Seen(grads=grads, activations=activations, phase=phase)
-        state = dict(state)
+        state = {**state, "buffers": buffers} if buffers else dict(state)
         params, state["optimizer"] = self.optimizer.optimizer(params, state["optimizer"], hyper["optimizer"], seen)
         for name, method in self.methods.items():
             if "after_step" in method.acts:
                 params, state[name] = method.after_step(params, state[name], hyper[name], seen, draw)
-        if self.loss == "cross_entropy":
-            correct = (output.argmax(-1) == y).to(loss.dtype).mean()
-        else:
-            correct = torch.zeros_like(loss)
-        return params, state, Online(loss, correct)
+        return params, state, Online(loss, example_hits(self.loss, output, y).mean())
 
     def at_task(self, params: Params, state: State, hyper: Mapping[str, Hyper], draw: Draw) -> tuple[Params, State]:
         """What the methods do before the first step of a new task."""
@@ -136,13 +159,17 @@ class Learner:
         for name, method in self.methods.items():
             if "at_task" in method.acts:
                 params, state[name] = method.at_task(params, state[name], hyper[name], draw)
+                state["optimizer"] = method.restarted(state["optimizer"])
         return params, state
 
     def repair(
         self, params: Params, state: State, hyper: Mapping[str, Hyper], draw: Draw, *, method: str, place: int
     ) -> tuple[Params, State]:
         """One rare event of `method` at `place`; call only where `state[method]["due"][place]` is positive."""
-        params, own, optimizer = self.methods[method].repair(
-            params, state[method], state["optimizer"], hyper[method], place, draw
+        mended, own, optimizer = self.methods[method].repair(
+            {**params, **state.get("buffers", {})}, state[method], state["optimizer"], hyper[method], place, draw
         )
-        return params, {**state, method: own, "optimizer": optimizer}
+        state = {**state, method: own, "optimizer": optimizer}
+        if self.network.buffers:
+            state["buffers"] = {name: mended.pop(name) for name in self.network.buffers}
+        return mended, state

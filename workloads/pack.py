@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from workloads.diagnostics import DIAGNOSTICS
 from workloads.diagnostics.measure import measure
 from workloads.engine import Engine, build
 from workloads.engine.lanes import Lanes
@@ -25,6 +26,7 @@ from workloads.engine.layout import Tree, mapped, stacked
 from workloads.engine.lowering import NotLowered
 from workloads.errors import CheckpointError
 from workloads.extensions import load_code
+from workloads.held_out import HeldOut, evaluated
 from workloads.learner import Learner
 from workloads.methods.base import Params
 from workloads.methods.config import METHODS, OPTIMIZERS
@@ -33,11 +35,14 @@ from workloads.networks.implementations import IMPLEMENTATIONS as NETWORK_IMPLEM
 from workloads.random import Draw
 from workloads.registry import lookup
 from workloads.streams import STREAMS
-from workloads.streams.base import Stream, rows_of
+from workloads.streams.base import Stream, TaskStream, rows_of
 
 CHUNK_STEPS = 2000  # most steps of a stream held in memory at once
 CHUNK_BYTES = 64 << 20  # most bytes of it
 COMMIT_SECONDS = 20.0  # at least this long between two reports, so that checkpoints cost little
+
+BINS = 20  # of the curve within a task
+STEP_SIZES = ("step_size", "isometry_step_size")  # what a stream's schedule scales
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -157,6 +162,11 @@ class Table:
         return rows
 
 
+def shown_within(task: int, tasks: int) -> bool:
+    """Whether the curve within a task is recorded: in the 1st, 10th, 100th, ... and the last."""
+    return task == tasks - 1 or task + 1 in {10**k for k in range(len(str(tasks)))}
+
+
 def dtype_of(config: Mapping[str, Any]) -> torch.dtype:
     """The floating-point type a trial's config asks for."""
     return lookup(DTYPES, config["dtype"], "dtype")
@@ -190,7 +200,8 @@ def stream_of(config: Mapping[str, Any], seed: int) -> Stream:
 def network_of(config: Mapping[str, Any], stream: Stream) -> Any:
     """The network of a trial's config, sized for its stream."""
     name, settings = built(NETWORKS, config["network"], "network")
-    return NETWORK_IMPLEMENTATIONS[name](settings, stream.inputs, stream.outputs)
+    inputs = getattr(stream, "shape", None) if NETWORKS[name].pictures else stream.inputs
+    return NETWORK_IMPLEMENTATIONS[name](settings, inputs, stream.outputs)
 
 
 def not_lowered(config: Mapping[str, Any]) -> str | None:
@@ -243,12 +254,27 @@ class Training:
         member_hyper = [self.learner.hyper_of(o[1], m) for o, m in (ways_of_learning(m.config) for m in pack.members)]
         as_tensors = [mapped(lambda v: torch.tensor(v, dtype=self.dtype), h) for h in member_hyper]
         self.hyper = mapped(lambda v: v.to(self.device), stacked(as_tensors))
+        self.step_sizes = {n: v.clone() for n, v in self.hyper["optimizer"].items() if n in STEP_SIZES}
         self.seeds = torch.tensor(seeds, dtype=torch.int64, device=self.device)
-        self.engine: Engine = build(path or pack.path, self.learner, self.hyper, self.seeds)
+        self.path = path or pack.path
+        self.engine: Engine = build(self.path, self.learner, self.hyper, self.seeds)
         self.table = Table()
         self.weights: dict[str, bytes] = {}
         self.step = 0
+        self.factor = 1.0  # of the step sizes, as the stream's schedule has it
+        self.held_out: HeldOut | None = None
+        if isinstance(self.stream, TaskStream) and self.stream.tested:
+            streams = [stream for stream in self.streams if isinstance(stream, TaskStream)]
+            self.held_out = HeldOut(self.learner, streams, self.which, self.placed)
+        self.fresh: Engine | None = None  # newborn copies that learn the task at hand beside the members
+        self.before_bin = torch.zeros(len(seeds), dtype=torch.float64)  # the online sum when a bin began
         self.ended = torch.full((len(seeds),), -1, dtype=torch.int64)  # the task a member diverged in
+        # Under vmap convolutions become grouped ones, which a CPU is slow at.
+        self.alone = NETWORKS[config["network"]["name"]].convolutional and self.device.type == "cpu"
+        blank = {n: torch.empty(s, device="meta") for n, s in self.network.parameter_shapes().items()}
+        blank |= self.network.initial_buffers(blank[self.network.head])
+        shown = self.network.apply(blank, torch.empty(1, self.stream.inputs, device="meta"))[1]
+        self.hidden = sum(features.numel() for _, features in shown)  # activations of one example
         per_step = sum(v[:1].nbytes for v in self.stream.batches(0, 1)) * len(self.streams)
         self.chunk = max(1, min(CHUNK_STEPS, CHUNK_BYTES // per_step))
 
@@ -259,12 +285,16 @@ class Training:
 
     def begin(self) -> None:
         """Initial weights (one draw per seed, shared by all members of that seed) and state."""
-        per_seed = stacked([dict(self.make_params(seed)) for seed in self.distinct])
+        self.engine.load(self.newborn(self.make_params))
+
+    def newborn(self, make_params: MakeParams) -> Tree:
+        """The state of members that have learned nothing yet."""
+        per_seed = stacked([dict(make_params(seed)) for seed in self.distinct])
         params = mapped(lambda v: v.to(self.device, self.dtype)[self.which], per_seed)
         count = len(self.seeds)
         states = torch.func.vmap(self.learner.init, randomness="error")(params)
         zero = torch.zeros(count, dtype=torch.float64, device=self.device)
-        self.engine.load({"params": params, "state": states, "loss": zero, "correct": zero.clone()})
+        return {"params": params, "state": states, "loss": zero, "correct": zero.clone()}
 
     def save(self) -> bytes:
         """Everything a later call needs to continue to the same bits."""
@@ -274,7 +304,12 @@ class Training:
             "step": self.step,
             "ended": self.ended,
             "engine": mapped(lambda v: v.cpu(), self.engine.state()),
+            "before_bin": self.before_bin,
         }
+        if self.held_out is not None:
+            held["held_out"] = mapped(lambda v: v.cpu(), self.held_out.state())
+        if self.fresh is not None:
+            held["fresh"] = mapped(lambda v: v.cpu(), self.fresh.state())
         torch.save(held, buffer)
         return buffer.getvalue()
 
@@ -286,6 +321,12 @@ class Training:
         self.step = held["step"]
         self.ended = held["ended"]
         self.engine.load(mapped(lambda v: v.to(self.device), held["engine"]))
+        self.before_bin = held["before_bin"]
+        if self.held_out is not None:
+            self.held_out.load(held["held_out"])
+        if "fresh" in held:
+            self.fresh = build(self.path, self.learner, self.hyper, self.seeds)
+            self.fresh.load(mapped(lambda v: v.to(self.device), held["fresh"]))
 
     def batches(self, start: int, count: int) -> tuple[Tensor, Tensor]:
         """x (count, S, B, ...), y (count, S, B, ...) of all distinct streams."""
@@ -307,7 +348,12 @@ class Training:
         return tensor.to(self.dtype) if tensor.is_floating_point() else tensor
 
     def begin_task(self, task: int) -> None:
-        """What happens before a task's first step: task-wise methods, then the diagnostics."""
+        """What happens before a task's first step: the diagnostics, task-wise methods, a fresh copy where one is due.
+
+        So the network is looked at as the tasks before left it, on examples of the coming one.
+        """
+        if task % self.config["every"] == 0 or task == self.stream.tasks - 1:
+            self.diagnose(task)
         if task > 0 and self.stream.boundaries_shown and self.learner.acts_at_tasks:
             tree = self.engine.state()
             at = torch.tensor(self.step, device=self.device)
@@ -317,15 +363,19 @@ class Training:
 
             params, state = torch.func.vmap(one)(tree["params"], tree["state"], self.hyper, self.seeds)
             self.engine.load({**tree, "params": params, "state": state})
-        if task % self.config["every"] == 0 or task == self.stream.tasks - 1:
-            self.diagnose(task)
+        self.before_bin = torch.zeros_like(self.before_bin)
+        if self.held_out is not None:
+            self.held_out.begin_task()
+        if "plasticity_gap" in self.config["metrics"] and task % self.config["fresh_every"] == 0:
+            self.fresh = build(self.path, self.learner, self.hyper, self.seeds)
+            self.fresh.load(self.newborn(lambda seed: self.network.init(seed, task + 1)))
 
     def diagnose(self, task: int) -> None:
         """The configured diagnostics on a probe of the coming task, before training on it."""
-        names = [name for name in self.config["metrics"] if not name.startswith("online_")]
+        names = [name for name in self.config["metrics"] if name in DIAGNOSTICS]
         if not names:
             return
-        params = self.engine.state()["params"]
+        params = evaluated(self.engine.state())
         probes = [stream.probe(task, self.config["probe"]) for stream in self.streams]
         x, y = (self.placed(np.stack([p[i] for p in probes])) for i in (0, 1))
         measured: dict[str, list[Tensor]] = {}
@@ -337,9 +387,11 @@ class Training:
             self.table.add(name, task, self.step, torch.cat(values_of), self.alive)
 
     def probe_members(self, x: Tensor) -> int:
-        """How many members' activations of the probe fit the chunk's memory at once."""
-        units: int = self.stream.inputs + sum(site.units for site in self.network.sites)
-        return max(1, 4 * CHUNK_BYTES // (x.shape[1] * units * x.element_size()))
+        """How many members' activations of the probe fit the chunk's memory, and are fast, at once."""
+        if self.alone:
+            return 1
+        numbers: int = x.shape[1] * (self.stream.inputs + self.hidden)
+        return max(1, 4 * CHUNK_BYTES // (numbers * x.element_size()))
 
     def measured(self, names: list[str], params: Params, x: Tensor, y: Tensor, part: Tensor) -> dict[str, Tensor]:
         """Diagnostics of the members `part`, (len(part),) each, on their streams' probes x, y (S, N, ...)."""
@@ -351,7 +403,8 @@ class Training:
         if "gradient_norm" in names:
 
             def gradients(params: Params, hyper: Tree, x: Tensor, y: Tensor) -> tuple[Params, dict[str, Tensor]]:
-                found, _, _, activations = self.learner.gradients(params, hyper, x, y)
+                buffers = {name: params.pop(name) for name in self.network.buffers}
+                found, _, _, activations, _ = self.learner.gradients(params, hyper, x, y, buffers)
                 return found, activations
 
             hyper = mapped(lambda v: v[part], self.hyper)
@@ -367,34 +420,104 @@ class Training:
 
     def train_chunk(self, until: int) -> None:
         """One chunk of steps, cut at `until`; steps may be cut anywhere without changing a bit."""
+        task = self.stream.task_of(self.step)
+        stops = self.stops(task)
+        until = min([until, *(stop for stop in stops if stop > self.step)])
         count = min(self.chunk, until - self.step)
+        engines = [self.engine] if self.fresh is None else [self.engine, self.fresh]
+        if isinstance(self.stream, TaskStream):
+            self.follow(self.stream.step_sizes(task))
         tables = self.tables(self.step, count) if isinstance(self.engine, Lanes) else None
-        if tables is not None and isinstance(self.engine, Lanes):
-            self.engine.advance_rows(*tables, self.which, self.step)
-        else:
+        for engine in engines:
+            if tables is not None and isinstance(engine, Lanes):
+                engine.advance_rows(*tables, self.which, self.step)
+        if tables is None:
             x, y = self.batches(self.step, count)
-            self.engine.advance(x, y, self.which, self.step)
+            for engine in engines:
+                engine.advance(x, y, self.which, self.step)
         self.step += count
+        if self.step in stops:
+            self.stopped(task)
+
+    def follow(self, schedule: Sequence[tuple[int, float]]) -> None:
+        """Bring the step sizes to what the stream's schedule says for the coming step."""
+        factor = [value for step, value in schedule if step <= self.step][-1]
+        if factor != self.factor:
+            for name, value in self.step_sizes.items():
+                self.hyper["optimizer"][name].copy_(value * factor)
+            for engine in (self.engine, *([self.fresh] if self.fresh is not None else [])):
+                engine.load(engine.state())  # which reads these tensors anew
+            self.factor = factor
+
+    def stops(self, task: int) -> set[int]:
+        """Steps of a task at which something happens: an evaluation, another step size, the end of a bin."""
+        found = set(self.bins(task))
+        if isinstance(self.stream, TaskStream):
+            found |= {*self.stream.evaluations(task), *(step for step, _ in self.stream.step_sizes(task))}
+        return found
+
+    def bins(self, task: int) -> list[int]:
+        """The ends of a task's bins, where the curve within it is asked for."""
+        if "within_task" not in self.config["metrics"] or not shown_within(task, self.stream.tasks):
+            return []
+        start, end = self.stream.task_start(task), self.stream.task_start(task + 1)
+        return [start + (end - start) * (k + 1) // BINS for k in range(BINS)]
+
+    def stopped(self, task: int) -> None:
+        """What happens at one of the stops, after its step."""
+        bins = self.bins(task)
+        if self.step in bins:
+            tree = self.engine.state()
+            place = bins.index(self.step)
+            began = bins[place - 1] if place else self.stream.task_start(task)
+            sums = tree["correct" if self.stream.online_metric == "online_accuracy" else "loss"].cpu()
+            values = (sums - self.before_bin) / (self.step - began)
+            self.table.add(f"within_task/{place + 1}", task, self.step, values, self.alive)
+            self.before_bin = sums
+        if self.held_out is not None and self.step in self.held_out.streams[0].evaluations(task):
+            self.held_out.look(self.engine.state(), task)
 
     def end_task(self, task: int) -> None:
-        """The task's online measures, per member still in the field; marks those that are no longer finite."""
+        """The task's measures, per member still in the field; marks those that are no longer finite."""
         tree = self.engine.state()
         finite = torch.isfinite(tree["loss"]).cpu()
         for value in tree["params"].values():
             finite &= torch.isfinite(value).flatten(1).all(1).cpu()
         self.ended[self.alive & ~finite] = task
+        values = self.results(task, tree)
+        if self.fresh is not None:
+            values["plasticity_gap"] = self.gap(task, values)
+        for name in self.config["metrics"]:
+            if name in values:
+                self.table.add(name, task, self.step, values[name], self.alive)
+        if self.held_out is not None:
+            tree = self.held_out.reloaded(tree)
+        zero = torch.zeros_like(tree["loss"])
+        self.engine.load({**tree, "loss": zero, "correct": zero.clone()})
+        self.keep_weights(task + 1, evaluated(tree))
+
+    def results(self, task: int, tree: Tree) -> dict[str, Tensor]:
+        """The measures of a task that has just ended, (P,) each."""
         count = self.step - self.stream.task_start(task)
-        online = {
+        values = {
             "online_error": tree["loss"] / count,
             "online_loss": tree["loss"] / count,
             "online_accuracy": tree["correct"] / count,
         }
-        for name in self.config["metrics"]:
-            if name in online:
-                self.table.add(name, task, self.step, online[name], self.alive)
-        zero = torch.zeros_like(tree["loss"])
-        self.engine.load({**tree, "loss": zero, "correct": zero.clone()})
-        self.keep_weights(task + 1, tree["params"])
+        if self.held_out is not None:
+            values |= {"test_accuracy": self.held_out.last, "test_accuracy_max": self.held_out.best}
+        return values
+
+    def gap(self, task: int, aged: Mapping[str, Tensor]) -> Tensor:
+        """What the members reached in this task minus what newborn copies reached on the same examples, (P,)."""
+        assert self.fresh is not None
+        tree = self.fresh.state()
+        self.fresh = None
+        if self.held_out is not None:
+            return aged["test_accuracy"] - self.held_out.tested(tree, task)
+        metric = self.stream.online_metric
+        sums: Tensor = tree["correct" if metric == "online_accuracy" else "loss"]
+        return aged[metric] - sums / (self.step - self.stream.task_start(task))
 
     def keep_weights(self, tasks: int, params: Params) -> None:
         """Weights after `tasks` tasks, where the trial's `keep` asks for them."""

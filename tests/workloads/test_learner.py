@@ -135,7 +135,7 @@ def test_losses_are_summed_over_outputs_and_averaged_over_the_batch() -> None:
     learner = Learner(network, "squared_error", ("sgd", SGDConfig()), {})
     params = {"layers.0.weight": f64([[0.0], [0.0]]), "layers.0.bias": f64([0.0, 0.0])}
     x, y = f64([[0.0], [0.0]]), f64([[-1.0, -2.0], [-3.0, 0.0]])
-    grads, loss, out, hidden = learner.gradients(params, hyper_of(learner, SGDConfig(), {}), x, y)
+    grads, loss, out, hidden, _ = learner.gradients(params, hyper_of(learner, SGDConfig(), {}), x, y, {})
     assert loss.item() == 7
     assert grads["layers.0.bias"].tolist() == [4, 2]
     assert out.tolist() == [[0, 0], [0, 0]] and hidden == {}

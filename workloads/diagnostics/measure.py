@@ -21,7 +21,7 @@ from workloads.diagnostics.rank_99 import rank_99_of_spectrum
 from workloads.diagnostics.spectrum import singular_values
 from workloads.diagnostics.stable_rank import stable_rank_of_spectrum
 from workloads.diagnostics.weight_magnitude import weight_magnitude
-from workloads.networks.mlp import MLP
+from workloads.networks.base import Network
 from workloads.registry import lookup
 
 OF_FEATURES: dict[str, Callable[[Tensor], Tensor]] = {
@@ -49,23 +49,29 @@ def measure(
     activations: Sequence[tuple[str, Tensor]],
     gradients: Mapping[str, Tensor] | None = None,
     *,
-    network: MLP,
+    network: Network,
 ) -> dict[str, Tensor]:
     """Metric name -> (P,) float64, for the diagnostics in `names`.
 
-    params: (P, ...) each. activations: of the probe, (P, N, D) per hidden layer. gradients: (P, ...), as
-    params. network: says which parameters are weight matrices. A member whose numbers are not finite gets NaN
-    (or infinity) and leaves the others as they are. Raises InputError for an unknown name, and ValueError
-    where gradient_norm is asked for without gradients.
+    params: (P, ...) each; a kernel counts as the matrix out x (in height width). activations: of the probe,
+    (P, N, D) or (P, N, D, height, width) per hidden layer; of a picture every place counts as an example.
+    gradients: (P, ...), as params. network: says which parameters are weight matrices. A member whose numbers
+    are not finite gets NaN (or infinity) and leaves the others as they are. Raises InputError for an unknown
+    name, and ValueError where gradient_norm is asked for without gradients.
     """
     asked = [lookup(DIAGNOSTICS, name, "diagnostic").name for name in names]
-    measured = _of_activations(asked, [features for _, features in activations])
-    measured |= _of_weights(asked, [params[name] for name in network.weights])
+    measured = _of_activations(asked, [_as_rows(features) for _, features in activations])
+    measured |= _of_weights(asked, [params[name].flatten(2) for name in network.weights])
     if "gradient_norm" in asked:
         if gradients is None:
             raise ValueError("gradient_norm needs gradients, and none were given")
         measured["gradient_norm"] = gradient_norm(list(gradients.values()), leading=1)
     return measured
+
+
+def _as_rows(features: Tensor) -> Tensor:
+    """(P, N, D, ...) -> (P, N x places, D)."""
+    return features if features.ndim == 3 else features.movedim(2, -1).flatten(1, -2)
 
 
 def _of_activations(asked: list[str], layers: list[Tensor]) -> dict[str, Tensor]:

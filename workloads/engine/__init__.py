@@ -4,7 +4,8 @@ An engine holds P members of one shape. Its promises, kept by every path:
 
 - `load(state)` takes and `state()` gives nested dicts of tensors with the member axis in front, (P, ...): "params",
   "state" (of optimizer and methods), "loss" and "correct" (float64 sums of the online measures since they were last
-  zeroed). `load(state())` changes nothing, and a member loaded alone trains as it did among others.
+  zeroed). `load(state())` changes nothing, and a member loaded alone trains as it did among others. `load` also reads
+  the hyperparameters anew, whose tensors a schedule of step sizes writes into.
 - `advance(x, y, which, start)` trains on x (count, S, B, ...) and y (count, S, B, ...) from step `start`, member i on
   stream which[i]. How steps are split over calls changes no bit.
 - A member that goes to NaN or infinity changes no other.
@@ -20,7 +21,7 @@ from torch import Tensor
 from workloads.engine import native
 from workloads.engine.lanes import Lanes
 from workloads.engine.layout import Tree
-from workloads.engine.lifted import Lifted
+from workloads.engine.lifted import Lifted, settle_products
 from workloads.engine.looped import Looped
 from workloads.engine.online import Online
 from workloads.errors import InputError
@@ -44,8 +45,11 @@ class Engine(Protocol):
 PATHS = ("plain", "looped", "lifted", "lanes", "online")
 
 
-def build(path: str, learner: Learner, hyper: Tree, seeds: Tensor) -> Engine:
-    """The engine of a path. `plain` is one network: the same as `looped` over a single member."""
+def build(path: str, learner: Learner, hyper: Tree, seeds: Tensor, *, tf32: bool = False) -> Engine:
+    """The engine of a path. `plain` is one network: the same as `looped` over a single member.
+
+    `tf32`: a GPU may round the factors of float32 products to TF32.
+    """
     if path not in PATHS:
         raise InputError(unknown(path, "path", PATHS))
     if path == "plain" and len(seeds) != 1:
@@ -61,5 +65,6 @@ def build(path: str, learner: Learner, hyper: Tree, seeds: Tensor) -> Engine:
             return Lifted(learner, hyper, seeds, compiled=False)
         return Lanes(learner, hyper, seeds) if path == "lanes" else Online(learner, hyper, seeds)
     if path == "lifted":
-        return Lifted(learner, hyper, seeds)
+        return Lifted(learner, hyper, seeds, tf32=tf32)
+    settle_products(seeds.device, tf32=tf32)
     return Looped(learner, hyper, seeds)

@@ -48,6 +48,11 @@ def refusal(learner: Learner) -> str | None:
     for name, method in learner.methods.items():
         if type(method) not in (L2, ShrinkAndPerturb, ContinualBackprop):
             return f"online has no lowering of the method {name}"
+        if isinstance(method, ContinualBackprop) and (method.config.share_of, method.config.magnitudes) != (
+            "eligible",
+            "decaying",
+        ):
+            return "online has no lowering of what the released convolutional codes do otherwise"
     kinds = [type(method) for method in learner.methods.values()]
     if len(set(kinds)) < len(kinds):
         return "online takes each method once"
@@ -72,6 +77,7 @@ class Online:
         if refused:
             raise InputError(refused)
         self.learner = learner
+        assert isinstance(learner.network, MLP)
         self.network = learner.network
         self.hyper = hyper
         self.seeds = seeds
@@ -136,6 +142,7 @@ class Online:
 
     def load(self, state: Tree) -> None:
         """Take the pack's state, every tensor (P, ...)."""
+        self.scalars = self.plan.scalars(self.hyper)
         self.given: Tree = state["state"]
         self.single = {name: state[name].double().clone() for name in ("loss", "correct")}
         self.buffers = self._weights(state["params"])

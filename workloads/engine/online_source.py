@@ -27,6 +27,7 @@ from workloads.methods.continual_backprop import ContinualBackprop
 from workloads.methods.l2 import L2
 from workloads.methods.shrink_and_perturb import ShrinkAndPerturb
 from workloads.networks.activations import ACTIVATIONS, LEAKY_SLOPE
+from workloads.networks.mlp import MLP
 from workloads.random import what_code
 
 LONGEST_TABLE = 1 << 16  # entries of 1 - decay^t; beyond, it is computed
@@ -163,6 +164,7 @@ class Plan:
     def source(self, batch: int) -> str:
         """The whole C++ text: constants that make `online.cpp` this learner's, then its parts."""
         network, optimizer, units = self.learner.network, self.learner.optimizer, self.units
+        assert isinstance(network, MLP)
         sizes, settings = network.sizes, optimizer.config
         activation = network.config.activation or "linear"
         pulled = type(optimizer) is AdamO

@@ -16,13 +16,13 @@ from typing import Any
 from workloads.methods.adam import Adam
 from workloads.methods.base import Hyper, Params, Seen, State
 from workloads.methods.isometry import isometry_gradients
-from workloads.networks.mlp import MLP
+from workloads.networks.base import Network
 
 
 class AdamO(Adam):
     """State as Adam's. Strength 0 is Adam."""
 
-    def __init__(self, config: Any, network: MLP) -> None:
+    def __init__(self, config: Any, network: Network) -> None:
         super().__init__(config, network)
         self.period = config.every
 

@@ -25,7 +25,7 @@ from torch import Tensor
 from workloads.random import Draw
 
 if TYPE_CHECKING:
-    from workloads.networks.mlp import MLP
+    from workloads.networks.base import Network
 
 Params = dict[str, Tensor]
 State = dict[str, Any]  # nested dicts of tensors
@@ -37,7 +37,7 @@ class Seen:
     """What one step saw. `phase` is the step modulo the learner's period, a plain int known when tracing."""
 
     grads: Params
-    activations: dict[str, Tensor]  # hidden layer -> (B, units), from the forward pass before the update
+    activations: dict[str, Tensor]  # hidden layer -> (B, units, ...), from the forward pass before the update
     phase: int
 
 
@@ -47,7 +47,7 @@ class Method:
     acts: frozenset[str] = frozenset()
     period: int = 1  # steps after which the method's schedule repeats
 
-    def __init__(self, config: Any, network: MLP) -> None:
+    def __init__(self, config: Any, network: Network) -> None:
         self.config = config
         self.network = network
 
@@ -75,11 +75,16 @@ class Method:
         """Parameters and state when a new task begins, before its first step."""
         raise NotImplementedError
 
+    def restarted(self, optimizer: State) -> State:
+        """The optimizer's state when a new task begins; called after `at_task`."""
+        return optimizer
+
     def repair(
         self, params: Params, state: State, optimizer: State, hyper: Hyper, place: int, draw: Draw
     ) -> tuple[Params, State, State]:
         """One rare event at `place` for one unit; lowers `state["due"][place]`, which is positive, by one.
 
+        `params` holds the network's buffers too, where it has any: a fresh unit has fresh running statistics.
         Returns parameters, the method's state and the optimizer's state.
         """
         raise NotImplementedError

@@ -126,26 +126,57 @@ Utility = Literal[
 class ContinualBackpropConfig:
     """Continual backprop (Dohare, Sutton, Mahmood 2021; Dohare et al. 2024, Algorithm 1).
 
-    `preset` sets what the paper and its released code decide differently, unless a field says otherwise: `official`
-    (released code: no bias transfer, one unit with probability rate x eligible) and `paper` (the contribution of a
-    replaced unit moves to the next bias, fractions of units accumulate).
+    `preset` sets what the paper and its released codes decide differently, unless a field says otherwise:
+    `official` (code for linear layers: no bias transfer, one unit with probability rate x eligible), `paper` (the
+    contribution of a replaced unit moves to the next bias, fractions of units accumulate), `official_conv` (code for
+    convolutional networks: fractions of rate x all units accumulate), `official_resnet` (code for ResNets: as
+    official_conv, and the utility is outgoing weight x a sum of magnitudes that never decays and is never reset).
     """
 
-    preset: Literal["official", "paper"] = "official"
-    replacement_rate: Annotated[float, Ge(0), Le(1)] = 1e-4  # share of the eligible units, per step
+    preset: Literal["official", "paper", "official_conv", "official_resnet"] = "official"
+    replacement_rate: Annotated[float, Ge(0), Le(1)] = 1e-4  # share of the eligible (or of all) units, per step
     maturity_threshold: Annotated[int, Ge(0)] = 100  # steps; only older units may be replaced
     utility_decay: Decay = 0.99  # 0 is the instantaneous utility
     utility: Utility = "adaptable_contribution"
     replacement: Literal["accumulate", "stochastic"] | None = None  # null: as the preset
     bias_transfer: bool | None = None  # null: as the preset
+    share_of: Literal["eligible", "all"] | None = None  # the units that the rate is a share of; null: as the preset
+    # decaying: the utility is a running mean, as published for all networks. summed: that of the released ResNet
+    # code, outgoing weight x the sum of the magnitudes of all steps, whoever was the unit then. null: as the preset
+    magnitudes: Literal["decaying", "summed"] | None = None
     reset_optimizer: bool = True  # zero the optimizer's state of a replaced unit, element by element
 
     def __post_init__(self) -> None:
-        paper = self.preset == "paper"
-        if self.replacement is None:
-            object.__setattr__(self, "replacement", "accumulate" if paper else "stochastic")
-        if self.bias_transfer is None:
-            object.__setattr__(self, "bias_transfer", paper)
+        convolutional = self.preset.startswith("official_")
+        defaults = {
+            "replacement": "stochastic" if self.preset == "official" else "accumulate",
+            "bias_transfer": self.preset == "paper",
+            "share_of": "all" if convolutional else "eligible",
+            "magnitudes": "summed" if self.preset == "official_resnet" else "decaying",
+        }
+        for name, value in defaults.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
+        if self.magnitudes == "summed" and self.utility not in ("contribution", "weight"):
+            raise ValueError("magnitudes: summed, as released, knows the utilities contribution and weight alone")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ResetConfig:
+    """At the beginning of every task but the first, the head or the whole network starts anew."""
+
+    what: Literal["head", "all"] = "head"
+    to: Literal["initial", "zero"] = "initial"  # weights drawn as at initialisation, or (the head only) all 0
+    optimizer: bool = False  # forget the optimizer's state of what is reset; the released codes keep it
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """It acts when a task begins."""
+        return ("task_boundaries",)
+
+    def __post_init__(self) -> None:
+        if self.what == "all" and self.to == "zero":
+            raise ValueError("a network of zeros cannot learn; to: zero is for what: head")
 
 
 OPTIMIZERS: dict[str, MethodSpec] = {
@@ -157,7 +188,8 @@ OPTIMIZERS: dict[str, MethodSpec] = {
 
 METHODS: dict[str, MethodSpec] = {
     "l2": MethodSpec(config=L2Config, varies=("strength",)),
-    "shrink_and_perturb": MethodSpec(config=ShrinkAndPerturbConfig, varies=("strength", "perturb_scale")),
+    "shrink_and_perturb": MethodSpec(config=ShrinkAndPerturbConfig, varies=("strength", "perturb_scale"), semantics=2),
     "coupled_isometry": MethodSpec(config=CoupledIsometryConfig, varies=("strength",)),
+    "reset": MethodSpec(config=ResetConfig, varies=()),
     "continual_backprop": MethodSpec(config=ContinualBackpropConfig, varies=("replacement_rate", "maturity_threshold")),
 }

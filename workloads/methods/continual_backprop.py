@@ -13,8 +13,14 @@ step after the optimizer's, with the activations h of the forward pass before it
 Paper and released code differ in two places, both named options: fractions of a unit accumulate (`accumulate`:
 Algorithm 1) or become a unit with that probability (`stochastic`: released code), and the mean contribution f̂ w_out
 of a replaced unit moves into the next bias (`bias_transfer`: intended by the 2021 paper; a no-op in the released
-code, which zeroes f first). The released code leaves the optimizer's state of a replaced unit alone unless its own
+code, which zeroes f first). The released codes for convolutional networks take the rate as a share of all units
+(`share_of: all`); the one for ResNets ranks by outgoing weight x a sum of all past magnitudes (`magnitudes: summed`).
+The released code leaves the optimizer's state of a replaced unit alone unless its own
 Adam is used; here it is zeroed, element by element, unless `reset_optimizer` is off.
+
+A unit of a convolution is a channel: means run over examples and places, over the kernel's elements, and, where a
+picture is flattened for a linear layer, over the channel's columns, which all become 0 when it is replaced. Where
+batch norm scales a unit, the fresh one's scale is 1, its shift 0 and its running statistics are 0 and 1.
 """
 
 from __future__ import annotations
@@ -26,7 +32,7 @@ from torch import Tensor
 
 from workloads.methods.adam import bias_correction
 from workloads.methods.base import Hyper, Method, Params, Seen, State
-from workloads.networks.mlp import MLP, Site
+from workloads.networks.base import Network, Site, as_examples, by_unit, zeroed_unit
 from workloads.random import Draw
 
 
@@ -49,16 +55,31 @@ def instantaneous_utility(
     return torch.zeros_like(magnitude)  # random: the ranking is drawn when a unit is due
 
 
+def incoming_magnitude(weight: Tensor) -> Tensor:
+    """mean |w_in| per unit, (units,), of a matrix or kernel (units, ...)."""
+    return weight.abs().flatten(1).mean(1)
+
+
+def outgoing_magnitude(weight: Tensor, site: Site) -> Tensor:
+    """mean |w_out| per unit, (units,), of the layer after `site`."""
+    if weight.shape[1:] == (site.units,):
+        return weight.abs().mean(0)
+    return by_unit(weight.abs(), site).mean((0, 2))
+
+
 def replaced_rows(matrix: Tensor, unit: Tensor, row: Tensor) -> Tensor:
     """`matrix` (n, ...) with row `unit` (0-d) replaced by `row` (...)."""
     chosen = torch.arange(matrix.shape[0], device=matrix.device) == unit
     return torch.where(chosen.view(-1, *[1] * (matrix.ndim - 1)), row, matrix)
 
 
+NORM_OF_A_FRESH_UNIT = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0}
+
+
 class ContinualBackprop(Method):
     """State: `utility`, `mean`, `age` (units,) per hidden layer; per layer `counter` (a fraction) and `due`."""
 
-    def __init__(self, config: Any, network: MLP) -> None:
+    def __init__(self, config: Any, network: Network) -> None:
         super().__init__(config, network)
         # A linear model has no unit to replace.
         self.acts = frozenset({"after_step"} if network.sites else ())
@@ -81,28 +102,38 @@ class ContinualBackprop(Method):
         decay = self.config.utility_decay
         utility, mean, age, eligible = {}, {}, {}, []
         for site in self.network.sites:
-            hidden = seen.activations[site.name]
+            hidden = as_examples(seen.activations[site.name])
             age[site.name] = state["age"][site.name] + 1
             mean[site.name] = decay * state["mean"][site.name] + (1 - decay) * hidden.mean(0)
+            eligible.append((age[site.name] > hyper["maturity_threshold"]).sum())
+            if self.config.magnitudes == "summed":
+                utility[site.name] = state["utility"][site.name] + (1 - decay) * hidden.abs().mean(0)
+                continue
             centre = mean[site.name] / bias_correction(decay, age[site.name])
             y = instantaneous_utility(
                 self.config.utility,
                 hidden.abs().mean(0),
                 (hidden - centre).abs().mean(0),
-                params[site.weight].abs().mean(1),
-                params[site.outgoing_weight].abs().mean(0),
+                incoming_magnitude(params[site.weight]),
+                outgoing_magnitude(params[site.outgoing_weight], site),
             )
             utility[site.name] = decay * state["utility"][site.name] + (1 - decay) * y
-            eligible.append((age[site.name] > hyper["maturity_threshold"]).sum())
-        expected = hyper["replacement_rate"].double() * torch.stack(eligible)
+        mature = torch.stack(eligible)
+        share = mature
+        if self.config.share_of == "all":
+            units = torch.tensor([site.units for site in self.network.sites], device=mature.device)
+            share = torch.where(mature > 0, units, 0)
+        expected = hyper["replacement_rate"].double() * share
         if self.config.replacement == "accumulate":
             counter = state["counter"] + expected
-            due = torch.floor(counter)
+            # A share of all units may be more than are old enough: the rest waits.
+            due = torch.minimum(torch.floor(counter), mature.double())
             counter = counter - due
         else:
             chance = draw.uniform("replace", len(eligible)).double()
             counter = state["counter"]
             due = torch.where(expected < 1, (chance < expected).double(), torch.floor(expected))
+            due = torch.minimum(due, mature.double())
         return params, {
             "utility": utility,
             "mean": mean,
@@ -116,54 +147,58 @@ class ContinualBackprop(Method):
     ) -> tuple[Params, State, State]:
         """The eligible unit of least utility in hidden layer `place` is replaced by a fresh one."""
         site = self.network.sites[place]
-        unit = self.least_useful(state, hyper, site, draw)
+        unit = self.least_useful(params, state, hyper, site, draw)
         params = dict(params)
         outgoing = params[site.outgoing_weight]
+        zero = outgoing.new_zeros(())
         if self.config.bias_transfer and site.outgoing_bias is not None:
             age = state["age"][site.name]
             centre = state["mean"][site.name] / bias_correction(self.config.utility_decay, age)
             chosen = torch.arange(site.units, device=outgoing.device) == unit
-            moved = torch.where(chosen, outgoing * centre, 0).sum(1)
+            moved = torch.where(chosen, by_unit(outgoing, site).sum(2) * centre, 0).sum(1)
             params[site.outgoing_bias] = params[site.outgoing_bias] + moved
-        bound = self.network.reinit_bound(site)
-        fresh = bound * (2 * draw.uniform(f"reinit/{site.name}", site.fan_in, offset=unit) - 1)
+        fresh = self.network.fresh_incoming(site, draw, unit).view(params[site.weight].shape[1:])
         params[site.weight] = replaced_rows(params[site.weight], unit, fresh)
         if site.bias is not None:
-            params[site.bias] = replaced_rows(params[site.bias], unit, outgoing.new_zeros(()))
-        params[site.outgoing_weight] = replaced_rows(outgoing.T, unit, outgoing.new_zeros(())).T
+            params[site.bias] = replaced_rows(params[site.bias], unit, zero)
+        if site.norm is not None:
+            for kind, value in NORM_OF_A_FRESH_UNIT.items():
+                name = f"{site.norm}.{kind}"
+                params[name] = replaced_rows(params[name], unit, zero + value)
+        params[site.outgoing_weight] = zeroed_unit(outgoing, site, unit)
+        forgotten = ("mean", "age") if self.config.magnitudes == "summed" else ("utility", "mean", "age")
         state = {
             **state,
-            **{
-                key: {
-                    **state[key],
-                    site.name: replaced_rows(state[key][site.name], unit, outgoing.new_zeros(())),
-                }
-                for key in ("utility", "mean", "age")
-            },
+            **{key: {**state[key], site.name: replaced_rows(state[key][site.name], unit, zero)} for key in forgotten},
             "due": state["due"] - (torch.arange(len(self.network.sites), device=unit.device) == place).int(),
         }
         if self.config.reset_optimizer:
             optimizer = {slot: self.forget(values, params, site, unit) for slot, values in optimizer.items()}
         return params, state, optimizer
 
-    def least_useful(self, state: State, hyper: Hyper, site: Site, draw: Draw) -> Tensor:
+    def least_useful(self, params: Params, state: State, hyper: Hyper, site: Site, draw: Draw) -> Tensor:
         """The eligible unit of least û, 0-d; a draw decides where `utility` is random."""
         age = state["age"][site.name]
-        # A unit just replaced has age 0: 0 / 0 is kept out of the ranking by its ineligibility.
-        rank = state["utility"][site.name] / bias_correction(self.config.utility_decay, age.clamp(min=1))
-        if self.config.utility == "random":
+        if self.config.magnitudes == "summed":
+            rank = outgoing_magnitude(params[site.outgoing_weight], site)
+            if self.config.utility == "contribution":
+                rank = rank * state["utility"][site.name]
+        elif self.config.utility == "random":
             rank = draw.uniform(f"random_utility/{site.name}", site.units)
+        else:
+            # A unit just replaced has age 0: 0 / 0 is kept out of the ranking by its ineligibility.
+            rank = state["utility"][site.name] / bias_correction(self.config.utility_decay, age.clamp(min=1))
         return torch.where(age > hyper["maturity_threshold"], rank, torch.inf).argmin()
 
     def forget(self, values: Params, params: Params, site: Site, unit: Tensor) -> Params:
         """An optimizer's slot with the elements of one unit's incoming row, bias and outgoing column zeroed."""
         values = dict(values)
-        for name in (site.weight, site.bias, site.outgoing_weight):
+        norms = () if site.norm is None else (f"{site.norm}.weight", f"{site.norm}.bias")
+        for name in (site.weight, site.bias, *norms, site.outgoing_weight):
             if name is None or name not in values or values[name].shape != params[name].shape:
                 continue
-            zero = values[name].new_zeros(())
             if name == site.outgoing_weight:
-                values[name] = replaced_rows(values[name].T, unit, zero).T
+                values[name] = zeroed_unit(values[name], site, unit)
             else:
-                values[name] = replaced_rows(values[name], unit, zero)
+                values[name] = replaced_rows(values[name], unit, values[name].new_zeros(()))
         return values

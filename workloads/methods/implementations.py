@@ -9,6 +9,7 @@ from workloads.methods.base import Method
 from workloads.methods.continual_backprop import ContinualBackprop
 from workloads.methods.coupled_isometry import CoupledIsometry
 from workloads.methods.l2 import L2
+from workloads.methods.reset import Reset
 from workloads.methods.sgd import SGD
 from workloads.methods.shrink_and_perturb import ShrinkAndPerturb
 
@@ -20,5 +21,6 @@ IMPLEMENTATIONS: dict[str, type[Method]] = {
     "l2": L2,
     "shrink_and_perturb": ShrinkAndPerturb,
     "coupled_isometry": CoupledIsometry,
+    "reset": Reset,
     "continual_backprop": ContinualBackprop,
 }

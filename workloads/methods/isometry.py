@@ -5,6 +5,12 @@
 Source: Rosseau, Müller, Nowé (2026), arXiv 2606.09762, eq. 16. The authors' released code uses half of it; both are
 named options of the methods that use it. The two sides differ by the constant |out − in|, so the gradient is the same
 on either; the smaller Gram matrix is the cheaper one and the one that can reach zero.
+
+A convolution's kernel (out, in, h, w) is the matrix out x (in h w): what maps one patch of the picture to one place of
+the output. The paper's reshape is not known. The others considered: (out h w) x in, an isometry from a place to the
+patch it reaches, the same idea for the transposed map; one matrix per kernel element, h w isometries that add up to a
+map of norm up to h w; and the convolution as an operator on whole pictures, whose exact spectrum needs a Fourier
+transform per step. With the chosen one patches overlap, so that the operator's norm may reach sqrt(h w) / stride.
 """
 
 from __future__ import annotations
@@ -13,7 +19,7 @@ import torch
 from torch import Tensor
 
 from workloads.methods.base import Params
-from workloads.networks.mlp import MLP
+from workloads.networks.base import Network
 
 
 def isometry_gradient(weight: Tensor) -> Tensor:
@@ -25,7 +31,7 @@ def isometry_gradient(weight: Tensor) -> Tensor:
     return 4 * ((weight @ weight.T - eye) @ weight)
 
 
-def isometry_gradients(params: Params, network: MLP, *, penalty: str, scale_by_gram: bool, head: bool) -> Params:
+def isometry_gradients(params: Params, network: Network, *, penalty: str, scale_by_gram: bool, head: bool) -> Params:
     """The gradient of the summed penalty for every weight matrix it acts on; biases are never pulled.
 
     `penalty` "full" is eq. 16, "half" half of it; `scale_by_gram` divides each matrix's share by min(out, in).
@@ -34,6 +40,7 @@ def isometry_gradients(params: Params, network: MLP, *, penalty: str, scale_by_g
     for name in network.weights:
         if name == network.head and not head:
             continue
-        scale = (1.0 if penalty == "full" else 0.5) / (min(params[name].shape) if scale_by_gram else 1)
-        gradients[name] = scale * isometry_gradient(params[name])
+        matrix = params[name].flatten(1)
+        scale = (1.0 if penalty == "full" else 0.5) / (min(matrix.shape) if scale_by_gram else 1)
+        gradients[name] = scale * isometry_gradient(matrix).view_as(params[name])
     return gradients

@@ -10,14 +10,14 @@ from __future__ import annotations
 from typing import Any
 
 from workloads.methods.base import Hyper, Method, Params, Seen, State
-from workloads.networks.mlp import MLP
+from workloads.networks.base import Network
 from workloads.random import Draw
 
 
 class ShrinkAndPerturb(Method):
     """No state."""
 
-    def __init__(self, config: Any, network: MLP) -> None:
+    def __init__(self, config: Any, network: Network) -> None:
         super().__init__(config, network)
         self.acts = frozenset({"gradient", "after_step" if config.when == "step" else "at_task"})
 

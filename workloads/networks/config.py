@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -9,6 +10,9 @@ from annotated_types import Ge
 
 SMALL = 4096  # parameters up to which a pack keeps its members side by side in memory, one SIMD lane each
 
+CONV_KERNELS = (5, 3, 3)  # of the convnet's convolutions
+
+Picture = tuple[int, int, int]  # channels, height, width
 Activation = Literal["relu", "leaky_relu", "tanh", "sigmoid", "elu", "swish", "selu", "linear"]
 Initialisation = Literal["kaiming", "lecun", "xavier", "default", "orthogonal"]
 
@@ -41,12 +45,74 @@ class MLPConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ConvNetConfig:
+    """Three convolutions (5x5, 3x3, 3x3, each with 2x2 max-pooling) and three linear layers (Dohare et al. 2024)."""
+
+    width: Annotated[int, Ge(1)] = 32  # channels of the first convolution; the next have twice and four times as many
+    hidden: Annotated[int, Ge(1)] = 128  # units of the two hidden linear layers
+    activation: Activation = "relu"
+    initialisation: Initialisation = "default"
+
+    @property
+    def channels(self) -> tuple[int, int, int]:
+        """Of the three convolutions."""
+        return self.width, 2 * self.width, 4 * self.width
+
+    def sides(self, shape: Picture) -> tuple[tuple[int, int], ...]:
+        """(height, width) after each convolution and its pooling. Raises ValueError where a picture is too small."""
+        _, height, width = shape
+        found = []
+        for kernel in CONV_KERNELS:
+            height, width = (height - kernel + 1) // 2, (width - kernel + 1) // 2
+            found.append((height, width))
+        if min(found[-1]) < 1:
+            raise ValueError(f"convnet needs pictures of at least 22 x 22, not {shape[1]} x {shape[2]}")
+        return tuple(found)
+
+    def parameters(self, shape: Picture, outputs: int) -> int:
+        """How many weights and biases such a network has. Raises ValueError where a picture is too small."""
+        channels = [shape[0], *self.channels]
+        convs = sum((a * k * k + 1) * b for a, b, k in zip(channels, channels[1:], CONV_KERNELS, strict=False))
+        places = math.prod(self.sides(shape)[-1])
+        sizes = [places * channels[-1], self.hidden, self.hidden, outputs]
+        return convs + sum((a + 1) * b for a, b in zip(sizes, sizes[1:], strict=False))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ResNet18Config:
+    """ResNet-18 for 32x32 pictures: 3x3 stem, no max-pool, biases in all convolutions (Dohare et al. 2024)."""
+
+    width: Annotated[int, Ge(1)] = 64  # channels of the stem; the stages have 1, 2, 4 and 8 times as many
+
+    def parameters(self, shape: Picture, outputs: int) -> int:
+        """How many weights and biases, those of batch norm included."""
+        total = self._conv(shape[0], self.width, 3)
+        before = self.width
+        for stage in range(4):
+            channels = self.width << stage
+            total += self._conv(before, channels, 3) + 3 * self._conv(channels, channels, 3)
+            total += self._conv(before, channels, 1) if stage else 0
+            before = channels
+        return total + (before + 1) * outputs
+
+    @staticmethod
+    def _conv(inp: int, out: int, kernel: int) -> int:
+        return (inp * kernel * kernel + 1) * out + 2 * out  # and its batch norm
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class NetworkSpec:
     """A network's place in the registry: its config and the number that changes when its meaning does."""
 
     config: type
     semantics: int
     liftable: bool = True  # whether vmap can batch it over members
+    pictures: bool = False  # whether it is built for (channels, height, width) rather than for a number of inputs
+    convolutional: bool = False  # under vmap its layers become grouped convolutions, which a CPU is slow at
 
 
-NETWORKS: dict[str, NetworkSpec] = {"mlp": NetworkSpec(config=MLPConfig, semantics=1)}
+NETWORKS: dict[str, NetworkSpec] = {
+    "mlp": NetworkSpec(config=MLPConfig, semantics=1),
+    "convnet": NetworkSpec(config=ConvNetConfig, semantics=1, pictures=True, convolutional=True),
+    "resnet18": NetworkSpec(config=ResNet18Config, semantics=1, pictures=True, convolutional=True),
+}

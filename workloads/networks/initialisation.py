@@ -14,13 +14,60 @@ keyed by (seed, "init/<parameter>"): one layer's do not depend on another's shap
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from workloads import random
 
 Float64 = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """What a parameter's elements are drawn from. `scale`: half-width, standard deviation, or the constant itself."""
+
+    kind: Literal["uniform", "normal", "orthogonal", "constant"]
+    scale: float = 1.0
+
+
+def layer_distribution(initialisation: str, kind: str, fan_in: int, fan_out: int, gain: float) -> Distribution:
+    """That of a layer's "weight" or "bias" under a scheme."""
+    bound = uniform_bound(initialisation, fan_in, fan_out, gain)
+    if kind == "bias":
+        return Distribution("uniform", bound) if initialisation == "default" else Distribution("constant", 0.0)
+    return Distribution("orthogonal") if initialisation == "orthogonal" else Distribution("uniform", bound)
+
+
+def initial_array(seed: int, parameter: str, shape: tuple[int, ...], found: Distribution, at: int = 0) -> Float64:
+    """float64 array of `shape` from a distribution; `at` numbers independent arrays."""
+    if found.kind == "constant":
+        return np.full(shape, found.scale)
+    if found.kind == "uniform":
+        return uniform_array(seed, parameter, shape, found.scale, at)
+    if found.kind == "normal":
+        return normal_array(seed, parameter, shape, found.scale, at)
+    # A kernel is orthogonal as the matrix out x (in height width).
+    return orthogonal_array(seed, parameter, (shape[0], math.prod(shape[1:])), at).reshape(shape)
+
+
+def redrawn_tensor(draw: random.Draw, what: str, shape: tuple[int, ...], found: Distribution) -> Tensor:
+    """Tensor of `shape` from a distribution, drawn in torch."""
+    count = math.prod(shape)
+    if found.kind == "constant":
+        return torch.full(shape, found.scale, dtype=draw.dtype, device=draw.seed.device)
+    if found.kind == "uniform":
+        return (found.scale * (2 * draw.uniform(what, count) - 1)).view(shape)
+    if found.kind == "normal":
+        return (found.scale * draw.normal(what, count)).view(shape)
+    out, inp = shape[0], count // shape[0]
+    q, r = torch.linalg.qr(draw.normal(what, count).view(max(out, inp), min(out, inp)))
+    signed: Tensor = q * torch.where(torch.diagonal(r) < 0, -1, 1)
+    return (signed if out >= inp else signed.T).reshape(shape)
 
 
 def uniform_bound(initialisation: str, fan_in: int, fan_out: int, gain: float) -> float:
@@ -39,16 +86,21 @@ def uniform_bound(initialisation: str, fan_in: int, fan_out: int, gain: float) -
     return bounds[initialisation]
 
 
-def uniform_array(seed: int, parameter: str, shape: tuple[int, ...], bound: float) -> Float64:
-    """float64 array of `shape`, uniform in [-bound, bound)."""
-    drawn = random.uniform(seed, f"init/{parameter}", 0, math.prod(shape))
+def uniform_array(seed: int, parameter: str, shape: tuple[int, ...], bound: float, at: int = 0) -> Float64:
+    """float64 array of `shape`, uniform in [-bound, bound); `at` numbers independent arrays."""
+    drawn = random.uniform(seed, f"init/{parameter}", at, math.prod(shape))
     return bound * (2 * drawn - 1).reshape(shape)
 
 
-def orthogonal_array(seed: int, parameter: str, shape: tuple[int, int]) -> Float64:
+def normal_array(seed: int, parameter: str, shape: tuple[int, ...], deviation: float, at: int = 0) -> Float64:
+    """float64 array of `shape`, normal with mean 0 and this standard deviation."""
+    return deviation * random.normal(seed, f"init/{parameter}", at, math.prod(shape)).reshape(shape)
+
+
+def orthogonal_array(seed: int, parameter: str, shape: tuple[int, int], at: int = 0) -> Float64:
     """float64 (out, in) with orthonormal columns (out >= in) or rows, uniform over all such matrices."""
     long, short = max(shape), min(shape)
-    normals = random.normal(seed, f"init/{parameter}", 0, long * short).reshape(long, short)
+    normals = random.normal(seed, f"init/{parameter}", at, long * short).reshape(long, short)
     q, r = np.linalg.qr(normals)
     # QR leaves the columns' signs to the library; a positive diagonal of R makes Q unique and uniform
     # (Mezzadri 2007).

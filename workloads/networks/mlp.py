@@ -8,32 +8,17 @@ never tensors.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
 from workloads.networks.activations import ACTIVATIONS, GAINS
+from workloads.networks.base import Activations, Network, Site
 from workloads.networks.config import MLPConfig
-from workloads.networks.initialisation import orthogonal_array, uniform_array, uniform_bound
+from workloads.networks.initialisation import Distribution, layer_distribution
 
 
-@dataclass(frozen=True, slots=True)
-class Site:
-    """A hidden layer by its units: unit j is row j of `weight` and `bias`, column j of `outgoing_weight`."""
-
-    name: str  # the layer, and the key of its activations
-    units: int
-    weight: str  # (units, fan_in)
-    bias: str | None  # (units,)
-    outgoing_weight: str  # (fan_out, units)
-    outgoing_bias: str | None  # (fan_out,)
-    fan_in: int  # weights into one unit
-    fan_out: int  # weights out of one unit
-
-
-class MLP:
+class MLP(Network):
     """The network of `config` between `inputs` features and `outputs` values.
 
     `weights` names every weight matrix in forward order, `head` the last of them, `sites` the hidden layers.
@@ -61,25 +46,14 @@ class MLP:
                 shapes[bias] = (self.sizes[k + 1],)
         return shapes
 
-    def init(self, seed: int) -> dict[str, Tensor]:
-        """Initial parameters, float64; a pure function of the seed and the config."""
-        params = {}
-        for k, weight in enumerate(self.weights):
-            out, inp = self.sizes[k + 1], self.sizes[k]
-            gain = GAINS["linear"] if weight == self.head else self._gain
-            bound = uniform_bound(self.initialisation, inp, out, gain)
-            if self.initialisation == "orthogonal":
-                params[weight] = torch.from_numpy(orthogonal_array(seed, weight, (out, inp)))
-            else:
-                params[weight] = torch.from_numpy(uniform_array(seed, weight, (out, inp), bound))
-            bias = self._bias(k)
-            if bias is not None and self.initialisation == "default":
-                params[bias] = torch.from_numpy(uniform_array(seed, bias, (out,), bound))
-            elif bias is not None:
-                params[bias] = torch.zeros(out, dtype=torch.float64)
-        return params
+    def distribution(self, name: str) -> Distribution:
+        """See Network: the scheme's, with the gain of the activation that follows, and 1 for the head."""
+        layer, _, kind = name.removeprefix("layers.").partition(".")
+        k = int(layer)
+        gain = GAINS["linear"] if k == self.config.depth else self._gain
+        return layer_distribution(self.initialisation, kind, self.sizes[k], self.sizes[k + 1], gain)
 
-    def apply(self, params: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, list[tuple[str, Tensor]]]:
+    def apply(self, params: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, Activations]:
         """x (B, inputs) -> output (B, outputs) and, per hidden layer, its name and activations (B, width)."""
         activations = []
         for site in self.sites:
@@ -87,14 +61,6 @@ class MLP:
             activations.append((site.name, x))
         bias = self._value(params, self._bias(self.config.depth))
         return functional.linear(x, params[self.head], bias), activations
-
-    def reinit_bound(self, site: Site) -> float:
-        """The half-width B of the uniform distribution that a unit's fresh incoming weights are drawn from.
-
-        It is the layer's own at initialisation. One row cannot be drawn orthonormal to trained others, so
-        `orthogonal` uses the uniform distribution of the same variance.
-        """
-        return uniform_bound(self.initialisation, site.fan_in, site.units, self._gain)
 
     @property
     def _gain(self) -> float:

@@ -16,11 +16,14 @@ from numpy.typing import NDArray
 
 from workloads.errors import InputError
 
-Loss = Literal["squared_error", "cross_entropy"]
+Loss = Literal["squared_error", "cross_entropy", "cross_entropy_of_seen"]
 OnlineMetric = Literal["online_error", "online_accuracy"]
+Headline = Literal["online_error", "online_accuracy", "test_accuracy", "test_accuracy_max"]
 Boundaries = Literal["hidden", "shown"]
 Float32 = NDArray[np.float32]
-Targets = NDArray[Any]  # float32 (..., outputs) for squared_error, int64 (...) class numbers for cross_entropy
+# float32 (..., outputs) for squared_error, int64 (...) class numbers for cross_entropy, and for cross_entropy_of_seen
+# int64 (..., 2): the class, and how many classes there are so far.
+Targets = NDArray[Any]
 
 
 class Stream(Protocol):
@@ -82,26 +85,58 @@ def rows_of(stream: Stream, start: int, count: int) -> Rows | None:
     return found
 
 
-class EqualTasks(ABC):
-    """A stream whose tasks are equally long: all else follows from the examples of one task."""
+class TaskStream(ABC):
+    """A stream in tasks of any length: all else follows from the examples of one task.
 
-    def __init__(self, *, tasks: int, steps_per_task: int, batch: int, boundaries: Boundaries) -> None:
-        self.tasks = tasks
-        self.steps_per_task = steps_per_task
+    One that holds examples out also says `tested`, and when and on what the network is tested; one of pictures their
+    `shape`. A stream of a user's own need have none of this.
+    """
+
+    tested: ClassVar[bool] = False  # are there test examples?
+    headline: ClassVar[Headline | None] = None  # the metric that figures show; None: the online one
+    reloads: bool = False  # does a task end with the weights of its best validation accuracy?
+
+    inputs: int
+
+    def __init__(self, *, starts: NDArray[np.int64], batch: int, boundaries: Boundaries) -> None:
+        """`starts`: the first step of every task, and of the one after the last."""
+        self.starts = starts
+        self.tasks = len(starts) - 1
         self.batch = batch
         self.boundaries_shown = boundaries == "shown"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one example: (inputs,), or (channels, height, width) where it is a picture."""
+        return (self.inputs,)
 
     @abstractmethod
     def examples(self, task: int, first: int, count: int) -> tuple[Float32, Targets]:
         """`count` examples of a task from `first` on: x (count, inputs), y (count, outputs) or (count,)."""
 
+    def evaluations(self, task: int) -> tuple[int, ...]:
+        """Steps of a task after which the network is tested, in order; the last is the task's end."""
+        return ()
+
+    def test(self, task: int) -> tuple[Float32, Targets]:
+        """The test examples of a task: x (count, inputs), y as in training."""
+        raise NotImplementedError
+
+    def validation(self, task: int) -> tuple[Float32, Targets]:
+        """The examples that choose the weights a task ends with."""
+        raise NotImplementedError
+
+    def step_sizes(self, task: int) -> tuple[tuple[int, float], ...]:
+        """(step, factor), in order: from that step on, step sizes are the configured ones times the factor."""
+        return ((self.task_start(task), 1.0),)
+
     def task_start(self, task: int) -> int:
         """The first step of a task; `task_start(tasks)` is the length of the stream."""
-        return task * self.steps_per_task
+        return int(self.starts[task])
 
     def task_of(self, step: int) -> int:
         """The task a step belongs to."""
-        return step // self.steps_per_task
+        return int(np.searchsorted(self.starts, step, side="right")) - 1
 
     def batches(self, start: int, count: int) -> tuple[Float32, Targets]:
         """Steps start to start + count - 1; see Stream."""
@@ -112,7 +147,7 @@ class EqualTasks(ABC):
         for task in range(self.task_of(start), self.task_of(end - 1) + 1):
             origin = self.task_start(task)
             first = max(start - origin, 0)
-            last = min(end - origin, self.steps_per_task)
+            last = min(end, self.task_start(task + 1)) - origin
             parts.append(self.examples(task, first * self.batch, (last - first) * self.batch))
         x, y = parts[0] if len(parts) == 1 else (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         return x.reshape(count, self.batch, *x.shape[1:]), y.reshape(count, self.batch, *y.shape[1:])
@@ -121,8 +156,27 @@ class EqualTasks(ABC):
         """The first `count` examples of a task; see Stream."""
         if not 0 <= task < self.tasks:
             raise InputError(f"a probe of task {task} asked of a stream that has tasks 0 to {self.tasks - 1}")
-        x, y = self.examples(task, 0, min(count, self.steps_per_task * self.batch))
+        length = self.task_start(task + 1) - self.task_start(task)
+        x, y = self.examples(task, 0, min(count, length * self.batch))
         if len(x) == count:
             return x, y
         again = np.arange(count) % len(x)
         return x[again], y[again]
+
+
+class EqualTasks(TaskStream):
+    """A stream whose tasks are equally long."""
+
+    def __init__(self, *, tasks: int, steps_per_task: int, batch: int, boundaries: Boundaries) -> None:
+        super().__init__(
+            starts=np.arange(tasks + 1, dtype=np.int64) * steps_per_task, batch=batch, boundaries=boundaries
+        )
+        self.steps_per_task = steps_per_task
+
+    def task_start(self, task: int) -> int:
+        """The first step of a task; `task_start(tasks)` is the length of the stream."""
+        return task * self.steps_per_task
+
+    def task_of(self, step: int) -> int:
+        """The task a step belongs to."""
+        return step // self.steps_per_task

@@ -1,0 +1,125 @@
+"""What every network offers to methods, diagnostics and engines: a pure function of its parameters.
+
+Parameters are a flat dict of tensors in forward order. A network with batch norm also has *buffers*, its running
+statistics: state that no optimizer touches. They travel in the same dict where the network is evaluated.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from workloads.networks.initialisation import Distribution, initial_array, redrawn_tensor
+from workloads.random import Draw
+
+Activations = list[tuple[str, Tensor]]
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A hidden layer by its units: unit j is row j of `weight` and `bias`, and entry [:, j] of `outgoing_weight`.
+
+    A unit of a convolution is a channel. Where a convolution's picture is flattened for a linear layer, a unit owns
+    several neighbouring columns of the outgoing matrix, one per place of the picture.
+    """
+
+    name: str  # the layer, and the key of its activations
+    units: int
+    weight: str  # (units, ...)
+    bias: str | None  # (units,)
+    outgoing_weight: str  # (out, units, ...), or (out, units x places)
+    outgoing_bias: str | None  # (out,)
+    fan_in: int  # weights into one unit
+    fan_out: int  # weights out of one unit
+    norm: str | None = None  # prefix of the batch norm that scales this layer's units
+
+
+class Network(ABC):
+    """A network's shapes and choices, never its tensors.
+
+    `weights` names every weight matrix or kernel in forward order, `head` the last of them, `sites` the hidden layers
+    whose units may be replaced, `buffers` the running statistics (none unless there is batch norm).
+    """
+
+    weights: tuple[str, ...]
+    head: str
+    sites: tuple[Site, ...]
+    buffers: tuple[str, ...] = ()
+
+    @abstractmethod
+    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name -> shape, in forward order, each bias after its weight."""
+
+    @abstractmethod
+    def distribution(self, name: str) -> Distribution:
+        """What a parameter is drawn from at initialisation."""
+
+    def init(self, seed: int, at: int = 0) -> dict[str, Tensor]:
+        """Initial parameters, float64; a pure function of the seed, the config and `at`.
+
+        `at` 0 is a trial's beginning; other numbers give other, independent networks of the same distribution.
+        """
+        return {
+            name: torch.from_numpy(initial_array(seed, name, shape, self.distribution(name), at))
+            for name, shape in self.parameter_shapes().items()
+        }
+
+    def redrawn(self, name: str, draw: Draw) -> Tensor:
+        """A parameter drawn anew from its initial distribution, in torch, so that a pack can do it for all members."""
+        return redrawn_tensor(draw, f"reset/{name}", self.parameter_shapes()[name], self.distribution(name))
+
+    @abstractmethod
+    def apply(self, params: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, Activations]:
+        """x (B, inputs) -> output (B, outputs) and, per hidden layer, its name and activations (B, units, ...).
+
+        `params` holds the buffers too, where there are any; batch norm uses them.
+        """
+
+    def apply_training(self, params: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, Activations, dict[str, Tensor]]:
+        """The same as in training, where batch norm uses the batch's statistics; also the buffers afterwards."""
+        return *self.apply(params, x), {}
+
+    def initial_buffers(self, like: Tensor) -> dict[str, Tensor]:
+        """The buffers before the first step, of the type and on the device of `like`."""
+        return {}
+
+    def reinit_bound(self, site: Site) -> float:
+        """The half-width B of the uniform distribution that a unit's fresh incoming weights are drawn from.
+
+        It is the layer's own at initialisation. One row cannot be drawn orthonormal to trained others, so
+        `orthogonal` uses the uniform distribution of the same variance.
+        """
+        found = self.distribution(site.weight)
+        return found.scale if found.kind == "uniform" else math.sqrt(3 / max(site.fan_in, site.units))
+
+    def fresh_incoming(self, site: Site, draw: Draw, unit: Tensor) -> Tensor:
+        """Fresh incoming weights (fan_in,) of one unit, drawn as the layer's were."""
+        found = self.distribution(site.weight)
+        if found.kind == "normal":
+            return found.scale * draw.normal(f"reinit/{site.name}", site.fan_in, offset=unit)
+        return self.reinit_bound(site) * (2 * draw.uniform(f"reinit/{site.name}", site.fan_in, offset=unit) - 1)
+
+
+def as_examples(hidden: Tensor) -> Tensor:
+    """Activations (..., B, units, *places) of a layer as examples of its units, (..., B x places, units).
+
+    Every place of a picture counts as an example, as in the statistics of convolutional continual backprop. `hidden`
+    is (B, units) or (B, units, height, width).
+    """
+    return hidden if hidden.ndim == 2 else hidden.movedim(1, -1).flatten(0, -2)
+
+
+def by_unit(outgoing: Tensor, site: Site) -> Tensor:
+    """A site's outgoing weights as (out, units, each): elements of a kernel, or places of a flattened picture."""
+    return outgoing.reshape(outgoing.shape[0], site.units, -1)
+
+
+def zeroed_unit(outgoing: Tensor, site: Site, unit: Tensor) -> Tensor:
+    """`outgoing` with everything that leaves one unit set to 0, same shape."""
+    chosen = torch.arange(site.units, device=outgoing.device) == unit
+    return torch.where(chosen[:, None], outgoing.new_zeros(()), by_unit(outgoing, site)).view_as(outgoing)
