@@ -60,16 +60,23 @@ LINEAR = Look("linear learner", "#4D4D4D", "")
 OPTIMIZERS = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "adamo": "AdamO"}
 ACTIVATIONS = ("relu", "leaky_relu", "elu", "swish", "selu", "tanh", "sigmoid", "linear")
 METRICS = {
+    "test_accuracy": "test accuracy",
+    "test_accuracy_max": "best test accuracy of the task",
+    "plasticity_gap": "aged minus fresh network",
     "online_error": "online squared error",
     "online_accuracy": "online accuracy",
     "dormant_fraction": "dormant fraction",
     "effective_rank": "effective rank",
     "weight_magnitude": "mean |weight|",
 }
-BOUNDED = {"online_accuracy", "dormant_fraction", "effective_rank"}
+BOUNDED = {"test_accuracy", "test_accuracy_max", "online_accuracy", "dormant_fraction", "effective_rank"}
 WORKLOADS = {
     "slowly_changing_regression": "Slowly-changing regression",
     "permuted_mnist": "Online permuted MNIST",
+    "continual_imagenet": "Continual ImageNet",
+    "incremental_cifar": "Class-incremental CIFAR-100",
+    "relabelled": "Relabelled images",
+    "warm_start": "Warm start",
 }
 FIELDS = {
     "continual_backprop.replacement_rate": "replacement rate",

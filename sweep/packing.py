@@ -27,8 +27,9 @@ PACKS_PER_WORKER = 2  # so that the last pack to end is not long alone
 ONLINE: dict[str, Any] = {  # what the online path has loops for, and up to which batch it is the faster one
     "batch": 32,
     "networks": ("mlp",),
+    "losses": ("squared_error", "cross_entropy"),
     "optimizers": ("sgd", "adam", "adamw", "adamo"),
-    "methods": ("l2", "shrink_and_perturb", "continual_backprop"),
+    "methods": ("l2", "shrink_and_perturb", "reset", "continual_backprop"),
 }
 
 # Copies of the weights that a pack holds: the weights, the optimizer's moments, and work space for one update.
@@ -47,6 +48,7 @@ class Shape:
     batch: int
     steps: int
     parameters: int
+    loss: str
     boundaries_shown: bool
 
 
@@ -71,23 +73,30 @@ def shape_of(config: Mapping[str, Any]) -> Shape:
     kind = lookup(STREAMS, fields.pop("name"), "workload")
     stream = kind(kind.Config(**fields), config["seed"])
     network = dict(config["network"])
-    settings = lookup(NETWORKS, network.pop("name"), "network").config(**network)
+    known = lookup(NETWORKS, network.pop("name"), "network")
+    settings = known.config(**network)
     return Shape(
         inputs=stream.inputs,
         outputs=stream.outputs,
         batch=stream.batch,
         steps=stream.task_start(stream.tasks),
-        parameters=settings.parameters(stream.inputs, stream.outputs),
+        parameters=settings.parameters(
+            getattr(stream, "shape", ()) if known.pictures else stream.inputs, stream.outputs
+        ),
+        loss=stream.loss,
         boundaries_shown=stream.boundaries_shown,
     )
 
 
 def path_of(config: Mapping[str, Any], device: str) -> tuple[str, str]:
     """(path, why) for trials like this one on this kind of device."""
-    if not lookup(NETWORKS, config["network"]["name"], "network").liftable:
+    network = lookup(NETWORKS, config["network"]["name"], "network")
+    if not network.liftable:
         return "looped", "the network says that it cannot be batched over members"
     if device != "cpu":
         return "lifted", "one vmapped program on the GPU for all members"
+    if network.convolutional:
+        return "looped", "one network after the other, which convolutions on a CPU are fastest at"
     shape = shape_of(config)
     if shape.parameters > SMALL:
         refused = not_online(config, shape)
@@ -106,12 +115,17 @@ def not_online(config: Mapping[str, Any], shape: Shape) -> str | None:
     """Why trials like this one cannot run online; None where they can. `workloads.engine.online.refusal` agrees."""
     if shape.batch > ONLINE["batch"]:
         return f"batches are larger than {ONLINE['batch']}"
+    if shape.loss not in ONLINE["losses"]:
+        return f"the loss {shape.loss} has no such loop"
     if config["network"]["name"] not in ONLINE["networks"]:
         return f"the network is not one of {', '.join(ONLINE['networks'])}"
     if config["optimizer"]["name"] not in ONLINE["optimizers"]:
         return f"the optimizer {config['optimizer']['name']} has no such loop"
     if config["optimizer"].get("momentum"):
         return "momentum moves every weight"
+    units = config["methods"].get("continual_backprop")
+    if units and (units["share_of"], units["magnitudes"]) != ("eligible", "decaying"):
+        return "the released convolutional codes' continual backprop has no such loop"
     others = sorted(set(config["methods"]).difference(ONLINE["methods"]))
     return f"the method {others[0]} has no such loop" if others else None
 

@@ -28,10 +28,13 @@ from workloads.extensions import load_code
 from workloads.methods.config import METHODS, OPTIMIZERS
 from workloads.networks.config import NETWORKS
 from workloads.streams import STREAMS
+from workloads.streams.base import Stream
 
 STUDIES = Path(__file__).parent / "studies"
 FIGURES = ("error_over_time", "arms", "four_axes")
 ONLINE = ("online_error", "online_accuracy", "online_loss")
+TESTED = ("test_accuracy", "test_accuracy_max")  # need a stream that holds examples out
+ASKED = ("plasticity_gap", "within_task")  # recorded where they are asked for
 DEFAULT_METRICS = (
     "dormant_fraction",
     "effective_rank",
@@ -69,6 +72,7 @@ class Spec:
     metrics: tuple[str, ...]  # sorted; the stream's online metric is always among them
     every: int  # tasks between two diagnostics
     probe: int  # examples they look at
+    fresh_every: int  # tasks between two comparisons with a fresh network, where plasticity_gap is recorded
     dtype: str
     keep: str | dict[str, int]
     figures: tuple[str, ...]
@@ -115,6 +119,7 @@ class Diagnostics(Strict):
 
     every: Annotated[int, Field(ge=1)] | None = None  # tasks
     probe: Annotated[int, Field(ge=1)] | None = None  # examples
+    fresh_every: Annotated[int, Field(ge=1)] | None = None  # tasks between two comparisons with a fresh network
 
 
 def seed_list(value: Any) -> tuple[int, ...]:
@@ -168,7 +173,7 @@ class Settings(Strict):
     arms: Annotated[dict[Label, dict[str, Any]], Field(min_length=1)]
     network: dict[str, Any] = {}
     seeds: Annotated[Any, BeforeValidator(seed_list)] = (0,)
-    metrics: Annotated[tuple[str, ...], named("metric", (*ONLINE, *DIAGNOSTICS))] | None = None
+    metrics: Annotated[tuple[str, ...], named("metric", (*ONLINE, *TESTED, *ASKED, *DIAGNOSTICS))] | None = None
     diagnostics: Diagnostics = Diagnostics()
     dtype: Literal["float32", "float64"] = "float32"
     keep: Annotated[Any, BeforeValidator(keep_rule)] = "none"
@@ -317,9 +322,10 @@ class _Checked:
             workload=workload,
             arms=tuple(arm for arm in arms if arm is not None),
             seeds=settings.seeds,
-            metrics=self.metrics(settings.metrics, stream.online_metric),
+            metrics=self.metrics(settings.metrics, stream),
             every=settings.diagnostics.every or stream.default_every,
             probe=settings.diagnostics.probe or stream.default_probe,
+            fresh_every=settings.diagnostics.fresh_every or settings.diagnostics.every or stream.default_every,
             dtype=settings.dtype,
             keep=settings.keep,
             figures=settings.figures,
@@ -327,6 +333,7 @@ class _Checked:
             code=code,
         )
         self.check_needs(spec)
+        self.check_pictures(spec)
         if spec.size > MOST_SETTINGS:
             self.wrong((), f"at scale {scale} this means {spec.size:,} trials; at most {MOST_SETTINGS:,}")
         return spec
@@ -459,14 +466,36 @@ class _Checked:
         at: KeyPath = ("arms", label, "network") if own else ("network",)
         return self.named_section("network", NETWORKS, {**shared, **own}, at=at)
 
-    def metrics(self, listed: tuple[str, ...] | None, online: str) -> tuple[str, ...]:
-        """What is recorded: the list or the defaults, and always the online metric."""
+    def metrics(self, listed: tuple[str, ...] | None, stream: type[Stream]) -> tuple[str, ...]:
+        """What is recorded: the list or the defaults, and always the online metric and what figures show."""
         wanted = DEFAULT_METRICS if listed is None else listed
+        online, tested = stream.online_metric, getattr(stream, "tested", False)
         for index, name in enumerate(wanted):
+            path: KeyPath = ("metrics", index)
             if name in ONLINE and name not in (online, "online_loss"):
-                path: KeyPath = ("metrics", index)
                 self.wrong(path, f"this workload's online metric is {online}", name)
-        return tuple(sorted({*wanted, online}))
+            if name in TESTED and not tested:
+                self.wrong(path, f"{stream.name} holds no examples out to test on; its online metric is {online}", name)
+        return tuple(sorted({*wanted, online, getattr(stream, "headline", None) or online}))
+
+    def check_pictures(self, spec: Spec) -> None:
+        """Networks of pictures need a stream of pictures that are large enough."""
+        kind = STREAMS[spec.workload.name]
+        shapes = {tuple(getattr(kind(c, 0), "shape", ())) for c in spec.workload.configs}
+        for arm in spec.arms:
+            at: KeyPath = ("arms", arm.label, "network")
+            path = at if at in self.document.lines else ("network",)
+            for shape in sorted(shapes) if NETWORKS[arm.network.name].pictures else ():
+                if len(shape) != 3:
+                    flat = [name for name, entry in NETWORKS.items() if not entry.pictures]
+                    text = f"{arm.network.name} needs pictures, which {spec.workload.name} does not show"
+                    self.wrong(path, f"{text}; networks for it: {', '.join(flat)}")
+                    continue
+                for config in arm.network.configs:
+                    try:
+                        config.parameters(shape, 2)
+                    except ValueError as error:
+                        self.wrong(path, str(error))
 
     def check_needs(self, spec: Spec) -> None:
         """Methods that must be told when a task changes need a stream that shows it."""

@@ -513,8 +513,9 @@ def _band_curves(frame: pd.DataFrame) -> dict[str, list[_Point]]:
 
 
 def _first_metrics(names: Iterable[str], limit: int) -> list[str]:
-    """The metrics that are tracked: the online one, then by name, then those of single layers."""
-    return sorted(names, key=lambda name: (not name.startswith("online_"), "/" in name, name))[:limit]
+    """The metrics that are tracked: test and online ones first, then by name, then those of single layers and bins."""
+    first = ("test_", "online_", "plasticity_gap")
+    return sorted(names, key=lambda name: (not name.startswith(first), "/" in name, name))[:limit]
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

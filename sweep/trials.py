@@ -93,7 +93,7 @@ def expand(spec: Spec) -> list[Trial]:
 
 def _groups(spec: Spec) -> Iterator[tuple[Arm, dict[str, Any]]]:
     """Every setting of every arm, as a trial's config without the seed."""
-    shared = {
+    shared: dict[str, Any] = {
         "metrics": list(spec.metrics),
         "every": spec.every,
         "probe": spec.probe,
@@ -101,6 +101,8 @@ def _groups(spec: Spec) -> Iterator[tuple[Arm, dict[str, Any]]]:
         "keep": spec.keep,
         "code": code_hash(spec.code),
     }
+    if "plasticity_gap" in spec.metrics:
+        shared["fresh_every"] = spec.fresh_every
     measured = {name: DIAGNOSTICS[name].semantics for name in spec.metrics if name in DIAGNOSTICS}
     for arm in spec.arms:
         methods = sorted(arm.methods, key=lambda method: method.name)

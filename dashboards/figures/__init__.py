@@ -53,7 +53,7 @@ def render(name: str, record: SweepRecord, ledger: Ledger, folder: Path | str) -
     """
     figure_file = lookup(FIGURES, name, "figure")
     trials = frames.trials(record, ledger)
-    frames.online_metric(trials)
+    frames.headline(trials)
     data = figure_file.data(trials, frames.curves(record, ledger, figure_file.METRICS))
     with theme.style():
         figure = figure_file.draw(data)

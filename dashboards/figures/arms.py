@@ -31,7 +31,7 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
     seeds that are drawn; `candidates` says from how many. `line` is network or linear; the linear learner has
     the online metric only.
     """
-    online = frames.online_metric(trials)
+    online = frames.headline(trials)
     higher = frames.HIGHER_IS_BETTER[online]
     trials = panels.finished(trials)
     values = frames.observed(trials, curves, online)

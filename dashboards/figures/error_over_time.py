@@ -30,7 +30,7 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
     many. `source` is the arm of the trials, which is not `arm` where the linear learner is borrowed from
     another arm.
     """
-    metric = frames.online_metric(trials)
+    metric = frames.headline(trials)
     trials = panels.finished(trials)
     networks, linear = panels.split(trials)
     alone = networks[networks["methods"] == ""]

@@ -35,7 +35,7 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
     `members` the trials of the cell, `diverged` how many of them have no last quarter. Raises InputError
     where no arm fits.
     """
-    metric = frames.online_metric(trials)
+    metric = frames.headline(trials)
     networks, _ = panels.split(panels.finished(trials))
     networks = networks[networks["methods"].isin(CROSSED)]
     if networks.empty:

@@ -225,11 +225,11 @@ def test_the_best_setting_has_fewest_diverged_then_the_best_mean() -> None:
 
 def test_missing_metrics_say_what_to_record(toy: tuple[Record, FakeLedger]) -> None:
     trials = frames.trials(*toy)
-    assert frames.online_metric(trials) == "online_error"
+    assert frames.headline(trials) == "online_error"
     with pytest.raises(InputError, match="records effective_rank: add one of them to `metrics:`"):
-        frames.online_metric(trials.assign(metrics="effective_rank"))
+        frames.headline(trials.assign(metrics="effective_rank"))
     with pytest.raises(InputError, match="no trial of this sweep has finished"):
-        frames.online_metric(trials.assign(status="pending"))
+        frames.headline(trials.assign(status="pending"))
     with pytest.raises(InputError, match="no values of effective_rank: add it to `metrics:`"):
         frames.observed(trials, frames.curves(*toy), "effective_rank")
 

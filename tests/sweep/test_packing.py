@@ -148,7 +148,7 @@ def test_no_trials_no_packs() -> None:
 @pytest.mark.parametrize("optimizer", [*OPTIMIZERS, "sgd, momentum: 0.9"])
 def test_the_rule_for_online_is_what_online_refuses(optimizer: str, methods: list[str], batch: int) -> None:
     arm = f"  a: {{optimizer: {optimizer}, {''.join(f'{name}: {{}}, ' for name in methods)}network: {{width: 200}}}}"
-    head = HEAD.replace("period: 50", f"period: 50, batch: {batch}")
+    head = HEAD.replace("period: 50", f"period: 50, task_boundaries: shown, batch: {batch}")
     [trial] = trials(arm, seeds=1, head=head)
     chosen, how = ways_of_learning(trial.config)
     stream = stream_of(trial.config, 0)

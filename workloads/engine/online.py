@@ -30,6 +30,7 @@ from workloads.methods.adamo import AdamO
 from workloads.methods.adamw import AdamW
 from workloads.methods.continual_backprop import ContinualBackprop
 from workloads.methods.l2 import L2
+from workloads.methods.reset import Reset
 from workloads.methods.sgd import SGD
 from workloads.methods.shrink_and_perturb import ShrinkAndPerturb
 from workloads.networks.mlp import MLP
@@ -46,7 +47,7 @@ def refusal(learner: Learner) -> str | None:
     if type(learner.optimizer) is SGD and learner.optimizer.config.momentum != 0:
         return "momentum moves every weight: online has no lowering of it"
     for name, method in learner.methods.items():
-        if type(method) not in (L2, ShrinkAndPerturb, ContinualBackprop):
+        if type(method) not in (L2, ShrinkAndPerturb, Reset, ContinualBackprop):
             return f"online has no lowering of the method {name}"
         if isinstance(method, ContinualBackprop) and (method.config.share_of, method.config.magnitudes) != (
             "eligible",
