@@ -105,6 +105,14 @@ class Network(ABC):
         return self.reinit_bound(site) * (2 * draw.uniform(f"reinit/{site.name}", site.fan_in, offset=unit) - 1)
 
 
+def channels_inside(x: Tensor) -> Tensor:
+    """The same pictures (B, C, H, W) with the channels innermost in memory, which a CPU's pooling is much faster at.
+
+    By permutations, since asking for a memory format is not known under vmap.
+    """
+    return x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+
+
 def as_examples(hidden: Tensor) -> Tensor:
     """Activations (..., B, units, *places) of a layer as examples of its units, (..., B x places, units).
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from workloads.networks.base import Activations, Network, Site
+from workloads.networks.base import Activations, Network, Site, channels_inside
 from workloads.networks.config import Picture, ResNet18Config
 from workloads.networks.initialisation import Distribution
 
@@ -118,7 +118,7 @@ class ResNet18(Network):
             x = functional.conv2d(x, weight, params[f"{name}.bias"], stride, padding=weight.shape[-1] // 2)
             return norm(x, f"{name}_norm")
 
-        x = functional.relu(conv("stem", x.reshape(-1, *self.shape)))
+        x = functional.relu(conv("stem", channels_inside(x.reshape(-1, *self.shape))))
         activations = [("stem", x)]
         for block in range(BLOCKS):
             name = f"blocks.{block}"
