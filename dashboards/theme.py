@@ -50,6 +50,8 @@ ARMS: dict[str, Look] = {
     "cbp": Look("continual backprop", "#0072B2", "D"),
     "adamo": Look("AdamO", "#56B4E9", "P"),
     "coupled_isometry": Look("coupled isometry", "#999933", "h"),
+    "head_reset": Look("head reset", "#E69F00", "s"),
+    "retrained": Look("retrained from scratch", "#4D4D4D", "*"),
     "cbp_adamo": Look("continual backprop + AdamO", "#332288", "X"),
     "continual_backprop_adamo": Look("continual backprop + AdamO", "#332288", "X"),
 }
@@ -80,6 +82,7 @@ WORKLOADS = {
 }
 FIELDS = {
     "continual_backprop.replacement_rate": "replacement rate",
+    "reset.what": "reset",
     "continual_backprop.maturity_threshold": "maturity threshold",
     "shrink_and_perturb.perturb_scale": "noise",
     "shrink_and_perturb.strength": "shrink",

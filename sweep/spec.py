@@ -31,7 +31,7 @@ from workloads.streams import STREAMS
 from workloads.streams.base import Stream
 
 STUDIES = Path(__file__).parent / "studies"
-FIGURES = ("error_over_time", "arms", "four_axes")
+FIGURES = ("error_over_time", "arms", "four_axes", "within_task", "relative")
 ONLINE = ("online_error", "online_accuracy", "online_loss")
 TESTED = ("test_accuracy", "test_accuracy_max")  # need a stream that holds examples out
 ASKED = ("plasticity_gap", "within_task")  # recorded where they are asked for

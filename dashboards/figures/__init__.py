@@ -16,7 +16,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from dashboards import theme
-from dashboards.figures import arms, error_over_time, four_axes
+from dashboards.figures import arms, error_over_time, four_axes, relative, within_task
 from sweep import frames
 from workloads.registry import lookup
 
@@ -38,6 +38,8 @@ FIGURES: dict[str, FigureFile] = {
     "error_over_time": error_over_time,
     "arms": arms,
     "four_axes": four_axes,
+    "within_task": within_task,
+    "relative": relative,
 }
 
 # A date inside a file would make equal figures unequal.

@@ -19,7 +19,7 @@ from dashboards import theme
 from dashboards.figures import panels
 from sweep import frames
 
-INSIDE = ("dormant_fraction", "effective_rank", "weight_magnitude")
+INSIDE = ("dormant_fraction", "effective_rank", "weight_magnitude", "plasticity_gap")
 METRICS = (*frames.HIGHER_IS_BETTER, *INSIDE)
 
 

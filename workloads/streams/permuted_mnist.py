@@ -23,18 +23,23 @@ from workloads.streams.base import Boundaries, EqualTasks, Float32, Loss, Online
 class PermutedMNISTConfig:
     """The defaults are the paper's.
 
-    A task longer than the data set begins the same order again; a shorter one shows its first part.
+    The rate of change is an axis of `examples_per_task` under a fixed number of `examples` in all. A task longer than the data set begins the same order again; a shorter one shows its first part.
     """
 
     dataset: Literal["mnist", "fashion_mnist", "digits"] = "mnist"
     tasks: Annotated[int, Ge(1)] = 800
     examples_per_task: Annotated[int, Gt(0)] = 60_000
+    examples: Annotated[int, Ge(1)] | None = None  # in all; where given, it sets `tasks`
     batch: Annotated[int, Ge(1)] = 1  # examples per step; divides examples_per_task
     task_boundaries: Boundaries = "hidden"
 
     def __post_init__(self) -> None:
         if self.examples_per_task % self.batch:
             raise ValueError(f"batch {self.batch} must divide examples_per_task {self.examples_per_task}")
+        if self.examples is not None:
+            if self.examples % self.examples_per_task:
+                raise ValueError(f"examples_per_task {self.examples_per_task} must divide examples {self.examples}")
+            object.__setattr__(self, "tasks", self.examples // self.examples_per_task)
 
 
 class PermutedMNIST(EqualTasks):

@@ -1,0 +1,83 @@
+"""Learning inside single tasks: the first, the tenth, the hundredth, ... and the last, from their first to their last
+example.
+
+Where plasticity is lost, later tasks are learned more slowly and less far (Dohare et al. 2024, online permuted MNIST).
+One panel per arm, at its best setting (and per activation and any other axis of network or workload), one line per
+task.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import PercentFormatter
+
+from dashboards import theme
+from dashboards.figures import panels
+from sweep import frames
+
+BINS = 20  # that the metric `within_task` has
+WITHIN = tuple(f"within_task/{k}" for k in range(1, BINS + 1))
+METRICS = (*frames.HIGHER_IS_BETTER, *WITHIN)
+COLUMNS_PER_ROW = 3
+
+
+def data(trials: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
+    """One row per arm, panel, task and bin: share (of the task's examples, at the bin's end), mean, ci_low, ci_high.
+
+    An arm's setting is the one with the best mean of the headline metric over the last quarter, as in `arms`.
+    """
+    judged = frames.headline(trials)
+    trials = panels.finished(trials)
+    late = frames.last_quarter(frames.observed(trials, curves, judged))
+    axes = panels.axes(trials)
+    higher = frames.HIGHER_IS_BETTER[judged]
+    best = frames.best_settings(trials, late, ["arm", *axes], higher=higher)
+    best = theme.in_order(panels.named(best, axes, trials), [*axes, "arm"])
+    parts = []
+    for place, metric in enumerate(WITHIN, start=1):
+        values = frames.observed(trials, curves, metric)
+        bands = frames.curve_bands(values, best).assign(share=place / BINS)
+        parts.append(best[["panel", "arm", "group", "candidates"]].merge(bands, on=["arm", "group"]))
+    online = "online_error" if "online_error" in set(curves["metric"]) else "online_accuracy"
+    facts = {key: value for key, value in panels.facts(trials).items() if key != "bin_tasks"}
+    return pd.concat(parts, ignore_index=True).assign(metric=online, **facts)
+
+
+def draw(data: pd.DataFrame) -> Figure:
+    """The picture of `data`."""
+    places = data[["arm", "panel"]].drop_duplicates().itertuples(index=False)
+    cells = [tuple(place) for place in places]
+    looks = theme.looks(data["arm"])
+    several = data["panel"].nunique() > 1
+    tasks = theme.shades(data["task"])
+    columns = min(len(cells), COLUMNS_PER_ROW)
+    rows = -(-len(cells) // columns)
+    handles = [Line2D([], [], color=shade, label=f"task {int(task) + 1:,}") for task, shade in tasks.items()]
+    first = data.iloc[0]
+    subtitle = theme.averaged(data["members"], f" ({BINS} bins per task)")
+    if (data["candidates"] > 1).any():
+        subtitle += " Each arm at its best setting by the mean over the last quarter, selected on these same seeds."
+    with theme.style():
+        title = f"{theme.workload(first['workload'])}: learning inside single tasks"
+        figure = theme.page(max(6.4, 2.6 * columns), 2.3 * rows + 0.3, title, subtitle, handles)
+        grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+        for place, axes in enumerate(grid.flat):
+            if place >= len(cells):
+                axes.set_visible(False)
+                continue
+            arm, panel = cells[place]
+            part = data[(data["arm"] == arm) & (data["panel"] == panel)]
+            for task, shade in tasks.items():
+                line = part[part["task"] == task].assign(step=lambda rows: rows["share"])
+                theme.band(axes, line, gid=f"{arm}/{panel}/{task}", color=shade)
+            axes.set_title(f"{looks[arm].label}, {panel}" if several else looks[arm].label)
+            axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+            axes.set_xlim(0, 1)
+            if place % columns == 0:
+                axes.set_ylabel(theme.metric(first["metric"]))
+            if place + columns >= len(cells):
+                axes.set_xlabel("examples of the task")
+                axes.xaxis.set_tick_params(labelbottom=True)
+    return figure
