@@ -96,7 +96,7 @@ def path_of(config: Mapping[str, Any], device: str) -> tuple[str, str]:
     if device != "cpu":
         return "lifted", "one vmapped program on the GPU for all members"
     if network.convolutional:
-        return "looped", "one network after the other, which convolutions on a CPU are fastest at"
+        return "looped", "one network after the other: the fastest for convolutions on a CPU"
     shape = shape_of(config)
     if shape.parameters > SMALL:
         refused = not_online(config, shape)

@@ -4,9 +4,12 @@ A file may define any of four dicts, name -> class:
 
     METHODS, OPTIMIZERS  a subclass of `workloads.methods.base.Method` with `Config` (a frozen dataclass),
                          `varies` (scalars that may differ inside a pack) and `semantics` (an int)
-    STREAMS              a class as in `workloads.streams`, with its own `Config`, `semantics` and `name`
-    NETWORKS             a class with `Config` (that has `parameters(inputs, outputs)`), `semantics`, perhaps
-                         `liftable = False`, and what `workloads.networks.mlp.MLP` offers
+    STREAMS              a class as in `workloads.streams`, with its own `Config`, `semantics` and `name`; a subclass of
+                         `workloads.streams.base.TaskStream` where it holds examples out
+    NETWORKS             a subclass of `workloads.networks.base.Network` with `Config` (that has
+                         `parameters(inputs, outputs)`) and `semantics`; perhaps `liftable = False`, or `pictures = True`:
+                         it is then built for (channels, height, width), and `convolutional = True` where vmap would
+                         make grouped convolutions of its layers
 
 Raise `semantics` when results change.
 
@@ -108,6 +111,8 @@ def _register(table: str, name: str, implementation: Any, *, file: str) -> None:
             config=implementation.Config,
             semantics=implementation.semantics,
             liftable=getattr(implementation, "liftable", True),
+            pictures=getattr(implementation, "pictures", False),
+            convolutional=getattr(implementation, "convolutional", False),
         )
         _put(NETWORKS, name, spec, place)
         _put(networks, name, implementation, place)

@@ -43,11 +43,12 @@ def axes(networks: pd.DataFrame) -> list[str]:
 
 
 def named(panels: pd.DataFrame, columns: list[str], trials: pd.DataFrame) -> pd.DataFrame:
-    """Adds `panel`, the text above a panel; a single panel is named by its activation."""
+    """Adds `panel`, the text above a panel; a single panel is named by its activation, or else by its network."""
     if columns:
         texts = [theme.setting(dict(zip(columns, row, strict=True))) for row in panels[columns].to_numpy(dtype=object)]
     else:
         known = trials["network.activation"].dropna() if "network.activation" in trials else pd.Series(dtype=str)
+        known = known if len(known) else trials["network.name"]
         texts = [theme.words(", ".join(known.unique()))] * len(panels)
     return panels.assign(panel=texts)
 

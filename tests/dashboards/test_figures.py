@@ -16,7 +16,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from dashboards import theme
-from dashboards.figures import FIGURES, arms, error_over_time, four_axes, panels, render
+from dashboards.figures import FIGURES, arms, error_over_time, four_axes, panels, relative, render, within_task
 from sweep import frames
 from sweep.errors import InputError
 
@@ -116,6 +116,38 @@ def sweep(
     return result
 
 
+def scratch_sweep() -> Sweep:
+    """Two seeds of an arm, 0.1 and 0.3 below a network from scratch at first and 0.2 above at last; and within tasks."""
+    result = Sweep("test_accuracy")
+    baseline = {0: np.array([0.5, 0.6, 0.7]), 1: np.array([0.4, 0.5, 0.6])}
+    gaps = {0: np.array([-0.1, -0.1, 0.2]), 1: np.array([-0.3, -0.1, 0.2])}
+    for arm, methods in (("sgd", {}), ("scratch", {"reset": {"what": "all", "to": "initial"}})):
+        for seed in (0, 1):
+            config = {
+                "workload": {"name": "continual_imagenet", "tasks": 3, "batch": 100},
+                "network": {"name": "convnet", "width": 2},
+                "optimizer": {"name": "sgd", "step_size": 0.01},
+                "methods": methods,
+                "seed": seed,
+                "metrics": ["test_accuracy", "online_accuracy", "within_task"],
+                "every": 1,
+            }
+            result.add(arm, config, baseline[seed] + (gaps[seed] if arm == "sgd" else 0), ())
+            trial = result.trials[-1].id
+            result.rows += [
+                (trial, f"within_task/{k}", task, 100 * task + 5 * k, 0.01 * k + 0.1 * task + 0.2 * seed)
+                for task in (0, 2)
+                for k in range(1, 21)
+            ]
+            result.rows += [(trial, "online_accuracy", task, 100 * (task + 1), 0.5) for task in range(3)]
+    return result
+
+
+def sweep_for(name: str) -> Sweep:
+    """A sweep that a figure can be drawn of."""
+    return scratch_sweep() if name in ("within_task", "relative") else sweep()
+
+
 def table(figure: Any, made: Sweep) -> pd.DataFrame:
     trials, curves = frames.trials(made, made), frames.curves(made, made)
     return figure.data(trials, curves)
@@ -129,13 +161,14 @@ def lines(figure: Figure) -> dict[str, Any]:
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_file_is_written_and_nothing_else(name: str, tmp_path: Path) -> None:
     before = dict(mpl.rcParams)
-    made = sweep()
+    made = sweep_for(name)
     paths = render(name, made, made, tmp_path / "figures")
     assert [path.name for path in paths] == [f"{name}.{kind}" for kind in ("png", "svg", "pdf", "csv")]
     assert sorted(paths) == sorted((tmp_path / "figures").iterdir())
     assert paths[0].read_bytes().startswith(b"\x89PNG") and paths[2].read_bytes().startswith(b"%PDF")
     text = paths[1].read_text()
-    for part in ("sweep toy@laptop", "3 seeds", "95% percentile bootstrap", "commit abc123"):
+    seeds = f"{len({trial.config['seed'] for trial in made.trials})} seeds"
+    for part in ("sweep toy@laptop", seeds, "95% percentile bootstrap", "commit abc123"):
         assert part in text
     assert dict(mpl.rcParams) == before
 
@@ -149,7 +182,7 @@ def test_the_same_sweep_gives_the_same_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_the_csv_is_what_is_drawn(name: str, tmp_path: Path) -> None:
-    made = sweep()
+    made = sweep_for(name)
     data = table(FIGURES[name], made)
     path = render(name, made, made, tmp_path)[-1]
     saved = pd.read_csv(path)
@@ -264,6 +297,33 @@ def test_four_axes_marks_a_cell_where_all_diverged() -> None:
     data.loc[0, ["mean", "ci_low", "ci_high", "half", "seeds", "diverged"]] = [*[np.nan] * 4, 0, 3]
     texts = [text.get_text() for axes in four_axes.draw(data).axes for text in axes.texts]
     assert texts.count("all\ndiverged") == 1
+
+
+def test_relative_is_the_paired_difference_to_the_network_from_scratch() -> None:
+    made = scratch_sweep()
+    data = table(relative, made)
+    assert set(data["arm"]) == {"sgd"} and set(data["baseline"]) == {"scratch"}
+    np.testing.assert_allclose(data["mean"], [-0.2, -0.1, 0.2])
+    np.testing.assert_allclose(data["ci_low"][0], -0.3)  # the seeds' differences, not the arms' spread
+    np.testing.assert_allclose(data["ci_low"][1:], [-0.1, 0.2])
+    np.testing.assert_allclose(lines(relative.draw(data))["sgd"].get_ydata(), data["mean"])
+
+
+def test_relative_needs_one_network_from_scratch() -> None:
+    made = scratch_sweep()
+    for trial in made.trials:
+        trial.config["methods"] = {}
+    with pytest.raises(InputError, match=r"needs one arm with reset: \{what: all\}.*not none"):
+        table(relative, made)
+
+
+def test_within_task_has_a_line_per_recorded_task() -> None:
+    data = table(within_task, scratch_sweep())
+    assert set(data["task"]) == {0, 2} and set(data["metric"]) == {"online_accuracy"}
+    own = data[(data["arm"] == "sgd") & (data["task"] == 2)]
+    np.testing.assert_allclose(own["share"], np.arange(1, 21) / 20)
+    np.testing.assert_allclose(own["mean"], 0.01 * np.arange(1, 21) + 0.2 + 0.1)  # mean over seeds 0 and 1
+    assert len(lines(within_task.draw(data))) == 4
 
 
 def test_figures_say_what_a_sweep_must_record(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from sweep.errors import SpecError
 from sweep.spec import Spec, load, parse
+from sweep.trials import expand
 
 REGRESSION = "workload: {name: slowly_changing_regression, tasks: 4}\n"
 ARMS = "arms:\n  sgd: {optimizer: sgd, step_size: 0.1}\n"
@@ -126,6 +127,18 @@ def test_the_online_metric_is_always_recorded() -> None:
     assert read(PLAIN + "metrics: [dead_fraction]\n").metrics == ("dead_fraction", "online_error")
 
 
+def test_a_tested_stream_always_records_what_its_figures_show() -> None:
+    spec = read("workload: {name: continual_imagenet, dataset: glyphs}\n" + ARMS + "metrics: [effective_rank]\n")
+    assert spec.metrics == ("effective_rank", "online_accuracy", "test_accuracy")
+
+
+def test_a_fresh_network_is_compared_with_as_often_as_asked() -> None:
+    text = PLAIN + "metrics: [plasticity_gap]\n"
+    assert read(text).fresh_every == 10 and read(text + "diagnostics: {fresh_every: 3}\n").fresh_every == 3
+    assert expand(read(text + "diagnostics: {fresh_every: 3}\n"))[0].config["fresh_every"] == 3
+    assert "fresh_every" not in expand(read(PLAIN))[0].config  # what is not used is no part of a trial
+
+
 def test_keep_and_diagnostics() -> None:
     spec = read(PLAIN + "keep: {every: 10}\ndiagnostics: {every: 3}\n")
     assert (spec.keep, spec.every, spec.probe) == ({"every": 10}, 3, 256)
@@ -156,6 +169,18 @@ MISTAKES = {
     "misspelt network": (
         PLAIN + "network: {name: mpl}\n",
         "mine.yaml:4: network.name = \"mpl\": unknown network; did you mean 'mlp'? allowed: mlp",
+    ),
+    "a network of pictures without pictures": (
+        PLAIN + "network: {name: convnet}\n",
+        "mine.yaml:4: network: convnet needs pictures, which slowly_changing_regression does not show; networks for",
+    ),
+    "pictures too small": (
+        "workload: {name: relabelled, dataset: digits}\n" + ARMS + "network: {name: convnet}\n",
+        "mine.yaml:4: network: convnet needs pictures of at least 22 x 22, not 8 x 8",
+    ),
+    "a test without test examples": (
+        PLAIN + "metrics: [test_accuracy]\n",
+        'mine.yaml:4: metrics[0] = "test_accuracy": slowly_changing_regression holds no examples out to test on',
     ),
     "misspelt metric": (
         PLAIN + "metrics: [dormant_fractoin]\n",

@@ -6,17 +6,26 @@ from typing import Any
 
 import pytest
 
+from sweep.packing import shape_of
 from sweep.spec import STUDIES, Spec, load, studies
 from sweep.trials import expand
 
-NAMES = ["demo", "demo_mnist", "four_axes", "permuted_mnist", "slowly_changing_regression"]
+NAMES = [
+    "continual_imagenet",
+    "demo",
+    "demo_mnist",
+    "four_axes",
+    "incremental_cifar",
+    "permuted_mnist",
+    "relabelled",
+    "slowly_changing_regression",
+    "warm_start",
+]
 
 
 def steps(spec: Spec) -> int:
     """Updates of one trial."""
-    workload = spec.workload.settings[0]
-    per_task = workload.get("period") or workload["examples_per_task"] // workload["batch"]
-    return int(workload["tasks"] * per_task)
+    return shape_of(expand(spec)[0].config).steps
 
 
 def arms(spec: Spec) -> dict[str, dict[str, list[Any]]]:
@@ -122,6 +131,49 @@ def test_four_axes_are_crossed_and_reach_zero() -> None:
     assert 0 in grid["isometry_strength"] and 0 in grid["replacement_rate"]
     assert {s["width"] for s in arm.network.settings} == {5, 10, 20}
     assert spec.size == 3 * 4 * 5 * 5 * 100
+
+
+def test_continual_imagenet_has_the_released_settings() -> None:
+    spec = load("continual_imagenet", "paper")
+    assert steps(spec) == 2000 * 3000 and steps(load("continual_imagenet", "long")) == 5000 * 3000
+    assert sorted(arms(spec)["sgd"]["step_size"]) == [1e-4, 1e-3, 1e-2]
+    settings = {a.label: ({m.name: m.settings[0] for m in a.methods}, a.optimizer.settings[0]) for a in spec.arms}
+    assert all(methods["reset"] == {"name": "reset", "what": "head", "to": "zero", "optimizer": False}
+               for methods, _ in settings.values())  # fmt: skip
+    assert {opt["momentum"] for label, (_, opt) in settings.items() if label != "adamo"} == {0.9}
+    assert (settings["l2"][1]["step_size"], settings["l2"][0]["l2"]["strength"]) == (0.03, 3e-6)
+    perturbed = settings["shrink_and_perturb"][0]["shrink_and_perturb"]
+    assert (perturbed["strength"], perturbed["perturb_scale"]) == (1e-5, 1e-5)
+    cbp = settings["continual_backprop"][0]["continual_backprop"]
+    assert (cbp["replacement_rate"], cbp["maturity_threshold"], cbp["share_of"]) == (3e-4, 100, "all")
+    assert (cbp["replacement"], cbp["bias_transfer"], cbp["reset_optimizer"]) == ("accumulate", False, False)
+
+
+def test_incremental_cifar_has_the_released_settings() -> None:
+    spec = load("incremental_cifar", "paper")
+    assert steps(spec) == 1_050_000
+    for arm in spec.arms:
+        (optimizer,) = arm.optimizer.settings
+        assert (optimizer["step_size"], optimizer["momentum"], optimizer["weight_decay"]) == (0.1, 0.9, 5e-4)
+    cbp = {arm.label: arm.methods[0].settings[0] for arm in spec.arms if arm.label.startswith("continual_backprop")}
+    assert [c["magnitudes"] for c in cbp.values()] == ["summed", "decaying"]  # as published, and corrected
+    assert {(c["replacement_rate"], c["maturity_threshold"]) for c in cbp.values()} == {(1e-5, 1000)}
+    assert [arm.label for arm in spec.arms if any(m.settings[0].get("what") == "all" for m in arm.methods)] == [
+        "retrained"
+    ]
+
+
+def test_relabelled_is_what_is_known_of_the_isometry_papers_streams() -> None:
+    spec = load("relabelled", "paper")
+    assert len(spec.seeds) == 8 and {s["change"] for s in spec.workload.settings} == {
+        "random_labels",
+        "shuffled_labels",
+        "permuted_pixels",
+    }
+    network = spec.arms[0].network.settings[0]
+    assert (network["depth"], network["width"], network["initialisation"]) == (4, 512, "orthogonal")
+    adamo = next(arm for arm in spec.arms if arm.label == "adamo").optimizer.settings
+    assert any((s["step_size"], s["isometry_strength"]) == (1e-4, 1e-3) for s in adamo)
 
 
 def test_only_studies_ship() -> None:
