@@ -17,6 +17,8 @@ import numpy as np
 import pandas as pd
 
 from sweep.errors import InputError
+from workloads.registry import lookup
+from workloads.streams import STREAMS
 
 if TYPE_CHECKING:
     from sweep.ledger import Ledger, SweepRecord
@@ -57,7 +59,7 @@ def trials(record: SweepRecord, ledger: Ledger) -> pd.DataFrame:
 
     The config's fields are columns such as `optimizer.step_size`, `network.width`, `workload.flip` and
     `continual_backprop.replacement_rate`, missing where a trial has no such method; `methods` names the
-    methods, and `metrics` what was recorded, separated by spaces.
+    methods, `metrics` what was recorded, separated by spaces, and `tasks` how many the trial goes through.
     """
     done = ledger.done()
     listed = record.trials
@@ -76,6 +78,7 @@ def trials(record: SweepRecord, ledger: Ledger) -> pd.DataFrame:
             {
                 "methods": " ".join(sorted(config["methods"])),
                 "metrics": " ".join(config["metrics"]),
+                "tasks": planned_tasks(config["workload"]),
                 **dict(_fields(config)),
             }
             for config in shared.values()
@@ -84,6 +87,15 @@ def trials(record: SweepRecord, ledger: Ledger) -> pd.DataFrame:
     places = {group: place for place, group in enumerate(shared)}
     settings = settings.take([places[trial.group] for trial in listed])
     return pd.concat([own, settings.reset_index(drop=True)], axis=1).set_index("trial")
+
+
+def planned_tasks(workload: Mapping[str, Any]) -> int:
+    """How many tasks a trial goes through, from its config; some streams' follows from their other fields."""
+    if "tasks" in workload:
+        return int(workload["tasks"])
+    fields = dict(workload)
+    kind = lookup(STREAMS, fields.pop("name"), "workload")
+    return kind(kind.Config(**fields), 0).tasks
 
 
 def _fields(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -138,7 +150,7 @@ def observed(trials: pd.DataFrame, curves: pd.DataFrame, metric: str) -> pd.Data
     finished["grid"] = finished.groupby(same_grid, dropna=False).ngroup()
     keys = ["trial", "arm"]
     grids = values.merge(finished[[*keys, "grid"]], on=keys)[["grid", "task", "step"]].drop_duplicates()
-    members = finished[[*keys, "group", "seed", "status", "grid"]].assign(tasks=finished["workload.tasks"])
+    members = finished[[*keys, "group", "seed", "status", "tasks", "grid"]]
     dense = members.merge(grids, on="grid").merge(values, on=[*keys, "task", "step"], how="left")
     dense["metric"] = metric
     dense["value"] = dense["value"].where(np.isfinite(dense["value"]))

@@ -140,7 +140,7 @@ def check_data(found: Spec) -> dict[str, str]:
         return {}
     from workloads import data
 
-    return {name: data.load(name).sha256 for name in names}
+    return {name: data.checksum(name) for name in names}
 
 
 def record_of(planned: Plan, datasets: Mapping[str, str], previous: SweepRecord | None) -> SweepRecord:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 from packs import TINY, Arm, Pack, Shape, data, leaves
@@ -21,6 +21,23 @@ from workloads.networks.mlp import MLP
 from workloads.streams import STREAMS
 
 FILE = Path(__file__).with_name("fingerprints.json")
+
+
+SMALL_STREAMS: dict[str, dict[str, Any]] = {  # 20 steps and more of each, from images that need no download
+    "permuted_mnist": {"dataset": "digits", "tasks": 3, "examples_per_task": 10},
+    "continual_imagenet": {"dataset": "digits", "epochs": 2, "batch": 10, "train_per_class": 20, "tasks": 5},
+    "incremental_cifar": {
+        "dataset": "digits",
+        "classes": 4,
+        "classes_per_stage": 2,
+        "epochs": 2,
+        "batch": 10,
+        "train_per_class": 20,
+        "validation_per_class": 5,
+    },
+    "relabelled": {"dataset": "digits", "examples": 20, "batch": 5, "epochs": 2, "tasks": 3},
+    "warm_start": {"dataset": "digits", "examples": 40, "batch": 10, "epochs": 4},
+}
 
 
 def digits(values: list[torch.Tensor]) -> float:
@@ -52,8 +69,7 @@ def computed() -> dict[str, float]:
         network = MLP(MLPConfig(width=5, depth=2, initialisation=initialisation), 7, 3)
         found[f"network mlp {version} {initialisation}"] = digits(list(network.init(3).values()))
     for name, kind in STREAMS.items():
-        small = {"dataset": "digits", "tasks": 3, "examples_per_task": 10} if name == "permuted_mnist" else {}
-        stream = kind(kind.Config(**small), 7)
+        stream = kind(kind.Config(**SMALL_STREAMS.get(name, {})), 7)
         x, y = (torch.from_numpy(v) for v in stream.batches(0, 20))
         found[f"stream {name} {kind.semantics}"] = digits([x, y])
     network = MLP(MLPConfig(width=5, depth=2), 7, 3)

@@ -117,7 +117,7 @@ def sweep(
 
 
 def scratch_sweep() -> Sweep:
-    """Two seeds of an arm, 0.1 and 0.3 below a network from scratch at first and 0.2 above at last; and within tasks."""
+    """Two seeds of an arm, first 0.1 and 0.3 below a network from scratch, at last 0.2 above; and within tasks."""
     result = Sweep("test_accuracy")
     baseline = {0: np.array([0.5, 0.6, 0.7]), 1: np.array([0.4, 0.5, 0.6])}
     gaps = {0: np.array([-0.1, -0.1, 0.2]), 1: np.array([-0.3, -0.1, 0.2])}

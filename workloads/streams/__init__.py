@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from workloads.streams.base import Stream
+from workloads.streams.continual_imagenet import ContinualImageNet
+from workloads.streams.incremental_cifar import IncrementalCIFAR
 from workloads.streams.permuted_mnist import PermutedMNIST
+from workloads.streams.relabelled import Relabelled
 from workloads.streams.slowly_changing_regression import SlowlyChangingRegression
+from workloads.streams.warm_start import WarmStart
 
 STREAMS: dict[str, type[Stream]] = {
     "slowly_changing_regression": SlowlyChangingRegression,
     "permuted_mnist": PermutedMNIST,
+    "continual_imagenet": ContinualImageNet,
+    "incremental_cifar": IncrementalCIFAR,
+    "relabelled": Relabelled,
+    "warm_start": WarmStart,
 }

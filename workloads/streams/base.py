@@ -76,13 +76,31 @@ def rows_of(stream: Stream, start: int, count: int) -> Rows | None:
     A stream offers it by a method `rows` of the same arguments, which must agree with `batches`. One that inherits
     `rows` but makes its own examples is asked for those.
     """
-    kind = type(stream)
-    definer = {
-        name: next((c for c in kind.__mro__ if name in vars(c)), object) for name in ("rows", "batches", "examples")
-    }
-    known = all(issubclass(definer["rows"], definer[name]) for name in ("batches", "examples"))
-    found: Rows | None = stream.rows(start, count) if known and hasattr(stream, "rows") else None
+    found: Rows | None = stream.rows(start, count) if offers(stream, "rows") else None  # type: ignore[attr-defined]
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """Steps of one task as pictures of a data set, each with its pixels in one order: x is `pixel / maximum`."""
+
+    dataset: str  # whose training images and labels these are
+    shown: NDArray[np.int32]  # (count, B) numbers of the images
+    pixels: NDArray[np.int32] | None  # (inputs,): pixel i of x is pixel pixels[i] of the image; None: as they are
+
+
+def pictures_of(stream: Stream, start: int, count: int) -> Pictures | None:
+    """What `stream.batches(start, count)` gives, as pictures; offered by a method `pictures`, as rows by `rows`."""
+    known = offers(stream, "pictures")
+    found: Pictures | None = stream.pictures(start, count) if known else None  # type: ignore[attr-defined]
+    return found
+
+
+def offers(stream: Stream, name: str) -> bool:
+    """Whether a stream has a method `name` that tells of the same examples as its `batches` and `examples`."""
+    kind = type(stream)
+    definer = {n: next((c for c in kind.__mro__ if n in vars(c)), object) for n in (name, "batches", "examples")}
+    return hasattr(stream, name) and all(issubclass(definer[name], definer[n]) for n in ("batches", "examples"))
 
 
 class TaskStream(ABC):

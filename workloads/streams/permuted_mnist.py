@@ -1,12 +1,14 @@
 """Online permuted MNIST: the pixels are permuted anew in every task (Dohare et al. 2024, Nature 632:768).
 
 Task t shows the training images once, in a fresh order and with their pixels in a fresh order, both drawn
-from (seed, t). The first task is permuted too. The test images are never shown.
+from (seed, t). The first task is permuted too. The test images are never shown. With `gradual` a task turns
+into the next over some steps (see `gradual`); in the paper it is 0.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -16,14 +18,16 @@ from numpy.typing import NDArray
 from workloads import data
 from workloads.datasets import DATASETS
 from workloads.random import Int64, permutation
-from workloads.streams.base import Boundaries, EqualTasks, Float32, Loss, OnlineMetric
+from workloads.streams.base import Boundaries, EqualTasks, Float32, Loss, OnlineMetric, Pictures
+from workloads.streams.gradual import check_gradual, still_old
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PermutedMNISTConfig:
     """The defaults are the paper's.
 
-    The rate of change is an axis of `examples_per_task` under a fixed number of `examples` in all. A task longer than the data set begins the same order again; a shorter one shows its first part.
+    The rate of change is an axis of `examples_per_task` under a fixed number of `examples` in all. A task longer than
+    the data set begins the same order again; a shorter one shows its first part.
     """
 
     dataset: Literal["mnist", "fashion_mnist", "digits"] = "mnist"
@@ -31,11 +35,13 @@ class PermutedMNISTConfig:
     examples_per_task: Annotated[int, Gt(0)] = 60_000
     examples: Annotated[int, Ge(1)] | None = None  # in all; where given, it sets `tasks`
     batch: Annotated[int, Ge(1)] = 1  # examples per step; divides examples_per_task
+    gradual: Annotated[int, Ge(0)] = 0  # steps over which a task turns into the next
     task_boundaries: Boundaries = "hidden"
 
     def __post_init__(self) -> None:
         if self.examples_per_task % self.batch:
             raise ValueError(f"batch {self.batch} must divide examples_per_task {self.examples_per_task}")
+        check_gradual(self.gradual, self.examples_per_task // self.batch)
         if self.examples is not None:
             if self.examples % self.examples_per_task:
                 raise ValueError(f"examples_per_task {self.examples_per_task} must divide examples {self.examples}")
@@ -65,19 +71,12 @@ class PermutedMNIST(EqualTasks):
         self.seed = seed
         self.inputs = known.pixels
         self.outputs = known.classes
-        self._orders: tuple[int, Int64, Int64] | None = None
+        self.orders = lru_cache(maxsize=2)(self._drawn_orders)
 
-    def orders(self, task: int) -> tuple[Int64, Int64]:
+    def _drawn_orders(self, task: int) -> tuple[Int64, Int64]:
         """A task's order of the images (n,) and of the pixels (inputs,)."""
-        held = self._orders
-        if held is None or held[0] != task:
-            images = permutation(self.seed, "stream/image_order", task, DATASETS[self.config.dataset].examples)
-            held = self._orders = (
-                task,
-                images,
-                permutation(self.seed, "stream/pixel_order", task, self.inputs),
-            )
-        return held[1:]
+        images = permutation(self.seed, "stream/image_order", task, DATASETS[self.config.dataset].examples)
+        return images, permutation(self.seed, "stream/pixel_order", task, self.inputs)
 
     def examples(self, task: int, first: int, count: int) -> tuple[Float32, NDArray[np.int64]]:
         """Examples of a task: x (count, inputs) in [0, 1], y (count,) class numbers."""
@@ -86,4 +85,19 @@ class PermutedMNIST(EqualTasks):
         shown = images[np.arange(first, first + count) % len(images)]
         # Bytes are permuted before they become floats: a quarter of the memory traffic.
         permuted = np.take(np.take(dataset.images, shown, axis=0), pixels, axis=1)
+        old = still_old(self.seed, task, first, count, batch=self.batch, gradual=self.config.gradual)
+        if len(old):
+            permuted[old] = np.take(dataset.images[shown[old]], self.orders(task - 1)[1], axis=1)
         return np.divide(permuted, dataset.maximum, dtype=np.float32), dataset.labels[shown]
+
+    def pictures(self, start: int, count: int) -> Pictures | None:
+        """Steps of one task as pictures; None where they lie in several tasks, or where two tasks mix."""
+        task = self.task_of(start)
+        if start < 0 or count < 1 or start + count > min(self.task_start(task + 1), self.task_start(self.tasks)):
+            return None
+        first = start - self.task_start(task)
+        if task and first < self.config.gradual:
+            return None
+        images, pixels = self.orders(task)
+        shown = images[np.arange(first * self.batch, (first + count) * self.batch) % len(images)]
+        return Pictures(self.config.dataset, shown.astype(np.int32).reshape(count, self.batch), pixels.astype(np.int32))

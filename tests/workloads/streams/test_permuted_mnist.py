@@ -11,6 +11,8 @@ import pytest
 from workloads import data
 from workloads.datasets import DATASETS
 from workloads.random import permutation
+from workloads.streams.base import pictures_of
+from workloads.streams.gradual import still_old
 from workloads.streams.permuted_mnist import PermutedMNIST, PermutedMNISTConfig
 
 
@@ -104,5 +106,38 @@ def test_batch_must_divide_the_task() -> None:
         PermutedMNISTConfig(examples_per_task=100, batch=7)
 
 
-def test_every_dataset_is_offered() -> None:
-    assert get_args(get_type_hints(PermutedMNISTConfig)["dataset"]) == tuple(DATASETS)
+def test_every_grey_dataset_is_offered() -> None:
+    grey = tuple(name for name, known in DATASETS.items() if known.shape[0] == 1)
+    assert get_args(get_type_hints(PermutedMNISTConfig)["dataset"]) == grey
+
+
+def test_gradual_change_mixes_two_orders_of_the_pixels() -> None:
+    sudden, made = stream(examples_per_task=120, batch=2), stream(examples_per_task=120, batch=2, gradual=30)
+    np.testing.assert_array_equal(made.batches(0, 60)[0], sudden.batches(0, 60)[0])
+    x, y = (part.reshape(120, *part.shape[2:]) for part in made.batches(120, 60))
+    pure, labels = (part.reshape(120, *part.shape[2:]) for part in sudden.batches(120, 60))
+    np.testing.assert_array_equal(y, labels)
+    old = still_old(3, 2, 0, 120, batch=2, gradual=30)
+    assert 15 < len(old) < 45
+    unpermuted = pure[old][:, np.argsort(made.orders(2)[1])]
+    np.testing.assert_array_equal(x[old], unpermuted[:, made.orders(1)[1]])
+    new = np.setdiff1d(np.arange(120), old)
+    np.testing.assert_array_equal(x[new], pure[new])
+    np.testing.assert_array_equal(made.batches(133, 9)[0].reshape(18, 64), x[26:44])
+
+
+def test_as_pictures_it_is_the_same_wherever_tasks_do_not_mix() -> None:
+    made, digits = stream(examples_per_task=120, batch=2, gradual=10), data.load("digits")
+    for start, count in ((0, 60), (3, 4), (70, 50), (119, 1)):
+        found = pictures_of(made, start, count)
+        assert found is not None and found.pixels is not None and found.dataset == "digits"
+        x, y = made.batches(start, count)
+        np.testing.assert_array_equal(digits.images[found.shown][..., found.pixels] / np.float32(16), x)
+        np.testing.assert_array_equal(digits.labels[found.shown], y)
+    for start, count in ((60, 1), (69, 5), (59, 2), (230, 11)):
+        assert pictures_of(made, start, count) is None
+
+
+def test_a_change_must_end_before_the_next() -> None:
+    with pytest.raises(ValueError, match="gradual 51: at most the 50 steps of a task"):
+        PermutedMNISTConfig(examples_per_task=100, batch=2, gradual=51)

@@ -1,0 +1,118 @@
+"""The same pictures in every task, by other names: random labels, shuffled labels or permuted pixels.
+
+The supervised streams of the isometry paper (Rosseau, Mueller, Nowe 2026, arXiv 2606.09762): random-label CIFAR-10,
+label-shuffled CIFAR-100, permuted MNIST and permuted CIFAR-10. All are drawn from (seed, task), that of the first task
+too:
+
+- random_labels: every picture gets a label of its own; there is nothing to learn but the pictures themselves
+- shuffled_labels: the classes swap their names
+- permuted_pixels: all numbers of a picture, channels among them, are put in another order
+
+What counts is the accuracy on each batch before it is learned from, over all epochs of a task: how fast the task is
+learned. The paper's numbers of images, epochs and tasks are not known to us: the defaults are our own, chosen to be
+moderate. With `gradual` a task turns into the next over some steps (see `gradual`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+from annotated_types import Ge
+from numpy.typing import NDArray
+
+from workloads.random import Int64, integers, permutation
+from workloads.streams import image_sets
+from workloads.streams.base import Boundaries, EqualTasks, Float32, Loss, OnlineMetric
+from workloads.streams.gradual import check_gradual, still_old
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RelabelledConfig:
+    """The defaults are ours."""
+
+    dataset: image_sets.Name = "mnist"
+    change: Literal["random_labels", "shuffled_labels", "permuted_pixels"] = "random_labels"
+    classes: Annotated[int, Ge(2)] | None = None  # the first so many; null: all the data set has
+    examples: Annotated[int, Ge(1)] | None = 1200  # images, the first of each class; null: as many as every class has
+    tasks: Annotated[int, Ge(1)] = 50
+    epochs: Annotated[int, Ge(1)] = 50  # per task
+    batch: Annotated[int, Ge(1)] = 16  # examples per step; divides examples
+    gradual: Annotated[int, Ge(0)] = 0  # steps over which a task turns into the next
+    scale: image_sets.Scale = "unit"
+    task_boundaries: Boundaries = "hidden"
+
+    def __post_init__(self) -> None:
+        # Numbers in place of null: one meaning, one trial.
+        object.__setattr__(self, "classes", image_sets.classes_of(self.dataset, self.classes))
+        assert self.classes is not None
+        object.__setattr__(self, "examples", image_sets.examples_of(self.dataset, self.classes, self.examples))
+        assert self.examples is not None
+        image_sets.check_batch(self.batch, self.examples, "examples")
+        check_gradual(self.gradual, self.epochs * (self.examples // self.batch))
+
+
+class Relabelled(EqualTasks):
+    """Cross-entropy on the label of the task at hand; the images are shared by all seeds."""
+
+    Config: ClassVar[type[Any]] = RelabelledConfig
+    name: ClassVar[str] = "relabelled"
+    semantics: ClassVar[int] = 1
+    loss: ClassVar[Loss] = "cross_entropy"
+    online_metric: ClassVar[OnlineMetric] = "online_accuracy"
+    default_every: ClassVar[int] = 1
+    default_probe: ClassVar[int] = 1000
+
+    def __init__(self, config: RelabelledConfig, seed: int) -> None:
+        assert config.classes is not None and config.examples is not None
+        super().__init__(
+            tasks=config.tasks,
+            steps_per_task=config.epochs * (config.examples // config.batch),
+            batch=config.batch,
+            boundaries=config.task_boundaries,
+        )
+        self.config = config
+        self.seed = seed
+        self.count = config.examples
+        self.inputs = image_sets.pixels_of(config.dataset)
+        self.outputs = config.classes
+        self.epochs = image_sets.Epochs(seed)
+        self.labels = lru_cache(maxsize=2)(self._drawn_labels)
+        self.pixels = lru_cache(maxsize=2)(self._drawn_pixels)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(channels, height, width)."""
+        return image_sets.shape_of(self.config.dataset)
+
+    def _drawn_labels(self, task: int) -> Int64:
+        """The label of every image in a task, (examples,)."""
+        if self.config.change == "random_labels":
+            return integers(self.seed, "stream/labels", task, self.count, self.outputs)
+        labels = np.repeat(np.arange(self.outputs), self.count // self.outputs)
+        if self.config.change == "shuffled_labels":
+            return permutation(self.seed, "stream/label_order", task, self.outputs)[labels]
+        return labels
+
+    def _drawn_pixels(self, task: int) -> Int64:
+        """The order of the pixels in a task, (inputs,)."""
+        return permutation(self.seed, "stream/pixel_order", task, self.inputs)
+
+    def examples(self, task: int, first: int, count: int) -> tuple[Float32, NDArray[np.int64]]:
+        """Examples of a task: x (count, inputs), y (count,) labels."""
+        shown = self.epochs.shown(task, first, count, self.count)
+        x, y = self.as_in(task, shown)
+        old = still_old(self.seed, task, first, count, batch=self.batch, gradual=self.config.gradual)
+        if len(old):
+            x[old], y[old] = self.as_in(task - 1, shown[old])
+        return x, y
+
+    def as_in(self, task: int, shown: Int64) -> tuple[Float32, NDArray[np.int64]]:
+        """These images as a task shows them."""
+        images, _ = image_sets.first_images(self.config.dataset, "train", self.outputs, self.count)
+        x = image_sets.scaled(images[shown], self.config.dataset, self.config.scale)
+        if self.config.change == "permuted_pixels":
+            x = np.take(x, self.pixels(task), axis=1)
+        return x, self.labels(task)[shown]
