@@ -9,12 +9,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from workloads.diagnostics.spectrum import singular_values
+from workloads.diagnostics.spectrum import feature_values
 
 
 def effective_rank(features: Tensor) -> Tensor:
     """features (..., N, D) -> (...,) in [1, min(N, D)]; NaN where all are zero or any is not finite."""
-    return effective_rank_of_spectrum(singular_values(features))
+    return effective_rank_of_spectrum(feature_values(features))
 
 
 def effective_rank_of_spectrum(values: Tensor) -> Tensor:

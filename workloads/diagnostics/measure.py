@@ -18,7 +18,7 @@ from workloads.diagnostics.effective_rank import effective_rank_of_spectrum
 from workloads.diagnostics.gradient_norm import gradient_norm
 from workloads.diagnostics.isometry import isometry_deviation, largest_of_spectra, smallest_of_spectra
 from workloads.diagnostics.rank_99 import rank_99_of_spectrum
-from workloads.diagnostics.spectrum import singular_values
+from workloads.diagnostics.spectrum import feature_values, singular_values
 from workloads.diagnostics.stable_rank import stable_rank_of_spectrum
 from workloads.diagnostics.weight_magnitude import weight_magnitude
 from workloads.networks.base import Network
@@ -81,7 +81,7 @@ def _of_activations(asked: list[str], layers: list[Tensor]) -> dict[str, Tensor]
             if name in OF_FEATURES:
                 per_layer.setdefault(name, []).append(OF_FEATURES[name](features))
         spectral = [name for name in asked if name in OF_FEATURE_SPECTRUM]
-        values = singular_values(features) if spectral else features
+        values = feature_values(features) if spectral else features
         for name in spectral:
             per_layer.setdefault(name, []).append(OF_FEATURE_SPECTRUM[name](values))
     measured = {}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from workloads.diagnostics.spectrum import singular_values
+from workloads.diagnostics.spectrum import feature_values
 
 SHARE = 0.99
 SLACK = 1e-12  # a tie, such as 99 of 100 equal values, must not hang on the last bit of a sum
@@ -17,7 +17,7 @@ SLACK = 1e-12  # a tie, such as 99 of 100 equal values, must not hang on the las
 
 def rank_99(features: Tensor) -> Tensor:
     """features (..., N, D) -> (...,) whole numbers; NaN where all are zero or any is not finite."""
-    return rank_99_of_spectrum(singular_values(features))
+    return rank_99_of_spectrum(feature_values(features))
 
 
 def rank_99_of_spectrum(values: Tensor) -> Tensor:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from workloads.diagnostics.spectrum import singular_values
+from workloads.diagnostics.spectrum import feature_values
 
 
 def stable_rank(features: Tensor) -> Tensor:
     """features (..., N, D) -> (...,) in [1, min(N, D)]; NaN where all are zero or any is not finite."""
-    return stable_rank_of_spectrum(singular_values(features))
+    return stable_rank_of_spectrum(feature_values(features))
 
 
 def stable_rank_of_spectrum(values: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -91,11 +92,17 @@ def test_each_matrix_is_decomposed_once(monkeypatch: pytest.MonkeyPatch) -> None
     network, params, activations = pack(depth=2)
     shapes: list[tuple[int, ...]] = []
 
-    def counted(matrices: Tensor) -> Tensor:
-        shapes.append(tuple(matrices.shape))
-        return spectrum.singular_values(matrices)
+    def counted(name: str) -> Callable[[Tensor], Tensor]:
+        function = getattr(spectrum, name)
 
-    monkeypatch.setattr(measure_module, "singular_values", counted)
+        def count(matrices: Tensor) -> Tensor:
+            shapes.append(tuple(matrices.shape))
+            return function(matrices)
+
+        return count
+
+    for name in ("singular_values", "feature_values"):
+        monkeypatch.setattr(measure_module, name, counted(name))
     measure(DIAGNOSTICS, params, activations, params, network=network)
     assert sorted(shapes) == sorted([(4, 16, 6)] * 2 + [(4, 6, 5), (4, 6, 6), (4, 2, 6)])
     shapes.clear()

@@ -8,7 +8,10 @@ import pytest
 import torch
 
 from workloads.diagnostics import spectrum
-from workloads.diagnostics.spectrum import by_decomposition, by_gram, singular_values
+from workloads.diagnostics.effective_rank import effective_rank_of_spectrum
+from workloads.diagnostics.rank_99 import rank_99_of_spectrum
+from workloads.diagnostics.spectrum import by_decomposition, by_gram, feature_values, lower_gram, singular_values
+from workloads.diagnostics.stable_rank import stable_rank_of_spectrum
 
 
 def normals(*shape: int) -> torch.Tensor:
@@ -71,3 +74,44 @@ def test_a_member_has_the_same_bits_alone_and_among_others() -> None:
     among = singular_values(matrices)
     alone = torch.stack([singular_values(matrix) for matrix in matrices])
     assert torch.equal(among, alone)
+
+
+def features(rank: int, decay: float) -> torch.Tensor:
+    """(5, 900, 300) as a relu layer has them: non-negative, with dead columns, of falling strength and limited rank."""
+    mixed = normals(5, 900, rank) * decay ** torch.arange(rank, dtype=torch.float64)
+    hidden = (mixed @ normals(rank, 300)).relu()
+    hidden[:, :, ::7] = 0
+    return hidden.float()
+
+
+@pytest.mark.parametrize(("rank", "decay"), [(300, 1.0), (40, 0.8), (5, 1.0), (1, 1.0)])
+def test_values_of_features_are_those_of_the_decomposition(rank: int, decay: float) -> None:
+    """The bounds that the docstring names, and what the ranks make of them."""
+    hidden = features(rank, decay)
+    found, truth = feature_values(hidden), torch.linalg.svdvals(hidden.double())
+    largest = truth[:, :1]
+    assert ((found - truth).abs() / largest).max() < 1e-7
+    strong = truth > 1e-3 * largest
+    assert ((found - truth).abs() / truth)[strong].max() < 1e-10
+    for rank_of in (effective_rank_of_spectrum, stable_rank_of_spectrum):
+        torch.testing.assert_close(rank_of(found), rank_of(truth), rtol=1e-5, atol=0)
+    assert torch.equal(rank_99_of_spectrum(found), rank_99_of_spectrum(truth))
+
+
+def test_features_of_a_member_have_the_same_bits_alone_and_among_others() -> None:
+    hidden = features(40, 0.9)
+    assert torch.equal(feature_values(hidden), torch.stack([feature_values(one) for one in hidden]))
+
+
+def test_the_lower_blocks_of_a_gram_matrix() -> None:
+    matrix = normals(700, 2 * spectrum.BLOCK + 44)
+    torch.testing.assert_close(lower_gram(matrix).tril(), (matrix.T @ matrix).tril(), rtol=1e-13, atol=1e-11)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_features_that_are_not_finite_stay_alone(bad: float) -> None:
+    hidden = features(40, 0.9)
+    clean = feature_values(hidden)
+    hidden[2, 5, 3] = bad
+    found = feature_values(hidden)
+    assert found[2].isnan().all() and torch.equal(found[[0, 1, 3, 4]], clean[[0, 1, 3, 4]])
