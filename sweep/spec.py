@@ -175,7 +175,7 @@ class Settings(Strict):
     seeds: Annotated[Any, BeforeValidator(seed_list)] = (0,)
     metrics: Annotated[tuple[str, ...], named("metric", (*ONLINE, *TESTED, *ASKED, *DIAGNOSTICS))] | None = None
     diagnostics: Diagnostics = Diagnostics()
-    dtype: Literal["float32", "float64"] = "float32"
+    dtype: Literal["float32", "float64", "tf32"] = "float32"
     keep: Annotated[Any, BeforeValidator(keep_rule)] = "none"
     figures: Annotated[tuple[str, ...], named("figure", FIGURES)] = ("arms",)
     track: Track = Track()

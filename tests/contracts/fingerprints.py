@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import torch
-from packs import TINY, Arm, Pack, Shape, data, leaves
+from packs import OF_EVERY_NETWORK, TINY, Arm, Pack, PictureShape, Shape, data, leaves
 
 from sweep.trials import ENGINE_SEMANTICS
 from workloads.diagnostics import DIAGNOSTICS
@@ -19,6 +19,16 @@ from workloads.methods.config import METHODS, OPTIMIZERS
 from workloads.networks.config import NETWORKS, Activation, Initialisation, MLPConfig
 from workloads.networks.mlp import MLP
 from workloads.streams import STREAMS
+
+GLYPHS = {"dataset": "glyphs", "classes": 4, "batch": 8}
+SMALL: dict[str, dict[str, Any]] = {  # streams whose defaults need files, or a while
+    "permuted_mnist": {"dataset": "digits", "tasks": 3, "examples_per_task": 10},
+    "continual_imagenet": {**GLYPHS, "tasks": 3, "epochs": 2, "train_per_class": 8},
+    "incremental_cifar": {**GLYPHS, "classes_per_stage": 2, "epochs": 1, "train_per_class": 40}
+    | {"validation_per_class": 4},
+    "relabelled": {**GLYPHS, "examples": 32, "tasks": 3, "epochs": 2},
+    "warm_start": {**GLYPHS, "examples": 80, "test_examples": 8, "epochs": 2},
+}
 
 FILE = Path(__file__).with_name("fingerprints.json")
 
@@ -47,7 +57,7 @@ def digits(values: list[torch.Tensor]) -> float:
     return float(f"{(flat * weights).sum().item():.9e}")
 
 
-def trained(arm: Arm, shape: Shape = TINY) -> float:
+def trained(arm: Arm, shape: Shape | PictureShape = TINY) -> float:
     """20 steps of one member."""
     x, y = data(shape, 20, streams=1, dtype=torch.float64)
     return digits(leaves(Pack(arm, shape, [1], path="plain", streams=1).train(x, y).state()))
@@ -68,9 +78,14 @@ def computed() -> dict[str, float]:
     for initialisation in get_args(Initialisation):
         network = MLP(MLPConfig(width=5, depth=2, initialisation=initialisation), 7, 3)
         found[f"network mlp {version} {initialisation}"] = digits(list(network.init(3).values()))
+    for name, spec in NETWORKS.items():
+        if name != "mlp":
+            found[f"network {name} {spec.semantics}"] = trained(Arm("sgd"), OF_EVERY_NETWORK[name])
+            start = list(OF_EVERY_NETWORK[name].network.init(3).values())
+            found[f"network {name} {spec.semantics} initial"] = digits(start)
     for name, kind in STREAMS.items():
         stream = kind(kind.Config(**SMALL_STREAMS.get(name, {})), 7)
-        x, y = (torch.from_numpy(v) for v in stream.batches(0, 20))
+        x, y = (torch.from_numpy(v) for v in stream.batches(0, min(20, stream.task_start(stream.tasks))))
         found[f"stream {name} {kind.semantics}"] = digits([x, y])
     network = MLP(MLPConfig(width=5, depth=2), 7, 3)
     params = {k: v[None] for k, v in network.init(3).items()}

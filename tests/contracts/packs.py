@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,8 @@ from workloads.engine.layout import Tree, flattened, in_order, mapped, member, s
 from workloads.engine.lifted import SMALL, Lifted
 from workloads.learner import Learner
 from workloads.methods.config import METHODS, OPTIMIZERS
-from workloads.networks.config import MLPConfig
+from workloads.networks.config import NETWORKS, MLPConfig
+from workloads.networks.implementations import IMPLEMENTATIONS as NETWORK_IMPLEMENTATIONS
 from workloads.networks.mlp import MLP
 
 Config = dict[str, Any]
@@ -118,7 +120,42 @@ LARGE_CLASSES = Shape(width=40, depth=2, inputs=70, outputs=3, loss="cross_entro
 SHAPES = [TINY, SMALL_CLASSES, LARGE, LARGE_CLASSES]
 
 
-def data(shape: Shape, steps: int, *, streams: int, dtype: torch.dtype, seed: int = 0) -> tuple[Tensor, Tensor]:
+@dataclass(frozen=True)
+class PictureShape:
+    """A network of pictures by its name in the registry, with its settings; the same offers as a Shape."""
+
+    name: str
+    settings: Mapping[str, Any]
+    picture: tuple[int, int, int]
+    outputs: int = 3
+    loss: str = "cross_entropy"
+    batch: int = 3
+
+    def __str__(self) -> str:
+        return f"{self.name}-{'x'.join(map(str, self.picture))}"
+
+    @property
+    def inputs(self) -> int:
+        """Numbers in a picture."""
+        return math.prod(self.picture)
+
+    @property
+    def network(self) -> Any:
+        """The network."""
+        config = NETWORKS[self.name].config(**self.settings)
+        return NETWORK_IMPLEMENTATIONS[self.name](config, self.picture, self.outputs)
+
+
+# One for every network: the convnet keeps four places per channel at its end, and is small enough for member last.
+CONVNET = PictureShape("convnet", {"width": 2, "hidden": 4}, (1, 30, 30))
+# Batch norm over a handful of values enlarges rounding tenfold per step: so not the very smallest.
+RESNET = PictureShape("resnet18", {"width": 2}, (2, 12, 12), batch=4)
+OF_EVERY_NETWORK: dict[str, Shape | PictureShape] = {"mlp": SMALL_CLASSES, "convnet": CONVNET, "resnet18": RESNET}
+
+
+def data(
+    shape: Shape | PictureShape, steps: int, *, streams: int, dtype: torch.dtype, seed: int = 0
+) -> tuple[Tensor, Tensor]:
     """x (steps, S, B, inputs), y (steps, S, B, ...) for `streams` streams: bits, and a noisy target."""
     generator = torch.Generator().manual_seed(seed)
     x = torch.randint(0, 2, (steps, streams, shape.batch, shape.inputs), generator=generator).to(dtype)
@@ -134,7 +171,7 @@ class Pack:
     def __init__(
         self,
         arm: Arm,
-        shape: Shape,
+        shape: Shape | PictureShape,
         indices: Iterable[int],
         *,
         dtype: torch.dtype = torch.float64,

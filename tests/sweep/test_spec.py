@@ -176,7 +176,7 @@ MISTAKES = {
     ),
     "pictures too small": (
         "workload: {name: relabelled, dataset: digits}\n" + ARMS + "network: {name: convnet}\n",
-        "mine.yaml:4: network: convnet needs pictures of at least 22 x 22, not 8 x 8",
+        "mine.yaml:4: network: convnet needs pictures of at least 24 x 24, not 8 x 8",
     ),
     "a test without test examples": (
         PLAIN + "metrics: [test_accuracy]\n",

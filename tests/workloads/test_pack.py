@@ -289,6 +289,10 @@ def test_task_wise_methods_act_as_tasks_begin_and_only_where_tasks_are_shown() -
     assert len(set(magnitudes("hidden"))) == 1
 
 
+def test_tf32_is_float32_on_a_cpu() -> None:
+    assert table(run(pack([config(dtype="tf32")], "lifted"))) == table(run(pack([config()], "lifted")))
+
+
 def test_weights_are_kept_as_asked() -> None:
     kept = run(pack([config(keep={"every": 2}), config(1, keep={"every": 2})]))[-1].weights
     assert sorted(kept) == ["t0-final.pt", "t0-task00002.pt", "t1-final.pt", "t1-task00002.pt"]

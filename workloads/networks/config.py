@@ -66,7 +66,7 @@ class ConvNetConfig:
             height, width = (height - kernel + 1) // 2, (width - kernel + 1) // 2
             found.append((height, width))
         if min(found[-1]) < 1:
-            raise ValueError(f"convnet needs pictures of at least 22 x 22, not {shape[1]} x {shape[2]}")
+            raise ValueError(f"convnet needs pictures of at least 24 x 24, not {shape[1]} x {shape[2]}")
         return tuple(found)
 
     def parameters(self, shape: Picture, outputs: int) -> int:

@@ -110,7 +110,7 @@ class ResNet18(Network):
             return normalised
 
         output, activations = self._forward(params, x, norm)
-        return output, activations, buffers
+        return output, activations, {name: buffers[name] for name in self.buffers}
 
     def _forward(self, params: Mapping[str, Tensor], x: Tensor, norm: Norm) -> tuple[Tensor, Activations]:
         def conv(name: str, x: Tensor, stride: int = 1) -> Tensor:

@@ -7,8 +7,11 @@ import torch
 from torch import Tensor
 
 from workloads.methods.isometry import isometry_gradient, isometry_gradients
-from workloads.networks.config import MLPConfig
+from workloads.networks.base import Network
+from workloads.networks.config import ConvNetConfig, MLPConfig, ResNet18Config
+from workloads.networks.convnet import ConvNet
 from workloads.networks.mlp import MLP
+from workloads.networks.resnet import ResNet18
 
 SHAPES = [(5, 3), (3, 5), (4, 4), (1, 6), (6, 1)]
 
@@ -93,3 +96,41 @@ def test_a_networks_gradients_are_autograd_of_the_summed_penalty(penalty: str, s
     assert set(found) == {f"layers.{k}.weight" for k in range(3 if head else 2)}  # no bias is ever pulled
     for name, value in found.items():
         torch.testing.assert_close(value, expected[name], rtol=1e-12, atol=1e-12)
+
+
+CONVNET = ConvNet(ConvNetConfig(width=3, hidden=4), (3, 24, 24), 2)
+RESNET = ResNet18(ResNet18Config(width=1), (3, 8, 8), 2)
+
+
+def test_a_kernel_by_hand() -> None:
+    """One output channel, 2 x 1 x 2: the row (1, 0, 2, 0), whose gradient is 4 (5 - 1) times itself."""
+    params = {**CONVNET.init(0), "convs.0.weight": torch.tensor([[[[1.0, 0.0]], [[2.0, 0.0]]]], dtype=torch.float64)}
+    found = isometry_gradients(params, CONVNET, penalty="full", scale_by_gram=False, head=True)["convs.0.weight"]
+    assert found.tolist() == [[[[16, 0]], [[32, 0]]]]
+
+
+@pytest.mark.parametrize("network", [CONVNET, RESNET], ids=["convnet", "resnet18"])
+@pytest.mark.parametrize("head", [False, True])
+def test_kernels_are_pulled_as_the_matrix_of_what_maps_a_patch(network: Network, head: bool) -> None:
+    params = network.init(0)
+
+    def total(params: dict[str, Tensor]) -> Tensor:
+        result = torch.zeros((), dtype=torch.float64)
+        for name in network.weights if head else network.weights[:-1]:
+            rows = torch.stack([kernel.flatten() for kernel in params[name]])  # (out, in x height x width)
+            penalty = wide_penalty(rows) if rows.shape[0] < rows.shape[1] else tall_penalty(rows)
+            result = result + penalty / min(rows.shape)
+        return result
+
+    expected = torch.func.grad(total)(params)
+    found = isometry_gradients(params, network, penalty="full", scale_by_gram=True, head=head)
+    assert list(found) == list(network.weights if head else network.weights[:-1])  # no bias and no batch norm
+    for name, value in found.items():
+        torch.testing.assert_close(value, expected[name], rtol=1e-11, atol=1e-11)
+
+
+def test_an_orthogonal_start_is_not_pulled() -> None:
+    network = ConvNet(ConvNetConfig(width=3, hidden=4, initialisation="orthogonal"), (3, 24, 24), 2)
+    found = isometry_gradients(network.init(0), network, penalty="full", scale_by_gram=False, head=True)
+    assert {value.ndim for value in found.values()} == {2, 4}
+    assert max(value.abs().max().item() for value in found.values()) < 1e-13
