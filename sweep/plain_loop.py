@@ -22,19 +22,17 @@ class PlainLoop:
 
     def __init__(self, config: Mapping[str, Any], stream: Stream) -> None:
         self.stream = stream
-        width, depth = config["network"]["width"], config["network"]["depth"]
-        sizes = [stream.inputs, *[width] * depth]
-        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
-        self.head = nn.Linear(width, stream.outputs)
-        for layer in [*self.hidden, self.head]:
-            nn.init.kaiming_uniform_(layer.weight, nonlinearity="linear" if layer is self.head else "relu")
-            nn.init.zeros_(layer.bias)
+        if config["network"]["name"] == "convnet":
+            self.hidden, self.head = plain_convnet(config["network"]["width"], stream.outputs)
+        else:
+            self.hidden, self.head = plain_mlp(stream.inputs, config["network"], stream.outputs)
         self.parameters = [*self.hidden.parameters(), *self.head.parameters()]
         optimizer, methods = config["optimizer"], config["methods"]
         self.perturbs = "shrink_and_perturb" in methods
         decay = SHRINK if self.perturbs else methods.get("l2", {}).get("strength", 0.0)
         kind = torch.optim.SGD if optimizer["name"] == "sgd" else torch.optim.Adam
-        self.optimizer = kind(self.parameters, lr=optimizer["step_size"], weight_decay=decay)
+        extra = {"momentum": optimizer["momentum"]} if optimizer.get("momentum") else {}
+        self.optimizer = kind(self.parameters, lr=optimizer["step_size"], weight_decay=decay, **extra)
         self.loss = nn.MSELoss() if stream.loss == "squared_error" else nn.CrossEntropyLoss()
         self.losses: list[float] = []
         self.isometry: PlainIsometry | None = None
@@ -70,6 +68,30 @@ class PlainLoop:
                 self.replacement.step(activations)
             total += loss.item()
         self.losses.append(total / count)
+
+
+def plain_mlp(inputs: int, network: Mapping[str, Any], outputs: int) -> tuple[nn.ModuleList, nn.Linear]:
+    """Hidden layers, a relu behind each, and the head."""
+    sizes = [inputs, *[network["width"]] * network["depth"]]
+    hidden = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+    head = nn.Linear(sizes[-1], outputs)
+    for layer in [*hidden, head]:
+        nn.init.kaiming_uniform_(layer.weight, nonlinearity="linear" if layer is head else "relu")
+        nn.init.zeros_(layer.bias)
+    return hidden, head
+
+
+def plain_convnet(width: int, outputs: int) -> tuple[nn.ModuleList, nn.Linear]:
+    """The network of continual ImageNet for pictures of 3 x 32 x 32, as it is usually written: relu, then pooling.
+
+    The last relu of all is the loop's own, behind the last of the hidden modules.
+    """
+    channels = [3, width, 2 * width, 4 * width]
+    layers: list[nn.Module] = [nn.Unflatten(-1, (3, 32, 32))]
+    for a, b, kernel in zip(channels, channels[1:], (5, 3, 3), strict=False):
+        layers += [nn.Conv2d(a, b, kernel), nn.ReLU(), nn.MaxPool2d(2)]
+    layers += [nn.Flatten(), nn.Linear(16 * width, 128), nn.ReLU(), nn.Linear(128, 128)]
+    return nn.ModuleList([nn.Sequential(*layers)]), nn.Linear(128, outputs)
 
 
 class PlainIsometry:

@@ -15,10 +15,12 @@ from tiny import Command
 
 from dashboards import history
 from sweep import bench, limits, provenance, records
-from sweep.bench import ARMS, CASES, IMAGES, QUICK, REGRESSION, Case, Row, config_of, selected
+from sweep.bench import ARMS, CASES, IMAGES, PAIRS, QUICK, REGRESSION, RELABELLED, Case, Row, config_of, selected
 from sweep.errors import InputError
 from sweep.limits import Peaks, Work, limit_ns, work_of
-from sweep.plain_loop import PlainIsometry, PlainLoop
+from sweep.plain_loop import PlainIsometry, PlainLoop, plain_convnet
+from workloads.networks.config import ConvNetConfig
+from workloads.networks.convnet import ConvNet
 from workloads.pack import stream_of, ways_of_learning
 
 KEYS = ["stream", "network", "batch", "arm", "members", "path", "ns_per_trial_step", "plain_ns", "ratio"]
@@ -61,7 +63,7 @@ def row(arm: str = "sgd", members: int = 3000, ratio: float = 6000.0, **changed:
 
 def test_the_rows_that_were_promised_are_there() -> None:
     there = {(case.stream, case.network, case.arm, case.members) for case in CASES}
-    assert len(there) == len(CASES) == 7 * 4 + 7 + 3 * 2
+    assert len(there) == len(CASES) == 7 * 4 + 7 + 3 * 2 + 3
     for arm in ("sgd", "continual_backprop", "continual_backprop_1e-2", "l2", "adam", "adamo", "shrink_and_perturb"):
         assert {(REGRESSION, "20-5-1", arm, members) for members in (3000, 300, 30, 1)} <= there
     for arm in ("sgd", "continual_backprop", "l2", "shrink_and_perturb", "adam", "adamo", "adamo_every_16"):
@@ -84,12 +86,13 @@ def test_the_rows_that_were_promised_are_there() -> None:
         (Case(IMAGES, "adamo", 30, 1, 100), 1.5),
         (Case(IMAGES, "sgd", 1, 1, 1000), 15),
         (Case(IMAGES, "continual_backprop", 1, 1, 2000), 7),
+        (Case(PAIRS, "momentum", 2, 1, 32), 0.95),
     ],
     ids=str,
 )
 def test_every_row_has_its_target(case: Case, target: float | None) -> None:
     assert case.target == target
-    assert all(case.target for case in CASES)
+    assert all(case.target for case in CASES if case.stream != RELABELLED)
 
 
 def test_rows_are_chosen_by_stream_arm_and_members() -> None:
@@ -144,6 +147,19 @@ def test_the_plain_loop_learns(arm: str) -> None:
         loop.run(start, 400)
     # At 1e-2 a unit is new every thirty steps or so.
     assert loop.losses[-1] < (0.95 if arm == "continual_backprop_1e-2" else 0.8) * loop.losses[0]
+
+
+def test_the_plain_convnet_is_the_packs() -> None:
+    hidden, head = plain_convnet(4, 2)
+    network = ConvNet(ConvNetConfig(width=4), (3, 32, 32), 2)
+    ours = {name: value.float() for name, value in network.init(0).items()}
+    theirs = [*hidden.parameters(), *head.parameters()]
+    assert [tuple(value.shape) for value in theirs] == [tuple(value.shape) for value in ours.values()]
+    with torch.no_grad():
+        for value, given in zip(theirs, ours.values(), strict=True):
+            value.copy_(given)
+        x = torch.rand(5, 3072)
+        torch.testing.assert_close(head(torch.relu(hidden[0](x))), network.apply(ours, x)[0])
 
 
 def test_the_plain_loop_replaces_at_the_arms_rate() -> None:
