@@ -145,8 +145,8 @@ def test_the_plain_loop_learns(arm: str) -> None:
     loop = PlainLoop(config, stream_of(config, 0))
     for start in range(0, 2000, 400):
         loop.run(start, 400)
-    # At 1e-2 a unit is new every thirty steps or so.
-    assert loop.losses[-1] < (0.95 if arm == "continual_backprop_1e-2" else 0.8) * loop.losses[0]
+    # At 1e-2 a unit is new every thirty steps or so; momentum makes steps ten times as large.
+    assert loop.losses[-1] < (0.95 if arm in ("continual_backprop_1e-2", "momentum") else 0.8) * loop.losses[0]
 
 
 def test_the_plain_convnet_is_the_packs() -> None:
