@@ -733,7 +733,7 @@ def data_list(as_json: AsJson = False) -> None:
             say(textwrap.indent(entry.advice, "  "))
 
 
-DatasetName = Annotated[str, typer.Argument(help="mnist, fashion_mnist or digits.")]
+DatasetName = Annotated[str, typer.Argument(help="A name that `sweep data list` shows.")]
 
 
 @data_app.command("fetch")
@@ -744,16 +744,17 @@ def data_fetch(
     from workloads import data
 
     got = data.fetch(name, force=force)
-    say(f"{got.name} is in {got.path}" if got.path else f"{got.name} comes with scikit-learn")
+    say(f"{got.name} is in {got.path}")
 
 
 @data_app.command("verify")
 def data_verify(name: DatasetName) -> None:
-    """Check a dataset's bytes against the known checksum."""
-    from workloads import data
+    """Check every byte of a dataset that is on this machine."""
+    from workloads import data, datasets
 
     checked = data.verify(name)
-    say(f"{checked.name} is whole ({checked.path or checked.source})")
+    found = checked.path or ("drawn when asked for" if datasets.DATASETS[name].draw else checked.source)
+    say(f"{checked.name} is whole ({found})")
 
 
 def main() -> None:

@@ -18,7 +18,8 @@ from workloads.registry import lookup
 from workloads.streams import STREAMS
 
 MEMORY = 2 << 30  # bytes a pack may need for its members' weights, optimizer state and streams
-MOST = 3072  # members: beyond this a pack of the smallest networks gains nothing
+MOST = 3072  # members: beyond this a pack of the smallest networks gains nothing on a CPU
+MOST_ON_GPU = 32_768  # there it is bound by starting kernels up to about this many
 MOST_INPUTS = 16_384  # numbers in a batch up to which lanes, which hold one for every member, keep it in cache
 LANES = 16  # members of the lanes path that cost as much as one
 FEWEST = {"lanes": 64, "online": 1, "looped": 1, "lifted": 64}  # members not to be split further for more workers
@@ -169,9 +170,10 @@ def plan_packs(trials: Sequence[Trial], *, workers: int, device: str = "cpu") ->
         config = members[0].config
         each = member_bytes(config, shape)
         path, reason = path_of(config, device)
+        most = MOST if device == "cpu" else MOST_ON_GPU
         wanted = math.ceil(work[key] / share) if workers > 1 else 1
         pieces = max(
-            math.ceil(len(members) / MOST),
+            math.ceil(len(members) / most),
             math.ceil(len(members) * each / MEMORY),
             min(wanted, len(members) // FEWEST[path]),
             1,

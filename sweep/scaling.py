@@ -253,7 +253,7 @@ STAGES: dict[str, Stage] = {
     "plan, all done": Stage(begin=plan),
     "run": Stage(begin=run, most=10_000, filled=False),
     "run, all done": Stage(begin=run),
-    "track trials": Stage(begin=track, most=3000),
+    "track trials": Stage(begin=track, most=10_000),
     "track groups": Stage(begin=track, seeds=100, track_trials=False),
     "status": Stage(begin=status),
     "digest": Stage(begin=digest),

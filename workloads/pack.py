@@ -337,10 +337,10 @@ class Training:
 
     def batches(self, start: int, count: int) -> tuple[Tensor, Tensor]:
         """x (count, S, B, ...), y (count, S, B, ...) of all distinct streams."""
-        if self.device.type == "cuda" and self.dtype == torch.float32:
+        if self.device.type == "cuda":
             made = batches_on(self.device, self.streams, start, count)
             if made is not None:
-                return made
+                return made[0].to(self.dtype), made[1]
         drawn = [stream.batches(start, count) for stream in self.streams]
         return tuple(self.placed(np.stack([d[i] for d in drawn], axis=1)) for i in (0, 1))  # type: ignore[return-value]
 
@@ -355,7 +355,9 @@ class Training:
 
     def placed(self, values: NDArray[Any]) -> Tensor:
         """An array on the device, floating-point values in the trial's type."""
-        tensor = torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
+        tensor = torch.from_numpy(np.ascontiguousarray(values))
+        if self.device.type == "cuda":  # the host does not wait for it to arrive
+            tensor = tensor.pin_memory().to(self.device, non_blocking=True)
         return tensor.to(self.dtype) if tensor.is_floating_point() else tensor
 
     def begin_task(self, task: int) -> None:

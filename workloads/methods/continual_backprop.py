@@ -121,7 +121,8 @@ class ContinualBackprop(Method):
         mature = torch.stack(eligible)
         share = mature
         if self.config.share_of == "all":
-            units = torch.tensor([site.units for site in self.network.sites], device=mature.device)
+            # Filled rather than copied from the host, which a GPU would wait for.
+            units = torch.cat([mature.new_full((1,), site.units) for site in self.network.sites])
             share = torch.where(mature > 0, units, 0)
         expected = hyper["replacement_rate"].double() * share
         if self.config.replacement == "accumulate":
