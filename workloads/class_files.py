@@ -38,12 +38,12 @@ def read_class(path: Path, shape: tuple[int, int]) -> Bytes | None:
     """A class's images, checked, read-only; None where it is not kept. Raises ValueError that says what is wrong."""
     try:
         with path.open("rb") as file:
-            images: Bytes = np.load(file, allow_pickle=False)
+            images: Bytes = np.lib.format.read_array(file, allow_pickle=False)
             found = file.read(SUM + 1)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, EOFError, ValueError) as error:
-        raise ValueError(f"not readable ({error})") from error
+    except Exception as error:  # a damaged header makes numpy raise anything
+        raise ValueError(f"not readable ({type(error).__name__}: {error})") from error
     if images.shape != shape or images.dtype != np.uint8 or not images.flags.c_contiguous:
         raise ValueError(f"holds {images.dtype} {images.shape}, not uint8 {shape}")
     if hashlib.sha256(images.data).digest() != found:
@@ -53,7 +53,7 @@ def read_class(path: Path, shape: tuple[int, int]) -> Bytes | None:
 
 
 def kept_sum(path: Path) -> str:
-    """The SHA-256 that a class is kept with, its values unread. Raises OSError."""
+    """The SHA-256 that a class is kept with, its values unread. Raises OSError, also where the file is cut short."""
     with path.open("rb") as file:
         file.seek(-SUM, os.SEEK_END)
         return file.read().hex()

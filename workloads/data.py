@@ -141,19 +141,23 @@ def checksum(name: str) -> str:
     if known.draw_sum is not None:
         return known.draw_sum()
     make_classes(name, known)
-    return sum_of_sums(kept_sum(file) for file in class_files(name, known))
+    try:
+        return sum_of_sums([kept_sum(file) for file in class_files(name, known)])
+    except OSError as error:
+        raise damaged(class_folder(name, known), name, f"not readable ({error})") from error
 
 
 def fetch(name: str, *, force: bool = False) -> Status:
     """Put the data set into the cache; `force`: anew, passing over damaged files. Raises as `load` does."""
     known = lookup(DATASETS, name, "dataset")
-    try:
-        if known.by_class:
-            make_classes(name, known, force=force)
-        elif force or not cache_file(name).exists():
-            write_cache(name, obtain(name, known, pass_over_damage=force))
-    except OSError as error:
-        raise DataError(f"{cache_of(name, known)}: cannot be written: {error}") from error
+    if known.by_class:
+        make_classes(name, known, force=force)
+    elif force or not cache_file(name).exists():
+        arrays = obtain(name, known, pass_over_damage=force)
+        try:
+            write_cache(name, arrays)
+        except OSError as error:
+            raise DataError(f"{cache_file(name)}: cannot be written: {error}") from error
     return verify(name)
 
 
@@ -311,7 +315,15 @@ def one_class(name: str, known: Known, label: int) -> Bytes | None:
 
 
 def make_classes(name: str, known: Known, *, force: bool = False) -> None:
-    """Keep every class that is not kept yet, or with `force` every class. Raises DataError, OSError."""
+    """Keep every class that is not kept yet, or with `force` every class. Raises DataError."""
+    try:
+        keep_classes(name, known, force=force)
+    except OSError as error:
+        raise DataError(f"{class_folder(name, known)}: cannot be written: {error}") from error
+
+
+def keep_classes(name: str, known: Known, *, force: bool) -> None:
+    """`make_classes`. Raises DataError, OSError where the cache cannot be written."""
     files = class_files(name, known)
     absent = [label for label, file in enumerate(files) if force or not file.exists()]
     if not absent:

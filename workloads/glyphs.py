@@ -1,10 +1,13 @@
 """Glyphs: a stand-in for ImageNet 32x32 that needs no download. A class is a character of matplotlib's fonts.
 
 Every image shows its character turned, scaled, sheared and shifted at random, light on dark or dark on light in
-random colours, under a slanted light, before strokes of clutter, and with noise. An image is a function of (class, number) alone:
-its draws are the words of Philox4x64-10 keyed by (SEED, class), and all arithmetic on them is elementwise, in a
-fixed order. What may differ between machines is the character's shape, since versions of FreeType render outlines a
-little differently; `checksum` covers the shapes.
+random colours, under a slanted light, before strokes of clutter, and with noise. An image is a function of (class,
+number) alone: its draws are the words of Philox4x64-10 keyed by (SEED, class), and all arithmetic on them is
+elementwise, in a fixed order. What may differ between machines is the character's shape, since versions of FreeType
+render outlines a little differently; `checksum` covers the shapes.
+
+On tasks of two classes, a linear classifier of the pixels is right in about 75 % of the test images, a small
+convolutional network in about 96 %: the contrast, the clutter and the noise are chosen for that.
 
 The characters are letters and digits that really look different: in the order of the fonts below and of the code
 points, one is taken where its outline, scaled to one size, correlates by less than 0.8 with those taken before; blank
@@ -26,12 +29,25 @@ from workloads.datasets import Bytes
 from workloads.errors import DataError
 from workloads.random import permutation
 
-SEED = 0x676C7970  # of the generation; with VERSION in datasets' `Known`, all that an image depends on
+SEED = 0x676C7970  # of all draws; a change to any drawing raises the version in `datasets`
 IMAGES = 700  # per class
 SIDE = 32  # of an image
 SHAPE = 64  # side of the picture that a character is drawn from
 INK = 48  # the longer side of the character in it
 CHUNK = 100  # images made at once, so that they stay in the processor's cache
+
+LIGHT_ON_DARK = 0.85  # how often the ink is the lighter; at a half, no straight boundary would find anything
+CONTRAST = (0.15, 0.45)  # of ink and paper, where the whole range is 1
+TINT = 0.12  # the most that a channel of either departs from grey
+SLANT = 0.2  # the most that the light differs from the middle to an edge
+STROKES = 3  # of clutter
+CLUTTER = (-0.35, 0.35)  # what they add to the paper
+NOISE = 0.14  # standard deviation
+TURN = math.radians(20)
+SIZES = (14.0, 26.0)  # pixels of the character's longer side
+STRETCH = 0.15
+SHEAR = 0.2
+SHIFT = 3.0  # pixels
 
 FONTS = {  # font -> its characters, as hexadecimal code points and ranges
     "DejaVuSans": (
@@ -90,12 +106,13 @@ FONTS = {  # font -> its characters, as hexadecimal code points and ranges
 }
 
 Float = NDArray[np.float32]
+Float64 = NDArray[np.float64]
 
 
 @functools.cache
 def characters() -> list[tuple[str, int]]:
     """Font and code point of every class."""
-    found = []
+    found: list[tuple[str, int]] = []
     for font, listed in FONTS.items():
         for item in listed.split():
             first, _, last = item.partition("-")
@@ -124,7 +141,8 @@ def shape_of(label: int) -> Bytes:
     font, point = characters()[label]
     path = Path(matplotlib.get_data_path(), "fonts", "ttf", f"{font}.ttf")
     try:
-        held = ImageFont.truetype(str(path), size=2 * INK, layout_engine=ImageFont.Layout.BASIC)
+        with path.open("rb") as file:  # by its name alone, Pillow would take the system's where this one is missing
+            held = ImageFont.truetype(file, size=2 * INK, layout_engine=ImageFont.Layout.BASIC)
     except OSError as error:
         raise DataError(f"{path}: the font that glyphs are drawn from is not readable ({error})") from error
     ink = held.getmask(chr(point), mode="L")
@@ -165,41 +183,30 @@ def drawn(shape: Float, random: np.random.Philox) -> Bytes:
     light = slant(u[16], u[17])[:, None]
     strokes = clutter(random)[:, None] * between(u[18], *CLUTTER).astype(np.float32)[:, None, None, None]
     image = paper + strokes + cover * (ink - paper - strokes) + light + noise(random)
-    return np.clip(image * 255 + 0.5, 0, 255).astype(np.uint8).reshape(CHUNK, -1)
+    done: Bytes = np.clip(image * 255 + 0.5, 0, 255).astype(np.uint8).reshape(CHUNK, -1)
+    return done
 
 
-LIGHT_ON_DARK = 0.75  # how often the ink is the lighter: a straight boundary profits from it, and is to be beaten
-CONTRAST = (0.25, 0.6)  # of ink and paper
-TINT = 0.12  # the most that a channel of either departs from grey
-SLANT = 0.2  # the most that the light differs from the middle to an edge
-CLUTTER = (-0.25, 0.25)
-NOISE = 0.08  # standard deviation
-TURN = math.radians(20)
-SIZES = (14.0, 26.0)  # pixels of the longer side
-STRETCH = 0.15
-SHEAR = 0.2
-SHIFT = 4.0  # pixels
-
-
-def uniform(random: np.random.Philox, count: int) -> NDArray[np.float64]:
+def uniform(random: np.random.Philox, count: int) -> Float64:
     """(count, CHUNK) in [0, 1)."""
-    words = random.random_raw(count * CHUNK)
-    return (words >> np.uint64(11)).reshape(count, CHUNK) * 2.0**-53
+    words = random.random_raw(count * CHUNK) >> np.uint64(11)
+    return words.astype(np.float64).reshape(count, CHUNK) * 2.0**-53
 
 
-def between(share: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
+def between(share: Float64, low: float, high: float) -> Float64:
     """From [0, 1) to [low, high)."""
     return low + share * (high - low)
 
 
 def softened(shape: Bytes) -> Float:
     """The shape from 0 to 1, each pixel mixed with its neighbours: images take about every second pixel of it."""
-    soft = np.pad(shape.astype(np.float32) / 255, 1)
-    soft = (soft[:-2] + 2 * soft[1:-1] + soft[2:]) / 4
-    return (soft[:, :-2] + 2 * soft[:, 1:-1] + soft[:, 2:]) / 4
+    framed = np.pad(shape.astype(np.float32) / np.float32(255), 1)
+    rows = (framed[:-2] + 2 * framed[1:-1] + framed[2:]) / 4
+    soft: Float = (rows[:, :-2] + 2 * rows[:, 1:-1] + rows[:, 2:]) / 4
+    return soft
 
 
-def placed(shape: Float, u: NDArray[np.float64]) -> Float:
+def placed(shape: Float, u: Float64) -> Float:
     """The shape (SHAPE, SHAPE) under a random affine map for each column of u (7, CHUNK): (CHUNK, SIDE, SIDE)."""
     turn = between(u[0], -TURN, TURN)
     size = INK / (SIZES[0] * (SIZES[1] / SIZES[0]) ** u[1])  # pixels of the shape for one of the image
@@ -224,12 +231,12 @@ def placed(shape: Float, u: NDArray[np.float64]) -> Float:
     return found
 
 
-def _of(values: NDArray[np.float64]) -> Float:
+def _of(values: Float64) -> Float:
     """(CHUNK,) as (CHUNK, 1, 1) float32."""
     return values.astype(np.float32)[:, None, None]
 
 
-def slant(direction: NDArray[np.float64], strength: NDArray[np.float64]) -> Float:
+def slant(direction: Float64, strength: Float64) -> Float:
     """Light that grows along a direction, (CHUNK, SIDE, SIDE), 0 in the middle."""
     angle, most = 2 * math.pi * direction, SLANT * strength
     at = np.linspace(-1, 1, SIDE, dtype=np.float32)
@@ -250,11 +257,9 @@ def clutter(random: np.random.Philox) -> Float:
     return seen
 
 
-STROKES = 3
-
-
 def noise(random: np.random.Philox) -> Float:
     """(CHUNK, 3, SIDE, SIDE) of standard deviation NOISE: the sum of two bytes, near enough to a normal."""
     count = CHUNK * 3 * SIDE * SIDE
     drawn = random.random_raw(count // 4).astype("<u8").view(np.uint8).reshape(2, CHUNK, 3, SIDE, SIDE)
-    return (drawn[0].astype(np.float32) - drawn[1].astype(np.float32)) * np.float32(NOISE * math.sqrt(6) / 256)
+    centred: Float = drawn[0].astype(np.float32) - drawn[1].astype(np.float32)
+    return centred * np.float32(NOISE * math.sqrt(6) / 256)

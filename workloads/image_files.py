@@ -143,25 +143,27 @@ def read_class_array(folder: Path, label: int, known: Known) -> Bytes:
     """
     path = folder / f"{label}.npy"
     try:
-        array = np.load(path, allow_pickle=False)
+        with path.open("rb") as file:
+            array = np.lib.format.read_array(file, allow_pickle=False)
     except FileNotFoundError:
         files = f"0.npy to {known.classes - 1}.npy"
         raise DataError(f"{folder}: has no {label}.npy.\nOne array per class is needed: {files}") from None
-    except (OSError, EOFError, ValueError) as error:
-        raise DataError(f"{path}: not readable as an array of images ({error}).\nReplace the file") from error
+    except Exception as error:  # a damaged header makes numpy raise anything
+        said = f"{type(error).__name__}: {error}"
+        raise DataError(f"{path}: not readable as an array of images ({said}).\nReplace the file") from error
     images = sum(known.images_per_class)
     allowed = ((images, *known.shape), (images, known.pixels))
     if array.shape not in allowed:
-        raise DataError(f"{path}: its shape is {array.shape}, not {' or '.join(map(str, allowed))}")
+        wanted = " or ".join(map(str, allowed))
+        raise DataError(f"{path}: its shape is {array.shape}, not {wanted}.\nReplace the file")
     if array.dtype != np.uint8:
-        low, high = array.min(), array.max()
-        if array.dtype.kind not in "iuf" or not (0 <= low and high <= 255):  # NaN fails too
-            raise DataError(
-                f"{path}: holds {array.dtype} from {low} to {high}, not uint8 or numbers from 0 to 255 or 1"
-            )
+        low, high = (array.min(), array.max()) if array.dtype.kind in "iuf" else (-1, -1)
+        if not (0 <= low and high <= 255):  # NaN fails too
+            found = f"{array.dtype} from {low} to {high}" if array.dtype.kind in "iuf" else f"{array.dtype}"
+            raise DataError(f"{path}: holds {found}, not uint8 or numbers from 0 to 255 or 1.\nReplace the file")
         scale = 255 if array.dtype.kind == "f" and high <= 1 else 1
         array = np.rint(array * scale).astype(np.uint8)
-    rows: Bytes = array.reshape(images, known.pixels)
+    rows: Bytes = np.ascontiguousarray(array.reshape(images, known.pixels))  # an array may lie in Fortran's order
     return rows
 
 
@@ -187,7 +189,8 @@ def split_batches(
                 grown.write(images[first].tobytes())
     if held.min() < wanted:
         label = int(held.argmin())
-        raise DataError(f"{folder}: {held[label]} images have the label {label + 1}; every class needs {wanted}")
+        found = f"{held[label]} images have the label {label + 1}; every class needs {wanted}"
+        raise DataError(f"{folder}: {found}.\nReplace {known.batches[0]} to {known.batches[-1]}")
     for label in range(known.classes):
         path = scratch / str(label)
         yield label, np.fromfile(path, dtype=np.uint8).reshape(wanted, known.pixels)
@@ -204,7 +207,8 @@ def read_imagenet_batch(path: Path, known: Known) -> tuple[Bytes, NDArray[np.int
     images = rows_of(held.get(b"data"), path, known)
     labels = labels_of(held.get(b"labels"), len(images), path, "labels")
     if labels.min() < 1 or labels.max() > known.classes:
-        raise DataError(f"{path}: labels from {labels.min()} to {labels.max()}, not 1 to {known.classes}")
+        found = f"labels from {labels.min()} to {labels.max()}, not 1 to {known.classes}"
+        raise DataError(f"{path}: {found}.\nReplace the file")
     return images, labels - 1
 
 
@@ -245,7 +249,7 @@ def read_pickle(file: IO[bytes], where: Path | str) -> Mapping[bytes, Any]:
         said = f"{type(error).__name__}: {error}"
         raise DataError(f"{where}: not readable as a pickle ({said}).\nReplace the file") from error
     if not isinstance(held, dict):
-        raise DataError(f"{where}: holds a {type(held).__name__}, not a dict of data and labels")
+        raise DataError(f"{where}: holds a {type(held).__name__}, not a dict of data and labels.\nReplace the file")
     return {key.encode() if isinstance(key, str) else key: value for key, value in held.items()}
 
 

@@ -389,28 +389,39 @@ class Training:
         if not names:
             return
         params = evaluated(self.engine.state())
-        probes = [stream.probe(task, self.config["probe"]) for stream in self.streams]
-        x, y = (self.placed(np.stack([p[i] for p in probes])) for i in (0, 1))
+        order = torch.argsort(self.which, stable=True)  # by stream, so that a probe is made once and few are held
+        probes: dict[int, tuple[Tensor, Tensor]] = {}
         measured: dict[str, list[Tensor]] = {}
-        for part in torch.split(torch.arange(len(self.seeds)), self.probe_members(x)):
+        for part in torch.split(order, self.probe_members()):
+            which = self.which[part]
+            shown = range(int(which[0]), int(which[-1]) + 1)
+            probes = {number: probes.get(number) or self.probe(number, task) for number in shown}
+            x, y = (v[0][None] if len(v) == 1 else torch.stack(v) for v in zip(*probes.values(), strict=True))
+            if len(shown) < len(part):  # else each has a stream of its own
+                x, y = x[which - shown[0]], y[which - shown[0]]
             values = self.measured(names, mapped(lambda v, part=part: v[part], params), x, y, part)
             for name, value in values.items():
                 measured.setdefault(name, []).append(value)
+        place = torch.argsort(order)
         for name, values_of in measured.items():
-            self.table.add(name, task, self.step, torch.cat(values_of), self.alive)
+            self.table.add(name, task, self.step, torch.cat(values_of)[place], self.alive)
 
-    def probe_members(self, x: Tensor) -> int:
+    def probe(self, number: int, task: int) -> tuple[Tensor, Tensor]:
+        """The first examples of a task of one of the streams, on the device."""
+        x, y = self.streams[number].probe(task, self.config["probe"])
+        return self.placed(x), self.placed(y)
+
+    def probe_members(self) -> int:
         """How many members' activations of the probe fit the chunk's memory, and are fast, at once."""
         if self.alone:
             return 1
-        numbers: int = x.shape[1] * (self.stream.inputs + self.hidden)
-        return max(1, 4 * CHUNK_BYTES // (numbers * x.element_size()))
+        numbers: int = self.config["probe"] * (self.stream.inputs + self.hidden)
+        # A CPU reads them again and again: what has left its caches costs it more than a call.
+        most = CHUNK_BYTES // 4 if self.device.type == "cpu" else 4 * CHUNK_BYTES
+        return max(1, most // (numbers * self.dtype.itemsize))
 
     def measured(self, names: list[str], params: Params, x: Tensor, y: Tensor, part: Tensor) -> dict[str, Tensor]:
-        """Diagnostics of the members `part`, (len(part),) each, on their streams' probes x, y (S, N, ...)."""
-        which = self.which[part]
-        if not torch.equal(which, torch.arange(len(x), device=self.device)):  # else each has a stream of its own
-            x, y = x[which], y[which]
+        """Diagnostics of the members `part`, (len(part),) each, on their probes x, y (len(part), N, ...)."""
         hidden: dict[str, Tensor] = {}
         grads: Params | None = None
         if "gradient_norm" in names:

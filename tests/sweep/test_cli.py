@@ -385,9 +385,10 @@ def test_clean_asks_first(command: Command, ran: Path, monkeypatch: pytest.Monke
 def test_data(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PLIANT_DATA", str(tmp_path))
     listed = {entry["name"]: entry for entry in json.loads(command("data", "list", "--json").out)}
-    assert set(listed) == {"mnist", "fashion_mnist", "digits"}
+    assert set(listed) == set(DATASETS)
     assert listed["mnist"]["source"] == "absent" and "sweep data fetch mnist" in listed["mnist"]["advice"]
-    assert listed["digits"]["source"] == "library"
+    assert listed["imagenet32"]["source"] == "absent" and "0.npy to 999.npy" in listed["imagenet32"]["advice"]
+    assert listed["digits"]["source"] == listed["glyphs"]["source"] == "library"
     assert "digits is in" in command("data", "fetch", "digits").out
     assert command("data", "verify", "digits").code == 0
     assert "sweep data fetch mnist" in command("data", "list").out

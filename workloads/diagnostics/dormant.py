@@ -18,15 +18,27 @@ TAU = 0.025  # share of the layer's mean activity
 
 def dormant_fraction(features: Tensor, *, tau: float = TAU) -> Tensor:
     """features (..., N, D) -> (...,) in [0, 1]; 1 where all are zero, NaN where any is not finite."""
-    activity = features.abs().mean(-2, dtype=torch.float64)
-    # Multiplied out, so that a silent layer is dormant rather than 0 / 0.
-    dormant = activity <= tau * activity.mean(-1, keepdim=True)
-    return _fraction(dormant, activity)
+    return dormant_of_activity(activity(features), tau=tau)
 
 
 def dead_fraction(features: Tensor) -> Tensor:
     """features (..., N, D) -> (...,) in [0, 1]; NaN where any feature is not finite."""
-    activity = features.abs().sum(-2, dtype=torch.float64)
+    return dead_of_activity(activity(features))
+
+
+def activity(features: Tensor) -> Tensor:
+    """sum_n |h_nj|, (..., N, D) -> (..., D) float64: what both fractions are read off."""
+    return features.abs().sum(-2, dtype=torch.float64)
+
+
+def dormant_of_activity(activity: Tensor, *, tau: float = TAU) -> Tensor:
+    """(..., D) -> (...,)."""
+    # Multiplied out, so that a silent layer is dormant rather than 0 / 0.
+    return _fraction(activity <= tau * activity.mean(-1, keepdim=True), activity)
+
+
+def dead_of_activity(activity: Tensor) -> Tensor:
+    """(..., D) -> (...,)."""
     return _fraction(activity == 0, activity)
 
 

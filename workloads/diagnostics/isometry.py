@@ -13,12 +13,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from workloads.diagnostics.spectrum import singular_values
+from workloads.diagnostics.spectrum import lower_gram, padded, singular_values
 
 
 def isometry_deviation(weights: Sequence[Tensor]) -> Tensor:
     """One (..., out, in) tensor per matrix -> (...,) >= 0, float64; not finite where a weight is not."""
-    return torch.stack([_deviation(weight.to(torch.float64)) for weight in weights]).sum(0)
+    return torch.stack([_deviation(weight) for weight in weights]).sum(0)
 
 
 def singular_value_max(weights: Sequence[Tensor]) -> Tensor:
@@ -42,6 +42,9 @@ def smallest_of_spectra(spectra: Sequence[Tensor]) -> Tensor:
 
 
 def _deviation(weight: Tensor) -> Tensor:
-    gram = weight.mT @ weight if weight.shape[-2] >= weight.shape[-1] else weight @ weight.mT
-    eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
-    return ((gram - eye) ** 2).sum((-2, -1))
+    outputs, inputs = weight.shape[-2:]
+    wide = padded(weight)
+    small = min(outputs, inputs)
+    gram = lower_gram(wide if outputs >= inputs else wide.mT)[..., :small, :small]
+    below, diagonal = gram.tril(-1), gram.diagonal(dim1=-2, dim2=-1)
+    return 2 * (below**2).sum((-2, -1)) + ((diagonal - 1) ** 2).sum(-1)

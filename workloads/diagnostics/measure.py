@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from workloads.diagnostics import DIAGNOSTICS
-from workloads.diagnostics.dormant import dead_fraction, dormant_fraction
+from workloads.diagnostics.dormant import activity, dead_of_activity, dormant_of_activity
 from workloads.diagnostics.effective_rank import effective_rank_of_spectrum
 from workloads.diagnostics.gradient_norm import gradient_norm
 from workloads.diagnostics.isometry import isometry_deviation, largest_of_spectra, smallest_of_spectra
@@ -24,9 +24,9 @@ from workloads.diagnostics.weight_magnitude import weight_magnitude
 from workloads.networks.base import Network
 from workloads.registry import lookup
 
-OF_FEATURES: dict[str, Callable[[Tensor], Tensor]] = {
-    "dormant_fraction": dormant_fraction,
-    "dead_fraction": dead_fraction,
+OF_ACTIVITY: dict[str, Callable[[Tensor], Tensor]] = {
+    "dormant_fraction": dormant_of_activity,
+    "dead_fraction": dead_of_activity,
 }
 OF_FEATURE_SPECTRUM: dict[str, Callable[[Tensor], Tensor]] = {
     "effective_rank": effective_rank_of_spectrum,
@@ -77,13 +77,11 @@ def _as_rows(features: Tensor) -> Tensor:
 def _of_activations(asked: list[str], layers: list[Tensor]) -> dict[str, Tensor]:
     per_layer: dict[str, list[Tensor]] = {}
     for features in layers:
-        for name in asked:
-            if name in OF_FEATURES:
-                per_layer.setdefault(name, []).append(OF_FEATURES[name](features))
-        spectral = [name for name in asked if name in OF_FEATURE_SPECTRUM]
-        values = feature_values(features) if spectral else features
-        for name in spectral:
-            per_layer.setdefault(name, []).append(OF_FEATURE_SPECTRUM[name](values))
+        for table, seen in ((OF_ACTIVITY, activity), (OF_FEATURE_SPECTRUM, feature_values)):
+            wanted = [name for name in asked if name in table]
+            values = seen(features) if wanted else features
+            for name in wanted:
+                per_layer.setdefault(name, []).append(table[name](values))
     measured = {}
     for name, by_layer in per_layer.items():
         measured[name] = torch.stack(by_layer).mean(0)

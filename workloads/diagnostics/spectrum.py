@@ -3,13 +3,18 @@
 LAPACK raises for a whole batch when one matrix holds a NaN, so such matrices are decomposed as zeros and
 answered with NaN. There are two routes:
 
-- An SVD, which is accurate for every value. Weights take it on a CPU: their smallest singular value is a diagnostic.
-- The eigenvalues of the Gram matrix on the smaller side, a product and a small problem: several times as fast for the
-  tall matrices that features are. Squaring halves the digits, so that values are resolved down to about 1e-7 of the
-  largest, which is the resolution of features in float32, and smaller ones are called zero. Features take it from
-  TALL columns on, below which an SVD costs nothing; everything does on an accelerator, where an SVD is slow.
+- An SVD is exact to float64. Weights take it on a CPU, since their smallest singular value is a reading of its
+  own: it tells how near a matrix is to a singular one, far below anything that a Gram matrix still holds.
+- The eigenvalues of the smaller Gram matrix cost a fraction of it where there are many more examples than units,
+  and features take them. Squaring halves the digits: with u = sqrt(max(N, D) eps), about 7e-7 for 2,000 examples,
+  and s_1 the largest, a value s is off by about 1e-14 s_1^2 / s, values under u s_1 are called zero, and so no value
+  is off by more than u s_1. Features that were computed in float32 are hardly known better. On an accelerator an SVD
+  iterates on the tall matrices themselves, and weights take this route too.
 
-On a CPU a matrix has the same bits whatever it is batched with.
+Which route it was changes effective_rank, stable_rank and rank_99 by rounding alone where no value is under u s_1.
+
+BLAS adds in another order where a matrix begins at another address, so matrices that lie side by side are padded
+with zeros to whole vectors, and a matrix has the same bits whatever it is batched with.
 """
 
 from __future__ import annotations
@@ -19,74 +24,99 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-TALL = 32  # columns of features, and at least twice as many rows, from which their Gram matrix is decomposed
-BLOCK = 128  # columns of a Gram matrix that are multiplied at a time
 PART = 2**24  # elements decomposed at a time: 128 MiB of float64 beside the input
+VECTOR = 8  # float64 numbers in the widest vector there is
+SMALL = 64  # columns; wider matrices are worth a call, and a look for columns of zeros, each
+BLOCK = 128  # columns of a Gram matrix at a time; what is above the diagonal is not wanted
+
+
+def singular_values(matrices: Tensor) -> Tensor:
+    """(..., N, D) -> (..., min(N, D)), descending, float64; all NaN for a matrix that is not finite."""
+    return _in_parts(matrices, by_decomposition if matrices.device.type == "cpu" else by_gram)
 
 
 def feature_values(features: Tensor) -> Tensor:
-    """Singular values of features (..., N, D), by the faster route; otherwise as `singular_values`.
-
-    Against the SVD each differs by less than 1e-7 of the largest, and those above 1e-3 of it by less than 1e-10.
-    """
-    rows, columns = features.shape[-2:]
-    return singular_values(features, by_gram if columns >= TALL and rows >= 2 * columns else by_decomposition)
-
-
-def singular_values(matrices: Tensor, route: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-    """(..., N, D) -> (..., min(N, D)), descending, float64; all NaN for a matrix that is not finite.
-
-    `route` is what decomposes them on a CPU, the SVD unless told otherwise.
-    """
-    rows, columns = matrices.shape[-2:]
-    flat = matrices.reshape(-1, rows, columns)
-    route = (route or by_decomposition) if matrices.device.type == "cpu" else by_gram
-    parts = torch.split(flat, max(1, PART // (rows * columns)))
-    values = torch.cat([_contained(part, route) for part in parts])
-    return values.reshape(*matrices.shape[:-2], -1)
+    """The same, and at less cost where N >> D; values under sqrt(max(N, D) eps) of the largest are 0."""
+    return _in_parts(features, by_gram)
 
 
 def by_decomposition(matrices: Tensor) -> Tensor:
-    """Singular values of finite float64 matrices (n, N, D) -> (n, min(N, D)), to float64's accuracy."""
-    values: Tensor = torch.linalg.svdvals(matrices)
+    """Singular values of finite matrices (n, N, D) -> (n, min(N, D)), to float64's accuracy."""
+    values: Tensor = torch.linalg.svdvals(padded(_tall(matrices), columns=False))
     return values
 
 
 def by_gram(matrices: Tensor) -> Tensor:
     """The same from the smaller Gram matrix; values under sqrt(max(N, D) eps) of the largest are 0."""
-    largest = matrices.abs().amax((-2, -1), keepdim=True)
-    # Entries near 1e200 are finite, their squares are not.
-    scaled = matrices / torch.where(largest > 0, largest, 1)
-    tall = scaled if scaled.shape[-2] >= scaled.shape[-1] else scaled.mT
-    if tall.device.type == "cpu":
-        # One product after the other: those of a batch may be summed in another order than that of one matrix.
-        gram = torch.stack([lower_gram(matrix) for matrix in tall])
-    else:
-        gram = tall.mT @ tall
-    squares = torch.linalg.eigvalsh(gram).flip(-1)
-    floor = squares[..., :1] * max(matrices.shape[-2:]) * torch.finfo(torch.float64).eps
-    return torch.where(squares > floor, squares, 0).sqrt() * largest.squeeze(-1)
+    tall = _tall(matrices)
+    columns = tall.shape[-1]
+    if columns <= SMALL or matrices.device.type != "cpu":
+        return _roots(padded(tall), tall.shape[-2])[:, :columns]
+    return torch.stack([_of_living(matrix) for matrix in tall])
 
 
-def lower_gram(matrix: Tensor) -> Tensor:
-    """A^T A of a matrix (N, D) in blocks of columns, those above the diagonal left 0: half of the work for a large D.
-
-    Eigenvalue solvers read the lower triangle alone.
-    """
-    parts = torch.split(matrix, BLOCK, dim=1)
-    if len(parts) == 1:
-        return matrix.T @ matrix
-    gram = matrix.new_zeros(matrix.shape[1], matrix.shape[1])
-    for k, part in enumerate(parts):
-        first = k * BLOCK
-        gram[first:, first : first + part.shape[1]] = matrix[:, first:].T @ part
+def lower_gram(tall: Tensor) -> Tensor:
+    """A^T A for A (..., N, D) -> (..., D, D), of which only the lower triangle is to be read."""
+    columns = tall.shape[-1]
+    if columns <= BLOCK:
+        return tall.mT @ tall
+    gram = tall.new_zeros(*tall.shape[:-2], columns, columns)
+    for first in range(0, columns, BLOCK):
+        last = min(first + BLOCK, columns)
+        gram[..., first:last, :last] = tall[..., first:last].mT @ tall[..., :last]
     return gram
 
 
+def padded(matrices: Tensor, *, columns: bool = True) -> Tensor:
+    """A float64 copy of (..., N, D) with rows, and columns too, of zeros up to a whole number of vectors."""
+    rows, wide = matrices.shape[-2:]
+    shape = (_up(rows), _up(wide) if columns else wide)
+    copy = matrices.new_zeros(*matrices.shape[:-2], *shape, dtype=torch.float64)
+    copy[..., :rows, :wide] = matrices
+    return copy
+
+
+def _up(size: int) -> int:
+    return -(-size // VECTOR) * VECTOR
+
+
+def _tall(matrices: Tensor) -> Tensor:
+    return matrices if matrices.shape[-2] >= matrices.shape[-1] else matrices.mT
+
+
+def _of_living(matrix: Tensor) -> Tensor:
+    """Singular values of one tall matrix (N, D) -> (D,); its columns of zeros, which add zeros, are left out."""
+    alive = matrix.abs().amax(0) > 0
+    living = matrix.to(torch.float64) if alive.all() else matrix[:, alive].to(torch.float64)
+    values = living.new_zeros(matrix.shape[1])
+    if living.shape[1]:
+        values[: living.shape[1]] = _roots(living[None], len(matrix))[0]
+    return values
+
+
+def _roots(tall: Tensor, rows: int) -> Tensor:
+    """Singular values of tall float64 matrices (n, N, D) -> (n, D), of which `rows` rows are not padding."""
+    largest = torch.maximum(tall.amax((-2, -1), keepdim=True), -tall.amin((-2, -1), keepdim=True))
+    # Entries near 1e200 are finite, their squares are not. Those of float32 are never so large or small.
+    scale = torch.where((largest > 1e100) | ((largest < 1e-100) & (largest > 0)), largest, 1)
+    if (scale != 1).any():
+        tall = tall / scale
+    squares = torch.linalg.eigvalsh(lower_gram(tall)).flip(-1)
+    floor = squares[..., :1] * rows * torch.finfo(torch.float64).eps
+    return torch.where(squares > floor, squares, 0).sqrt() * scale.squeeze(-1)
+
+
+def _in_parts(matrices: Tensor, route: Callable[[Tensor], Tensor]) -> Tensor:
+    rows, columns = matrices.shape[-2:]
+    flat = matrices.reshape(-1, rows, columns)
+    parts = torch.split(flat, max(1, PART // (rows * columns)))
+    values = torch.cat([_contained(part, route) for part in parts])
+    return values.reshape(*matrices.shape[:-2], -1)
+
+
 def _contained(matrices: Tensor, route: Callable[[Tensor], Tensor]) -> Tensor:
-    wide = matrices.to(torch.float64)
     finite = matrices.amax((-2, -1)).isfinite() & matrices.amin((-2, -1)).isfinite()
     if finite.all():  # the usual case is spared two passes over everything
-        return route(wide)
-    values = route(torch.where(finite[:, None, None], wide, 0))
+        return route(matrices)
+    values = route(torch.where(finite[:, None, None], matrices, 0))
     return torch.where(finite[:, None], values, torch.nan)
