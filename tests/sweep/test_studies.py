@@ -17,6 +17,7 @@ NAMES = [
     "four_axes",
     "incremental_cifar",
     "permuted_mnist",
+    "permuted_mnist_rate",
     "relabelled",
     "slowly_changing_regression",
     "warm_start",
@@ -122,6 +123,13 @@ def test_permuted_mnist_has_the_released_grids() -> None:
     assert widths["sgd"] == {2000} and widths["sgd_width"] == {100, 1000, 10_000}
     (cbp,) = [arm for arm in spec.arms if arm.label == "continual_backprop"]
     assert {s["replacement"] for s in cbp.methods[0].settings} == {"accumulate"}
+
+
+def test_the_rates_of_change_see_equally_many_examples() -> None:
+    spec = load("permuted_mnist_rate", "paper")
+    tasks = {s["examples_per_task"]: s["tasks"] for s in spec.workload.settings}
+    assert tasks == {10_000: 4800, 100_000: 480, 1_000_000: 48}
+    assert {shape_of(trial.config).steps for trial in expand(spec)} == {48_000_000}
 
 
 def test_four_axes_are_crossed_and_reach_zero() -> None:

@@ -27,7 +27,8 @@ from torch import Tensor
 PART = 2**24  # elements decomposed at a time: 128 MiB of float64 beside the input
 VECTOR = 8  # float64 numbers in the widest vector there is
 SMALL = 64  # columns; wider matrices are worth a call, and a look for columns of zeros, each
-BLOCK = 128  # columns of a Gram matrix at a time; what is above the diagonal is not wanted
+BLOCK = 96  # columns of a Gram matrix at a time; what is above the diagonal is not wanted
+MANY = 8  # leaving columns out takes a copy: worth it from an eighth of them on
 
 
 def singular_values(matrices: Tensor) -> Tensor:
@@ -49,10 +50,17 @@ def by_decomposition(matrices: Tensor) -> Tensor:
 def by_gram(matrices: Tensor) -> Tensor:
     """The same from the smaller Gram matrix; values under sqrt(max(N, D) eps) of the largest are 0."""
     tall = _tall(matrices)
-    columns = tall.shape[-1]
-    if columns <= SMALL or matrices.device.type != "cpu":
-        return _roots(padded(tall), tall.shape[-2])[:, :columns]
-    return torch.stack([_of_living(matrix) for matrix in tall])
+    rows, columns = tall.shape[-2:]
+    scale = torch.ones_like(tall[:, :1, :1], dtype=torch.float64)
+    if tall.dtype == torch.float64:  # entries near 1e200 are finite, their squares are not; float32's all are
+        largest = tall.abs().amax((-2, -1), keepdim=True)
+        scale = torch.where((largest > 1e100) | ((largest < 1e-100) & (largest > 0)), largest, 1)
+        tall = tall / scale
+    if columns <= SMALL or tall.device.type != "cpu":
+        values = _roots(padded(tall), rows)[:, :columns]
+    else:
+        values = torch.stack([_of_living(matrix) for matrix in tall])
+    return values * scale.squeeze(-1)
 
 
 def lower_gram(tall: Tensor) -> Tensor:
@@ -63,7 +71,7 @@ def lower_gram(tall: Tensor) -> Tensor:
     gram = tall.new_zeros(*tall.shape[:-2], columns, columns)
     for first in range(0, columns, BLOCK):
         last = min(first + BLOCK, columns)
-        gram[..., first:last, :last] = tall[..., first:last].mT @ tall[..., :last]
+        gram[..., first:, first:last] = tall[..., first:].mT @ tall[..., first:last]
     return gram
 
 
@@ -85,25 +93,22 @@ def _tall(matrices: Tensor) -> Tensor:
 
 
 def _of_living(matrix: Tensor) -> Tensor:
-    """Singular values of one tall matrix (N, D) -> (D,); its columns of zeros, which add zeros, are left out."""
+    """Singular values of one tall matrix (N, D) -> (D,). Columns of zeros, which add zeros, are left out where many."""
+    rows, columns = matrix.shape
     alive = matrix.abs().amax(0) > 0
-    living = matrix.to(torch.float64) if alive.all() else matrix[:, alive].to(torch.float64)
-    values = living.new_zeros(matrix.shape[1])
-    if living.shape[1]:
-        values[: living.shape[1]] = _roots(living[None], len(matrix))[0]
-    return values
+    dead = columns - int(alive.sum())
+    if dead == columns:
+        return torch.zeros(columns, dtype=torch.float64)
+    living = matrix[:, alive] if dead * MANY > columns else matrix
+    values = _roots(living.to(torch.float64)[None], rows)[0]
+    return torch.nn.functional.pad(values, (0, columns - len(values)))
 
 
 def _roots(tall: Tensor, rows: int) -> Tensor:
     """Singular values of tall float64 matrices (n, N, D) -> (n, D), of which `rows` rows are not padding."""
-    largest = torch.maximum(tall.amax((-2, -1), keepdim=True), -tall.amin((-2, -1), keepdim=True))
-    # Entries near 1e200 are finite, their squares are not. Those of float32 are never so large or small.
-    scale = torch.where((largest > 1e100) | ((largest < 1e-100) & (largest > 0)), largest, 1)
-    if (scale != 1).any():
-        tall = tall / scale
     squares = torch.linalg.eigvalsh(lower_gram(tall)).flip(-1)
     floor = squares[..., :1] * rows * torch.finfo(torch.float64).eps
-    return torch.where(squares > floor, squares, 0).sqrt() * scale.squeeze(-1)
+    return torch.where(squares > floor, squares, 0).sqrt()
 
 
 def _in_parts(matrices: Tensor, route: Callable[[Tensor], Tensor]) -> Tensor:
