@@ -434,8 +434,16 @@ class Training:
             hyper = mapped(lambda v: v[part], self.hyper)
             grads, hidden = torch.func.vmap(gradients)(params, hyper, x, y)
         if not hidden or self.network.buffers:  # activations are those of evaluation, the gradient that of training
-            hidden = torch.func.vmap(lambda p, x: dict(self.network.apply(p, x)[1]))(params, x)
+            hidden = self.activations(params, x)
         return measure(names, params, list(hidden.items()), grads, network=self.network)
+
+    def activations(self, params: Params, x: Tensor) -> dict[str, Tensor]:
+        """Of members on their probes x (P, N, ...), as in evaluation: (P, N, D, ...) per hidden layer."""
+        if self.probe_members() == 1:  # networks so large that vmap only costs
+            own = self.network.apply(mapped(lambda v: v[0], params), x[0])[1]
+            return {name: features[None] for name, features in own}
+        found: dict[str, Tensor] = torch.func.vmap(lambda p, x: dict(self.network.apply(p, x)[1]))(params, x)
+        return found
 
     def train(self, until: int) -> None:
         """Train up to step `until`, which must lie in the task at hand or at its end."""

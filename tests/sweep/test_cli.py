@@ -20,6 +20,7 @@ from tiny import TINY, Command, Said
 
 from sweep import cli
 from sweep.ledger import Ledger
+from sweep.spec import studies
 from workloads.datasets import DATASETS, FILES
 
 IMAGES = """\
@@ -319,7 +320,7 @@ def test_plan_measures_when_asked(command: Command, tiny: Path, tmp_path: Path) 
 
 def test_studies(command: Command) -> None:
     listed = json.loads(command("studies", "--json").out)
-    assert [list(study) for study in listed] == [["name", "question", "path", "trials"]] * 5
+    assert [list(study) for study in listed] == [["name", "question", "path", "trials"]] * len(studies())
     assert {study["name"]: study["trials"] for study in listed}["demo"]["laptop"] == 1080
     assert "1,080" in command("studies").out
 

@@ -43,8 +43,8 @@ def smallest_of_spectra(spectra: Sequence[Tensor]) -> Tensor:
 
 def _deviation(weight: Tensor) -> Tensor:
     outputs, inputs = weight.shape[-2:]
-    wide = padded(weight)
     small = min(outputs, inputs)
+    wide = padded(weight)
     gram = lower_gram(wide if outputs >= inputs else wide.mT)[..., :small, :small]
     below, diagonal = gram.tril(-1), gram.diagonal(dim1=-2, dim2=-1)
-    return 2 * (below**2).sum((-2, -1)) + ((diagonal - 1) ** 2).sum(-1)
+    return 2 * below.square().sum((-2, -1)) + (diagonal - 1).square().sum(-1)

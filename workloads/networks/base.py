@@ -114,7 +114,7 @@ def channels_inside(x: Tensor) -> Tensor:
 
 
 def as_examples(hidden: Tensor) -> Tensor:
-    """Activations (..., B, units, *places) of a layer as examples of its units, (..., B x places, units).
+    """Activations (B, units, *places) of a layer as examples of its units, (B x places, units).
 
     Every place of a picture counts as an example, as in the statistics of convolutional continual backprop. `hidden`
     is (B, units) or (B, units, height, width).

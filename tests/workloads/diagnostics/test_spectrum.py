@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
+from torch import Tensor
 
 from workloads.diagnostics import spectrum
 from workloads.diagnostics.effective_rank import effective_rank_of_spectrum
@@ -14,7 +16,7 @@ from workloads.diagnostics.spectrum import by_decomposition, by_gram, feature_va
 from workloads.diagnostics.stable_rank import stable_rank_of_spectrum
 
 
-def normals(*shape: int) -> torch.Tensor:
+def normals(*shape: int) -> Tensor:
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
 
@@ -69,14 +71,63 @@ def test_parts_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.equal(singular_values(matrices), whole)
 
 
-def test_a_member_has_the_same_bits_alone_and_among_others() -> None:
-    matrices = normals(40, 64, 5)
-    among = singular_values(matrices)
-    alone = torch.stack([singular_values(matrix) for matrix in matrices])
-    assert torch.equal(among, alone)
+# Sizes that do not fill vectors put neighbours at odd addresses, where BLAS and LAPACK add in another order.
+SIZES = [(64, 5), (256, 5), (11, 11), (20, 5), (7, 33), (300, 33), (100, 7), (130, 65), (300, 150)]
 
 
-def features(rank: int, decay: float) -> torch.Tensor:
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("values", [singular_values, feature_values])
+def test_a_member_has_the_same_bits_alone_and_among_others(
+    values: Callable[[Tensor], Tensor], size: tuple[int, int]
+) -> None:
+    matrices = normals(9, *size).relu()
+    among = values(matrices)
+    assert torch.equal(among, torch.stack([values(matrix) for matrix in matrices]))
+    assert torch.equal(among[1:4], values(matrices[1:4]))
+
+
+def conditioned(rows: int, columns: int, condition: float) -> Tensor:
+    """(2, N, D): a matrix with singular values from 1 down to 1 / condition, and the same with two zero columns."""
+    left, _ = torch.linalg.qr(normals(rows, columns))
+    right, _ = torch.linalg.qr(normals(columns, columns))
+    matrix = left * torch.logspace(0, -math.log10(condition), columns, dtype=torch.float64) @ right
+    dead = matrix.clone()
+    dead[:, 1:3] = 0
+    return torch.stack([matrix, dead])
+
+
+@pytest.mark.parametrize("scale", [1, 1e-30, 1e30])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("condition", [1, 1e2, 1e4, 1e6, 1e8, 1e12])
+@pytest.mark.parametrize("size", [(256, 5), (300, 40), (600, 120)])
+def test_the_bounds_that_the_module_states(
+    size: tuple[int, int], condition: float, dtype: torch.dtype, scale: float
+) -> None:
+    hidden = (scale * conditioned(*size, condition)).to(dtype)
+    found, truth = feature_values(hidden), torch.linalg.svdvals(hidden.double())
+    largest = truth[:, :1]
+    least = math.sqrt(max(size) * torch.finfo(torch.float64).eps) * largest
+    kept = found > 0
+    assert (truth < 1.01 * least)[~kept].all() and (truth > 0.99 * least)[kept].all()
+    assert ((found - truth).abs() * truth / largest**2)[kept].max() < 2e-14
+    small = ((truth > 0) & (truth < 1.01 * least)).any()
+    off = effective_rank_of_spectrum(found) / effective_rank_of_spectrum(truth) - 1
+    assert off.abs().max() < (1e-4 if small else 1e-8)
+    torch.testing.assert_close(stable_rank_of_spectrum(found), stable_rank_of_spectrum(truth), rtol=1e-11, atol=0)
+    assert torch.equal(rank_99_of_spectrum(found), rank_99_of_spectrum(truth))
+
+
+@pytest.mark.parametrize("columns", [5, 100])
+def test_nothing_but_zeros_and_few_living_columns(columns: int) -> None:
+    hidden = torch.zeros(3, 300, columns)
+    hidden[1, :, 3] = normals(300)
+    hidden[2, :, 1:4] = normals(300, 3)
+    found = feature_values(hidden)
+    assert torch.equal(found[0], torch.zeros(columns, dtype=torch.float64)) and not found[1, 1:].any()
+    torch.testing.assert_close(found, torch.linalg.svdvals(hidden.double()), rtol=1e-12, atol=1e-12)
+
+
+def features(rank: int, decay: float) -> Tensor:
     """(5, 900, 300) as a relu layer has them: non-negative, with dead columns, of falling strength and limited rank."""
     mixed = normals(5, 900, rank) * decay ** torch.arange(rank, dtype=torch.float64)
     hidden = (mixed @ normals(rank, 300)).relu()
