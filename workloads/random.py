@@ -3,7 +3,7 @@
 A draw is a pure function of who asks (the trial's seed), what for (a name such as "init/layers.0.weight"), when (the
 step) and which (the index). So it is the same alone or in a pack, before or after a resume, on a CPU or a GPU;
 nothing is ever advanced. One implementation serves numpy arrays (streams, initial weights) and torch tensors (inside
-a traced step), since both wrap int64 products.
+a traced step).
 
 Integers are bit-equal everywhere. Uniforms are 24-bit multiples of 2^-24, so they are exact in float32 and float64
 alike. Normals go through log, cos and sin of the platform and agree to about 2 ulp.
@@ -41,13 +41,10 @@ def philox(counter: tuple[Any, Any, Any, Any], key: tuple[Any, Any]) -> tuple[An
     c0, c1, c2, c3 = counter
     k0, k1 = key
     for _ in range(ROUNDS):
-        a, b = c0 * ROUND_A, c2 * ROUND_B
-        c0, c1, c2, c3 = (
-            ((b >> 32) & MASK) ^ c1 ^ k0,
-            b & MASK,
-            ((a >> 32) & MASK) ^ c3 ^ k1,
-            a & MASK,
-        )
+        # By the multipliers less 2^32, whose products fit an int64: where torch compiles this to C++, an overflow may
+        # give anything.
+        a, b = c0 * (ROUND_A - (1 << 32)), c2 * (ROUND_B - (1 << 32))
+        c0, c1, c2, c3 = ((b >> 32) + c2) ^ c1 ^ k0, b & MASK, ((a >> 32) + c0) ^ c3 ^ k1, a & MASK
         k0, k1 = (k0 + WEYL_A) & MASK, (k1 + WEYL_B) & MASK
     return c0, c1, c2, c3
 

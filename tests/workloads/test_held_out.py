@@ -294,7 +294,7 @@ def test_the_loop_by_hand_has_something_to_find() -> None:
 def test_resuming_gives_the_same_bits(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Step sizes, newborn copies, bins, what was chosen, batch norm's state.
 
-    Steps 5 and 22 are where the factor changes, 4 and 21 evaluations, 12 a task's end, 10 and 40 none of these.
+    Steps 5 and 22 are where the factor changes, 4 and 21 evaluations, 12 a task's end, 8 and 40 none of these.
     """
     monkeypatch.setattr(lifted, "compiled_program", lambda function, arguments, small: function)
     monkeypatch.setattr(packs, "CHUNK_STEPS", 5)
