@@ -4,6 +4,9 @@ Both sides of a ratio are measured in one run, on one core, by the same clock, w
 error bins and the divergence check inside. Compilation is outside (it is paid once and cached); the time of a first
 call is shown apart. Every row runs in a process of its own, so that its peak memory is its own. How many steps are
 timed is found out first: as many as fill `Case.seconds`.
+
+Some rows also say what share of the training their stream's study spends on its diagnostics, at its schedule: how long
+`Training.diagnose` takes, over the steps between two of them. What a task draws once is left out: training needs it.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -95,6 +98,7 @@ IMAGE_TARGETS: dict[str, float] = {
     "adamo_every_16": 5,
 }
 WIDE_TARGETS = {1000: 15, 2000: 7}
+SHARE_TARGET = 3.0  # percent of training that diagnostics may cost
 PARITY = 0.95  # convolutions are bound by arithmetic that the plain loop does as well
 
 
@@ -137,6 +141,11 @@ class Case:
             self.members
         )
 
+    @property
+    def diagnosed(self) -> bool:
+        """Whether the share of the diagnostics is measured too."""
+        return self.arm == "sgd" and (self.stream, self.width, self.members) in DIAGNOSED
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -157,6 +166,7 @@ class Row:
     peak_mb: float
     valid: bool
     versions: dict[str, str]
+    diagnostics: float | None = None  # percent of the training, where it is measured; older records have none
 
 
 CASES = [
@@ -170,6 +180,7 @@ CASES = [
     *[Case(RELABELLED, arm, 3, 1, 512) for arm in ("sgd", "adam")],
     Case(PAIRS, "momentum", 2, 1, 32, seconds=4.0),
 ]
+DIAGNOSED = {(REGRESSION, 5, 3000), (IMAGES, 100, 30), (IMAGES, 1000, 1)}  # stream, width, members
 QUICK = [Case(REGRESSION, arm, 8, 2, 5, seconds=0.1) for arm in ("sgd", "continual_backprop")]
 
 
@@ -228,11 +239,12 @@ def measured(case: Case) -> Row:
     torch.set_num_threads(1)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    path, batch, first_call, pack_once = pack_timer(case)
+    training, first_call, pack_once = pack_timer(case)
     plain_once = plain_timer(case)
-    # The two sides alternate, so that a machine that slows down slows both.
-    times = [(plain_once(), pack_once()) for _ in range(REPEATS)]
-    plain_ns, pack_ns = (min(side) for side in zip(*times, strict=True))
+    look_once = diagnosis_timer(training) if case.diagnosed else lambda: math.nan
+    # The sides alternate, so that a machine that slows down slows all.
+    times = [(plain_once(), pack_once(), look_once()) for _ in range(REPEATS)]
+    plain_ns, pack_ns, look_ns = (min(side) for side in zip(*times, strict=True))
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     limit = None
     if case.stream in (REGRESSION, IMAGES):
@@ -243,10 +255,10 @@ def measured(case: Case) -> Row:
     return Row(
         stream=case.stream,
         network=case.network,
-        batch=batch,
+        batch=training.stream.batch,
         arm=case.arm,
         members=case.members,
-        path=path,
+        path=training.path,
         ns_per_trial_step=round(pack_ns, 2),
         plain_ns=round(plain_ns, 1),
         ratio=round(plain_ns / pack_ns, 1),
@@ -260,11 +272,12 @@ def measured(case: Case) -> Row:
             "torch": torch.__version__,
             "python": platform.python_version(),
         },
+        diagnostics=round(100 * look_ns / pack_ns, 2) if case.diagnosed else None,
     )
 
 
-def pack_timer(case: Case) -> tuple[str, int, float, Callable[[], float]]:
-    """(path, batch, seconds of the first call, function that trains for a repeat: ns per trial-step)."""
+def pack_timer(case: Case) -> tuple[Training, float, Callable[[], float]]:
+    """(the pack, seconds of its first call, function that trains it for a repeat: ns per trial-step)."""
     from sweep.packing import path_of
     from workloads.pack import Pack, PackMember, Training
 
@@ -287,7 +300,39 @@ def pack_timer(case: Case) -> tuple[str, int, float, Callable[[], float]]:
             raise RuntimeError("members of the pack diverged: its time would mean nothing")
         return taken / (steps * case.members) * 1e9
 
-    return path, training.stream.batch, first_call, once
+    return training, first_call, once
+
+
+def diagnosis_timer(training: Training) -> Callable[[], float]:
+    """Function that takes the diagnostics of the stream's study: ns per trial-step between two of them."""
+    from sweep import spec
+    from workloads.diagnostics import DIAGNOSTICS
+    from workloads.pack import stream_of
+
+    study = spec.load(training.stream.name, spec.PAPER)
+    asked = [name for name in study.metrics if name in DIAGNOSTICS]
+    training.config = {**training.config, "metrics": [*training.config["metrics"], *asked], "probe": study.probe}
+    steps = study.every * stream_of({"workload": study.workload.settings[0]}, 0).task_start(1)
+
+    def once() -> float:
+        task = training.stream.task_of(training.step) + 1
+        for stream in training.streams:
+            stream.batches(stream.task_start(task), 1)
+        began = time.perf_counter()
+        training.diagnose(task)
+        taken = time.perf_counter() - began
+        training.table.take()
+        return taken / (steps * len(training.seeds)) * 1e9
+
+    return once
+
+
+def shares(rows: Sequence[Row]) -> str:
+    """What the diagnostics cost, a line for every row that says so; empty where none does."""
+    lines = [f"  {r.network} {r.arm} x {r.members:,}: {r.diagnostics:.1f} %" for r in rows if r.diagnostics is not None]
+    return "\n".join(
+        [f"diagnostics of the studies, share of training (at most {SHARE_TARGET:g} %)", *lines] if lines else []
+    )
 
 
 def trained(training: Training, count: int) -> float:

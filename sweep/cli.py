@@ -570,6 +570,8 @@ def bench(
         changed = records.changes(rows, last)
         say()
         show(bench_table(changed))
+        if shares := benches.shares(rows):
+            say("\n" + shares)
         if last and any(change.then for change in changed):
             say("\n" + records.comparison(changed, last))
     if record and rows:

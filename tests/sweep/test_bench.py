@@ -19,12 +19,13 @@ from sweep.bench import ARMS, CASES, IMAGES, PAIRS, QUICK, REGRESSION, RELABELLE
 from sweep.errors import InputError
 from sweep.limits import Peaks, Work, limit_ns, work_of
 from sweep.plain_loop import PlainIsometry, PlainLoop, plain_convnet
+from sweep.spec import load
 from workloads.networks.config import ConvNetConfig
 from workloads.networks.convnet import ConvNet
 from workloads.pack import stream_of, ways_of_learning
 
 KEYS = ["stream", "network", "batch", "arm", "members", "path", "ns_per_trial_step", "plain_ns", "ratio"]
-KEYS += ["limit_ns", "target", "first_call_s", "peak_mb", "valid", "versions"]
+KEYS += ["limit_ns", "target", "first_call_s", "peak_mb", "valid", "versions", "diagnostics"]
 
 
 @pytest.fixture(autouse=True)
@@ -133,6 +134,44 @@ def test_as_many_steps_are_timed_as_fill_the_time() -> None:
     assert bench.filling(1.0, run) == 100
     assert asked == [1, 2, 4, 8, 16, 32]  # until a quarter of the time is filled
     assert bench.filling(1.0, lambda count: 5.0) == 1
+
+
+# The share of the diagnostics
+
+
+def test_it_is_measured_once_for_each_shape_that_a_study_trains() -> None:
+    found = [(case.stream, case.network, case.members) for case in CASES if case.diagnosed]
+    assert found == [
+        (REGRESSION, "20-5-1", 3000),
+        (IMAGES, "784-100-100-100-10", 30),
+        (IMAGES, "784-1000-1000-1000-10", 1),
+    ]
+    assert not any(case.diagnosed for case in QUICK)
+
+
+def test_diagnostics_are_timed_as_the_study_asks_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    training, _, _ = bench.pack_timer(Case(REGRESSION, "sgd", 2, 2, 5, seconds=0.01))
+    looked: list[int] = []
+    diagnose = training.diagnose
+    monkeypatch.setattr(training, "diagnose", lambda task: (looked.append(task), diagnose(task)))
+    timer = bench.diagnosis_timer(training)
+    monkeypatch.setattr(bench.time, "perf_counter", iter((1.0, 3.0)).__next__)
+    # Two seconds, once in every tenth task of 10,000 steps, for four members.
+    assert timer() == pytest.approx(2e9 / (100_000 * 4))
+    study = load(REGRESSION, "paper")
+    assert set(training.config["metrics"]) == set(study.metrics) and training.config["probe"] == study.probe == 256
+    assert looked == [training.stream.task_of(training.step) + 1]
+    assert len(training.table.take().value) == 0
+
+
+def test_shares_are_said_in_short() -> None:
+    rows = [row(diagnostics=1.84), row("adam"), row(members=30, network="784-100-100-100-10", diagnostics=2.9)]
+    assert bench.shares(rows).splitlines() == [
+        "diagnostics of the studies, share of training (at most 3 %)",
+        "  20-5-1 sgd x 3,000: 1.8 %",
+        "  784-100-100-100-10 sgd x 30: 2.9 %",
+    ]
+    assert bench.shares([row()]) == ""
 
 
 # The plain loop
@@ -287,7 +326,7 @@ def test_a_machine_is_described_in_short(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_old_records_are_read_and_broken_ones_named(tmp_path: Path) -> None:
     assert records.records(tmp_path) == [] and records.records(tmp_path / "none") == []
-    old = {key: value for key, value in asdict(row()).items() if key not in ("limit_ns", "target")}
+    old = {key: value for key, value in asdict(row()).items() if key not in ("limit_ns", "target", "diagnostics")}
     (tmp_path / "2026-11-20-old.json").write_text(json.dumps([old]))
     (found,) = records.records(tmp_path)
     assert (found.date, found.commit) == ("2026-11-20", None)

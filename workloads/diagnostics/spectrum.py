@@ -25,7 +25,7 @@ from torch import Tensor
 PART = 2**24  # elements decomposed at a time: 128 MiB of float64 beside the input
 VECTOR = 8  # float64 numbers in the widest vector there is
 SMALL = 64  # columns; wider matrices are worth a call, and a look for columns of zeros, each
-BLOCK = 96  # columns of a Gram matrix at a time; what is above the diagonal is not wanted
+BLOCK = 48  # columns of a Gram matrix at a time, more of a large one; what is above the diagonal is not wanted
 MANY = 8  # leaving columns out takes a copy: worth it from an eighth of them on
 
 
@@ -67,8 +67,9 @@ def lower_gram(tall: Tensor) -> Tensor:
     if columns <= BLOCK:
         return tall.mT @ tall
     gram = tall.new_zeros(*tall.shape[:-2], columns, columns)
-    for first in range(0, columns, BLOCK):
-        last = min(first + BLOCK, columns)
+    block = BLOCK * (1 + columns // 300)
+    for first in range(0, columns, block):
+        last = min(first + block, columns)
         gram[..., first:, first:last] = tall[..., first:].mT @ tall[..., first:last]
     return gram
 
