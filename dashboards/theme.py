@@ -202,6 +202,13 @@ def averaged(members: pd.Series[int], binned: str) -> str:
     return f"Mean over {span(members)} seeds{binned}; shaded: 95 % bootstrap interval."
 
 
+def selected(candidates: pd.Series[int]) -> str:
+    """How the arms' settings were chosen, to follow `averaged`; nothing where each arm has one."""
+    if not (candidates > 1).any():
+        return ""
+    return " Each arm at its best setting by the mean over the last quarter, selected on these same seeds."
+
+
 def span(counts: Iterable[float]) -> str:
     """`30`, or `28 to 30` where counts differ."""
     values = sorted({int(count) for count in counts})

@@ -17,8 +17,7 @@ import numpy as np
 import pandas as pd
 
 from sweep.errors import InputError
-from workloads.registry import lookup
-from workloads.streams import STREAMS
+from workloads import streams
 
 if TYPE_CHECKING:
     from sweep.ledger import Ledger, SweepRecord
@@ -93,9 +92,7 @@ def planned_tasks(workload: Mapping[str, Any]) -> int:
     """How many tasks a trial goes through, from its config; some streams' follows from their other fields."""
     if "tasks" in workload:
         return int(workload["tasks"])
-    fields = dict(workload)
-    kind = lookup(STREAMS, fields.pop("name"), "workload")
-    return kind(kind.Config(**fields), 0).tasks
+    return streams.made(workload, 0).tasks
 
 
 def _fields(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

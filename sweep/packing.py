@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweep.trials import Trial, structure_key
+from workloads import streams
 from workloads.networks.config import NETWORKS, SMALL
 from workloads.registry import lookup
-from workloads.streams import STREAMS
 
 MEMORY = 2 << 30  # bytes a pack may need for its members' weights, optimizer state and streams
 MOST = 3072  # members: beyond this a pack of the smallest networks gains nothing on a CPU
@@ -70,9 +70,7 @@ class PlannedPack:
 
 def shape_of(config: Mapping[str, Any]) -> Shape:
     """Sizes of a trial, from its config alone."""
-    fields = dict(config["workload"])
-    kind = lookup(STREAMS, fields.pop("name"), "workload")
-    stream = kind(kind.Config(**fields), config["seed"])
+    stream = streams.made(config["workload"], config["seed"])
     network = dict(config["network"])
     known = lookup(NETWORKS, network.pop("name"), "network")
     settings = known.config(**network)
@@ -81,9 +79,7 @@ def shape_of(config: Mapping[str, Any]) -> Shape:
         outputs=stream.outputs,
         batch=stream.batch,
         steps=stream.task_start(stream.tasks),
-        parameters=settings.parameters(
-            getattr(stream, "shape", ()) if known.pictures else stream.inputs, stream.outputs
-        ),
+        parameters=settings.parameters(known.built_for(stream), stream.outputs),
         loss=stream.loss,
         boundaries_shown=stream.boundaries_shown,
     )

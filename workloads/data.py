@@ -42,6 +42,7 @@ from workloads.class_files import class_file, kept_sum, read_class, whole_file, 
 from workloads.datasets import DATASETS, FILES, Archive, Arrays, Bytes, Known, Part, sum_of_sums
 from workloads.errors import DataError, InputError
 from workloads.image_files import (
+    below,
     cifar_places,
     damaged,
     imagenet_place,
@@ -429,9 +430,8 @@ def read_archive(path: Path, archive: Archive, name: str, known: Known) -> Array
 
 def folders_of(name: str, known: Known) -> Iterator[Path]:
     """Folders here with the four official files; not another data set's, whose names are the same."""
-    told = data_folder()
-    below = {found.parent for depth in range(4) for found in told.glob("*/" * depth + FILES["test_labels"] + "*")}
-    for folder in [*sorted(below), *map(Path, known.folders)]:
+    inside = {found.parent for found in below(data_folder(), FILES["test_labels"] + "*")}
+    for folder in [*sorted(inside), *map(Path, known.folders)]:
         files = {key: find_file(folder, key) for key in FILES}
         labels = files["test_labels"]
         if labels is None or None in files.values() or known.read is not None:

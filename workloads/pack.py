@@ -6,6 +6,7 @@ measured to `report` as it goes, together with a checkpoint from which a later c
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import time
@@ -18,7 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from workloads.diagnostics import DIAGNOSTICS
+from workloads import streams
+from workloads.diagnostics import BINS, DIAGNOSTICS
 from workloads.diagnostics.measure import measure
 from workloads.engine import Engine, build
 from workloads.engine.lanes import Lanes
@@ -35,7 +37,6 @@ from workloads.networks.config import NETWORKS
 from workloads.networks.implementations import IMPLEMENTATIONS as NETWORK_IMPLEMENTATIONS
 from workloads.random import Draw
 from workloads.registry import lookup
-from workloads.streams import STREAMS
 from workloads.streams.base import Stream, TaskStream, rows_of
 from workloads.streams.on_device import batches_on
 
@@ -43,7 +44,6 @@ CHUNK_STEPS = 2000  # most steps of a stream held in memory at once
 CHUNK_BYTES = 64 << 20  # most bytes of it
 COMMIT_SECONDS = 20.0  # at least this long between two reports, so that checkpoints cost little
 
-BINS = 20  # of the curve within a task
 STEP_SIZES = ("step_size", "isometry_step_size")  # what a stream's schedule scales
 
 # tf32: float32, whose products a GPU may compute from rounded factors; on a CPU the same as float32.
@@ -194,17 +194,13 @@ def ways_of_learning(config: Mapping[str, Any]) -> tuple[tuple[str, Any], dict[s
 
 def stream_of(config: Mapping[str, Any], seed: int) -> Stream:
     """The stream of a trial's config, for any seed."""
-    fields = dict(config["workload"])
-    kind = lookup(STREAMS, fields.pop("name"), "workload")
-    stream: Stream = kind(kind.Config(**fields), seed)
-    return stream
+    return streams.made(config["workload"], seed)
 
 
 def network_of(config: Mapping[str, Any], stream: Stream) -> Any:
     """The network of a trial's config, sized for its stream."""
     name, settings = built(NETWORKS, config["network"], "network")
-    inputs = getattr(stream, "shape", None) if NETWORKS[name].pictures else stream.inputs
-    return NETWORK_IMPLEMENTATIONS[name](settings, inputs, stream.outputs)
+    return NETWORK_IMPLEMENTATIONS[name](settings, NETWORKS[name].built_for(stream), stream.outputs)
 
 
 def not_lowered(config: Mapping[str, Any]) -> str | None:
@@ -267,17 +263,13 @@ class Training:
         self.factor = 1.0  # of the step sizes, as the stream's schedule has it
         self.held_out: HeldOut | None = None
         if isinstance(self.stream, TaskStream) and self.stream.tested:
-            streams = [stream for stream in self.streams if isinstance(stream, TaskStream)]
-            self.held_out = HeldOut(self.learner, streams, self.which, self.placed)
+            tested = [stream for stream in self.streams if isinstance(stream, TaskStream)]
+            self.held_out = HeldOut(self.learner, tested, self.which, self.placed)
         self.fresh: Engine | None = None  # newborn copies that learn the task at hand beside the members
         self.before_bin = torch.zeros(len(seeds), dtype=torch.float64)  # the online sum when a bin began
         self.ended = torch.full((len(seeds),), -1, dtype=torch.int64)  # the task a member diverged in
         # Under vmap convolutions become grouped ones, which a CPU is slow at.
         self.alone = NETWORKS[config["network"]["name"]].convolutional and self.device.type == "cpu"
-        blank = {n: torch.empty(s, device="meta") for n, s in self.network.parameter_shapes().items()}
-        blank |= self.network.initial_buffers(blank[self.network.head])
-        shown = self.network.apply(blank, torch.empty(1, self.stream.inputs, device="meta"))[1]
-        self.hidden = sum(features.numel() for _, features in shown)  # activations of one example
         per_step = sum(v[:1].nbytes for v in self.stream.batches(0, 1)) * len(self.streams)
         self.chunk = max(1, min(CHUNK_STEPS, CHUNK_BYTES // per_step))
 
@@ -285,6 +277,19 @@ class Training:
     def alive(self) -> Tensor:
         """Mask of the members that have not diverged."""
         return self.ended < 0
+
+    @functools.cached_property
+    def hidden(self) -> int:
+        """How many activations the network has for one example; asked where there are diagnostics."""
+        blank = {n: torch.empty(s, device="meta") for n, s in self.network.parameter_shapes().items()}
+        blank |= self.network.initial_buffers(blank[self.network.head])
+        shown = self.network.apply(blank, torch.empty(1, self.stream.inputs, device="meta"))[1]
+        return sum(features.numel() for _, features in shown)
+
+    @property
+    def engines(self) -> list[Engine]:
+        """The members', and the newborn copies' where there are any."""
+        return [self.engine] if self.fresh is None else [self.engine, self.fresh]
 
     def begin(self) -> None:
         """Initial weights (one draw per seed, shared by all members of that seed) and state."""
@@ -456,18 +461,17 @@ class Training:
         stops = self.stops(task)
         until = min([until, *(stop for stop in stops if stop > self.step)])
         count = min(self.chunk, until - self.step)
-        engines = [self.engine] if self.fresh is None else [self.engine, self.fresh]
         if isinstance(self.stream, TaskStream):
             self.follow(self.stream.step_sizes(task))
         # To a GPU a table and the numbers of its rows are far less to send than the examples.
         kinds = (Lanes, Lifted) if self.device.type == "cuda" else (Lanes,)
         tables = self.tables(self.step, count) if isinstance(self.engine, kinds) else None
-        for engine in engines:
+        for engine in self.engines:
             if tables is not None and isinstance(engine, Lanes | Lifted):
                 engine.advance_rows(*tables, self.which, self.step)
         if tables is None:
             x, y = self.batches(self.step, count)
-            for engine in engines:
+            for engine in self.engines:
                 engine.advance(x, y, self.which, self.step)
         self.step += count
         if self.step in stops:
@@ -479,7 +483,7 @@ class Training:
         if factor != self.factor:
             for name, value in self.step_sizes.items():
                 self.hyper["optimizer"][name].copy_(value * factor)
-            for engine in (self.engine, *([self.fresh] if self.fresh is not None else [])):
+            for engine in self.engines:
                 engine.load(engine.state())  # which reads these tensors anew
             self.factor = factor
 
@@ -500,16 +504,24 @@ class Training:
     def stopped(self, task: int) -> None:
         """What happens at one of the stops, after its step."""
         bins = self.bins(task)
+        looked_at = self.held_out is not None and self.step in self.held_out.streams[0].evaluations(task)
+        if self.step not in bins and not looked_at:
+            return
+        tree = self.engine.state()
         if self.step in bins:
-            tree = self.engine.state()
             place = bins.index(self.step)
             began = bins[place - 1] if place else self.stream.task_start(task)
-            sums = tree["correct" if self.stream.online_metric == "online_accuracy" else "loss"].cpu()
+            sums = self.online_sums(tree).cpu()
             values = (sums - self.before_bin) / (self.step - began)
             self.table.add(f"within_task/{place + 1}", task, self.step, values, self.alive)
             self.before_bin = sums
-        if self.held_out is not None and self.step in self.held_out.streams[0].evaluations(task):
-            self.held_out.look(self.engine.state(), task)
+        if self.held_out is not None and looked_at:
+            self.held_out.look(tree, task)
+
+    def online_sums(self, tree: Tree) -> Tensor:
+        """(P,) sums, since the task began, of what the stream's online metric is the mean of."""
+        sums: Tensor = tree["correct" if self.stream.online_metric == "online_accuracy" else "loss"]
+        return sums
 
     def end_task(self, task: int) -> None:
         """The task's measures, per member still in the field; marks those that are no longer finite."""
@@ -549,9 +561,8 @@ class Training:
         self.fresh = None
         if self.held_out is not None:
             return aged["test_accuracy"] - self.held_out.tested(tree, task)
-        metric = self.stream.online_metric
-        sums: Tensor = tree["correct" if metric == "online_accuracy" else "loss"]
-        return aged[metric] - sums / (self.step - self.stream.task_start(task))
+        steps = self.step - self.stream.task_start(task)
+        return aged[self.stream.online_metric] - self.online_sums(tree) / steps
 
     def keep_weights(self, tasks: int, params: Params) -> None:
         """Weights after `tasks` tasks, where the trial's `keep` asks for them."""

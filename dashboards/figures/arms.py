@@ -151,7 +151,7 @@ def _subtitle(data: pd.DataFrame) -> str:
     binned = f" (online metric in bins of {first['bin_tasks']} tasks)" if first["bin_tasks"] > 1 else ""
     text = theme.averaged(data["members"], binned)
     if (data["candidates"] > 1).any():
-        text += " Each arm at its best setting by the mean over the last quarter, selected on these same seeds."
+        text += theme.selected(data["candidates"])
         if data["panel"].nunique() > 1:
             text += " The settings are in the CSV beside this figure."
     return text

@@ -60,8 +60,7 @@ def draw(data: pd.DataFrame) -> Figure:
     first = data.iloc[0]
     handles = [Line2D([], [], color=look.color, marker=look.marker, label=look.label) for look in looks.values()]
     subtitle = theme.averaged(data["members"], " of the paired difference")
-    if (data["candidates"] > 1).any():
-        subtitle += " Each arm at its best setting by the mean over the last quarter, selected on these same seeds."
+    subtitle += theme.selected(data["candidates"])
     with theme.style():
         title = f"{theme.workload(first['workload'])}: beside a network from scratch"
         figure = theme.page(6.6, 3.2, title, subtitle, handles)

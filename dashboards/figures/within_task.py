@@ -16,8 +16,8 @@ from matplotlib.ticker import PercentFormatter
 from dashboards import theme
 from dashboards.figures import panels
 from sweep import frames
+from workloads.diagnostics import BINS
 
-BINS = 20  # that the metric `within_task` has
 WITHIN = tuple(f"within_task/{k}" for k in range(1, BINS + 1))
 METRICS = (*frames.HIGHER_IS_BETTER, *WITHIN)
 COLUMNS_PER_ROW = 3
@@ -57,8 +57,7 @@ def draw(data: pd.DataFrame) -> Figure:
     handles = [Line2D([], [], color=shade, label=f"task {int(task) + 1:,}") for task, shade in tasks.items()]
     first = data.iloc[0]
     subtitle = theme.averaged(data["members"], f" ({BINS} bins per task)")
-    if (data["candidates"] > 1).any():
-        subtitle += " Each arm at its best setting by the mean over the last quarter, selected on these same seeds."
+    subtitle += theme.selected(data["candidates"])
     with theme.style():
         title = f"{theme.workload(first['workload'])}: learning inside single tasks"
         figure = theme.page(max(6.4, 2.6 * columns), 2.3 * rows + 0.3, title, subtitle, handles)

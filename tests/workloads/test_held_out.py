@@ -35,15 +35,6 @@ TESTED = (4, 9)  # steps of a task after which it is tested, beside its end
 SLOWER = ((0, 1.0), (5, 0.25), (10, 0.03125))  # the step sizes' factors from these steps of a task on
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Any:
-    """Networks this small only lose by a second thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 class Noisy(TaskStream):
     """Pictures 1 x 8 x 8 of three classes, each around a picture of its own that is drawn anew for every task."""
 

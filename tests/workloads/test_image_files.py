@@ -10,11 +10,8 @@ import pickle
 import struct
 import sys
 import tarfile
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -358,25 +355,6 @@ def test_a_damaged_cache_of_cifar_is_named(folder: Path) -> None:
     assert_says(error.value, f"{path}: damaged", "sweep data fetch cifar10 --force")
     data.fetch("cifar10", force=True)
     assert_is_cifar("cifar10")
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[tuple[str, Path]]:
-    """A web server's address and its folder."""
-    root = tmp_path / "site"
-    root.mkdir()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(root)))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/", root
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 def test_a_mirror_has_the_archive(folder: Path, tmp_path: Path, site: tuple[str, Path]) -> None:

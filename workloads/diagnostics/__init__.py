@@ -17,6 +17,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+BINS = 20  # of the curve within a task, the measures within_task/1 to within_task/20
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnostic:

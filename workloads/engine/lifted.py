@@ -401,9 +401,7 @@ class Lifted:
                         tree["params"], tree["state"], hyper, draw, method=method, place=place
                     )
                     new = {"params": params, "state": state}
-                    tree = mapped(
-                        lambda old, new, needed=needed: torch.where(needed, new, old), tree, in_order(new, tree)
-                    )
+                    tree = mapped(lambda old, new, needed=needed: torch.where(needed, new, old), tree, new)
             return tree
 
         part = tree if chosen is None else mapped(lambda v: v.index_select(axis, chosen), tree)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge
 
@@ -109,6 +109,10 @@ class NetworkSpec:
     liftable: bool = True  # whether vmap can batch it over members
     pictures: bool = False  # whether it is built for (channels, height, width) rather than for a number of inputs
     convolutional: bool = False  # under vmap its layers become grouped convolutions, which a CPU is slow at
+
+    def built_for(self, stream: Any) -> Any:
+        """What the network of a stream is built for: the shape of its pictures, or its number of inputs."""
+        return getattr(stream, "shape", ()) if self.pictures else stream.inputs
 
 
 NETWORKS: dict[str, NetworkSpec] = {

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+from workloads.registry import lookup
 from workloads.streams.base import Stream
 from workloads.streams.continual_imagenet import ContinualImageNet
 from workloads.streams.incremental_cifar import IncrementalCIFAR
@@ -18,3 +22,10 @@ STREAMS: dict[str, type[Stream]] = {
     "relabelled": Relabelled,
     "warm_start": WarmStart,
 }
+
+
+def made(workload: Mapping[str, Any], seed: int) -> Stream:
+    """The stream of a trial's `workload`, its name and the fields of its config. Raises InputError for no such name."""
+    fields = dict(workload)
+    kind = lookup(STREAMS, fields.pop("name"), "workload")
+    return kind(kind.Config(**fields), seed)

@@ -60,7 +60,7 @@ class ContinualImageNetConfig:
         return self.train_per_class
 
 
-class ContinualImageNet(EqualTasks):
+class ContinualImageNet(image_sets.Pictured, EqualTasks):
     """Cross-entropy on which of the two classes it is; a fresh head for every task is a method's business."""
 
     Config: ClassVar[type[Any]] = ContinualImageNetConfig
@@ -72,6 +72,8 @@ class ContinualImageNet(EqualTasks):
     default_probe: ClassVar[int] = 200
     tested: ClassVar[bool] = True
     headline: ClassVar[Headline | None] = "test_accuracy"
+
+    config: ContinualImageNetConfig
 
     def __init__(self, config: ContinualImageNetConfig, seed: int) -> None:
         self.steps_per_epoch = 2 * config.per_class // config.batch
@@ -88,11 +90,6 @@ class ContinualImageNet(EqualTasks):
         self.epochs = image_sets.Epochs(seed)
         self._order = lru_cache(maxsize=1)(self._drawn_order)
         self._train = lru_cache(maxsize=1)(self._read_train)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(channels, height, width)."""
-        return image_sets.shape_of(self.config.dataset)
 
     def pair(self, task: int) -> tuple[int, int]:
         """The classes of a task that are labelled 0 and 1."""
@@ -114,11 +111,9 @@ class ContinualImageNet(EqualTasks):
         shown = self.epochs.shown(task, first, count, len(images))
         return image_sets.scaled(images[shown], self.config.dataset, self.config.scale), labels[shown]
 
-    def evaluations(self, task: int) -> tuple[int, ...]:
-        """After every `test_every` epochs and after the last."""
-        return image_sets.epoch_ends(
-            self.task_start(task), self.steps_per_epoch, self.config.epochs, self.config.test_every
-        )
+    def epoch_steps(self, task: int) -> int:
+        """Steps of one of a task's epochs."""
+        return self.steps_per_epoch
 
     def test(self, task: int) -> tuple[Float32, NDArray[np.int64]]:
         """All test images of the two classes."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from workloads import data
 from workloads.datasets import DATASETS, Bytes
 from workloads.random import Int64, permutation
-from workloads.streams.base import Float32
+from workloads.streams.base import Float32, TaskStream
 
 Name = Literal["mnist", "fashion_mnist", "digits", "cifar10", "cifar100", "imagenet32", "glyphs"]
 Part = Literal["train", "test"]
@@ -138,3 +138,24 @@ def epoch_ends(start: int, steps: int, epochs: int, every: int | None) -> tuple[
     """The steps after every `every`-th epoch of `steps` steps each, and always after the last; None: only that."""
     counted = range(every, epochs, every) if every else ()
     return tuple(start + steps * epoch for epoch in (*counted, epochs))
+
+
+class Pictured(TaskStream):
+    """A stream of pictures of the data set that its config names; a tested one is tested after epochs."""
+
+    config: Any
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(channels, height, width)."""
+        return shape_of(self.config.dataset)
+
+    def epoch_steps(self, task: int) -> int:
+        """Steps of one of a task's epochs."""
+        raise NotImplementedError
+
+    def evaluations(self, task: int) -> tuple[int, ...]:
+        """After every `test_every` epochs and after the last."""
+        if not self.tested:
+            return ()
+        return epoch_ends(self.task_start(task), self.epoch_steps(task), self.config.epochs, self.config.test_every)

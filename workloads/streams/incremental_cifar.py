@@ -27,7 +27,7 @@ from workloads.errors import InputError
 from workloads.random import Int64, permutation
 from workloads.streams import image_sets
 from workloads.streams.augmentation import moved, moves
-from workloads.streams.base import Boundaries, Float32, Headline, Loss, OnlineMetric, TaskStream
+from workloads.streams.base import Boundaries, Float32, Headline, Loss, OnlineMetric
 
 SCHEDULE = ((3, 0.2), (6, 0.04), (8, 0.008))  # from so many tenths of a stage on, so much of the step size
 
@@ -73,7 +73,7 @@ class IncrementalCIFARConfig:
         return self.train_per_class
 
 
-class IncrementalCIFAR(TaskStream):
+class IncrementalCIFAR(image_sets.Pictured):
     """Cross-entropy over the classes so far: y is (place of the class in the order of arrival, classes so far)."""
 
     Config: ClassVar[type[Any]] = IncrementalCIFARConfig
@@ -85,6 +85,8 @@ class IncrementalCIFAR(TaskStream):
     default_probe: ClassVar[int] = 1000
     tested: ClassVar[bool] = True
     headline: ClassVar[Headline | None] = "test_accuracy_max"
+
+    config: IncrementalCIFARConfig
 
     def __init__(self, config: IncrementalCIFARConfig, seed: int) -> None:
         stages = config.classes // config.classes_per_stage
@@ -102,11 +104,6 @@ class IncrementalCIFAR(TaskStream):
         self.reloads = config.reload == "best_validation"
         self.order = permutation(seed, "stream/class_order", 0, config.classes)  # of arrival
         self.epochs = image_sets.Epochs(seed)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(channels, height, width)."""
-        return image_sets.shape_of(self.config.dataset)
 
     def seen(self, task: int) -> int:
         """How many classes there are in a stage."""
@@ -154,10 +151,9 @@ class IncrementalCIFAR(TaskStream):
         place, images = self.training_images(task * added + order[np.arange(count) % added])
         return self.scaled(images), self.targets(place, task)
 
-    def evaluations(self, task: int) -> tuple[int, ...]:
-        """After every `test_every` epochs and after the last."""
-        steps = int(self.steps_per_epoch[task])
-        return image_sets.epoch_ends(self.task_start(task), steps, self.config.epochs, self.config.test_every)
+    def epoch_steps(self, task: int) -> int:
+        """Steps of one of a task's epochs."""
+        return int(self.steps_per_epoch[task])
 
     def test(self, task: int) -> tuple[Float32, NDArray[np.int64]]:
         """All test images of the classes so far."""

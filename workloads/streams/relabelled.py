@@ -54,7 +54,7 @@ class RelabelledConfig:
         check_gradual(self.gradual, self.epochs * (self.examples // self.batch))
 
 
-class Relabelled(EqualTasks):
+class Relabelled(image_sets.Pictured, EqualTasks):
     """Cross-entropy on the label of the task at hand; the images are shared by all seeds."""
 
     Config: ClassVar[type[Any]] = RelabelledConfig
@@ -64,6 +64,8 @@ class Relabelled(EqualTasks):
     online_metric: ClassVar[OnlineMetric] = "online_accuracy"
     default_every: ClassVar[int] = 1
     default_probe: ClassVar[int] = 1000
+
+    config: RelabelledConfig
 
     def __init__(self, config: RelabelledConfig, seed: int) -> None:
         assert config.classes is not None and config.examples is not None
@@ -81,11 +83,6 @@ class Relabelled(EqualTasks):
         self.epochs = image_sets.Epochs(seed)
         self.labels = lru_cache(maxsize=2)(self._drawn_labels)
         self.pixels = lru_cache(maxsize=2)(self._drawn_pixels)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(channels, height, width)."""
-        return image_sets.shape_of(self.config.dataset)
 
     def _drawn_labels(self, task: int) -> Int64:
         """The label of every image in a task, (examples,)."""

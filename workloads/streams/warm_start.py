@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from workloads.random import Int64, permutation
 from workloads.streams import image_sets
-from workloads.streams.base import Boundaries, Float32, Headline, Loss, OnlineMetric, TaskStream
+from workloads.streams.base import Boundaries, Float32, Headline, Loss, OnlineMetric
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,7 +55,7 @@ class WarmStartConfig:
         return round(self.share * self.examples), self.examples
 
 
-class WarmStart(TaskStream):
+class WarmStart(image_sets.Pictured):
     """Cross-entropy on the class; the images are shared by all seeds."""
 
     Config: ClassVar[type[Any]] = WarmStartConfig
@@ -67,6 +67,8 @@ class WarmStart(TaskStream):
     default_probe: ClassVar[int] = 1000
     tested: ClassVar[bool] = True
     headline: ClassVar[Headline | None] = "test_accuracy"
+
+    config: WarmStartConfig
 
     def __init__(self, config: WarmStartConfig, seed: int) -> None:
         assert config.classes is not None
@@ -82,11 +84,6 @@ class WarmStart(TaskStream):
         self.outputs = config.classes
         self.epochs = image_sets.Epochs(seed)
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(channels, height, width)."""
-        return image_sets.shape_of(self.config.dataset)
-
     @cached_property
     def order(self) -> Int64:
         """An order of all images whose beginning is what task 0 sees."""
@@ -98,10 +95,9 @@ class WarmStart(TaskStream):
         shown = self.order[self.epochs.shown(task, first, count, self.config.sizes[task])]
         return image_sets.scaled(images[shown], self.config.dataset, self.config.scale), labels[shown]
 
-    def evaluations(self, task: int) -> tuple[int, ...]:
-        """After every `test_every` epochs and after the last."""
-        steps = self.steps_per_epoch[task]
-        return image_sets.epoch_ends(self.task_start(task), steps, self.config.epochs, self.config.test_every)
+    def epoch_steps(self, task: int) -> int:
+        """Steps of one of a task's epochs."""
+        return self.steps_per_epoch[task]
 
     def test(self, task: int) -> tuple[Float32, NDArray[np.int64]]:
         """The test images, in both tasks."""

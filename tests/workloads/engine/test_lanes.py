@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,19 @@ def trial(seed: int = 0, **changes: Any) -> dict[str, Any]:
         "code": "own",
         **changes,
     }
+
+
+def states(*paths: str, members: int, train: Callable[[Training], None]) -> list[Any]:
+    """What trials of the user's method come to on each path."""
+    found = []
+    for path in paths:
+        pack = Trials(id="p", members=[PackMember(f"t{seed}", trial(seed)) for seed in range(members)], path=path)
+        training = Training(pack)
+        with torch.no_grad():
+            training.begin()
+            train(training)
+        found.append(training.engine.state())
+    return found
 
 
 @pytest.fixture
@@ -219,16 +233,13 @@ def test_a_state_of_truth_of_counts_and_of_earlier_weights() -> None:
     """Booleans take four bytes in a lane, and what was the last is the one before it in the next step."""
     load_code({"own.py": REMEMBERING})
     try:
-        trees = []
-        for path in ("lanes", "looped"):
-            members = [PackMember(f"t{seed}", trial(seed)) for seed in range(17)]
-            training = Training(Trials(id="p", members=members, path=path))
-            with torch.no_grad():
-                training.begin()
-                training.train(13)
-                training.engine.load(training.engine.state())
-                training.train(20)
-            trees.append(training.engine.state())
+
+        def paused(training: Training) -> None:
+            training.train(13)
+            training.engine.load(training.engine.state())
+            training.train(20)
+
+        trees = states("lanes", "looped", members=17, train=paused)
     finally:
         load_code({})
     assert distance(trees[1], trees[0]) < 1e-10
@@ -271,14 +282,7 @@ def test_what_a_repair_draws_goes_into_its_members_weights_alone() -> None:
     load_code({"own.py": RARE.format(dtype="torch.int32")})
     try:
         assert not_lowered(trial()) is None
-        trees = []
-        for path in ("lanes", "lifted", "looped"):
-            members = [PackMember(f"t{seed}", trial(seed)) for seed in range(18)]
-            training = Training(Trials(id="p", members=members, path=path))
-            with torch.no_grad():
-                training.begin()
-                training.train(9)
-            trees.append(training.engine.state())
+        trees = states("lanes", "lifted", "looped", members=18, train=lambda training: training.train(9))
     finally:
         load_code({})
     assert distance(trees[2], trees[0]) < 1e-10 and distance(trees[2], trees[1]) < 1e-10

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -116,15 +116,6 @@ class Run:
 
     def member(self, index: int) -> Tree:
         return mapped(lambda v: v[list(self.members).index(index)], self.state)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """The looped path's tiny products gain nothing from a second thread, and wait for it on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 THREE: Mapping[int, Mapping[str, Any]] = {0: {}, 1: {"step_size": 0.003}, 2: {"step_size": 0.02, "strength": 0.0}}

@@ -54,15 +54,6 @@ def one_by_one(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return counts
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tensors are too small for more, which wait for each other where the machine is busy."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.mark.parametrize("shape", [TINY, pytest.param(LARGE, marks=pytest.mark.slow)], ids=str)
 @pytest.mark.parametrize("arm", BASE, ids=str)
 def test_replayed_steps_are_looped_ones(arm: Arm, shape: Shape) -> None:

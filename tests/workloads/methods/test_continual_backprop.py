@@ -7,7 +7,6 @@ shares only the random draws.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 from scipy import stats
 from torch import Tensor
+from watched import Watched
 
 from workloads.engine.plain import Trained, train
 from workloads.learner import Learner
@@ -31,15 +31,6 @@ from workloads.random import Draw
 Array = NDArray[np.float64]
 SEED = 5
 NAME = "continual_backprop"
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Networks this small only lose by a second thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def f64(value: Any) -> Tensor:
@@ -179,25 +170,6 @@ class Naive:
                 self.moments[layer][slot][unit] = 0
                 self.moments[layer + 1][slot][:, unit] = 0
                 self.moments[len(self.weights) + layer][slot][unit] = 0
-
-
-class Watched(Learner):
-    """A learner that notes which units are replaced, and checks the age rule while it is at it."""
-
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self.events: list[tuple[int, int, int]] = []  # step, layer, unit
-
-    def repair(
-        self, params: Params, state: State, hyper: Any, draw: Draw, *, method: str, place: int
-    ) -> tuple[Params, State]:
-        site = self.network.sites[place].name
-        before = state[method]["age"][site]
-        params, state = super().repair(params, state, hyper, draw, method=method, place=place)
-        (unit,) = torch.nonzero((before != 0) & (state[method]["age"][site] == 0)).flatten().tolist()
-        assert before[unit] > hyper[method]["maturity_threshold"]
-        self.events.append((int(draw.step), place, unit))
-        return params, state
 
 
 def examples(steps: int, batch: int, inputs: int, outputs: int) -> tuple[Tensor, Tensor]:

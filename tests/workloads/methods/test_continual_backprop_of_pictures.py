@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
+from watched import Watched
 
 from workloads.engine.plain import train
 from workloads.learner import Learner
@@ -188,28 +189,17 @@ class Naive:
                 weight[:, unit * each : (unit + 1) * each] = 0
 
 
-class Watched(Learner):
-    """A learner that notes which units are replaced."""
+class Named(Watched):
+    """Layers by their names."""
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self.events: list[Event] = []
-
-    def repair(
-        self, params: Params, state: State, hyper: Any, draw: Draw, *, method: str, place: int
-    ) -> tuple[Params, State]:
-        site = self.network.sites[place].name
-        before = state[method]["age"][site]
-        params, state = super().repair(params, state, hyper, draw, method=method, place=place)
-        (unit,) = torch.nonzero((before != 0) & (state[method]["age"][site] == 0)).flatten().tolist()
-        self.events.append((int(draw.step), site, unit))
-        return params, state
+    def called(self, place: int) -> str:
+        return self.network.sites[place].name
 
 
 def agree(config: ContinualBackpropConfig, network: Any, chain: list[str], optimizer: Any, steps: int) -> list[Event]:
     """Both learners take the same steps, replace the same units and end with the same numbers."""
     x, y = examples(network, steps)
-    learner = Watched(network, "cross_entropy", optimizer, {NAME: config})
+    learner = Named(network, "cross_entropy", optimizer, {NAME: config})
     params = network.init(SEED)
     hyper = hyper_of(learner, optimizer[1], {NAME: config})
     state = learner.init(params)
@@ -404,7 +394,7 @@ def test_a_share_of_all_by_chance_is_never_more_than_are_old_enough() -> None:
 def mature(network: Any, optimizer: Any, **fields: Any) -> tuple[Watched, Params, State, dict[str, Any]]:
     """A learner trained without replacement until every unit may be replaced, and its hyperparameters."""
     config = ContinualBackpropConfig(maturity_threshold=5, **fields)
-    learner = Watched(network, "cross_entropy", optimizer, {NAME: config})
+    learner = Named(network, "cross_entropy", optimizer, {NAME: config})
     hyper = hyper_of(learner, optimizer[1], {NAME: config})
     params = network.init(SEED)
     x, y = examples(network, 8)

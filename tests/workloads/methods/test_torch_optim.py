@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -79,15 +78,6 @@ ARMS: dict[str, tuple[tuple[str, Any], dict[str, Any], Any, dict[str, Any]]] = {
     ),
     "adamo at 0": (("adamo", AdamOConfig(step_size=2e-3, isometry_strength=0.0)), {}, ADAM, {"lr": 2e-3}),
 }
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Networks this small only lose by a second thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def regression() -> tuple[MLP, str, Tensor, Tensor]:
