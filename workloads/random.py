@@ -102,8 +102,11 @@ class Draw:
         import torch
 
         blocks = -(-count // 4)
-        index = torch.arange(blocks, dtype=torch.int64, device=self.seed.device) + offset * blocks
+        index = torch.arange(blocks, dtype=torch.int64, device=self.seed.device)
         zero = torch.zeros_like(index)
+        # The exclusive or hides from torch's compiler that these are a loop's indices: an index times a constant it
+        # would write to C++ as a range whose steps are 32 bits wide, and they overflow.
+        index = (index ^ zero) + offset * blocks
         counter = (index, zero + (self.step & MASK), zero + (self.step >> 32), zero)
         drawn: Tensor = torch.cat(philox(counter, (self.seed & MASK, what_code(what))))
         return drawn[:count]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from workloads import random
 from workloads.random import Draw
@@ -166,3 +167,18 @@ def test_a_batch_over_seeds_draws_what_each_seed_draws_alone() -> None:
         assert torch.equal(uniform[i], alone[0])
         assert torch.equal(moved[i], alone[1])
         torch.testing.assert_close(normal[i], alone[2], rtol=1e-14, atol=1e-15)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [3, 20, 67])
+def test_compiled_draws_are_the_same_bits(count: int) -> None:
+    """Torch's compiler writes integer arithmetic anew, in vectors and in what is left over."""
+
+    def draws(seeds: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
+        return torch.vmap(lambda seed: Draw(seed, step, torch.float64).uniform("x", count))(seeds)
+
+    seeds = [0, 7, 2**32 - 1]
+    compiled = torch.compile(make_fx(draws)(torch.tensor(seeds), torch.tensor(0)))
+    for step in (0, 5, 2**33 + 1):
+        expected = [random.uniform(seed, "x", step, count).tolist() for seed in seeds]
+        assert compiled(torch.tensor(seeds), torch.tensor(step)).tolist() == expected
