@@ -74,12 +74,20 @@ inline void gather(const Real* weights, int count, const int* index, const Real*
     } else if constexpr (V <= IN_REGISTERS) {
         gather_tile<C, 1, V>(weights, count, index, value, out);
     } else {
+        constexpr int TOGETHER = 8;  // rows, for each of which the output is not read and written anew
         int q = 0;
-        for (; q + 4 <= count; q += 4) {
-            const Vec *w0 = row(q), *w1 = row(q + 1), *w2 = row(q + 2), *w3 = row(q + 3);
-            const Real x0 = value[q], x1 = value[q + 1], x2 = value[q + 2], x3 = value[q + 3];
-            for (int v = 0; v < V; ++v)
-                vectors(out)[v] = (((vectors(out)[v] + x0 * w0[v]) + x1 * w1[v]) + x2 * w2[v]) + x3 * w3[v];
+        for (; q + TOGETHER <= count; q += TOGETHER) {
+            const Vec* w[TOGETHER];
+            Real x[TOGETHER];
+            for (int r = 0; r < TOGETHER; ++r) w[r] = row(q + r), x[r] = value[q + r];
+            for (int v = 0; v < V; ++v) {
+                Vec even = x[0] * w[0][v], odd = x[1] * w[1][v];
+                for (int r = 2; r < TOGETHER; r += 2) {
+                    even += x[r] * w[r][v];
+                    odd += x[r + 1] * w[r + 1][v];
+                }
+                vectors(out)[v] += even + odd;
+            }
         }
         for (; q < count; ++q)
             for (int v = 0; v < V; ++v) vectors(out)[v] += value[q] * row(q)[v];
@@ -156,52 +164,62 @@ inline void judge(const Real* output, const void* target, Real* error, double& l
 
 // ---- backward and update ----
 
-// The rows that were read: back = row . error, row <- keep row - (step size x input) error, and what that makes of the
-// sums of |w|. At batch 1 all in one pass.
+// NR rows at once, so that the error is read once for all: back = row . error, row <- keep row - gain error, and what
+// that makes of the sums of |w|.
+template <int C, int NR, bool BACK, bool COUNT_IN, bool COUNT_OUT>
+inline void learn_rows(Real* weights, const int* index, const Real* gain, const Real* keep, const Real* times,
+                       const Vec* error, Real* back, Vec* changed, double* rows) {
+    constexpr int V = C / LANES, CHAINS = V > SHORT ? 4 / NR : 1;
+    Vec* w[NR];
+    Vec keeps[NR], gains[NR], dot[NR][CHAINS] = {}, across[NR][CHAINS] = {};
+    for (int r = 0; r < NR; ++r) {
+        w[r] = vectors(weights + int64_t(index[r]) * C);
+        keeps[r] = held(Vec{} + keep[r]);
+        gains[r] = held(Vec{} + gain[r]);
+    }
+    const auto one = [&](int v, int u) {
+        const Vec e = held(error[v]);
+        for (int r = 0; r < NR; ++r) {
+            const Vec old = held(w[r][v]), kept = keeps[r] * old, now = kept - gains[r] * e;
+            if (BACK) dot[r][u] += old * e;
+            if (COUNT_IN) changed[v] += magnitude(now) - magnitude(kept);
+            if (COUNT_OUT) across[r][u] += magnitude(now);
+            w[r][v] = now;
+        }
+    };
+    if constexpr (V <= IN_REGISTERS) {
+#pragma GCC unroll 14
+        for (int v = 0; v < V; ++v) one(v, v % CHAINS);
+    } else {
+        int v = 0;
+        for (; v + CHAINS <= V; v += CHAINS)
+            for (int u = 0; u < CHAINS; ++u) one(v + u, u);
+        for (; v < V; ++v) one(v, 0);
+    }
+    for (int r = 0; r < NR; ++r) {
+        for (int u = 1; u < CHAINS; ++u) dot[r][0] += dot[r][u], across[r][0] += across[r][u];
+        if (BACK) back[index[r]] = times[r] * sum(dot[r][0]);
+        if (COUNT_OUT) rows[index[r]] = sum(across[r][0]);
+    }
+}
+
+// The rows that were read, at batch 1: product and update in one pass. Last to first, since the last are still near.
 template <int C, bool BACK, bool COUNT_IN, bool COUNT_OUT>
 inline void learn(Real* weights, int count, const int* index, const Real* gain, const Real* keep, const Real* times,
                   const Real* error, Real* back, Real* change, double* rows) {
-    constexpr int V = C / LANES;
-    const Vec* e = vectors(error);
-    if constexpr (V <= IN_REGISTERS) {
-        Vec changed[V] = {};
-        for (int q = 0; q < count; ++q) {
-            Vec* w = vectors(weights + int64_t(index[q]) * C);
-            const Real k = keep[q], g = gain[q];
-            Vec dot[2] = {}, across[2] = {};
-            for (int v = 0; v < V; ++v) {
-                const Vec old = w[v], kept = k * old, now = kept - g * e[v];
-                if (BACK) dot[v & 1] += old * e[v];
-                if (COUNT_IN) changed[v] += magnitude(now) - magnitude(kept);
-                if (COUNT_OUT) across[v & 1] += magnitude(now);
-                w[v] = now;
-            }
-            if (BACK) back[index[q]] = times[q] * sum(dot[0] + dot[1]);
-            if (COUNT_OUT) rows[index[q]] = sum(across[0] + across[1]);
-        }
-        if (COUNT_IN)
-            for (int v = 0; v < V; ++v) vectors(change)[v] = changed[v];
-    } else {
-        if (COUNT_IN) std::memset(change, 0, C * sizeof(Real));
-        for (int q = 0; q < count; ++q) {
-            Vec* w = vectors(weights + int64_t(index[q]) * C);
-            const Real k = keep[q], g = gain[q];
-            Vec dot[4] = {}, across[4] = {};
-            const auto one = [&](int v, int u) {
-                const Vec old = w[v], kept = k * old, now = kept - g * e[v];
-                if (BACK) dot[u] += old * e[v];
-                if (COUNT_IN) vectors(change)[v] += magnitude(now) - magnitude(kept);
-                if (COUNT_OUT) across[u] += magnitude(now);
-                w[v] = now;
-            };
-            int v = 0;
-            for (; v + 4 <= V; v += 4)
-                for (int u = 0; u < 4; ++u) one(v + u, u);
-            for (; v < V; ++v) one(v, 0);
-            if (BACK) back[index[q]] = times[q] * sum((dot[0] + dot[1]) + (dot[2] + dot[3]));
-            if (COUNT_OUT) rows[index[q]] = sum((across[0] + across[1]) + (across[2] + across[3]));
-        }
-    }
+    constexpr int V = C / LANES, TOGETHER = COUNT_IN || COUNT_OUT ? 2 : 4;
+    constexpr bool IN_PLACE = V > IN_REGISTERS;
+    Vec own[IN_PLACE ? 1 : V] = {};
+    Vec* changed = IN_PLACE ? vectors(change) : own;
+    if (COUNT_IN && IN_PLACE) std::memset(change, 0, C * sizeof(Real));
+    const auto learn_from = [&](int q, auto rows_at_once) {
+        learn_rows<C, decltype(rows_at_once)::value, BACK, COUNT_IN, COUNT_OUT>(
+            weights, index + q, gain + q, keep + q, times + q, vectors(error), back, changed, rows);
+    };
+    int q = count;
+    for (; q >= TOGETHER; q -= TOGETHER) learn_from(q - TOGETHER, std::integral_constant<int, TOGETHER>());
+    for (; q > 0; --q) learn_from(q - 1, std::integral_constant<int, 1>());
+    if (COUNT_IN && !IN_PLACE) std::memcpy(change, own, C * sizeof(Real));
 }
 
 // back = row . error for NR rows and NB examples.

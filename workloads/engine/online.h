@@ -42,6 +42,14 @@ typedef Int Ints __attribute__((vector_size(64), may_alias));
 inline Vec* vectors(Real* p) { return (Vec*)p; }
 inline const Vec* vectors(const Real* p) { return (const Vec*)p; }
 
+// The same, in a register: gcc otherwise reads memory anew for every use, and reads are what a pass has too many of.
+inline Vec held(Vec v) {
+#if defined(__AVX512F__)
+    asm("" : "+v"(v));
+#endif
+    return v;
+}
+
 inline Vec magnitude(Vec v) {
     const Ints all = Ints{} + Int(FLOAT ? 0x7FFFFFFF : 0x7FFFFFFFFFFFFFFF);
     return (Vec)((Ints)v & all);
