@@ -7,10 +7,12 @@ timed is found out first: as many as fill `Case.seconds`.
 
 Some rows also say what share of the training their stream's study spends on its diagnostics, at its schedule: how long
 `Training.diagnose` takes, over the steps between two of them. What a task draws once is left out: training needs it.
+The same rows say how fast all cores are together, a pack on each at the same time, beside as many times one alone.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
 import math
@@ -22,11 +24,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from sweep.errors import InputError
 from sweep.limits import limit_ns, peaks, work_of
+from workloads.methods.config import METHODS
 from workloads.registry import unknown
 
 if TYPE_CHECKING:
@@ -99,6 +102,7 @@ IMAGE_TARGETS: dict[str, float] = {
 }
 WIDE_TARGETS = {1000: 15, 2000: 7}
 SHARE_TARGET = 3.0  # percent of training that diagnostics may cost
+CORES_TARGET = 0.9  # of N times one core's speed, for packs on N cores
 PARITY = 0.95  # convolutions are bound by arithmetic that the plain loop does as well
 
 
@@ -142,9 +146,9 @@ class Case:
         )
 
     @property
-    def diagnosed(self) -> bool:
-        """Whether the share of the diagnostics is measured too."""
-        return self.arm == "sgd" and (self.stream, self.width, self.members) in DIAGNOSED
+    def main(self) -> bool:
+        """Whether the share of the diagnostics and the speed of all cores are measured too."""
+        return self.arm == "sgd" and (self.stream, self.width, self.members) in MAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +171,8 @@ class Row:
     valid: bool
     versions: dict[str, str]
     diagnostics: float | None = None  # percent of the training, where it is measured; older records have none
+    cores: int | None = None  # packs on as many cores at once, and how fast they were together, over so many times one
+    all_cores: float | None = None
 
 
 CASES = [
@@ -180,7 +186,7 @@ CASES = [
     *[Case(RELABELLED, arm, 3, 1, 512) for arm in ("sgd", "adam")],
     Case(PAIRS, "momentum", 2, 1, 32, seconds=4.0),
 ]
-DIAGNOSED = {(REGRESSION, 5, 3000), (IMAGES, 100, 30), (IMAGES, 1000, 1)}  # stream, width, members
+MAIN = {(REGRESSION, 5, 3000), (IMAGES, 100, 30), (IMAGES, 1000, 1)}  # stream, width, members
 QUICK = [Case(REGRESSION, arm, 8, 2, 5, seconds=0.1) for arm in ("sgd", "continual_backprop")]
 
 
@@ -213,7 +219,7 @@ def config_of(case: Case, seed: int, which: int) -> dict[str, Any]:
         "workload": {"name": case.stream, "tasks": 10_000, **LENGTHS[case.stream]},  # more than anybody gets through
         "network": network,
         "optimizer": {**optimizer, "step_size": step_size},
-        "methods": methods,
+        "methods": {name: asdict(METHODS[name].config(**chosen)) for name, chosen in methods.items()},
         "seed": seed,
         "metrics": ["online_error" if case.stream == REGRESSION else "online_accuracy"],
         "every": 1000,
@@ -229,19 +235,60 @@ def measured_apart(case: Case) -> Row:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"the bench of {case} failed:\n{done.stderr[-2000:]}")
-    return Row(**json.loads(done.stdout.splitlines()[-1]))
+    row = Row(**json.loads(done.stdout.splitlines()[-1]))
+    if not case.main or not hasattr(os, "sched_getaffinity"):
+        return row
+    cores = sorted(os.sched_getaffinity(0))
+    alone, together = at_once(case, cores[:1]), at_once(case, cores)
+    return replace(row, cores=len(cores), all_cores=round(together / (len(cores) * alone), 3))
+
+
+def at_once(case: Case, cores: Sequence[int]) -> float:
+    """Trial-steps per ns of a pack on each of these cores, training at the same time. Raises RuntimeError."""
+    command = [sys.executable, "-P", "-m", "sweep.bench", json.dumps(asdict(case))]
+    pipe = subprocess.PIPE
+    children = [subprocess.Popen([*command, str(c)], stdin=pipe, stdout=pipe, stderr=pipe, text=True) for c in cores]
+    for child in children:
+        assert child.stdout is not None
+        child.stdout.readline()  # its pack is made and warm
+    for child in children:
+        assert child.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            child.stdin.write("\n")
+            child.stdin.flush()
+    told = [child.communicate() for child in children]
+    for child, (_, error) in zip(children, told, strict=True):
+        if child.returncode != 0:
+            raise RuntimeError(f"the bench of {case} on {len(cores)} cores failed:\n{error[-2000:]}")
+    return sum(1 / float(out) for out, _ in told)
+
+
+def beside_others(case: Case, core: int) -> None:
+    """What `at_once` starts: says when the pack is warm, waits for a line, trains, and prints ns per trial-step."""
+    on_one_core(core)
+    _, _, once = pack_timer(case)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    print(statistics.fmean(once() for _ in range(REPEATS)))  # all of them count: the others are at work in each
+
+
+def on_one_core(core: int) -> None:
+    """Pin this process and keep torch to one thread."""
+    import torch
+
+    torch.set_num_threads(1)
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {core})
 
 
 def measured(case: Case) -> Row:
     """One row, in this process, which it pins to one core."""
     import torch
 
-    torch.set_num_threads(1)
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    on_one_core(min(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0)
     training, first_call, pack_once = pack_timer(case)
     plain_once = plain_timer(case)
-    look_once = diagnosis_timer(training) if case.diagnosed else lambda: math.nan
+    look_once = diagnosis_timer(training) if case.main else lambda: math.nan
     # The sides alternate, so that a machine that slows down slows all.
     times = [(plain_once(), pack_once(), look_once()) for _ in range(REPEATS)]
     plain_ns, pack_ns, look_ns = (min(side) for side in zip(*times, strict=True))
@@ -272,7 +319,7 @@ def measured(case: Case) -> Row:
             "torch": torch.__version__,
             "python": platform.python_version(),
         },
-        diagnostics=round(100 * look_ns / pack_ns, 2) if case.diagnosed else None,
+        diagnostics=round(100 * look_ns / pack_ns, 2) if case.main else None,
     )
 
 
@@ -335,6 +382,16 @@ def shares(rows: Sequence[Row]) -> str:
     )
 
 
+def together(rows: Sequence[Row]) -> str:
+    """How fast all cores were at once, a line for every row that says so; empty where none does."""
+    lines = [
+        f"  {r.network} {r.arm} x {r.members:,}: {r.all_cores:.2f} x {r.cores}" for r in rows if r.all_cores is not None
+    ]
+    return "\n".join(
+        [f"packs on all N cores at once, over one core alone (at least {CORES_TARGET:g} N)", *lines] if lines else []
+    )
+
+
 def trained(training: Training, count: int) -> float:
     """Seconds of `count` more steps, the ends of tasks inside."""
     began, end = time.perf_counter(), training.step + count
@@ -386,4 +443,8 @@ def filling(seconds: float, run: Callable[[int], float]) -> int:
 
 
 if __name__ == "__main__":
-    print(json.dumps(asdict(measured(Case(**json.loads(sys.argv[1]))))))
+    asked = Case(**json.loads(sys.argv[1]))
+    if len(sys.argv) > 2:
+        beside_others(asked, int(sys.argv[2]))
+    else:
+        print(json.dumps(asdict(measured(asked))))

@@ -570,8 +570,9 @@ def bench(
         changed = records.changes(rows, last)
         say()
         show(bench_table(changed))
-        if shares := benches.shares(rows):
-            say("\n" + shares)
+        for aside in (benches.shares(rows), benches.together(rows)):
+            if aside:
+                say("\n" + aside)
         if last and any(change.then for change in changed):
             say("\n" + records.comparison(changed, last))
     if record and rows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from matplotlib import image
 from tiny import Command
 
 from dashboards import history
-from sweep import bench, limits, provenance, records
+from sweep import bench, limits, packing, provenance, records
 from sweep.bench import ARMS, CASES, IMAGES, PAIRS, QUICK, REGRESSION, RELABELLED, Case, Row, config_of, selected
 from sweep.errors import InputError
 from sweep.limits import Peaks, Work, limit_ns, work_of
@@ -26,6 +27,7 @@ from workloads.pack import stream_of, ways_of_learning
 
 KEYS = ["stream", "network", "batch", "arm", "members", "path", "ns_per_trial_step", "plain_ns", "ratio"]
 KEYS += ["limit_ns", "target", "first_call_s", "peak_mb", "valid", "versions", "diagnostics"]
+KEYS += ["cores", "all_cores"]
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +74,12 @@ def test_the_rows_that_were_promised_are_there() -> None:
     for width in (100, 1000, 2000):
         network = f"784-{width}-{width}-{width}-10"
         assert {(IMAGES, network, arm, 1) for arm in ("sgd", "continual_backprop")} <= there
+
+
+def test_every_row_has_the_path_that_its_trials_would_have_in_a_sweep() -> None:
+    paths = {case: packing.path_of(config_of(case, 0, 0), "cpu")[0] for case in CASES}
+    by_stream = {(case.stream, path) for case, path in paths.items()}
+    assert by_stream == {(REGRESSION, "lanes"), (IMAGES, "online"), (RELABELLED, "online"), (PAIRS, "looped")}
 
 
 @pytest.mark.parametrize(
@@ -136,17 +144,17 @@ def test_as_many_steps_are_timed_as_fill_the_time() -> None:
     assert bench.filling(1.0, lambda count: 5.0) == 1
 
 
-# The share of the diagnostics
+# The share of the diagnostics, and all cores at once
 
 
-def test_it_is_measured_once_for_each_shape_that_a_study_trains() -> None:
-    found = [(case.stream, case.network, case.members) for case in CASES if case.diagnosed]
+def test_they_are_measured_once_for_each_shape_that_a_study_trains() -> None:
+    found = [(case.stream, case.network, case.members) for case in CASES if case.main]
     assert found == [
         (REGRESSION, "20-5-1", 3000),
         (IMAGES, "784-100-100-100-10", 30),
         (IMAGES, "784-1000-1000-1000-10", 1),
     ]
-    assert not any(case.diagnosed for case in QUICK)
+    assert not any(case.main for case in QUICK)
 
 
 def test_diagnostics_are_timed_as_the_study_asks_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,6 +180,24 @@ def test_shares_are_said_in_short() -> None:
         "  784-100-100-100-10 sgd x 30: 2.9 %",
     ]
     assert bench.shares([row()]) == ""
+
+
+def test_the_speed_of_all_cores_is_said_in_short() -> None:
+    assert bench.together([row(cores=2, all_cores=0.964), row("adam")]).splitlines() == [
+        "packs on all N cores at once, over one core alone (at least 0.9 N)",
+        "  20-5-1 sgd x 3,000: 0.96 x 2",
+    ]
+    assert bench.together([row()]) == ""
+
+
+@pytest.mark.slow
+def test_packs_train_at_once_and_their_speeds_add_up() -> None:
+    case = Case(REGRESSION, "sgd", 4, 1, 5, seconds=0.05)
+    core = min(os.sched_getaffinity(0))
+    # On one and the same core two take turns: whatever the machine is busy with, they are no faster than one by much.
+    assert 0 < bench.at_once(case, [core, core]) < 1.6 * bench.at_once(case, [core])
+    with pytest.raises(RuntimeError, match=r"on 2 cores failed:\n[^$]*no_such_arm"):
+        bench.at_once(replace(case, arm="no_such_arm"), [core, core])
 
 
 # The plain loop
@@ -326,7 +352,7 @@ def test_a_machine_is_described_in_short(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_old_records_are_read_and_broken_ones_named(tmp_path: Path) -> None:
     assert records.records(tmp_path) == [] and records.records(tmp_path / "none") == []
-    old = {key: value for key, value in asdict(row()).items() if key not in ("limit_ns", "target", "diagnostics")}
+    old = {key: value for key, value in asdict(row()).items() if key in KEYS[:9] + KEYS[11:15]}
     (tmp_path / "2026-11-20-old.json").write_text(json.dumps([old]))
     (found,) = records.records(tmp_path)
     assert (found.date, found.commit) == ("2026-11-20", None)
