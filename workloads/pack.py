@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from workloads import streams
+from workloads import data, streams
 from workloads.diagnostics import BINS, DIAGNOSTICS
 from workloads.diagnostics.measure import measure
 from workloads.engine import Engine, build
@@ -27,6 +27,7 @@ from workloads.engine.lanes import Lanes
 from workloads.engine.layout import Tree, mapped, stacked
 from workloads.engine.lifted import Lifted
 from workloads.engine.lowering import NotLowered
+from workloads.engine.online import Online
 from workloads.errors import CheckpointError
 from workloads.extensions import load_code
 from workloads.held_out import HeldOut, evaluated
@@ -37,7 +38,7 @@ from workloads.networks.config import NETWORKS
 from workloads.networks.implementations import IMPLEMENTATIONS as NETWORK_IMPLEMENTATIONS
 from workloads.random import Draw
 from workloads.registry import lookup
-from workloads.streams.base import Stream, TaskStream, rows_of
+from workloads.streams.base import Stream, TaskStream, pictures_of, rows_of
 from workloads.streams.on_device import batches_on
 
 CHUNK_STEPS = 2000  # most steps of a stream held in memory at once
@@ -463,19 +464,32 @@ class Training:
         count = min(self.chunk, until - self.step)
         if isinstance(self.stream, TaskStream):
             self.follow(self.stream.step_sizes(task))
-        # To a GPU a table and the numbers of its rows are far less to send than the examples.
-        kinds = (Lanes, Lifted) if self.device.type == "cuda" else (Lanes,)
-        tables = self.tables(self.step, count) if isinstance(self.engine, kinds) else None
+        how, examples = self.examples(count)
         for engine in self.engines:
-            if tables is not None and isinstance(engine, Lanes | Lifted):
-                engine.advance_rows(*tables, self.which, self.step)
-        if tables is None:
-            x, y = self.batches(self.step, count)
-            for engine in self.engines:
-                engine.advance(x, y, self.which, self.step)
+            getattr(engine, how)(*examples, self.which, self.step)
         self.step += count
         if self.step in stops:
             self.stopped(task)
+
+    def examples(self, count: int) -> tuple[str, tuple[Any, ...]]:
+        """The next steps in the shortest form that the engine takes: its method for it, and what that is given."""
+        # To a GPU a table and the numbers of its rows are far less to send than the examples.
+        kinds = (Lanes, Lifted) if self.device.type == "cuda" else (Lanes,)
+        if isinstance(self.engine, kinds) and (tables := self.tables(self.step, count)) is not None:
+            return "advance_rows", tables
+        if isinstance(self.engine, Online) and (pictures := self.pictures(count)) is not None:
+            return "advance_pictures", pictures
+        return "advance", self.batches(self.step, count)
+
+    def pictures(self, count: int) -> tuple[Any, ...] | None:
+        """The next steps as pictures of one data set, as Online takes them; None where a stream does not know them."""
+        found = [pictures_of(stream, self.step, count) for stream in self.streams]
+        known = [pictures for pictures in found if pictures is not None and pictures.pixels is not None]
+        if len(known) < len(found) or len({pictures.dataset for pictures in known}) > 1:
+            return None
+        dataset = data.load(known[0].dataset)
+        shown, pixels = (np.stack([getattr(pictures, name) for pictures in known]) for name in ("shown", "pixels"))
+        return dataset.images, dataset.labels, dataset.maximum, torch.from_numpy(shown), torch.from_numpy(pixels)
 
     def follow(self, schedule: Sequence[tuple[int, float]]) -> None:
         """Bring the step sizes to what the stream's schedule says for the coming step."""

@@ -16,7 +16,8 @@ import workloads.pack as packs
 from workloads.diagnostics import DIAGNOSTICS
 from workloads.engine import lifted
 from workloads.errors import CheckpointError, InputError
-from workloads.pack import Pack, PackMember, Snapshot, run_pack, stream_of
+from workloads.pack import Pack, PackMember, Snapshot, Training, run_pack, stream_of
+from workloads.streams.permuted_mnist import PermutedMNIST, PermutedMNISTConfig
 
 Config = dict[str, Any]
 
@@ -152,6 +153,27 @@ def test_the_size_of_chunks_changes_no_bit(path: str, monkeypatch: pytest.Monkey
     monkeypatch.setattr(packs, "CHUNK_STEPS", 7)
     cut = run(what)
     assert table(cut) == table(whole) and cut[-1].weights == whole[-1].weights
+
+
+class AsNumbers(PermutedMNIST):
+    """The same stream, which offers no pictures since its examples are its own."""
+
+    def examples(self, task: int, first: int, count: int) -> tuple[Any, Any]:
+        return super().examples(task, first, count)
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_online_has_the_same_bits_from_pictures_and_from_numbers(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packs, "CHUNK_STEPS", 15)  # some of the steps in which two tasks mix come alone, some do not
+    workload = {"name": "permuted_mnist", "dataset": "digits", "tasks": 3, "examples_per_task": 200, "batch": batch}
+    workload |= {"gradual": 40 // batch}
+    fields = {name: value for name, value in workload.items() if name != "name"}
+    trials = [config(s, workload=workload, methods=CBP, metrics=["online_accuracy"], keep="final") for s in (0, 1, 1)]
+    made = Training(pack(trials, "online"))
+    assert made.pictures(1) is not None
+    pictures = run(pack(trials, "online"))
+    numbers = run(pack(trials, "online"), stream=lambda seed: AsNumbers(PermutedMNISTConfig(**fields), seed))
+    assert table(pictures) == table(numbers) and pictures[-1].weights == numbers[-1].weights
 
 
 def test_diagnostics_are_the_same_however_few_members_fit_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,21 @@ namespace {
 // The rows to read: those with an input that is not zero (NaN is not) in any example, or all of them.
 inline int active(const Real* input, int stride, int rows, bool all, int* index, Real* value) {
     int count = 0;
+#if defined(__AVX512F__)
+    if constexpr (BATCH == 1 && FLOAT) {
+        __m512i place = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+        for (int j = 0; j < rows; j += LANES) {
+            const __mmask16 there = rows - j >= LANES ? 0xFFFF : (1 << (rows - j)) - 1;
+            const __m512 x = _mm512_maskz_loadu_ps(there, input + j);
+            const __mmask16 live = all ? there : _mm512_mask_cmp_ps_mask(there, x, _mm512_setzero_ps(), _CMP_NEQ_UQ);
+            _mm512_storeu_ps(value + count, _mm512_maskz_compress_ps(live, x));
+            _mm512_storeu_si512(index + count, _mm512_maskz_compress_epi32(live, place));
+            place = _mm512_add_epi32(place, _mm512_set1_epi32(LANES));
+            count += __builtin_popcount(live);
+        }
+        return count;
+    }
+#endif
     for (int j = 0; j < rows; ++j) {
         bool live = all;
         for (int b = 0; b < BATCH; ++b) {
@@ -390,6 +405,37 @@ void advance(Member* m, const Shared* shared, const Real* x, const char* y, int6
     Step step{*m, *shared, work, ADAM ? 1.0 : 1 - m->step_size * m->decay, m->noise != 0, start};
     fill_tables(step);
     for (; step.now < start + count; ++step.now, x += x_stride, y += y_bytes) train(step, x, y);
+}
+
+// The same from pictures: example b of step t is image shown[t][b], whose byte i is input places[i], of the value that
+// `shades` has for it. Eight dark bytes, whose value must be 0, cost one look.
+void advance_pictures(Member* m, const Shared* shared, const uint8_t* images, const int64_t* labels,
+                      const Real* shades, const int32_t* shown, const int32_t* places, int64_t count, int64_t start) {
+    Work work(shared->scratch);
+    Step step{*m, *shared, work, ADAM ? 1.0 : 1 - m->step_size * m->decay, m->noise != 0, start};
+    fill_tables(step);
+    constexpr int WHOLE = INPUTS / 8 * 8;
+    Real* const x = work.picture;
+    int64_t y[BATCH];
+    for (; step.now < start + count; ++step.now, shown += BATCH) {
+        std::memset(x, 0, BATCH * INPUTS * sizeof(Real));
+        for (int b = 0; b < BATCH; ++b) {
+            const uint8_t* image = images + int64_t(shown[b]) * INPUTS;
+            const auto show = [&](int i) { x[b * INPUTS + places[i]] = shades[image[i]]; };
+            for (int i = 0; i < WHOLE; i += 8) {
+                uint64_t eight;
+                std::memcpy(&eight, image + i, 8);
+                if (eight)
+                    for (int k = 0; k < 8; ++k) show(i + k);
+            }
+            for (int i = WHOLE; i < INPUTS; ++i) show(i);
+            y[b] = labels[shown[b]];
+        }
+        if (step.now + 1 < start + count)  // where the next one lies nobody could guess
+            for (int line = 0; line < INPUTS; line += 64)
+                __builtin_prefetch(images + int64_t(shown[BATCH]) * INPUTS + line);
+        train(step, x, y);
+    }
 }
 
 // The running sums, from the weights before step `now`.

@@ -149,6 +149,7 @@ struct Work {
     Real* gram;
     Real* transposed;
     Real* pulled;
+    Real* picture;           // [B][inputs]
     int64_t size;
 
     explicit Work(char* at) {
@@ -159,8 +160,8 @@ struct Work {
         };
         const int64_t largest = int64_t(ROWS) * COLUMNS;
         for (int l = 0; l < LAYERS; ++l) {
-            take(index[l], ROWS + 1);
-            take(value[l], int64_t(ROWS + 1) * BATCH);
+            take(index[l], ROWS + LANES);  // whole vectors are written at their end
+            take(value[l], int64_t(ROWS + LANES) * BATCH);
             take(times[l], ROWS + 1);
         }
         for (int l = 0; l <= LAYERS; ++l) {
@@ -183,6 +184,7 @@ struct Work {
         take(gram, ISOMETRY ? int64_t(padded(ROWS)) * padded(ROWS) : 0);
         take(transposed, ISOMETRY ? int64_t(COLUMNS) * padded(ROWS) : 0);
         take(pulled, ISOMETRY ? largest : 0);
+        take(picture, int64_t(BATCH) * INPUTS);
         size = at - start;
     }
 };

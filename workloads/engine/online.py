@@ -17,7 +17,9 @@ from __future__ import annotations
 import ctypes
 import math
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from workloads.engine.layout import Tree
@@ -34,6 +36,9 @@ from workloads.methods.reset import Reset
 from workloads.methods.sgd import SGD
 from workloads.methods.shrink_and_perturb import ShrinkAndPerturb
 from workloads.networks.mlp import MLP
+
+Bytes = NDArray[np.uint8]
+Labels = NDArray[np.int64]
 
 LARGEST_BATCH = 32  # above, the looped path's dense products are faster than reading row by row
 
@@ -109,7 +114,8 @@ class Online:
             library.advance.argtypes = [pointer, pointer, pointer, pointer, number, number, number, number]
             library.count.argtypes = [pointer, pointer, number]
             library.settle.argtypes = [pointer, pointer, pointer, number]
-            for function in (library.advance, library.count, library.settle):
+            library.advance_pictures.argtypes = [*[pointer] * 7, number, number]
+            for function in (library.advance, library.advance_pictures, library.count, library.settle):
                 function.restype = None
             self.libraries[batch] = library
         return self.libraries[batch]
@@ -344,10 +350,7 @@ class Online:
     def advance(self, x: Tensor, y: Tensor, which: Tensor, start: int) -> None:
         """Train on x (count, S, B, ...), y (count, S, B, ...); member i sees stream which[i]."""
         count, streams, batch, inputs = x.shape
-        if start != self.step:  # a debt is a number of steps, wherever they are counted from
-            for key in ("awake", "quiet"):
-                for value in self.buffers[key]:
-                    value += start - self.step
+        self._owe_from(start)
         x = x.to(self.dtype).contiguous()
         y = y.to(torch.int64 if self.learner.loss == "cross_entropy" else self.dtype).contiguous()
         library = self.library(batch)
@@ -366,6 +369,42 @@ class Online:
             )
         del scratch
         self.step = start + count
+
+    def advance_pictures(
+        self, images: Bytes, labels: Labels, maximum: float, shown: Tensor, pixels: Tensor, which: Tensor, start: int
+    ) -> None:
+        """The same bits from pictures: images (n, inputs) uint8, labels (n,) int64 and the largest pixel value.
+
+        shown (S, count, B) int32 are numbers of images; pixel i of stream s is pixel pixels[s, i], (S, inputs) int32.
+        """
+        count, batch = shown.shape[1:]
+        self._owe_from(start)
+        library = self.library(batch)
+        shared, scratch = self.shared(library)
+        images, labels = np.ascontiguousarray(images), np.ascontiguousarray(labels)
+        shown, places = shown.contiguous(), pixels.argsort(1).int()
+        shades = torch.from_numpy(np.divide(np.arange(256), maximum, dtype=np.float32)).to(self.dtype)
+        for structure, stream in zip(self.structures(), which.tolist(), strict=True):
+            library.advance_pictures(
+                ctypes.byref(structure),
+                ctypes.byref(shared),
+                images.ctypes.data,
+                labels.ctypes.data,
+                shades.data_ptr(),
+                shown[stream].data_ptr(),
+                places[stream].data_ptr(),
+                count,
+                start,
+            )
+        del scratch
+        self.step = start + count
+
+    def _owe_from(self, start: int) -> None:
+        """A debt is a number of steps, wherever they are counted from."""
+        if start != self.step:
+            for key in ("awake", "quiet"):
+                for value in self.buffers[key]:
+                    value += start - self.step
 
 
 def bits(value: Tensor) -> Tensor:

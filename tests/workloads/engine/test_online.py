@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -456,6 +457,36 @@ def test_lazy_noise_of_different_moments_is_independent() -> None:
 
 def test_without_noise_lazy_is_looped() -> None:
     assert from_looped(Case(methods={"shrink_and_perturb": {"strength": 0.02, "perturb_scale": 0.0}}), 40) < 1e-10
+
+
+# ---- pictures ----
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("arm", [{}, {"continual_backprop": CBP}, {"l2": L2}], ids=str)
+def test_pictures_have_the_bits_of_their_numbers(arm: Any, batch: int, dtype: torch.dtype) -> None:
+    case = Case(methods=arm, batch=batch)  # of 23 bytes: two whole words of eight, and a rest
+    generator = np.random.default_rng(0)
+    images = generator.integers(1, 17, (9, case.inputs), np.uint8) * (generator.random((9, case.inputs)) < 0.4)
+    images[3] = 0
+    images[4, :16] = 0
+    labels = generator.integers(0, case.outputs, 9)
+    steps, streams = 40, 2
+    shown = generator.integers(0, 9, (streams, steps, batch), np.int32)
+    pixels = np.stack([generator.permutation(case.inputs) for _ in range(streams)]).astype(np.int32)
+    x = np.stack(
+        [np.divide(images[at][:, :, order], 16, dtype=np.float32) for at, order in zip(shown, pixels, strict=True)], 1
+    )
+    y = torch.from_numpy(labels[shown.swapaxes(0, 1)])
+    numbers, pictures = Run(case, THREE, dtype=dtype), Run(case, THREE, dtype=dtype)
+    numbers.train(torch.from_numpy(x), y)
+    assert isinstance(pictures.engine, Online)
+    which = torch.tensor([i % streams for i in THREE])
+    for first, last in ((0, 1), (1, 18), (18, steps)):
+        part = torch.from_numpy(shown[:, first:last])
+        pictures.engine.advance_pictures(images, labels, 16, part, torch.from_numpy(pixels), which, first)
+    assert same_bits(numbers.state, pictures.state)
 
 
 # ---- what it refuses ----
