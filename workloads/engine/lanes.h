@@ -245,17 +245,89 @@ static inline void turned(i32v k, f32v& cosine, f32v& sine) {
   sine = (f32v)((i32v)chosen(swapped, c, s) ^ s_sign);
 }
 
+// Two normal numbers from two words of 24 bits (Box-Muller). One expression for all who draw, so that all get its bits.
+static inline void normal_pair(i32v radius_bits, i32v angle, f32v& cosine, f32v& sine) {
+  const f32v u = __builtin_convertvector(radius_bits + 1, f32v) * 5.9604644775390625e-8f;
+  const f32v radius = root(-2.0f * positive_logarithm(u));
+  turned(angle, cosine, sine);
+  cosine = radius * cosine;
+  sine = radius * sine;
+}
+
+// The numbers of one member, W at a time: element i in to[i], which has room for W more.
+template <int COUNT> static inline void draw_normal_alone(
+    float* to, int64_t seed, int64_t step, uint32_t what, int64_t offset) {
+  constexpr int half = (COUNT + 1) / 2, blocks = (2 * half + 3) / 4;
+  int32_t bits[4 * blocks + 2 * W];
+  u32v place;
+  for (int l = 0; l < W; ++l) place[l] = (uint32_t)(offset * blocks + l);
+  const u32v key = u32v{} + (uint32_t)seed, low = u32v{} + (uint32_t)step, high = u32v{} + (uint32_t)(step >> 32);
+  for (int b = 0; b < blocks; b += W) {
+    u32v c[4] = {place + (uint32_t)b, low, high, u32v{}};
+    philox(c, key, what);
+    for (int word = 0; word < 4; ++word) {
+      const u32v drawn = c[word] >> 8;
+      memcpy(bits + word * blocks + b, &drawn, 4 * (blocks - b < W ? blocks - b : W));
+    }
+  }
+  for (int i = 0; i < half; i += W) {
+    i32v radius_bits, angle;
+    f32v cosine, sine;
+    memcpy(&radius_bits, bits + i, sizeof radius_bits);
+    memcpy(&angle, bits + half + i, sizeof angle);
+    normal_pair(radius_bits, angle, cosine, sine);
+    memcpy(to + i, &cosine, 4 * (half - i < W ? half - i : W));
+    memcpy(to + half + i, &sine, sizeof sine);
+  }
+}
+
+// Bit l tells of member l.
+static inline uint32_t as_bits(maskv m) {
+#if defined(__AVX512F__) && defined(__AVX512DQ__) && W == 16
+  return _mm512_movepi32_mask((__m512i)m);
+#else
+  uint32_t bits = 0;
+  for (int l = 0; l < W; ++l) bits |= (uint32_t)(m[l] & 1) << l;
+  return bits;
+#endif
+}
+
+// Members of one seed draw the same: where a vector has few seeds, each seed's numbers are drawn once.
+constexpr int FEW_SEEDS = 4;
+
 template <int COUNT> static inline void draw_normal(f32v* to, i64v seed, i64v step, uint32_t what, i64v offset) {
+#if W > 1
+  constexpr uint32_t every = (1u << W) - 1;
+  const u32v key = __builtin_convertvector(seed, u32v);
+  uint32_t keys[W], left = every;
+  memcpy(keys, &key, sizeof key);
+  int seeds = 0, first[FEW_SEEDS];
+  maskv members[FEW_SEEDS];
+  for (; left && seeds < FEW_SEEDS; ++seeds) {
+    first[seeds] = __builtin_ctz(left);
+    members[seeds] = key == u32v{} + keys[first[seeds]];
+    left &= ~as_bits(members[seeds]);
+  }
+  if (!left && as_bits(truth(step == all(step[0])) & truth(offset == all(offset[0]))) == every) {
+    for (int k = 0; k < seeds; ++k) {
+      float drawn[COUNT + 2 * W];
+      draw_normal_alone<COUNT>(drawn, keys[first[k]], step[0], what, offset[0]);
+      if (k == 0)
+        for (int i = 0; i < COUNT; ++i) to[i] = f32_all(drawn[i]);
+      else
+        for (int i = 0; i < COUNT; ++i) to[i] = chosen(members[k], f32_all(drawn[i]), to[i]);
+    }
+    return;
+  }
+#endif
   constexpr int half = (COUNT + 1) / 2;
   i32v bits[2 * half];
   draw_bits<2 * half>(bits, seed, step, what, offset);
   for (int i = 0; i < half; ++i) {
-    const f32v u = __builtin_convertvector(bits[i] + 1, f32v) * 5.9604644775390625e-8f;
-    const f32v radius = root(-2.0f * positive_logarithm(u));
     f32v cosine, sine;
-    turned(bits[half + i], cosine, sine);
-    to[i] = radius * cosine;
-    if (half + i < COUNT) to[half + i] = radius * sine;
+    normal_pair(bits[i], bits[half + i], cosine, sine);
+    to[i] = cosine;
+    if (half + i < COUNT) to[half + i] = sine;
   }
 }
 
