@@ -22,6 +22,7 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -171,7 +172,9 @@ class Row:
     valid: bool
     versions: dict[str, str]
     diagnostics: float | None = None  # percent of the training, where it is measured; older records have none
-    cores: int | None = None  # packs on as many cores at once, and how fast they were together, over so many times one
+    cores: int | None = (
+        None  # logical processors with a pack each, and how fast they were together over so many times one
+    )
     all_cores: float | None = None
 
 
@@ -246,32 +249,41 @@ def measured_apart(case: Case) -> Row:
 
 
 def at_once(case: Case, cores: Sequence[int]) -> float:
-    """Trial-steps per ns of a pack on each of these cores, training at the same time. Raises RuntimeError."""
-    command = [sys.executable, "-P", "-m", "sweep.bench", json.dumps(asdict(case))]
-    pipe = subprocess.PIPE
-    children = [subprocess.Popen([*command, str(c)], stdin=pipe, stdout=pipe, stderr=pipe, text=True) for c in cores]
-    for child in children:
-        assert child.stdout is not None
-        child.stdout.readline()  # its pack is made and warm
-    for child in children:
-        assert child.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            child.stdin.write("\n")
-            child.stdin.flush()
-    told = [child.communicate() for child in children]
-    for child, (_, error) in zip(children, told, strict=True):
-        if child.returncode != 0:
-            raise RuntimeError(f"the bench of {case} on {len(cores)} cores failed:\n{error[-2000:]}")
-    return sum(1 / float(out) for out, _ in told)
+    """Trial-steps per ns of a pack on each of these logical processors, all training at the same time.
+
+    Raises RuntimeError where one fails.
+    """
+    command, pipe = [sys.executable, "-P", "-m", "sweep.bench", json.dumps(asdict(case))], subprocess.PIPE
+    with contextlib.ExitStack() as stack:
+        logs = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in cores]
+        children = []
+        for core, log in zip(cores, logs, strict=True):
+            child = subprocess.Popen([*command, str(core)], stdin=pipe, stdout=pipe, stderr=log, text=True)
+            children.append(stack.enter_context(child))
+            stack.callback(child.kill)
+        ready = [child.stdout is not None and child.stdout.readline() for child in children]
+        told = [child.communicate("go\n" if all(ready) else "")[0] for child in children]
+        for child, log in zip(children, logs, strict=True):
+            if child.returncode != 0:
+                log.seek(0)
+                raise RuntimeError(f"the bench of {case} on {len(cores)} cores failed:\n{log.read()[-2000:]}")
+    return sum(1 / float(out) for out in told)
 
 
 def beside_others(case: Case, core: int) -> None:
-    """What `at_once` starts: says when the pack is warm, waits for a line, trains, and prints ns per trial-step."""
+    """What `at_once` starts: says when the pack is warm, waits for a line, trains for a time, prints ns per trial-step.
+
+    All train equally long, whatever they get done, so that none is alone at the end.
+    """
     on_one_core(core)
-    _, _, once = pack_timer(case)
+    _, _, once = pack_timer(replace(case, seconds=case.seconds / 10))
     print("ready", flush=True)
-    sys.stdin.readline()
-    print(statistics.fmean(once() for _ in range(REPEATS)))  # all of them count: the others are at work in each
+    if not sys.stdin.readline():
+        return  # nobody is there any more
+    began, times = time.perf_counter(), []
+    while time.perf_counter() < began + REPEATS * case.seconds:
+        times.append(once())
+    print(statistics.fmean(times))
 
 
 def on_one_core(core: int) -> None:
@@ -287,6 +299,8 @@ def measured(case: Case) -> Row:
     """One row, in this process, which it pins to one core."""
     import torch
 
+    from sweep.packing import LANES
+
     on_one_core(min(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0)
     training, first_call, pack_once = pack_timer(case)
     plain_once = plain_timer(case)
@@ -297,7 +311,8 @@ def measured(case: Case) -> Row:
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     limit = None
     if case.stream in (REGRESSION, IMAGES):
-        work = work_of(case.sizes, *ARMS[case.arm], sparse=case.stream == IMAGES)
+        sharing = min(case.configs, LANES) if case.stream == REGRESSION else 1
+        work = work_of(case.sizes, *ARMS[case.arm], sparse=case.stream == IMAGES, sharing=sharing)
         reached = peaks(work.resident)
         limit = round(limit_ns(work, reached), 2) if reached else None
     reference = REFERENCE_NS.get((case.stream, case.arm, case.width))

@@ -3,7 +3,7 @@
 Counted from the shapes, for one example (`work_of`):
 
 - forward one multiply-add per weight, backward one per weight above the first layer, update one per parameter;
-- L2 one per parameter; noise one, and one normal number, per parameter;
+- L2 one per parameter; noise one, and one normal number, per parameter (lanes draw once for neighbours of one seed);
 - Adam six per parameter (two for each moment, one below the fraction, one for the weight), a root and a division;
 - AdamO the products of every matrix with its smaller Gram matrix: d (d + 1) / 2 x D for the matrix, which is
   symmetric, d^2 x D for its product with the weights and d x D for the pull, at every `every`-th step;
@@ -14,8 +14,9 @@ A sparse step counts only rows that are read: 19 % of the inputs (MNIST's ink) a
 moments move every weight all the same. Its weights leave the first cache, so bytes are counted too: a weight is read
 forward, read and written backward; under Adam it and both moments are read and written. Bytes move as fast as they do
 over and over one working set of the size of all weights (and moments), since which rows are read changes from step to
-step. The weights of packs in lanes stay in the first cache, and their bytes are not counted; that a pack of few trials
-leaves lanes empty is not counted either. Nor are the stream, the loss and the activation anywhere.
+step; a step that finds rows again in a nearer cache can be faster than that. The weights of packs in lanes stay in the
+first cache, and their bytes are not counted; that a pack of few trials leaves lanes empty is not counted either. Nor
+are the stream, the loss and the activation anywhere.
 
 Of arithmetic, roots and divisions (one unit does both), normals and bytes, the slowest alone is the limit: a bound
 from counted operations, as if all else hid behind it. That a program can reach it is not claimed.
@@ -70,9 +71,17 @@ def limit_ns(work: Work, peaks: Peaks) -> float:
 
 
 def work_of(
-    sizes: Sequence[int], optimizer: Mapping[str, Any], methods: Mapping[str, Any], *, sparse: bool = False
+    sizes: Sequence[int],
+    optimizer: Mapping[str, Any],
+    methods: Mapping[str, Any],
+    *,
+    sparse: bool = False,
+    sharing: int = 1,
 ) -> Work:
-    """The work of one step at batch 1. `sizes` are inputs, hidden widths and outputs; see the module."""
+    """The work of one step at batch 1. `sizes` are inputs, hidden widths and outputs; see the module.
+
+    `sharing`: how many trials of one seed use the same normal numbers.
+    """
     layers = list(zip(sizes, sizes[1:], strict=False))
     reads = [n * share for n, share in zip(sizes, [INK, *[AWAKE] * len(sizes)], strict=False)] if sparse else sizes
     per_layer = [rows * out for rows, (_, out) in zip(reads, layers, strict=False)]
@@ -86,7 +95,7 @@ def work_of(
         operations += changed
     if "shrink_and_perturb" in methods:
         operations += changed
-        normals = changed
+        normals = changed / sharing
     if "continual_backprop" in methods:
         hidden = sum(sizes[1:-1])
         operations += sum(per_layer[:-1]) + sum(per_layer[1:]) + 8 * hidden

@@ -482,13 +482,21 @@ class Training:
         return "advance", self.batches(self.step, count)
 
     def pictures(self, count: int) -> tuple[Any, ...] | None:
-        """The next steps as pictures of one data set, as Online takes them; None where a stream does not know them."""
+        """The next steps as pictures of one data set, as Online takes them, or None.
+
+        None where a stream does not know them so, where they are of several data sets, or where their pixels are not
+        all of an image's, in some order.
+        """
         found = [pictures_of(stream, self.step, count) for stream in self.streams]
         known = [pictures for pictures in found if pictures is not None and pictures.pixels is not None]
         if len(known) < len(found) or len({pictures.dataset for pictures in known}) > 1:
             return None
         dataset = data.load(known[0].dataset)
-        shown, pixels = (np.stack([getattr(pictures, name) for pictures in known]) for name in ("shown", "pixels"))
+        shown, pixels = (np.stack([getattr(k, name) for k in known]).astype(np.int32) for name in ("shown", "pixels"))
+        every = np.arange(dataset.images.shape[1])
+        whole = pixels.shape[1] == len(every) and bool((np.sort(pixels) == every).all())
+        if not whole or self.stream.loss != "cross_entropy":
+            return None
         return dataset.images, dataset.labels, dataset.maximum, torch.from_numpy(shown), torch.from_numpy(pixels)
 
     def follow(self, schedule: Sequence[tuple[int, float]]) -> None:

@@ -191,11 +191,12 @@ def test_the_speed_of_all_cores_is_said_in_short() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system does not tell a process's processors")
 def test_packs_train_at_once_and_their_speeds_add_up() -> None:
     case = Case(REGRESSION, "sgd", 4, 1, 5, seconds=0.05)
     core = min(os.sched_getaffinity(0))
-    # On one and the same core two take turns: whatever the machine is busy with, they are no faster than one by much.
-    assert 0 < bench.at_once(case, [core, core]) < 1.6 * bench.at_once(case, [core])
+    # Two take turns on one core. Beside other work they get up to twice the share of one, and never more.
+    assert 0 < bench.at_once(case, [core, core]) < 2.5 * bench.at_once(case, [core])
     with pytest.raises(RuntimeError, match=r"on 2 cores failed:\n[^$]*no_such_arm"):
         bench.at_once(replace(case, arm="no_such_arm"), [core, core])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -169,11 +170,27 @@ def test_online_has_the_same_bits_from_pictures_and_from_numbers(batch: int, mon
     workload |= {"gradual": 40 // batch}
     fields = {name: value for name, value in workload.items() if name != "name"}
     trials = [config(s, workload=workload, methods=CBP, metrics=["online_accuracy"], keep="final") for s in (0, 1, 1)]
-    made = Training(pack(trials, "online"))
-    assert made.pictures(1) is not None
-    pictures = run(pack(trials, "online"))
-    numbers = run(pack(trials, "online"), stream=lambda seed: AsNumbers(PermutedMNISTConfig(**fields), seed))
+
+    def numbered(seed: int) -> AsNumbers:
+        return AsNumbers(PermutedMNISTConfig(**fields), seed)
+
+    assert Training(pack(trials, "online")).examples(1)[0] == "advance_pictures"
+    assert Training(pack(trials, "online"), stream=numbered).examples(1)[0] == "advance"
+    pictures, numbers = run(pack(trials, "online")), run(pack(trials, "online"), stream=numbered)
     assert table(pictures) == table(numbers) and pictures[-1].weights == numbers[-1].weights
+
+
+@pytest.mark.parametrize("pixels", [np.arange(20), np.zeros(64), np.arange(65)], ids=["crop", "repeated", "more"])
+def test_pictures_whose_pixels_are_no_order_of_all_train_as_numbers(pixels: Any) -> None:
+    class Chosen(PermutedMNIST):
+        def pictures(self, start: int, count: int) -> Any:
+            found = super().pictures(start, count)
+            return found and replace(found, pixels=pixels.astype(np.int32))
+
+    fields = {"dataset": "digits", "tasks": 3, "examples_per_task": 200}
+    trials = [config(0, workload={"name": "permuted_mnist", **fields}, metrics=["online_accuracy"])]
+    made = Training(pack(trials, "online"), stream=lambda seed: Chosen(PermutedMNISTConfig(**fields), seed))
+    assert made.stream.pictures(0, 1) is not None and made.pictures(1) is None  # type: ignore[attr-defined]
 
 
 def test_diagnostics_are_the_same_however_few_members_fit_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:

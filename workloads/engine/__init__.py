@@ -8,6 +8,7 @@ An engine holds P members of one shape. Its promises, kept by every path:
   the hyperparameters anew, whose tensors a schedule of step sizes writes into.
 - `advance(x, y, which, start)` trains on x (count, S, B, ...) and y (count, S, B, ...) from step `start`, member i on
   stream which[i]. How steps are split over calls changes no bit.
+- Some also take examples in a shorter form, `advance_rows` and `advance_pictures`, with the bits of `advance`.
 - A member that goes to NaN or infinity changes no other.
 """
 

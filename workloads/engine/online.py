@@ -375,7 +375,8 @@ class Online:
     ) -> None:
         """The same bits from pictures: images (n, inputs) uint8, labels (n,) int64 and the largest pixel value.
 
-        shown (S, count, B) int32 are numbers of images; pixel i of stream s is pixel pixels[s, i], (S, inputs) int32.
+        shown (S, count, B) int32 are numbers of images; pixel i of stream s is pixel pixels[s, i], a permutation of an
+        image's, (S, inputs) int32.
         """
         count, batch = shown.shape[1:]
         self._owe_from(start)

@@ -610,9 +610,10 @@ def test_normal_draws_are_draws_within_rounding(width: int) -> None:
             assert (ulps(results[0], truth)[off > 1e-8] <= 3).all(), f"{count} draws"
 
 
+@pytest.mark.parametrize("together", [True, False])
 @pytest.mark.parametrize("distinct", [1, 2, 4, 5])
-def test_members_of_few_seeds_draw_what_each_draws_among_others(distinct: int) -> None:
-    """The same bits, whether a vector's numbers are drawn seed by seed or member by member."""
+def test_members_of_few_seeds_draw_what_each_draws_among_others(distinct: int, together: bool) -> None:
+    """The same bits, whether a vector draws seed by seed or, as where offsets differ, member by member."""
 
     def function(*arguments: Tensor) -> list[Tensor]:
         *out, seed, step, offset = arguments
@@ -620,12 +621,13 @@ def test_members_of_few_seeds_draw_what_each_draws_among_others(distinct: int) -
         return [draw.normal("noise", place.numel(), offset=offset) for place in out]
 
     out = [torch.zeros(LANES, count) for count in (*COUNTS, 37)]
+    steps, offset = torch.full((LANES,), 2**33 + 5), torch.full((LANES,), 3)
     who = torch.arange(LANES) * 7 % distinct  # not one after the other
-    few = ran([Case(function, [*out, SEEDS[who], torch.full((LANES,), 2**33 + 5), OFFSETS[who]])])[0]
+    few = ran([Case(function, [*out, SEEDS[who], steps, offset if together else OFFSETS[who]])])[0]
     for member in (0, 1, 6, LANES - 1):
         seeds, offsets = SEEDS.clone(), OFFSETS.clone()
-        seeds[3], offsets[3] = SEEDS[who[member]], OFFSETS[who[member]]
-        among = ran([Case(function, [*out, seeds, torch.full((LANES,), 2**33 + 5), offsets])])[0]
+        seeds[3], offsets[3] = SEEDS[who[member]], 3 if together else OFFSETS[who[member]]
+        among = ran([Case(function, [*out, seeds, steps, offsets])])[0]
         for got, want in zip(few, among, strict=True):
             assert got[member].numpy().tobytes() == want[3].numpy().tobytes()
 

@@ -224,6 +224,7 @@ WIDE = {"width": 250, "depth": 2, "inputs": 12}  # rows longer than the register
         Case(methods={"l2": L2}, batch=7, loss="squared_error"),
         Case("adam", {"continual_backprop": CBP}, batch=3),
         Case(methods={"l2": L2, "continual_backprop": CBP}, **WIDE),  # type: ignore[arg-type]
+        Case(**WIDE),  # type: ignore[arg-type]
         Case(methods={"l2": L2}, depth=0),
         Case(methods={"continual_backprop": CBP}, depth=0, loss="squared_error", batch=2),
         Case(methods={"l2": L2, "continual_backprop": {**CBP, "preset": "paper"}}, biases=False),
@@ -233,6 +234,13 @@ WIDE = {"width": 250, "depth": 2, "inputs": 12}  # rows longer than the register
 )
 def test_other_shapes_are_looped(case: Case) -> None:
     assert from_looped(case, 40) < 1e-10
+
+
+@pytest.mark.parametrize("methods", [{}, {"l2": L2}, {"continual_backprop": CBP}], ids=str)
+def test_rows_that_are_no_whole_number_of_strides_are_looped_in_float32(methods: Any) -> None:
+    # Fifteen vectors: too long for the registers, and not divisible by what is summed side by side.
+    case = Case(methods=methods, width=240, inputs=12)
+    assert from_looped(case, 40, dtype=torch.float32, members={0: {}, 1: {"step_size": 0.001}}) < 1e-5
 
 
 @pytest.mark.slow
@@ -338,11 +346,12 @@ def test_a_member_is_the_same_alone_and_beside_one_that_diverges(case: Case) -> 
     assert same_bits(alone.member(3), together.member(3))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("case", [Case(), INTERNAL[0], Case("adam"), Case(batch=3)], ids=str)
-def test_a_pixel_that_is_not_a_number_is_seen(case: Case) -> None:
+def test_a_pixel_that_is_not_a_number_is_seen(case: Case, dtype: torch.dtype) -> None:
     x, y = data(case, 10)
     x[5, 1, 0, 9] = math.nan
-    state = Run(case, {0: {}, 1: {}}).train(x, y).state
+    state = Run(case, {0: {}, 1: {}}, dtype=dtype).train(x, y).state
     assert torch.isfinite(state["loss"]).tolist() == [True, False]
     assert not torch.isfinite(state["params"]["layers.2.weight"][1]).all()
 
