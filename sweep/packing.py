@@ -23,7 +23,7 @@ MOST_ON_GPU = 32_768  # there it is bound by starting kernels up to about this m
 MOST_INPUTS = 16_384  # numbers in a batch up to which lanes, which hold one for every member, keep it in cache
 LANES = 16  # members of the lanes path that cost as much as one
 FEWEST = {"lanes": 64, "online": 1, "looped": 1, "lifted": 64}  # members not to be split further for more workers
-PACKS_PER_WORKER = 2  # so that the last pack to end is not long alone
+PACKS_PER_WORKER = 4  # so that the last pack to end is not long alone
 
 ONLINE: dict[str, Any] = {  # what the online path has loops for, and up to which batch it is the faster one
     "batch": 32,
