@@ -273,15 +273,15 @@ def at_once(case: Case, cores: Sequence[int]) -> float:
 def beside_others(case: Case, core: int) -> None:
     """What `at_once` starts: says when the pack is warm, waits for a line, trains for a time, prints ns per trial-step.
 
-    All train equally long, whatever they get done, so that none is alone at the end.
+    All train equally long, whatever they get done, so that none is alone for more than a part of its last repeat.
     """
     on_one_core(core)
-    _, _, once = pack_timer(replace(case, seconds=case.seconds / 10))
+    _, _, once = pack_timer(case)
     print("ready", flush=True)
     if not sys.stdin.readline():
         return  # nobody is there any more
     began, times = time.perf_counter(), []
-    while time.perf_counter() < began + REPEATS * case.seconds:
+    while time.perf_counter() < began + 2 * REPEATS * case.seconds:
         times.append(once())
     print(statistics.fmean(times))
 
