@@ -172,10 +172,8 @@ class Row:
     valid: bool
     versions: dict[str, str]
     diagnostics: float | None = None  # percent of the training, where it is measured; older records have none
-    cores: int | None = (
-        None  # logical processors with a pack each, and how fast they were together over so many times one
-    )
-    all_cores: float | None = None
+    cores: int | None = None  # logical processors, with a pack on each
+    all_cores: float | None = None  # how fast those were together, over so many times one alone
 
 
 CASES = [
@@ -234,10 +232,14 @@ def config_of(case: Case, seed: int, which: int) -> dict[str, Any]:
     }
 
 
+def command_of(case: Case) -> list[str]:
+    """What measures a case in a process of its own; with a core's number after it, beside others."""
+    return [sys.executable, "-P", "-m", "sweep.bench", json.dumps(asdict(case))]
+
+
 def measured_apart(case: Case) -> Row:
     """One row, measured by a process of its own. Raises RuntimeError where it fails."""
-    command = [sys.executable, "-P", "-m", "sweep.bench", json.dumps(asdict(case))]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command_of(case), capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"the bench of {case} failed:\n{done.stderr[-2000:]}")
     row = Row(**json.loads(done.stdout.splitlines()[-1]))
@@ -253,12 +255,12 @@ def at_once(case: Case, cores: Sequence[int]) -> float:
 
     Raises RuntimeError where one fails.
     """
-    command, pipe = [sys.executable, "-P", "-m", "sweep.bench", json.dumps(asdict(case))], subprocess.PIPE
+    pipe = subprocess.PIPE
     with contextlib.ExitStack() as stack:
         logs = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in cores]
         children = []
         for core, log in zip(cores, logs, strict=True):
-            child = subprocess.Popen([*command, str(core)], stdin=pipe, stdout=pipe, stderr=log, text=True)
+            child = subprocess.Popen([*command_of(case), str(core)], stdin=pipe, stdout=pipe, stderr=log, text=True)
             children.append(stack.enter_context(child))
             stack.callback(child.kill)
         ready = [child.stdout is not None and child.stdout.readline() for child in children]
@@ -394,9 +396,7 @@ def diagnosis_timer(training: Training) -> Callable[[], float]:
 def shares(rows: Sequence[Row]) -> str:
     """What the diagnostics cost, a line for every row that says so; empty where none does."""
     lines = [f"  {r.network} {r.arm} x {r.members:,}: {r.diagnostics:.1f} %" for r in rows if r.diagnostics is not None]
-    return "\n".join(
-        [f"diagnostics of the studies, share of training (at most {SHARE_TARGET:g} %)", *lines] if lines else []
-    )
+    return under(f"diagnostics of the studies, share of training (at most {SHARE_TARGET:g} %)", lines)
 
 
 def together(rows: Sequence[Row]) -> str:
@@ -404,9 +404,12 @@ def together(rows: Sequence[Row]) -> str:
     lines = [
         f"  {r.network} {r.arm} x {r.members:,}: {r.all_cores:.2f} x {r.cores}" for r in rows if r.all_cores is not None
     ]
-    return "\n".join(
-        [f"packs on all N cores at once, over one core alone (at least {CORES_TARGET:g} N)", *lines] if lines else []
-    )
+    return under(f"packs on all N cores at once, over one core alone (at least {CORES_TARGET:g} N)", lines)
+
+
+def under(heading: str, lines: Sequence[str]) -> str:
+    """Lines under a heading, which is nothing without them."""
+    return "\n".join([heading, *lines]) if lines else ""
 
 
 def trained(training: Training, count: int) -> float:

@@ -392,6 +392,13 @@ void train(const Step& s, const Real* x, const void* y) {
     }
 }
 
+// What a call needs before its first step, `now`.
+Step begun(Member& m, const Shared& shared, Work& work, int64_t now) {
+    const Step step{m, shared, work, ADAM ? 1.0 : 1 - m.step_size * m.decay, m.noise != 0, now};
+    fill_tables(step);
+    return step;
+}
+
 }  // namespace
 
 extern "C" {
@@ -402,8 +409,7 @@ int64_t scratch_bytes() { return Work(nullptr).size; }
 void advance(Member* m, const Shared* shared, const Real* x, const char* y, int64_t x_stride, int64_t y_bytes,
              int64_t count, int64_t start) {
     Work work(shared->scratch);
-    Step step{*m, *shared, work, ADAM ? 1.0 : 1 - m->step_size * m->decay, m->noise != 0, start};
-    fill_tables(step);
+    Step step = begun(*m, *shared, work, start);
     for (; step.now < start + count; ++step.now, x += x_stride, y += y_bytes) train(step, x, y);
 }
 
@@ -412,8 +418,7 @@ void advance(Member* m, const Shared* shared, const Real* x, const char* y, int6
 void advance_pictures(Member* m, const Shared* shared, const uint8_t* images, const int64_t* labels,
                       const Real* shades, const int32_t* shown, const int32_t* places, int64_t count, int64_t start) {
     Work work(shared->scratch);
-    Step step{*m, *shared, work, ADAM ? 1.0 : 1 - m->step_size * m->decay, m->noise != 0, start};
-    fill_tables(step);
+    Step step = begun(*m, *shared, work, start);
     constexpr int WHOLE = INPUTS / 8 * 8;
     Real* const x = work.picture;
     int64_t y[BATCH];
@@ -441,16 +446,14 @@ void advance_pictures(Member* m, const Shared* shared, const uint8_t* images, co
 // The running sums, from the weights before step `now`.
 void count(Member* m, const Shared* shared, int64_t now) {
     Work work(shared->scratch);
-    const Step step{*m, *shared, work, ADAM ? 1.0 : 1 - m->step_size * m->decay, m->noise != 0, now};
-    fill_tables(step);
+    const Step step = begun(*m, *shared, work, now);
     if (UNITS) recount(step);
 }
 
 // All weights as they are before step `now`, into out[layer], laid out as the member's own; changes nothing.
 void settle(Member* m, const Shared* shared, Real** out, int64_t now) {
     Work work(shared->scratch);
-    const Step step{*m, *shared, work, ADAM ? 1.0 : 1 - m->step_size * m->decay, m->noise != 0, now};
-    fill_tables(step);
+    const Step step = begun(*m, *shared, work, now);
     for (int l = 0; l < LAYERS; ++l)
         with_width(l, [&](auto width) {
             constexpr int C = decltype(width)::value;

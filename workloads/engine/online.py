@@ -16,12 +16,13 @@ from __future__ import annotations
 
 import ctypes
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from workloads.datasets import Bytes
 from workloads.engine.layout import Tree
 from workloads.engine.native import compiled
 from workloads.engine.online_source import SCALARS, Plan, Shared, member_structure, of_kind
@@ -36,9 +37,7 @@ from workloads.methods.reset import Reset
 from workloads.methods.sgd import SGD
 from workloads.methods.shrink_and_perturb import ShrinkAndPerturb
 from workloads.networks.mlp import MLP
-
-Bytes = NDArray[np.uint8]
-Labels = NDArray[np.int64]
+from workloads.random import Int64
 
 LARGEST_BATCH = 32  # above, the looped path's dense products are faster than reading row by row
 
@@ -350,28 +349,22 @@ class Online:
     def advance(self, x: Tensor, y: Tensor, which: Tensor, start: int) -> None:
         """Train on x (count, S, B, ...), y (count, S, B, ...); member i sees stream which[i]."""
         count, streams, batch, inputs = x.shape
-        self._owe_from(start)
         x = x.to(self.dtype).contiguous()
         y = y.to(torch.int64 if self.learner.loss == "cross_entropy" else self.dtype).contiguous()
-        library = self.library(batch)
-        shared, scratch = self.shared(library)
         x_stride, y_stride = batch * inputs, y[0, 0].numel() if count else 0
-        for structure, stream in zip(self.structures(), which.tolist(), strict=True):
-            library.advance(
-                ctypes.byref(structure),
-                ctypes.byref(shared),
+
+        def seen(stream: int) -> tuple[int, ...]:
+            return (
                 x.data_ptr() + stream * x_stride * x.element_size(),
                 y.data_ptr() + stream * y_stride * y.element_size(),
                 streams * x_stride,
                 streams * y_stride * y.element_size(),
-                count,
-                start,
             )
-        del scratch
-        self.step = start + count
+
+        self._train(self.library(batch), "advance", seen, which, count, start)
 
     def advance_pictures(
-        self, images: Bytes, labels: Labels, maximum: float, shown: Tensor, pixels: Tensor, which: Tensor, start: int
+        self, images: Bytes, labels: Int64, maximum: float, shown: Tensor, pixels: Tensor, which: Tensor, start: int
     ) -> None:
         """The same bits from pictures: images (n, inputs) uint8, labels (n,) int64 and the largest pixel value.
 
@@ -379,33 +372,36 @@ class Online:
         image's, (S, inputs) int32.
         """
         count, batch = shown.shape[1:]
-        self._owe_from(start)
-        library = self.library(batch)
-        shared, scratch = self.shared(library)
         images, labels = np.ascontiguousarray(images), np.ascontiguousarray(labels)
         shown, places = shown.contiguous(), pixels.argsort(1).int()
         shades = torch.from_numpy(np.divide(np.arange(256), maximum, dtype=np.float32)).to(self.dtype)
-        for structure, stream in zip(self.structures(), which.tolist(), strict=True):
-            library.advance_pictures(
-                ctypes.byref(structure),
-                ctypes.byref(shared),
-                images.ctypes.data,
-                labels.ctypes.data,
-                shades.data_ptr(),
-                shown[stream].data_ptr(),
-                places[stream].data_ptr(),
-                count,
-                start,
-            )
-        del scratch
-        self.step = start + count
 
-    def _owe_from(self, start: int) -> None:
-        """A debt is a number of steps, wherever they are counted from."""
-        if start != self.step:
+        def seen(stream: int) -> tuple[int, ...]:
+            own = (shades.data_ptr(), shown[stream].data_ptr(), places[stream].data_ptr())
+            return (images.ctypes.data, labels.ctypes.data, *own)
+
+        self._train(self.library(batch), "advance_pictures", seen, which, count, start)
+
+    def _train(
+        self,
+        library: ctypes.CDLL,
+        function: str,
+        seen: Callable[[int], tuple[int, ...]],
+        which: Tensor,
+        count: int,
+        start: int,
+    ) -> None:
+        """Call a function of the library for every member, with what says which examples its stream shows."""
+        if start != self.step:  # a debt is a number of steps, wherever they are counted from
             for key in ("awake", "quiet"):
                 for value in self.buffers[key]:
                     value += start - self.step
+        shared, scratch = self.shared(library)
+        train = getattr(library, function)
+        for structure, stream in zip(self.structures(), which.tolist(), strict=True):
+            train(ctypes.byref(structure), ctypes.byref(shared), *seen(stream), count, start)
+        del scratch
+        self.step = start + count
 
 
 def bits(value: Tensor) -> Tensor:
