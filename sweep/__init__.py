@@ -35,7 +35,7 @@ def run(
     """Train what is missing of a sweep (a path or a shipped study's name), keep it in the ledger, write MLflow runs.
 
     Args:
-        scale: `laptop` where the file has one, else the file as written (`paper`).
+        scale: `laptop` where the file has one, else the file as written (`full`; in a shipped study `paper`).
         storage: a folder or an s3:// or gs:// address; default $PLIANT_STORAGE, else ./pliant.
         address: of a Ray cluster; a local Ray otherwise.
         inline: train in this process, without Ray.

@@ -55,8 +55,8 @@ Sweep = Annotated[
 Scale = Annotated[
     str | None,
     typer.Option(
-        help="One of the sizes below `scales` in the file; paper is the file as written.",
-        show_default="laptop if the file has it, else paper",
+        help="One of the sizes below `scales` in the file; full (paper in a shipped study) is the file as written.",
+        show_default="laptop if the file has it, else the file as written",
     ),
 ]
 StorageOption = Annotated[

@@ -223,7 +223,7 @@ def track(place: Place) -> Work:
 
     def work() -> object:
         ledger = Ledger(place.storage)
-        return sync(ledger.sweep(place.name, "paper"), ledger, uri)
+        return sync(ledger.sweep(place.name, "full"), ledger, uri)
 
     return work
 

@@ -1,8 +1,8 @@
 """The sweep file: a question as data. Read, checked against the registries, explained when wrong.
 
 A list below `workload`, `network` or an arm is an axis; the trials are the product of axes, arms and seeds. A
-scale is the same sweep at another size: `paper` is the file as written, the others override dotted paths. All
-scales are checked whenever a file is read: a slip in one should not wait for its day.
+scale is the same sweep at another size: `full` is the file as written (`paper` in a study that ships), the others
+override parts of it. All scales are checked whenever a file is read: a slip in one should not wait for its day.
 
 Nothing here imports torch: files are read, and refused, in well under a second.
 """
@@ -40,7 +40,7 @@ DEFAULT_METRICS = (
     "effective_rank",
     "weight_magnitude",
 )  # besides the stream's online one
-PAPER, LAPTOP = "paper", "laptop"
+FULL, PAPER, LAPTOP = "full", "paper", "laptop"
 MOST_SEED = 2**32  # seeds key 32-bit counters: a larger one would repeat a smaller one's draws
 
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
@@ -65,7 +65,7 @@ class Spec:
     question: str
     file: str  # where it was read, for messages
     text: str  # the file as it was
-    scales: tuple[str, ...]  # all that the file offers, `paper` first
+    scales: tuple[str, ...]  # all that the file offers, the file as written first
     workload: Section
     arms: tuple[Arm, ...]
     seeds: tuple[int, ...]
@@ -227,22 +227,30 @@ def studies() -> list[Study]:
 def parse(text: str, path: Path, *, scale: str | None = None) -> Spec:
     """The sweep in `text`; `path` names it in messages and is where its `code` is looked for."""
     specs = _all_scales(text, path)
-    chosen = scale or (LAPTOP if LAPTOP in specs else PAPER)
+    as_written = scale_as_written(path)
+    chosen = scale or (LAPTOP if LAPTOP in specs else as_written)
     if chosen not in specs:
-        raise SpecError(f"{path}: {unknown_key(chosen, specs, f'scale {chosen!r}')}")
+        meant = f"; a file of your own, as written, is at scale {FULL}" if chosen == PAPER else ""
+        raise SpecError(f"{path}: {unknown_key(chosen, specs, f'scale {chosen!r}')}{meant}")
     return specs[chosen]
 
 
+def scale_as_written(path: Path) -> str:
+    """What the file itself is called among its scales: the studies that ship are those of papers."""
+    return PAPER if path.resolve().parent == STUDIES.resolve() else FULL
+
+
 def _all_scales(text: str, path: Path) -> dict[str, Spec]:
-    """Every scale of a file, `paper` first."""
+    """Every scale of a file, the file as written first."""
     problems = Problems(str(path))
     document = read_document(text, problems)
     code = _load_user_code(document, path, problems)
     overrides = document.tree.get("scales") or {}
-    scales: dict[str, Any] = {PAPER: {}, **(overrides if isinstance(overrides, dict) else {})}
-    if isinstance(overrides, dict) and PAPER in overrides:
-        where: KeyPath = ("scales", PAPER)
-        problems.add(document.line(where), where, "paper is the file as written; choose another name")
+    as_written = scale_as_written(path)
+    scales: dict[str, Any] = {as_written: {}, **(overrides if isinstance(overrides, dict) else {})}
+    if isinstance(overrides, dict) and as_written in overrides:
+        where: KeyPath = ("scales", as_written)
+        problems.add(document.line(where), where, f"{as_written} is the file as written; choose another name")
     specs = {}
     for scale, changes in scales.items():
         sized = document

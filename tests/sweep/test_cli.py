@@ -112,7 +112,7 @@ def test_a_file_that_cannot_be_read(command: Command, tmp_path: Path) -> None:
 def test_a_study_or_a_scale_that_does_not_exist(command: Command, tmp_path: Path) -> None:
     refused(command("run", "demmo"), "unknown study 'demmo'; did you mean 'demo'?", "four_axes", "given by its path")
     (tmp_path / "tiny.yaml").write_text(TINY)
-    refused(command("run", tmp_path / "tiny.yaml", "--scale", "smoke"), "unknown scale 'smoke'; allowed: paper")
+    refused(command("run", tmp_path / "tiny.yaml", "--scale", "smoke"), "unknown scale 'smoke'; allowed: full")
     refused(command("run", "demo", "--scale", "smok"), "did you mean 'smoke'?")
 
 
@@ -220,10 +220,10 @@ def test_a_cluster_that_is_not_there(command: Command, tmp_path: Path) -> None:
         (["bench", "--quick", "--stream", "permuted_mnist"], "no such row among the quick ones"),
         (["data", "fetch", "mnst"], "did you mean 'mnist'"),
         (["figure", "tiny", "--name", "armz"], "did you mean 'arms'"),
-        (["figure", "tinny"], "tiny@paper"),
+        (["figure", "tinny"], "tiny@full"),
         (["status", "tinny"], "was not run in the storage"),
-        (["status", "tiny@smoke"], "tiny@paper"),
-        (["clean", "tinny", "--yes"], "tiny@paper"),
+        (["status", "tiny@smoke"], "tiny@full"),
+        (["clean", "tinny", "--yes"], "tiny@full"),
         (["trial", "zzz"], "no trial begins with 'zzz'"),
         (["trial", ""], "4 trials begin with ''"),
     ],
@@ -236,7 +236,7 @@ def test_a_bad_value_is_refused(
 
 
 def test_an_unknown_path_is_refused(command: Command, ran: Path) -> None:
-    trial = Ledger(ran).sweep("tiny", "paper").trials[0].id
+    trial = Ledger(ran).sweep("tiny", "full").trials[0].id
     refused(command("trial", trial, "--storage", ran, "--run", "--path", "lifter"), "did you mean 'lifted'")
 
 
@@ -248,7 +248,7 @@ def test_a_damaged_record_is_said_and_mended_by_a_run(command: Command, ran: Pat
     storage = tmp_path / "storage"
     shutil.copytree(ran, storage)
     digest = command("status", "tiny", "--storage", ran, "--digest").out
-    record = storage / "sweeps" / "tiny@paper" / "trials.parquet"
+    record = storage / "sweeps" / "tiny@full" / "trials.parquet"
     record.write_bytes(b"PAR1")
     for arguments in (["status"], ["figure"], ["clean", "--yes"]):
         refused(command(arguments[0], "tiny", "--storage", storage, *arguments[1:]), str(record), "Run the sweep again")
@@ -287,13 +287,13 @@ def test_a_second_run_computes_nothing_and_says_so(command: Command, ran: Path) 
     before = {name: (ran / name).stat().st_mtime_ns for name in written(ran)}
     said = command("run", ran.parent / "tiny.yaml", "--storage", ran, "--inline", "--no-track")
     assert said.code == 0 and said.err == ""
-    assert said.out.startswith("tiny@paper: 4 trials, 4 already done, 0 to run\n0 trials computed, 4 done before\n")
+    assert said.out.startswith("tiny@full: 4 trials, 4 already done, 0 to run\n0 trials computed, 4 done before\n")
     assert {name: (ran / name).stat().st_mtime_ns for name in written(ran)} == before, "something was written again"
 
 
 def test_plan(command: Command, tiny: Path, ran: Path, tmp_path: Path) -> None:
     said = command("plan", tiny, "--storage", tmp_path / "none", "--workers", "1")
-    assert "tiny@paper: Does a small sweep run?" in said.out
+    assert "tiny@full: Does a small sweep run?" in said.out
     assert "4 trials, 0 already done, 4 to run in 1 pack; results in" in said.out
     assert "not measured" in said.out and not (tmp_path / "none").exists()
     assert "4 already done, 0 to run in 0 packs" in command("plan", tiny, "--storage", ran).out
@@ -301,7 +301,7 @@ def test_plan(command: Command, tiny: Path, ran: Path, tmp_path: Path) -> None:
     planned = json.loads(command("plan", tiny, "--storage", tmp_path / "none", "--json").out)
     [pack] = planned.pop("packs")
     assert planned == {
-        "sweep": "tiny@paper",
+        "sweep": "tiny@full",
         "storage": str(tmp_path / "none"),
         "trials": 4,
         "already_done": 0,
@@ -327,9 +327,9 @@ def test_studies(command: Command) -> None:
 
 def test_status(command: Command, ran: Path) -> None:
     assert command("status", "tiny", "--storage", ran).out.startswith(
-        "tiny@paper: 4 trials, 4 done, 0 diverged, 0 left"
+        "tiny@full: 4 trials, 4 done, 0 diverged, 0 left"
     )
-    status = json.loads(command("status", "tiny@paper", "--storage", ran, "--json").out)
+    status = json.loads(command("status", "tiny@full", "--storage", ran, "--json").out)
     digest = command("status", "tiny", "--storage", ran, "--digest").out.strip()
     assert re.fullmatch("[0-9a-f]{64}", digest) and status["digest"] == digest
     [pack] = status["packs"]
@@ -337,9 +337,9 @@ def test_status(command: Command, ran: Path) -> None:
 
 
 def test_trial(command: Command, ran: Path) -> None:
-    trial = Ledger(ran).sweep("tiny", "paper").trials[0].id
+    trial = Ledger(ran).sweep("tiny", "full").trials[0].id
     text = command("trial", trial[:9], "--storage", ran, "--run").out
-    assert text.startswith(f"trial {trial}  done  (arm sgd, sweep tiny@paper)")
+    assert text.startswith(f"trial {trial}  done  (arm sgd, sweep tiny@full)")
     assert "repeated alone on path plain:" in text and "largest relative difference" in text
     facts = json.loads(command("trial", trial, "--storage", ran, "--run", "--path", "lifted", "--json").out)
     assert facts["trial"] == trial and facts["config"]["network"]["width"] == 3
@@ -351,7 +351,7 @@ def test_figure(command: Command, ran: Path, tmp_path: Path) -> None:
     shutil.copytree(ran, storage)
     said = command("figure", "tiny", "--storage", storage, "--name", "error_over_time")
     assert said.code == 0, said.err
-    folder = storage / "figures" / "tiny@paper"
+    folder = storage / "figures" / "tiny@full"
     assert said.out.split() == [f"{folder}/error_over_time.{kind}" for kind in ("png", "svg", "pdf", "csv")]
     assert all(Path(path).stat().st_size > 100 for path in said.out.split())
 
@@ -369,8 +369,8 @@ def test_clean_keeps_what_another_sweep_holds(command: Command, ran: Path, tmp_p
         said.code == 0
         and said.out == "deleted 0 trials in 0 packs, 0 MiB\nkept 1 pack with trials of other sweeps too\n"
     )
-    assert not (storage / "figures" / "tiny@paper").exists()
-    refused(command("status", "tiny", "--storage", storage), "there: other@paper")
+    assert not (storage / "figures" / "tiny@full").exists()
+    refused(command("status", "tiny", "--storage", storage), "there: other@full")
     assert "2 done" in command("status", "other", "--storage", storage).out
     assert "deleted 4 trials in 1 pack" in command("clean", "other", "--storage", storage, "--yes").out
     assert written(storage) == []
@@ -379,7 +379,7 @@ def test_clean_keeps_what_another_sweep_holds(command: Command, ran: Path, tmp_p
 def test_clean_asks_first(command: Command, ran: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO())
     said = command("clean", "tiny", "--storage", ran)
-    assert said.code == 1 and "delete the results of 4 trials of tiny@paper" in said.out
+    assert said.code == 1 and "delete the results of 4 trials of tiny@full" in said.out
     assert "4 done" in command("status", "tiny", "--storage", ran).out
 
 

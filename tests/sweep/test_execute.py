@@ -78,7 +78,7 @@ def test_a_pack_that_fails_does_not_stop_the_others(
     assert ran.stderr.count("goes on from its last commit: ArithmeticError: the switch is on") == 3
     assert ran.stderr.count("failed: ArithmeticError: the switch is on") == 1
     assert "Traceback" not in ran.stderr
-    assert [line.split()[0] for line in ran.stdout.splitlines()] == ["study@paper:", "4", "results"]
+    assert [line.split()[0] for line in ran.stdout.splitlines()] == ["study@full:", "4", "results"]
 
     ledger = Ledger(tmp_path / "ray")
     assert sorted((pack.finished, pack.tasks, pack.step, pack.attempts) for pack in ledger.packs()) == [
@@ -90,7 +90,7 @@ def test_a_pack_that_fails_does_not_stop_the_others(
     (tmp_path / "switch").unlink()
     assert sweep(*command, "--inline").returncode == 0
     assert sweep("run", str(study), "--storage", str(tmp_path / "inline"), *command[4:], "--inline").returncode == 0
-    ids = [trial.id for trial in ledger.sweep("study", "paper").trials]
+    ids = [trial.id for trial in ledger.sweep("study", "full").trials]
     assert len(ledger.done()) == len(ids) == 8
     assert ledger.digest(ids) == Ledger(tmp_path / "inline").digest(ids)
 

@@ -15,7 +15,7 @@ from sweep.service import execute, plan
 
 
 def a_trial(storage: Path) -> str:
-    return Ledger(storage).sweep("tiny", "paper").trials[0].id
+    return Ledger(storage).sweep("tiny", "full").trials[0].id
 
 
 def test_a_kept_network_is_a_function_of_its_inputs(ran: Path) -> None:

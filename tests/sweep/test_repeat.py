@@ -37,14 +37,14 @@ def test_a_sparkline_rises_with_its_curve() -> None:
 
 
 def first_trial(ledger: Ledger) -> str:
-    return ledger.sweep("tiny", "paper").trials[0].id
+    return ledger.sweep("tiny", "full").trials[0].id
 
 
 def test_facts_of_a_trial(ran: Path) -> None:
     ledger = Ledger(ran)
     trial = first_trial(ledger)
     facts = repeat.facts(ledger, trial[:7])
-    assert (facts["trial"], facts["sweep"], facts["arm"], facts["status"]) == (trial, "tiny@paper", "sgd", "done")
+    assert (facts["trial"], facts["sweep"], facts["arm"], facts["status"]) == (trial, "tiny@full", "sgd", "done")
     assert facts["config"]["optimizer"]["step_size"] == 0.01 and facts["config"]["seed"] == 0
     assert {metric: len(values) for metric, values in facts["curves"].items()} == {
         "effective_rank": 2,
@@ -73,7 +73,7 @@ def test_what_cannot_be_repeated_is_said(ran: Path) -> None:
 
 def test_a_trial_that_is_not_done_has_nothing_to_compare_with(ran: Path, tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
-    ledger.save_sweep(Ledger(ran).sweep("tiny", "paper"))
+    ledger.save_sweep(Ledger(ran).sweep("tiny", "full"))
     trial = first_trial(ledger)
     assert repeat.facts(ledger, trial)["status"] == "not done"
     with pytest.raises(InputError, match="is not done: there is nothing to compare with"):

@@ -118,22 +118,22 @@ def test_another_sweep_takes_over_what_is_done(alone: None, uncompiled: None, st
     other.write_text(TINY.replace("arms:\n  sgd:", "arms:\n  mine:").replace("seeds: 2", "seeds: 3"))
     outcome = run(other, storage)
     assert (outcome.computed, outcome.already_done) == (2, 4)
-    record = Ledger(storage).sweep("other", "paper")
-    first = {trial.id for trial in Ledger(storage).sweep("tiny", "paper").trials}
-    assert record.manifest["reused_from"] == dict.fromkeys(first, "tiny@paper")
+    record = Ledger(storage).sweep("other", "full")
+    first = {trial.id for trial in Ledger(storage).sweep("tiny", "full").trials}
+    assert record.manifest["reused_from"] == dict.fromkeys(first, "tiny@full")
     # It stays so: the second time they are done in this sweep too.
     assert run(other, storage).record.manifest["reused_from"] == record.manifest["reused_from"]
 
 
 def test_nothing_to_do_leaves_the_record_as_it_was(alone: None, storage: Path, file: Path) -> None:
-    record = storage / "sweeps" / "tiny@paper" / "trials.parquet"
+    record = storage / "sweeps" / "tiny@full" / "trials.parquet"
     before = record.stat().st_mtime_ns
     outcome = run(file, storage)
     assert (outcome.computed, outcome.already_done, outcome.diverged, outcome.failed_packs) == (0, 4, 0, [])
     assert record.stat().st_mtime_ns == before
     file.write_text("# Another question?\n" + TINY)
     assert run(file, storage).record.manifest["question"] == "Another question?"
-    assert Ledger(storage).sweep("tiny", "paper").manifest["question"] == "Another question?"
+    assert Ledger(storage).sweep("tiny", "full").manifest["question"] == "Another question?"
 
 
 def test_a_repeated_run_imports_neither_ray_nor_torch(storage: Path, file: Path, tmp_path: Path) -> None:
@@ -171,21 +171,21 @@ def test_a_repeated_run_with_everything_takes_under_five_seconds(storage: Path, 
 
 def test_a_sweep_is_found_by_name_scale_or_file(storage: Path) -> None:
     ledger = Ledger(storage)
-    for name in ("tiny", "tiny@paper", "tiny.yaml", "some/where/tiny.yaml"):
-        assert service.find_sweep(ledger, name).identity == "tiny@paper"
-    with pytest.raises(InputError, match=r"'huge' was not run in the storage .*; there: tiny@paper"):
+    for name in ("tiny", "tiny@full", "tiny.yaml", "some/where/tiny.yaml"):
+        assert service.find_sweep(ledger, name).identity == "tiny@full"
+    with pytest.raises(InputError, match=r"'huge' was not run in the storage .*; there: tiny@full"):
         service.find_sweep(ledger, "huge")
     with pytest.raises(InputError, match="there: none yet"):
         service.find_sweep(Ledger(storage / "empty"), "tiny")
-    record = ledger.sweep("tiny", "paper")
+    record = ledger.sweep("tiny", "full")
     ledger.save_sweep(SweepRecord("tiny", "smoke", record.file_text, record.manifest, record.trials))
-    with pytest.raises(InputError, match="was run at several scales: say tiny@paper or tiny@smoke"):
+    with pytest.raises(InputError, match="was run at several scales: say tiny@full or tiny@smoke"):
         service.find_sweep(ledger, "tiny")
     assert service.find_sweep(ledger, "tiny", "smoke").scale == "smoke"
 
 
 def test_another_sweeps_damaged_record_is_no_obstacle(alone: None, storage: Path, tmp_path: Path) -> None:
-    (storage / "sweeps" / "tiny@paper" / "trials.parquet").write_bytes(b"PAR1")
+    (storage / "sweeps" / "tiny@full" / "trials.parquet").write_bytes(b"PAR1")
     other = tmp_path / "other.yaml"
     other.write_text(TINY)
     assert run(other, storage).computed == 0
@@ -295,7 +295,7 @@ def test_a_run_tracks_its_trials_groups_and_sweep(command: Command, storage: Pat
 
 def test_a_tracker_that_ends_badly(alone: None, file: Path, tmp_path: Path) -> None:
     tracker = service.Tracker(service.plan(file, storage=str(tmp_path / "st")))
-    assert tracker.command[:4] == [sys.executable, "-P", "-m", "sweep.track"] and "tiny@paper" in tracker.command
+    assert tracker.command[:4] == [sys.executable, "-P", "-m", "sweep.track"] and "tiny@full" in tracker.command
     tracker.command = [sys.executable, "-c", "import sys; print('first\\nthe reason', file=sys.stderr); sys.exit(2)"]
     with pytest.raises(TrackingError, match="^the reason$"):
         tracker.finish()

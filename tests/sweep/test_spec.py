@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sweep.errors import SpecError
-from sweep.spec import Spec, load, parse
+from sweep.spec import STUDIES, Spec, load, parse
 from sweep.trials import expand
 
 REGRESSION = "workload: {name: slowly_changing_regression, tasks: 4}\n"
@@ -35,7 +35,7 @@ def arm(fields: str) -> str:
 
 def test_everything_but_workload_and_arms_has_a_default() -> None:
     spec = read(PLAIN)
-    assert (spec.name, spec.scale, spec.scales) == ("mine", "paper", ("paper",))
+    assert (spec.name, spec.scale, spec.scales) == ("mine", "full", ("full",))
     assert (spec.seeds, spec.dtype, spec.keep, spec.every, spec.probe) == ((0,), "float32", "none", 10, 256)
     assert spec.metrics == ("dormant_fraction", "effective_rank", "online_error", "weight_magnitude")
     assert (spec.track.points, spec.track.metrics, spec.track.trials) == (50, 6, True)
@@ -106,12 +106,12 @@ scales:
     arms.adam.continual_backprop.replacement_rate: 0.5
 """
     )
-    paper, laptop, smoke = (read(text, scale) for scale in ("paper", None, "smoke"))
-    assert paper.size == 60 and paper.scales == ("paper", "smoke", "laptop")
+    full, laptop, smoke = (read(text, scale) for scale in ("full", None, "smoke"))
+    assert full.size == 60 and full.scales == ("full", "smoke", "laptop")
     assert laptop.scale == "laptop"
     assert laptop.arms[0].network.settings[0]["width"] == 3
     assert laptop.arms[1].methods[0].settings[0]["replacement_rate"] == 0.5
-    assert paper.arms[1].methods[0].settings[0]["replacement_rate"] == 1e-4
+    assert full.arms[1].methods[0].settings[0]["replacement_rate"] == 1e-4
     assert smoke.seeds == (7,)
     assert [a.label for a in smoke.arms] == ["sgd"]
     assert [s["step_size"] for s in smoke.arms[0].optimizer.settings] == [0.5, 0.25]
@@ -300,10 +300,10 @@ MISTAKES = {
         PLAIN + "scales: {smoke: {workload.tasks.x: 3}}\n",
         "workload.tasks has no keys to set",
     ),
-    "a scale called paper": (PLAIN + "scales: {paper: {seeds: 3}}\n", "paper is the file as written"),
+    "a scale called full": (PLAIN + "scales: {full: {seeds: 3}}\n", "full is the file as written"),
     "too many trials": (
         PLAIN + "seeds: 1000000\nnetwork: {width: [1, 2]}\n",
-        "at scale paper this means 2,000,000 trials; at most 1,000,000",
+        "at scale full this means 2,000,000 trials; at most 1,000,000",
     ),
     "not YAML": ("workload: [1\narms: 2", "mine.yaml:2: not YAML, column 5: while parsing a flow sequence"),
     "two documents": (PLAIN + "---\na: 1\n", "mine.yaml:4: not YAML"),
@@ -357,8 +357,17 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_an_unknown_scale(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="unknown scale 'papre'; did you mean 'paper'"):
-        read(PLAIN, scale="papre")
+    with pytest.raises(SpecError, match="unknown scale 'ful'; did you mean 'full'"):
+        read(PLAIN, scale="ful")
+    with pytest.raises(SpecError, match="unknown scale 'paper'; allowed: full; a file of your own, as written, is at"):
+        read(PLAIN, scale="paper")
+
+
+def test_a_copy_of_a_shipped_study_is_a_file_of_ones_own(tmp_path: Path) -> None:
+    copied = tmp_path / "demo.yaml"
+    copied.write_text((STUDIES / "demo.yaml").read_text())
+    assert load("demo", "paper").scales[0] == "paper"
+    assert load(copied, "full").scales[0] == "full"
 
 
 def test_reading_a_sweep_file_imports_nothing_heavy() -> None:

@@ -206,7 +206,7 @@ def check_everything_named_is_whole(storage: Path) -> None:
 
 def check_each_trial_is_measured_once(storage: Path) -> None:
     ledger = Ledger(storage)
-    record = ledger.sweep("survival", "paper")
+    record = ledger.sweep("survival", "full")
     assert len(ledger.done()) == len(record.trials) == TRIALS
     table = ledger.curves([trial.id for trial in record.trials])
     rows = Counter(zip(*(table.column(name).to_pylist() for name in ("trial", "metric", "task")), strict=True))
@@ -234,7 +234,7 @@ def check_each_trial_is_tracked_once(storage: Path) -> None:
         SELECT tags.value, runs.status FROM runs JOIN tags ON tags.run_uuid = runs.run_uuid
         WHERE tags.key = ? AND runs.lifecycle_stage = 'active'
     """
-    wanted = {trial.id: trial.group for trial in Ledger(storage).sweep("survival", "paper").trials}
+    wanted = {trial.id: trial.group for trial in Ledger(storage).sweep("survival", "full").trials}
     with sqlite3.connect(storage / "mlflow.db") as database:
         trials = database.execute(query, ("pliant.trial",)).fetchall()
         kinds = database.execute(query, ("pliant.kind",)).fetchall()

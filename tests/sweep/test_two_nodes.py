@@ -248,7 +248,7 @@ def test_a_sweep_on_two_nodes_is_the_sweep_run_here(cluster: str, sweep: Sweep, 
 def test_a_stopped_job_is_continued_by_the_next(cluster: str, sweep: Sweep, home: Path) -> None:
     ledger = Ledger(home / "stopped")
     (home / "closed").touch()
-    job = submitted(sweep, cluster, "stopped", "paper")
+    job = submitted(sweep, cluster, "stopped", "full")
     until(
         lambda: [pack.step for pack in ledger.packs()] == [GATE, GATE],
         lambda: sweep("job", "logs", job, "--address", cluster),
@@ -261,9 +261,9 @@ def test_a_stopped_job_is_continued_by_the_next(cluster: str, sweep: Sweep, home
     assert list(reached.values()) == [GATE, GATE]
 
     (home / "closed").unlink()
-    again = submitted(sweep, cluster, "stopped", "paper")
+    again = submitted(sweep, cluster, "stopped", "full")
     assert ended(sweep, cluster, again)["status"] == "SUCCEEDED"
-    assert sweep("status", "question@paper", "--storage", "stopped", "--digest") == digest_here(sweep, home, "paper")
+    assert sweep("status", "question@full", "--storage", "stopped", "--digest") == digest_here(sweep, home, "full")
     for pack, step in reached.items():
         found = (home / "stopped" / "ledger" / "packs" / pack).glob("*/manifest-*.json")
         made = sorted((Manifest.from_json(file.read_bytes()) for file in found), key=lambda manifest: manifest.time)
