@@ -201,12 +201,19 @@ def plan(
         keys = {calibration.key_of(pack): pack for pack in planned.packs}
         for key, pack in keys.items():
             if not as_json:
-                say(f"measuring a pack of {len(pack.trials)} trials ({pack.trials[0].arm}) ...")
+                say(f"measuring a pack of {len(pack.trials)} trials ({', '.join(pack.trials[0].arms)}) ...")
             calibration.record({key: calibration.measure(pack)})
+    warn(planned)
     if as_json:
         print_json(plan_as_data(planned))
     else:
         show_plan(planned, workers)
+
+
+def warn(planned: Plan) -> None:
+    """What a plan allows and may not be meant, on standard error."""
+    for warning in planned.warnings():
+        typer.echo(f"warning: {warning}", err=True)
 
 
 def plan_as_data(planned: Plan) -> dict[str, Any]:
@@ -217,7 +224,7 @@ def plan_as_data(planned: Plan) -> dict[str, Any]:
     packs = [
         {
             "pack": pack.id,
-            "arms": sorted({trial.arm for trial in pack.trials}),
+            "arms": sorted({arm for trial in pack.trials for arm in trial.arms}),
             "trials": len(pack.trials),
             "steps": pack.shape.steps,
             "path": pack.path,
@@ -235,6 +242,7 @@ def plan_as_data(planned: Plan) -> dict[str, Any]:
         "already_done": len(planned.done),
         "to_run": planned.missing,
         "packs": packs,
+        "warnings": planned.warnings(),
     }
 
 
@@ -247,7 +255,7 @@ def show_plan(planned: Plan, workers: int | None) -> None:
     measured = calibration.read()
     table = Table("pack", "arms", "trials", "steps", "path", "memory", "time", box=None, pad_edge=False)
     for pack in planned.packs:
-        arms = ", ".join(sorted({trial.arm for trial in pack.trials}))
+        arms = ", ".join(sorted({arm for trial in pack.trials for arm in trial.arms}))
         seconds = planned.seconds(pack, measured)
         path = f"{pack.path}: {pack.reason}"
         memory = size(pack.memory) if pack.memory else ""
@@ -311,6 +319,7 @@ def run(
 
     planned = service.plan(study, scale=scale, storage=storage, workers=workers, device=device.value)
     tracker = service.Tracker(planned, tracking_uri) if track else None
+    warn(planned)
     say(
         f"{planned.identity}: {count(len(planned.trials), 'trial')}, {len(planned.done):,} already done, "
         f"{planned.missing:,} to run" + (f" in {count(len(planned.packs), 'pack')}" if planned.packs else "")
@@ -462,7 +471,8 @@ def trial(
     if as_json:
         print_json(facts)
         return
-    say(f"trial {facts['trial']}  {facts['status']}  (arm {facts['arm']}, sweep {facts['sweep']})")
+    label = "arm" if len(facts["arms"]) == 1 else "arms"
+    say(f"trial {facts['trial']}  {facts['status']}  ({label} {', '.join(facts['arms'])}, sweep {facts['sweep']})")
     say(json.dumps(facts["config"], indent=2))
     for metric, points in facts["curves"].items():
         say(f"{metric:24} {repeat.sparkline(points)}  first {points[0]:.4g}, last {points[-1]:.4g}")

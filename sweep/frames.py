@@ -21,6 +21,7 @@ from workloads import streams
 
 if TYPE_CHECKING:
     from sweep.ledger import Ledger, SweepRecord
+    from sweep.trials import Trial
 
 COLUMNS = ("sweep", "trial", "arm", "workload", "seed", "task", "step", "metric", "value")
 BAND_COLUMNS = ("mean", "ci_low", "ci_high", "seeds", "diverged")
@@ -31,20 +32,22 @@ LEVEL = 0.95
 
 
 def curves(record: SweepRecord, ledger: Ledger, metrics: Sequence[str] | None = None) -> pd.DataFrame:
-    """Every recorded value of a sweep's finished trials, one row each, columns `COLUMNS`; all metrics unless
-    named.
+    """Every recorded value of a sweep's finished trials, columns `COLUMNS`; all metrics unless named.
+
+    A value has one row for each arm that its trial belongs to.
     """
     table = ledger.curves([trial.id for trial in record.trials], metrics)
     values = table.to_pandas()
     values["trial"] = values["trial"].astype("category")
     values["metric"] = values["metric"].astype("category")
+    members = list(_memberships(record))
     known = pd.DataFrame(
         {
-            "code": values["trial"].cat.categories.get_indexer([trial.id for trial in record.trials]),
-            "sweep": pd.Categorical([record.identity] * len(record.trials)),
-            "arm": pd.Categorical([trial.arm for trial in record.trials]),
-            "workload": pd.Categorical([trial.config["workload"]["name"] for trial in record.trials]),
-            "seed": [trial.config["seed"] for trial in record.trials],
+            "code": values["trial"].cat.categories.get_indexer([trial.id for trial, _ in members]),
+            "sweep": pd.Categorical([record.identity] * len(members)),
+            "arm": pd.Categorical([arm for _, arm in members], categories=record.arms),
+            "workload": pd.Categorical([trial.config["workload"]["name"] for trial, _ in members]),
+            "seed": [trial.config["seed"] for trial, _ in members],
         }
     )
     values["code"] = values["trial"].cat.codes.astype("int64")
@@ -54,18 +57,19 @@ def curves(record: SweepRecord, ledger: Ledger, metrics: Sequence[str] | None = 
 
 def trials(record: SweepRecord, ledger: Ledger) -> pd.DataFrame:
     """The sweep's trials, indexed by `trial`: arm, group, seed, status (done, diverged or pending) and the
-    config.
+    config. A trial that belongs to several arms has a row for each.
 
     The config's fields are columns such as `optimizer.step_size`, `network.width`, `workload.flip` and
     `continual_backprop.replacement_rate`, missing where a trial has no such method; `methods` names the
     methods, `metrics` what was recorded, separated by spaces, and `tasks` how many the trial goes through.
     """
     done = ledger.done()
-    listed = record.trials
+    members = list(_memberships(record))
+    listed = [trial for trial, _ in members]
     own = pd.DataFrame(
         {
             "trial": [trial.id for trial in listed],
-            "arm": [trial.arm for trial in listed],
+            "arm": [arm for _, arm in members],
             "group": [trial.group for trial in listed],
             "seed": [trial.config["seed"] for trial in listed],
             "status": [done[trial.id].status if trial.id in done else "pending" for trial in listed],
@@ -86,6 +90,11 @@ def trials(record: SweepRecord, ledger: Ledger) -> pd.DataFrame:
     places = {group: place for place, group in enumerate(shared)}
     settings = settings.take([places[trial.group] for trial in listed])
     return pd.concat([own, settings.reset_index(drop=True)], axis=1).set_index("trial")
+
+
+def _memberships(record: SweepRecord) -> Iterator[tuple[Trial, str]]:
+    """Every trial with each arm it belongs to."""
+    return ((trial, arm) for trial in record.trials for arm in trial.arms)
 
 
 def planned_tasks(workload: Mapping[str, Any]) -> int:
@@ -307,7 +316,7 @@ def best_settings(trials: pd.DataFrame, late: pd.DataFrame, by: Sequence[str], *
     `last_quarter`).
 
     Fewest diverged trials first, then the best mean over the seeds. Columns: by, arm, group, and candidates,
-    the number of groups it was chosen from.
+    the number of groups it was chosen from. An arm is judged by all of its settings, other arms' too.
     """
     by = list(by)
     keys = list(dict.fromkeys([*by, "arm", "group"]))
@@ -319,7 +328,7 @@ def best_settings(trials: pd.DataFrame, late: pd.DataFrame, by: Sequence[str], *
     ranked["mean"] = ranked["mean"].fillna(-np.inf if higher else np.inf)
     ranked = ranked.sort_values(["diverged", "mean", "group"], ascending=[True, not higher, True])
     cells = ranked.groupby(by, dropna=False, sort=False) if by else ranked.groupby(np.zeros(len(ranked)))
-    ranked["candidates"] = cells["group"].transform("size")
+    ranked["candidates"] = cells["group"].transform("nunique")
     return ranked[cells.cumcount() == 0].drop(columns=["diverged", "mean"]).reset_index(drop=True)
 
 

@@ -219,6 +219,11 @@ class SweepRecord:
         """Name and scale: stays when the file grows."""
         return f"{self.name}@{self.scale}"
 
+    @property
+    def arms(self) -> list[str]:
+        """The labels of its arms, in the order of the file; in that of their trials in records of older versions."""
+        return list(self.manifest.get("arms") or dict.fromkeys(arm for trial in self.trials for arm in trial.arms))
+
 
 class Attempt:
     """One process's training of one pack. `commit` is what `run_pack` reports to."""
@@ -336,7 +341,7 @@ class Ledger:
         }
         columns = {
             "id": [trial.id for trial in record.trials],
-            "arm": [trial.arm for trial in record.trials],
+            "arms": [json.dumps(trial.arms) for trial in record.trials],
             "group": [trial.group for trial in record.trials],
             "config": [json.dumps(trial.config, sort_keys=True, separators=(",", ":")) for trial in record.trials],
         }
@@ -516,14 +521,14 @@ class Ledger:
 
         table = self._trials_table(name, scale)
         about = json.loads(table.schema.metadata[b"pliant"])
-        rows = zip(*(table.column(column).to_pylist() for column in ("id", "arm", "group", "seed")), strict=True)
+        ids, groups, seeds = (table.column(column).to_pylist() for column in ("id", "group", "seed"))
         configs = table.column("config")
         shared: dict[str, dict[str, Any]] = {}  # by group: its trials differ in seed alone, so one is read for all
         trials = []
-        for place, (id, arm, group, seed) in enumerate(rows):
+        for place, (id, arms, group, seed) in enumerate(zip(ids, _arms(table), groups, seeds, strict=True)):
             if group not in shared:
                 shared[group] = json.loads(configs[place].as_py())
-            trials.append(Trial(id, {**shared[group], "seed": seed}, arm, group))
+            trials.append(Trial(id, {**shared[group], "seed": seed}, arms, group))
         return SweepRecord(name, scale, about["file"], about["manifest"], trials)
 
     def find_trial(self, prefix: str) -> str:
@@ -728,6 +733,15 @@ def _column(values: NDArray[Any]) -> pa.Array:
     """A pyarrow array of the same numbers."""
     buffer = pa.py_buffer(np.ascontiguousarray(values))
     return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, buffer])
+
+
+def _arms(table: pa.Table) -> list[tuple[str, ...]]:
+    """The arms of every trial of a sweep's record; records of older versions name one arm alone."""
+    if "arms" not in table.column_names:
+        return [(label,) for label in table.column("arm").to_pylist()]
+    texts = table.column("arms").to_pylist()
+    known = {text: tuple(json.loads(text)) for text in set(texts)}
+    return [known[text] for text in texts]
 
 
 def _strings(values: Sequence[str]) -> pa.Array:

@@ -15,13 +15,13 @@ WIDTH = 40  # characters of a sparkline
 
 
 def facts(ledger: Ledger, prefix: str) -> dict[str, Any]:
-    """Trial, sweep, arm, status, config and curves of the trial whose id begins with `prefix`. Raises InputError."""
+    """Trial, sweep, arms, status, config and curves of the trial whose id begins with `prefix`. Raises InputError."""
     record, trial = located(ledger, ledger.find_trial(prefix))
     done = ledger.done().get(trial.id)
     return {
         "trial": trial.id,
         "sweep": record.identity,
-        "arm": trial.arm,
+        "arms": list(trial.arms),
         "group": trial.group,
         "status": done.status if done else "not done",
         "config": trial.config,

@@ -27,7 +27,7 @@ from sweep.errors import InputError, PliantError, StorageError, TrackingError
 from sweep.ledger import Done, Ledger, SweepRecord
 from sweep.packing import PlannedPack, plan_packs, shape_of
 from sweep.spec import Spec
-from sweep.trials import Trial, expand, structure_key
+from sweep.trials import Trial, expand, of_one_meaning, structure_key
 from sweep.worker import Listener, Progress, run_inline
 from workloads.datasets import DATASETS
 
@@ -62,6 +62,10 @@ class Plan:
     def missing(self) -> int:
         """Trials to compute."""
         return sum(len(pack.trials) for pack in self.packs)
+
+    def warnings(self) -> list[str]:
+        """What is allowed and may not be meant, a sentence each."""
+        return [f"arms {' and '.join(arms)} mean the same trials" for arms in of_one_meaning(self.trials)]
 
     def seconds(self, pack: PlannedPack, measured: Mapping[str, float]) -> float | None:
         """How long a pack would take, or None where packs like it were not measured."""
@@ -149,6 +153,7 @@ def record_of(planned: Plan, datasets: Mapping[str, str], previous: SweepRecord 
     manifest: dict[str, Any] = {
         **provenance.collect(),
         "question": found.question,
+        "arms": [arm.label for arm in found.arms],
         "figures": list(found.figures),
         "track": {"points": found.track.points, "metrics": found.track.metrics, "trials": found.track.trials},
         "datasets": dict(datasets),
@@ -188,7 +193,7 @@ def same_but_for_its_time(one: SweepRecord, other: SweepRecord) -> bool:
 
     def content(record: SweepRecord) -> tuple[Any, ...]:
         manifest = {key: value for key, value in record.manifest.items() if key not in made}
-        return record.file_text, manifest, [(trial.id, trial.arm) for trial in record.trials]
+        return record.file_text, manifest, [(trial.id, trial.arms) for trial in record.trials]
 
     return content(one) == content(other)
 

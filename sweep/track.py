@@ -240,7 +240,7 @@ class _Tracker:
 
     def _sweep_content(self) -> str:
         ended = {name: done.status for name, done in self.done.items()}
-        trials = [(trial.id, trial.group, trial.arm) for trial in self.record.trials]
+        trials = [(trial.id, trial.group, trial.arms) for trial in self.record.trials]
         return _digest([self.record.manifest, trials, ended])
 
     def _finish_sweep(self, run_id: str, content: str) -> None:
@@ -275,7 +275,7 @@ class _Tracker:
         for trials in self.members.values():
             for trial in trials.values():
                 status = self.done[trial.id].status if trial.id in self.done else "pending"
-                head = {"trial": trial.id, "group": trial.group, "arm": trial.arm, "status": status}
+                head = {"trial": trial.id, "group": trial.group, "arm": _arms_of(trial), "status": status}
                 rows.append(head | self._settings(trial))
         columns = list(dict.fromkeys(column for row in rows for column in row))
         text = io.StringIO()
@@ -369,7 +369,7 @@ class _Tracker:
             "pliant.kind": "group",
             "pliant.sweep": self.identity,
             "pliant.group": group,
-            "pliant.arm": ended[0].arm,
+            "pliant.arm": _arms_of(ended[0]),
             "pliant.members": _digest(sorted(members)),
             "pliant.seeds": str(len(members)),
             PARENT: parent,
@@ -385,7 +385,7 @@ class _Tracker:
             "pliant.sweep": self.identity,
             "pliant.group": trial.group,
             "pliant.trial": trial.id,
-            "pliant.arm": trial.arm,
+            "pliant.arm": _arms_of(trial),
             "pliant.status": done.status,
             PARENT: parent,
         }
@@ -541,7 +541,7 @@ def _group_names(
     """Group -> its arm, and the settings that tell it from the arm's other groups."""
     arms: dict[str, dict[str, Mapping[str, str]]] = defaultdict(dict)
     for group, trials in members.items():
-        arms[next(iter(trials.values())).arm][group] = settings[group]
+        arms[_arms_of(next(iter(trials.values())))][group] = settings[group]
     names = {}
     for arm, groups in arms.items():
         known = {key for params in groups.values() for key in params}
@@ -550,6 +550,11 @@ def _group_names(
             told = [f"{key.rpartition('.')[2]}={params[key]}" for key in params if key in varying and key != "seed"]
             names[group] = " ".join([arm, *told])
     return names
+
+
+def _arms_of(trial: Trial) -> str:
+    """The arms a trial belongs to, as one text."""
+    return ", ".join(trial.arms)
 
 
 def _milliseconds(done: Done) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,7 @@ class Trial:
 
     id: str
     config: dict[str, Any]
-    arm: str  # label of the (first) arm that asks for it
+    arms: tuple[str, ...]  # labels of all arms that mean it, in the order of the file
     group: str  # id of the config without its seed
 
 
@@ -72,23 +72,39 @@ def _fixed(fields: Mapping[str, Any], varies: tuple[str, ...]) -> dict[str, Any]
 def expand(spec: Spec) -> list[Trial]:
     """The trials of a sweep: by arm, then workload, network, optimizer, methods (by name), then seed.
 
-    The same list for the same file, always. A trial that two arms ask for is listed once, under the first.
+    The same list for the same file, always. A trial that several arms mean is listed once, where the first of them
+    has it, and belongs to all.
     """
     load_code(spec.code)  # another file may have been read since this one
-    trials: list[Trial] = []
-    known: set[str] = set()
+    groups: dict[str, tuple[str, str, dict[str, Any]]] = {}
+    arms: dict[str, list[str]] = {}
     for arm, settings in _groups(spec):
         # The seed's place in the sorted text is between these two halves; only it changes inside a group.
         before = canonical({key: value for key, value in settings.items() if key < "seed"})[:-1]
         after = canonical({key: value for key, value in settings.items() if key > "seed"})[1:]
         group = digest(f"{before},{after}")
-        if group in known:
-            continue
-        known.add(group)
+        groups.setdefault(group, (before, after, settings))
+        if arm.label not in arms.setdefault(group, []):  # an arm may spell one setting twice
+            arms[group].append(arm.label)
+    trials: list[Trial] = []
+    for group, (before, after, settings) in groups.items():
+        labels = tuple(arms[group])
         for seed in spec.seeds:
             config = {**settings, "seed": seed}
-            trials.append(Trial(digest(f'{before},"seed":{seed},{after}'), config, arm.label, group))
+            trials.append(Trial(digest(f'{before},"seed":{seed},{after}'), config, labels, group))
     return trials
+
+
+def of_one_meaning(trials: Iterable[Trial]) -> list[tuple[str, ...]]:
+    """The arms that mean exactly the same trials, as tuples of two or more labels; usually there are none."""
+    groups: dict[str, set[str]] = {}
+    for trial in trials:
+        for arm in trial.arms:
+            groups.setdefault(arm, set()).add(trial.group)
+    alike: dict[frozenset[str], list[str]] = {}
+    for arm, its in groups.items():
+        alike.setdefault(frozenset(its), []).append(arm)
+    return [tuple(labels) for labels in alike.values() if len(labels) > 1]
 
 
 def _groups(spec: Spec) -> Iterator[tuple[Arm, dict[str, Any]]]:

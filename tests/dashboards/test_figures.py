@@ -36,7 +36,7 @@ LEARNERS: dict[str, tuple[str, list[dict[str, Any]], list[dict[str, Any]]]] = {
 class Trial:
     id: str
     config: dict[str, Any]
-    arm: str
+    arms: tuple[str, ...]
     group: str
 
 
@@ -56,6 +56,10 @@ class Sweep:
     statuses: dict[str, str] = field(default_factory=dict)
     rows: list[tuple[str, str, int, int, float]] = field(default_factory=list)
 
+    @property
+    def arms(self) -> list[str]:
+        return list(dict.fromkeys(arm for trial in self.trials for arm in trial.arms))
+
     def done(self) -> dict[str, Done]:
         return {trial: Done(status) for trial, status in self.statuses.items()}
 
@@ -68,7 +72,7 @@ class Sweep:
     def add(self, arm: str, config: dict[str, Any], values: np.ndarray, inside: tuple[str, ...]) -> None:
         """values (tasks,), cut short where NaN: then the trial diverged."""
         group = hashlib.sha256(json.dumps({**config, "seed": None}).encode()).hexdigest()[:16]
-        trial = Trial(f"{group}-{config['seed']}", config, arm, group)
+        trial = Trial(f"{group}-{config['seed']}", config, (arm,), group)
         self.trials.append(trial)
         self.statuses[trial.id] = "diverged" if np.isnan(values).any() else "done"
         for task, value in enumerate(values):
@@ -211,7 +215,7 @@ def test_error_over_time_is_binned_by_hand() -> None:
     ids = {
         trial.id
         for trial in made.trials
-        if trial.arm == "backprop"
+        if "backprop" in trial.arms
         and trial.config["network"]["activation"] == "tanh"
         and trial.config["optimizer"]["step_size"] == 0.001
     }

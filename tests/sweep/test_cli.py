@@ -291,6 +291,14 @@ def test_a_second_run_computes_nothing_and_says_so(command: Command, ran: Path) 
     assert {name: (ran / name).stat().st_mtime_ns for name in written(ran)} == before, "something was written again"
 
 
+def test_arms_of_one_meaning_are_warned_of(command: Command, tmp_path: Path) -> None:
+    file = tmp_path / "twins.yaml"
+    twins = "  sgd: {optimizer: sgd}\n  twin: {optimizer: sgd, step_size: 0.01}\n"
+    file.write_text(TINY.replace("  sgd: {optimizer: sgd, step_size: [0.01, 0.003]}\n", twins))
+    said = command("plan", file, "--storage", tmp_path / "storage")
+    assert said.code == 0 and "warning: arms sgd and twin mean the same trials" in said.err
+
+
 def test_plan(command: Command, tiny: Path, ran: Path, tmp_path: Path) -> None:
     said = command("plan", tiny, "--storage", tmp_path / "none", "--workers", "1")
     assert "tiny@full: Does a small sweep run?" in said.out
@@ -306,6 +314,7 @@ def test_plan(command: Command, tiny: Path, ran: Path, tmp_path: Path) -> None:
         "trials": 4,
         "already_done": 0,
         "to_run": 4,
+        "warnings": [],
     }
     assert (pack["arms"], pack["trials"], pack["steps"], pack["path"]) == (["sgd"], 4, 200, "lanes")
     assert pack["seconds"] is None and pack["resumes"] is False and pack["memory_bytes"] > 0
@@ -326,9 +335,7 @@ def test_studies(command: Command) -> None:
 
 
 def test_status(command: Command, ran: Path) -> None:
-    assert command("status", "tiny", "--storage", ran).out.startswith(
-        "tiny@full: 4 trials, 4 done, 0 diverged, 0 left"
-    )
+    assert command("status", "tiny", "--storage", ran).out.startswith("tiny@full: 4 trials, 4 done, 0 diverged, 0 left")
     status = json.loads(command("status", "tiny@full", "--storage", ran, "--json").out)
     digest = command("status", "tiny", "--storage", ran, "--digest").out.strip()
     assert re.fullmatch("[0-9a-f]{64}", digest) and status["digest"] == digest

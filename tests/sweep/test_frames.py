@@ -20,7 +20,7 @@ from sweep.ledger import Ledger
 class Trial:
     id: str
     config: dict[str, Any]
-    arm: str
+    arms: tuple[str, ...]
     group: str
 
 
@@ -34,6 +34,10 @@ class Record:
     trials: list[Trial]
     identity: str = "toy@laptop"
     manifest: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def arms(self) -> list[str]:
+        return list(dict.fromkeys(arm for trial in self.trials for arm in trial.arms))
 
 
 @dataclass
@@ -70,9 +74,9 @@ def config(seed: int, step_size: float = 0.01, methods: dict[str, Any] | None = 
 @pytest.fixture
 def toy() -> tuple[Record, FakeLedger]:
     """Arm a: seed 1 of 0 to 2 diverges in task 2 and seed 2 at once; arm b: seed 0, not yet run."""
-    trials = [Trial(f"a{seed}", config(seed), "a", "ga") for seed in range(3)]
+    trials = [Trial(f"a{seed}", config(seed), ("a",), "ga") for seed in range(3)]
     cbp = config(0, methods={"continual_backprop": {"replacement_rate": 1e-4}})
-    record = Record([*trials, Trial("b0", cbp, "b", "gb")])
+    record = Record([*trials, Trial("b0", cbp, ("b",), "gb")])
     values = {"a0": [1.0, 2.0, 3.0, 4.0], "a1": [3.0, 4.0]}
     rows = [
         (trial, "online_error", task, 10 * (task + 1), value)
@@ -104,6 +108,22 @@ def test_trials_keep_every_status_and_flatten_the_config(toy: tuple[Record, Fake
     assert trials.loc["a2", "optimizer.step_size"] == 0.01
     assert frames.varying(trials, "optimizer.") == []
     assert frames.varying(trials, "continual_backprop.") == ["continual_backprop.replacement_rate"]
+
+
+def test_a_trial_of_two_arms_counts_in_both(toy: tuple[Record, FakeLedger]) -> None:
+    record, ledger = toy
+    tuned = [Trial(f"c{seed}", config(seed, 1e-6), ("tuned",), "gc") for seed in range(3)]
+    shared = [Trial(f"a{seed}", config(seed), ("default", "tuned"), "ga") for seed in range(3)]
+    ledger.statuses |= {f"{arm}{seed}": "done" for arm in "ac" for seed in range(3)}
+    values = {f"a{seed}": 1.0 + seed for seed in range(3)} | {f"c{seed}": 9.0 for seed in range(3)}
+    ledger.rows = [(trial, "online_error", task, 10, value) for trial, value in values.items() for task in range(4)]
+    record = Record([*shared, *tuned])
+    trials, curves = frames.trials(record, ledger), frames.curves(record, ledger)
+    assert trials.groupby("arm").size().to_dict() == {"default": 3, "tuned": 6}
+    assert curves.groupby("arm", observed=True).size().to_dict() == {"default": 12, "tuned": 24}
+    late = frames.last_quarter(frames.observed(trials, curves, "online_error"))
+    best = frames.best_settings(trials, late, ["arm"], higher=False)
+    assert best[["arm", "group", "candidates"]].values.tolist() == [["default", "ga", 1], ["tuned", "ga", 2]]
 
 
 def test_observed_fills_the_grid_of_diverged_trials(toy: tuple[Record, FakeLedger]) -> None:
@@ -235,7 +255,7 @@ def test_missing_metrics_say_what_to_record(toy: tuple[Record, FakeLedger]) -> N
 
 
 def test_the_real_ledgers_empty_answer_is_understood(tmp_path: Path) -> None:
-    record = Record([Trial("a0", config(0), "a", "ga")])
+    record = Record([Trial("a0", config(0), ("a",), "ga")])
     ledger = Ledger(str(tmp_path))
     assert frames.trials(record, ledger)["status"].to_list() == ["pending"]
     assert frames.curves(record, ledger).empty

@@ -585,7 +585,7 @@ def make_record(name: str = "study", scale: str = "paper", first: int = 0, trial
     from sweep.trials import Trial
 
     config = {"workload": {"name": "w", "rate": 1e-3}, "methods": {"é": {"a": None}}}
-    made = [Trial(f"{first + i:016x}", {**config, "seed": i}, f"arm{i % 2}", "group") for i in range(trials)]
+    made = [Trial(f"{first + i:016x}", {**config, "seed": i}, (f"arm{i % 2}", "all"), "group") for i in range(trials)]
     return SweepRecord(name, scale, "# a question?\nseeds: 3\n", {"track": {"metrics": 6}}, made)
 
 
@@ -599,6 +599,19 @@ def test_a_sweep_comes_back_as_it_was_saved(ledger: Ledger) -> None:
     assert ledger.storage.folder is not None
     copy = json.loads((ledger.storage.folder / "sweeps/study@paper/manifest.json").read_text())
     assert (copy["file"], copy["manifest"]) == (record.file_text, record.manifest)
+
+
+def test_a_record_that_names_one_arm_a_trial_is_still_read(ledger: Ledger) -> None:
+    ledger.save_sweep(make_record())
+    assert ledger.storage.folder is not None
+    path = ledger.storage.folder / "sweeps/study@paper/trials.parquet"
+    table = parquet.read_table(path)
+    arms = pa.array([json.loads(text)[0] for text in table.column("arms").to_pylist()])
+    older = table.set_column(table.column_names.index("arms"), "arm", arms)
+    parquet.write_table(older.replace_schema_metadata(table.schema.metadata), path)
+    record = again(ledger).sweep("study", "paper")
+    assert [trial.arms for trial in record.trials] == [("arm0",), ("arm1",), ("arm0",)]
+    assert record.arms == ["arm0", "arm1"]
 
 
 def test_a_grown_or_shrunk_sweep_holds_its_present_trials(ledger: Ledger) -> None:

@@ -40,7 +40,7 @@ def test_what_varies_shares_a_pack_and_what_does_not_splits() -> None:
 """
     packs = plan_packs(trials(varying), workers=1)
     assert sorted(len(pack.trials) for pack in packs) == [4, 8]
-    assert {trial.arm for trial in packs[0].trials} == {"sgd"}
+    assert {trial.arms for trial in packs[0].trials} == {("sgd",)}
 
     split = """\
   relu: {optimizer: sgd, network: {activation: [relu, tanh]}}
@@ -80,7 +80,7 @@ def test_work_is_split_for_workers_but_not_into_crumbs() -> None:
 
 def test_work_is_shared_by_what_it_costs() -> None:
     mixed = trials("  a: {optimizer: sgd}\n  b: {optimizer: adamo}\n  c: {optimizer: adam}", seeds=64)
-    assert [pack.trials[0].arm for pack in plan_packs(mixed, workers=1)] == ["b", "c", "a"]
+    assert [pack.trials[0].arms for pack in plan_packs(mixed, workers=1)] == [("b",), ("c",), ("a",)]
 
 
 def test_packs_are_capped_by_number_and_by_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +98,7 @@ def test_packs_are_capped_by_number_and_by_memory(monkeypatch: pytest.MonkeyPatc
 
 def test_the_longest_pack_comes_first() -> None:
     arms = "  small: {optimizer: sgd}\n  big: {optimizer: sgd, network: {width: 50}}"
-    assert [pack.trials[0].arm for pack in plan_packs(trials(arms), workers=1)] == ["big", "small"]
+    assert [pack.trials[0].arms for pack in plan_packs(trials(arms), workers=1)] == [("big",), ("small",)]
 
 
 def test_neighbours_share_a_seed() -> None:

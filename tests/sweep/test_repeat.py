@@ -44,7 +44,7 @@ def test_facts_of_a_trial(ran: Path) -> None:
     ledger = Ledger(ran)
     trial = first_trial(ledger)
     facts = repeat.facts(ledger, trial[:7])
-    assert (facts["trial"], facts["sweep"], facts["arm"], facts["status"]) == (trial, "tiny@full", "sgd", "done")
+    assert (facts["trial"], facts["sweep"], facts["arms"], facts["status"]) == (trial, "tiny@full", ["sgd"], "done")
     assert facts["config"]["optimizer"]["step_size"] == 0.01 and facts["config"]["seed"] == 0
     assert {metric: len(values) for metric, values in facts["curves"].items()} == {
         "effective_rank": 2,

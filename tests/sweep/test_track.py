@@ -84,7 +84,7 @@ def make_trial(step_size: float, seed: int, arm: str = "backprop") -> Trial:
         "seed": seed,
         "code": None,
     }
-    return Trial(f"{arm}-{step_size}-{seed}", config, arm, f"{arm}-{step_size}")
+    return Trial(f"{arm}-{step_size}-{seed}", config, (arm,), f"{arm}-{step_size}")
 
 
 def make_record(trials: list[Trial], **tracked: Any) -> SweepRecord:

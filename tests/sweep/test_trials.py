@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sweep.spec import Spec, load, parse
-from sweep.trials import canonical, code_hash, expand, structure_key, trial_id
+from sweep.trials import canonical, code_hash, expand, of_one_meaning, structure_key, trial_id
 
 SWEEP = """
 workload: {name: slowly_changing_regression, tasks: 4, period: 100}
@@ -33,7 +33,7 @@ def test_order_is_arm_network_optimizer_methods_seed() -> None:
     trials = expand(read(SWEEP))
     seen = [
         (
-            t.arm,
+            t.arms,
             t.config["network"]["width"],
             t.config["optimizer"]["step_size"],
             t.config["methods"]["continual_backprop"]["replacement_rate"],
@@ -42,7 +42,7 @@ def test_order_is_arm_network_optimizer_methods_seed() -> None:
         for t in trials[:16]
     ]
     assert seen == [
-        ("cbp", width, step_size, rate, seed)
+        (("cbp",), width, step_size, rate, seed)
         for width in (5, 10)
         for step_size in (0.1, 0.01)
         for rate in (0.0, 1e-3)
@@ -50,12 +50,23 @@ def test_order_is_arm_network_optimizer_methods_seed() -> None:
     ]
 
 
-def test_equal_trials_are_one_under_the_first_arm() -> None:
+def test_equal_trials_are_one_and_belong_to_every_arm_that_means_them() -> None:
     trials = expand(read(SWEEP))
     # 2 x 2 x 2, 2 x 2, and one linear model whatever the axes over its absent units; two seeds each.
-    assert [sum(t.arm == arm for t in trials) for arm in ("cbp", "adamo", "linear", "again")] == [16, 8, 2, 0]
+    assert [sum(arm in t.arms for t in trials) for arm in ("cbp", "adamo", "linear", "again")] == [16, 8, 2, 2]
     assert len({t.id for t in trials}) == len(trials) == 26
     assert len({t.group for t in trials}) == 13
+    assert of_one_meaning(trials) == [("linear", "again")]
+
+
+def test_an_arm_keeps_a_setting_that_another_arm_has_too() -> None:
+    text = "workload: {name: slowly_changing_regression}\nseeds: 1\narms:\n"
+    default, tuned = "default: {optimizer: sgd}", "tuned: {optimizer: sgd, step_size: [0.01, 1e-6]}"
+    for one, other in ((default, tuned), (tuned, default)):
+        trials = expand(read(f"{text}  {one}\n  {other}\n"))
+        of = {t.config["optimizer"]["step_size"]: set(t.arms) for t in trials}
+        assert of == {0.01: {"default", "tuned"}, 1e-6: {"tuned"}}
+        assert of_one_meaning(trials) == []
 
 
 def test_a_trial_is_named_by_the_hash_of_its_canonical_config() -> None:
@@ -86,7 +97,7 @@ def test_what_changes_a_result_changes_the_id(change: str) -> None:
 
 
 def test_a_config_is_whole() -> None:
-    trial = next(t for t in expand(read(SWEEP)) if t.arm == "cbp")
+    trial = next(t for t in expand(read(SWEEP)) if "cbp" in t.arms)
     assert sorted(trial.config) == [
         "code",
         "dtype",
@@ -118,14 +129,14 @@ def test_a_config_is_whole() -> None:
 
 
 def test_a_null_step_size_stays_null() -> None:
-    adamo = [t.config["optimizer"] for t in expand(read(SWEEP)) if t.arm == "adamo"]
+    adamo = [t.config["optimizer"] for t in expand(read(SWEEP)) if "adamo" in t.arms]
     assert {o["isometry_step_size"] for o in adamo} == {None, 0.5}
 
 
 def test_a_pack_holds_what_differs_in_seed_and_varying_scalars_alone() -> None:
     keys: dict[str, set[Any]] = {}
     for trial in expand(read(SWEEP)):
-        keys.setdefault(structure_key(trial.config), set()).add((trial.arm, trial.config["network"]["width"]))
+        keys.setdefault(structure_key(trial.config), set()).add((trial.arms[0], trial.config["network"]["width"]))
     # One pack per arm and width: rates, step sizes and seeds are inside, null or not.
     assert sorted(keys.values(), key=repr) == sorted(
         [{("cbp", 5)}, {("cbp", 10)}, {("adamo", 5)}, {("adamo", 10)}, {("linear", None)}], key=repr
