@@ -1,14 +1,17 @@
 """The service: sweeps of plasticity trials, from a file to curves.
 
 import sweep
-sweep.run("my_sweep.yaml")            # what `sweep run` does, in this process
+sweep.run("my_sweep.yaml")            # what `sweep run` does, in this process; or a dict of the same keys
 sweep.curves("my_sweep")              # -> tidy pandas DataFrame
 sweep.load(trial_id)                  # -> the trained network, where its weights were kept
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from sweep.errors import InputError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,8 +25,9 @@ __all__ = ["configs", "curves", "load", "run"]
 
 
 def run(
-    study: str | Path,
+    study: str | Path | Mapping[str, Any],
     *,
+    name: str | None = None,
     scale: str | None = None,
     storage: str | None = None,
     address: str | None = None,
@@ -32,9 +36,11 @@ def run(
     track: bool = True,
     tracking_uri: str | None = None,
 ) -> Outcome:
-    """Train what is missing of a sweep (a path or a shipped study's name), keep it in the ledger, write MLflow runs.
+    """Train what is missing of a sweep, keep it in the ledger, write MLflow runs.
 
     Args:
+        study: the path of a sweep file, a shipped study's name, or a mapping of what a file would hold.
+        name: of a sweep given as a mapping without the key `name`.
         scale: `laptop` where the file has one, else the file as written (`full`; in a shipped study `paper`).
         storage: a folder or an s3:// or gs:// address; default $PLIANT_STORAGE, else ./pliant.
         address: of a Ray cluster; a local Ray otherwise.
@@ -46,6 +52,10 @@ def run(
     """
     from sweep import service
 
+    if name is not None:
+        if not isinstance(study, Mapping):
+            raise InputError("name= is for a sweep given as a mapping; a file is called as it is, or by its key `name`")
+        study = {**study, "name": name}
     planned = service.plan(study, scale=scale, storage=storage, workers=workers)
     tracker = service.Tracker(planned, tracking_uri) if track else None
     outcome = service.execute(

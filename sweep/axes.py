@@ -55,6 +55,8 @@ def adapters(config: type) -> dict[str, TypeAdapter[Any]]:
 def explain(error: ErrorDetails) -> str:
     """pydantic's verdict on a value in the words of a sweep file."""
     kind, found, context = error["type"], error["input"], error.get("ctx", {})
+    if isinstance(found, dict) and kind in ("float_type", "int_type", "literal_error", "bool_type"):
+        return "must be a value or a list of values; ranges are for search, which a sweep file does not have"
     if kind == "value_error":
         return str(context["error"])
     if kind == "literal_error":

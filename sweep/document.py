@@ -1,14 +1,16 @@
 """A sweep file as read: plain values, the line each came from, and the list of everything wrong with it.
 
-YAML 1.2, so that 1e-4 is a number and `yes` a word. Keys must be words and may not be given twice. A value
-that a scale sets is blamed on the scale's line.
+YAML 1.2, so that 1e-4 is a number and `yes` a word; anchors, aliases and merges (`<<: *base`) are YAML's. Keys must
+be words and may not be given twice. A value that a scale sets is blamed on the scale's line.
 """
 
 from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterable, Mapping
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,12 +67,19 @@ class Problems:
     """Every mistake found in one file, said together: a reader mends them in one go."""
 
     file: str
+    numbered: bool = True  # whether the reader has lines to look at
     found: dict[str, int] = field(default_factory=dict)  # text -> line; a mistake seen twice is said once
+    scale: str = ""  # the one being checked, and the lines that it sets
+    scale_lines: frozenset[int] = frozenset()
 
     def add(self, line: int, path: KeyPath, text: str, value: Any = NO_VALUE) -> None:
-        """Note a mistake at `path`."""
+        """Note a mistake at `path`; of one on other lines that a scale alone makes a mistake, the scale is said."""
         what = " = ".join([dotted(path)] * bool(path) + [shown(value)] * (value is not NO_VALUE))
-        self.found.setdefault(": ".join(part for part in (f"{self.file}:{line}", what, text) if part), line)
+        place = f"{self.file}:{line}" if self.numbered else self.file
+        said = ": ".join(part for part in (place, what, text) if part)
+        if self.scale and said not in self.found and line not in self.scale_lines:
+            said += f" (at scale {self.scale})"
+        self.found.setdefault(said, line)
 
     def raise_any(self) -> None:
         """Raise SpecError when anything was found."""
@@ -94,36 +103,105 @@ class Document:
         return self.lines.get(path, 1)
 
     def with_overrides(self, overrides: Mapping[str, Any], at: KeyPath, problems: Problems) -> Document:
-        """A copy with the dotted paths of `overrides` (found at `at`) set; `arms.x: null` removes the arm."""
-        tree, lines = copy.deepcopy(self.tree), dict(self.lines)
-        arms = tree.get("arms")
-        for key, value in overrides.items():
-            source, path = (*at, key), tuple(key.split("."))
-            if path[0] not in SCALED:
-                problems.add(self.line(source), source, unknown_key(path[0], SCALED, "key for a scale"))
-                continue
-            if path[0] == "arms" and isinstance(arms, dict) and (len(path) < 2 or path[1] not in self.tree["arms"]):
-                known = [f"arms.{name}" for name in self.tree["arms"]]
-                problems.add(self.line(source), source, unknown_key(".".join(path[:2]), known, "arm"))
-                continue
-            parent: Any = tree
-            for part in path[:-1]:
-                if isinstance(parent, dict) and parent.get(part) is None:
-                    parent[part] = {}
-                parent = parent[part] if isinstance(parent, dict) else None
-            if not isinstance(parent, dict):
-                problems.add(self.line(source), source, f"{'.'.join(path[:-1])} has no keys to set", value)
-                continue
-            for old in [old for old in lines if old[: len(path)] == path]:
-                del lines[old]
-            if path[0] == "arms" and len(path) == 2 and value is None:
-                parent.pop(path[-1], None)
-                continue
+        """A copy with the values of `overrides` (found at `at`) set; `arms.x: null` removes the arm.
+
+        Keys are dotted paths. A mapping is merged into the one that is there: what it does not name stays as it is.
+        """
+        made = Document(copy.deepcopy(self.tree), dict(self.lines))
+        before: dict[KeyPath, int] = {}  # what the scale has set, and where
+        for source, path, value in _leaves(overrides, at, (), self.tree):
+            line = self.line(source)
+            twice = [other for other in before if path[: len(other)] == other or other[: len(path)] == path]
+            if refused := self._not_to_be_set(path):
+                problems.add(line, source, refused)
+            elif twice:
+                problems.add(line, source, f"{dotted(path)} is set by this scale on line {before[twice[0]]} already")
+            elif not made._set(path, value):
+                problems.add(line, source, f"{dotted(path[:-1])} has no keys to set", value)
+            else:
+                made._relined(path, source, self.lines, line)
+            before[path] = line
+        return made
+
+    def _not_to_be_set(self, path: KeyPath) -> str | None:
+        """What is wrong with a scale that sets `path`."""
+        if path[0] not in SCALED:
+            return unknown_key(str(path[0]), SCALED, "key for a scale")
+        arms = self.tree.get("arms")
+        if path[0] == "arms" and isinstance(arms, dict) and (len(path) < 2 or path[1] not in arms):
+            return unknown_key(dotted(path[:2]), [f"arms.{name}" for name in arms], "arm")
+        return None
+
+    def _set(self, path: KeyPath, value: Any) -> bool:
+        """Put a value where `path` says; False where something on the way is no mapping."""
+        parent: Any = self.tree
+        for part in path[:-1]:
+            if isinstance(parent, dict) and parent.get(part) is None:
+                parent[part] = {}
+            parent = parent[part] if isinstance(parent, dict) else None
+        if not isinstance(parent, dict):
+            return False
+        if path[0] == "arms" and len(path) == 2 and value is None:
+            parent.pop(path[1], None)
+        else:
             parent[path[-1]] = copy.deepcopy(value)
-            for old, line in self.lines.items():
-                if old[: len(source)] == source:
-                    lines[path + old[len(source) :]] = line
-        return Document(tree, lines)
+        return True
+
+    def _relined(self, path: KeyPath, source: KeyPath, lines: Mapping[KeyPath, int], line: int) -> None:
+        """Blame what was set at `path` on the lines of `source`; no arms at all, on the scale that removed the last."""
+        for old in [old for old in self.lines if old[: len(path)] == path]:
+            del self.lines[old]
+        for old, known in lines.items():
+            if old[: len(source)] == source:
+                self.lines[path + old[len(source) :]] = known
+        if not self.tree.get("arms"):
+            self.lines[("arms",)] = line
+
+
+def _leaves(
+    overrides: Mapping[str, Any], at: KeyPath, above: KeyPath, there: Any
+) -> Iterator[tuple[KeyPath, KeyPath, Any]]:
+    """(where it is written, what it sets, to what) for what a scale changes below `above`, where `there` is."""
+    for key, value in overrides.items():
+        parts = tuple(key.split("."))
+        found = there
+        for part in parts:
+            found = found.get(part) if isinstance(found, dict) else None
+        if isinstance(value, dict) and isinstance(found, dict) and not _of_another_name(value, found):
+            yield from _leaves(value, (*at, key), above + parts, found)
+        else:
+            yield (*at, key), above + parts, value
+
+
+def _of_another_name(value: Mapping[str, Any], there: Mapping[str, Any]) -> bool:
+    """Whether two sections are of different kinds: the fields of one would mean nothing to the other."""
+    return "name" in value and "name" in there and value["name"] != there["name"]
+
+
+def as_file(sweep: Mapping[str, Any]) -> tuple[str, str]:
+    """(text, name) of the sweep file that says what a mapping does. Raises SpecError for what no file could hold."""
+    name = sweep.get("name")
+    if not isinstance(name, str):
+        raise SpecError("a sweep given as a mapping needs a name: its key `name`, or name=... beside it")
+    try:
+        return json.dumps(_plain(sweep), indent=2, ensure_ascii=False), name
+    except (TypeError, RecursionError) as error:
+        raise SpecError(f"{name}: {error}") from None
+
+
+def _plain(value: Any, at: KeyPath = ()) -> Any:
+    """A value in the words of a file: dicts with words for keys, lists, text, numbers."""
+    if isinstance(value, Mapping):
+        if wrong := [key for key in value if not isinstance(key, str)]:
+            raise TypeError(f"{dotted(at)}: keys must be text, not {wrong[0]!r}".lstrip(": "))
+        return {key: _plain(part, (*at, key)) for key, part in value.items()}
+    if hasattr(value, "tolist"):  # numpy's arrays and scalars
+        value = value.tolist()
+    if isinstance(value, list | tuple | range):
+        return [_plain(part, (*at, i)) for i, part in enumerate(value)]
+    if value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    raise TypeError(f"{dotted(at)} = {value!r:.60} is no text, finite number, list or mapping")
 
 
 def read_document(text: str, problems: Problems) -> Document:
@@ -179,12 +257,15 @@ class _Reader:
             self.problems.add(line, path, f"YAML tags such as {tag} mean nothing here")
             return None
         read = self.scalars.get(tag.rpartition(":")[2])
-        return read(node) if read else node.value
+        found = read(node) if read else node.value
+        if found == 0 and isinstance(found, float) and re.search("[1-9]", node.value.lower().partition("e")[0]):
+            self.problems.add(line, path, f"{node.value} is smaller than any number here: it would be read as 0")
+        return found
 
     def mapping(self, node: MappingNode, path: KeyPath, above: tuple[int, ...]) -> dict[str, Any]:
-        """A mapping's values; refuses keys given twice and keys that are not words."""
+        """A mapping's values, merged ones too; refuses keys given twice and keys that are not words."""
         result: dict[str, Any] = {}
-        for key_node, value_node in node.value:
+        for key_node, value_node in (pair for pair in node.value if not _is_merge(pair[0])):
             line = key_node.start_mark.line + 1
             key = key_node.value
             if not isinstance(key_node, ScalarNode) or not str(key_node.tag).endswith(":str"):
@@ -196,4 +277,30 @@ class _Reader:
                 continue
             self.lines[inner] = line
             result[key] = self.value(value_node, inner, above)
+        for other in (value for key, value in node.value if _is_merge(key)):
+            self.merge(other, result, path, above)
         return result
+
+    def merge(self, node: Node, into: dict[str, Any], path: KeyPath, above: tuple[int, ...]) -> None:
+        """Add what `<<` names to a mapping: the mapping's own keys win, then those of the first that is named."""
+        line = node.start_mark.line + 1
+        if isinstance(node, SequenceNode):
+            for each in node.value:
+                self.merge(each, into, path, above)
+        elif not isinstance(node, MappingNode):
+            self.problems.add(line, (*path, "<<"), "merges a mapping (<<: *name), or a list of them")
+        elif id(node) in above:
+            self.problems.add(line, path, "an alias may not contain itself")
+        else:
+            new = [(key, value) for key, value in node.value if key.value not in into]
+            for key, value in self.mapping(_like(node, new), path, (*above, id(node))).items():
+                into.setdefault(key, value)
+
+
+def _is_merge(key: Node) -> bool:
+    return str(key.tag).endswith(":merge")
+
+
+def _like(node: MappingNode, pairs: list[tuple[Node, Node]]) -> MappingNode:
+    """The mapping with these pairs alone."""
+    return MappingNode(node.tag, pairs, node.start_mark, node.end_mark)

@@ -87,14 +87,14 @@ class Outcome:
 
 
 def plan(
-    study: str | Path,
+    study: str | Path | Mapping[str, Any],
     *,
     scale: str | None = None,
     storage: str | None = None,
     workers: int | None = None,
     device: str = "cpu",
 ) -> Plan:
-    """Read a sweep file and find out what is left of it. Raises SpecError, StorageError."""
+    """Read a sweep and find out what is left of it. Raises SpecError, StorageError."""
     found = spec.load(study, scale)
     place = storage_of(storage)
     ledger = Ledger(place)

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,7 +22,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from sweep import axes
 from sweep.axes import MOST_SETTINGS, Section, section
-from sweep.document import Document, KeyPath, Problems, read_document, unknown_key
+from sweep.document import Document, KeyPath, Problems, as_file, read_document, unknown_key
 from sweep.errors import InputError, SpecError
 from workloads.diagnostics import DIAGNOSTICS
 from workloads.extensions import load_code
@@ -41,6 +42,12 @@ DEFAULT_METRICS = (
     "weight_magnitude",
 )  # besides the stream's online one
 FULL, PAPER, LAPTOP = "full", "paper", "laptop"
+SINGLE = (1.17549435e-38, 3.40282347e38)
+RANGES = {  # smallest and largest magnitude: what is smaller is flushed to zero where trials train
+    "float32": SINGLE,
+    "tf32": SINGLE,
+    "float64": (sys.float_info.min, sys.float_info.max),
+}
 MOST_SEED = 2**32  # seeds key 32-bit counters: a larger one would repeat a smaller one's draws
 
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
@@ -188,11 +195,17 @@ class Settings(Strict):
 OWNERS: dict[str, type[Strict]] = {"track": Track, "diagnostics": Diagnostics}
 
 
-def load(study: str | Path, scale: str | None = None) -> Spec:
+def load(study: str | Path | Mapping[str, Any], scale: str | None = None) -> Spec:
     """The sweep called `study`, a path or a shipped one's name, at `scale` (`laptop` where there is one).
 
+    A mapping is a sweep too: the keys of a sweep file, `name` among them.
     Raises SpecError: for every mistake file, line, key, value, what is allowed and the nearest name.
     """
+    if isinstance(study, Mapping):
+        text, name = as_file(study)
+        return parse(text, Path(name), scale=scale, numbered=False)
+    if not isinstance(study, str | Path):
+        raise SpecError(f"a sweep is a path, a shipped study's name or a mapping of its keys, not {study!r:.60}")
     path = study_path(study)
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -224,9 +237,9 @@ def studies() -> list[Study]:
     return found
 
 
-def parse(text: str, path: Path, *, scale: str | None = None) -> Spec:
-    """The sweep in `text`; `path` names it in messages and is where its `code` is looked for."""
-    specs = _all_scales(text, path)
+def parse(text: str, path: Path, *, scale: str | None = None, numbered: bool = True) -> Spec:
+    """The sweep in `text`; `path` names it in messages, with lines if `numbered`, and is where `code` is looked for."""
+    specs = _all_scales(text, path, numbered=numbered)
     as_written = scale_as_written(path)
     chosen = scale or (LAPTOP if LAPTOP in specs else as_written)
     if chosen not in specs:
@@ -240,9 +253,9 @@ def scale_as_written(path: Path) -> str:
     return PAPER if path.resolve().parent == STUDIES.resolve() else FULL
 
 
-def _all_scales(text: str, path: Path) -> dict[str, Spec]:
+def _all_scales(text: str, path: Path, *, numbered: bool = True) -> dict[str, Spec]:
     """Every scale of a file, the file as written first."""
-    problems = Problems(str(path))
+    problems = Problems(str(path), numbered)
     document = read_document(text, problems)
     code = _load_user_code(document, path, problems)
     overrides = document.tree.get("scales") or {}
@@ -255,7 +268,10 @@ def _all_scales(text: str, path: Path) -> dict[str, Spec]:
     for scale, changes in scales.items():
         sized = document
         if isinstance(changes, dict) and changes:
-            sized = document.with_overrides(changes, ("scales", scale), problems)
+            at: KeyPath = ("scales", scale)
+            problems.scale = scale
+            problems.scale_lines = frozenset(line for path, line in document.lines.items() if path[:2] == at)
+            sized = document.with_overrides(changes, at, problems)
         specs[scale] = _Checked(sized, problems).spec(path, text, scale=scale, scales=tuple(scales), code=code)
     problems.raise_any()
     return {scale: spec for scale, spec in specs.items() if spec is not None}
@@ -295,6 +311,16 @@ def question_of(text: str) -> str:
     return re.sub(r"\s+", " ", asked + mark if mark else opening[0] if opening else "").strip()
 
 
+def numbers(value: Any, at: KeyPath = ()) -> Iterator[tuple[KeyPath, int | float]]:
+    """Every number in a tree of values, and where it is."""
+    if isinstance(value, dict | list):
+        parts: Iterable[tuple[str | int, Any]] = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, part in parts:
+            yield from numbers(part, (*at, key))
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield at, value
+
+
 class _Checked:
     """One scale of a document against the registries."""
 
@@ -311,6 +337,8 @@ class _Checked:
     ) -> Spec | None:
         """The sweep, or None with what is wrong noted."""
         settings = self.settings()
+        if settings is not None:
+            self.check_numbers(settings.dtype)
         bodies = self.document.tree.get("arms")
         labels = [label for label, body in bodies.items() if isinstance(body, dict)] if isinstance(bodies, dict) else []
         workload = None
@@ -485,6 +513,15 @@ class _Checked:
             if name in TESTED and not tested:
                 self.wrong(path, f"{stream.name} holds no examples out to test on; its online metric is {online}", name)
         return tuple(sorted({*wanted, online, getattr(stream, "headline", None) or online}))
+
+    def check_numbers(self, dtype: str) -> None:
+        """Settings must be numbers that the trials' dtype can hold: others would be another number, or none."""
+        low, high = RANGES[dtype]
+        for path, value in numbers({part: self.document.tree.get(part) for part in ("workload", "network", "arms")}):
+            if abs(value) > high:
+                self.wrong(path, f"is beyond what {dtype} holds, {high:.2g}", value)
+            elif 0 < abs(value) < low:
+                self.wrong(path, f"is 0 in {dtype}, whose smallest number is {low:.2g}", value)
 
     def check_pictures(self, spec: Spec) -> None:
         """Networks of pictures need a stream of pictures that are large enough."""

@@ -333,6 +333,20 @@ def test_the_tracker_is_nudged_seldom(alone: None, file: Path, tmp_path: Path) -
 # From Python, with a method of one's own
 
 
+def test_a_mapping_is_run_like_a_file(alone: None, uncompiled: None, tmp_path: Path) -> None:
+    asked = {
+        "workload": {"name": "slowly_changing_regression", "tasks": 2, "period": 50},
+        "network": {"width": 3},
+        "arms": {"sgd": {"optimizer": "sgd", "step_size": [0.01, 0.003]}},
+    }
+    storage = str(tmp_path / "storage")
+    assert sweep.run(asked, name="quick", storage=storage, inline=True, track=False).computed == 2
+    assert set(sweep.configs("quick@full", storage=storage)["optimizer.step_size"]) == {0.01, 0.003}
+    assert sweep.run(asked | {"name": "quick"}, storage=storage, inline=True, track=False).computed == 0
+    with pytest.raises(InputError, match="name= is for a sweep given as a mapping"):
+        sweep.run("demo", name="quick", storage=storage)
+
+
 @pytest.mark.filterwarnings("ignore:.torch.jit.script_method:DeprecationWarning")  # inside torch itself
 @pytest.mark.parametrize(
     "compiled", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["uncompiled", "compiled"]

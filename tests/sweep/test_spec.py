@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from sweep.errors import SpecError
@@ -115,6 +118,94 @@ scales:
     assert smoke.seeds == (7,)
     assert [a.label for a in smoke.arms] == ["sgd"]
     assert [s["step_size"] for s in smoke.arms[0].optimizer.settings] == [0.5, 0.25]
+
+
+def test_a_section_in_a_scale_is_merged_into_the_files() -> None:
+    text = (
+        REGRESSION
+        + """network: {width: 100, depth: 2, activation: tanh}
+arms:
+  cbp: {optimizer: sgd, step_size: 0.1, continual_backprop: {replacement_rate: 0.5, maturity_threshold: 7}}
+  sgd: {optimizer: sgd}
+scales:
+  smoke:
+    network: {width: 5}
+    workload: {period: 50}
+    arms: {sgd: null, cbp: {step_size: [1, 2], continual_backprop: {replacement_rate: 0.25}}}
+"""
+    )
+    smoke = read(text, "smoke")
+    assert [(s["width"], s["depth"], s["activation"]) for s in smoke.arms[0].network.settings] == [(5, 2, "tanh")]
+    assert (smoke.workload.settings[0]["tasks"], smoke.workload.settings[0]["period"]) == (4, 50)
+    (cbp,) = smoke.arms
+    assert [s["step_size"] for s in cbp.optimizer.settings] == [1.0, 2.0]
+    settings = cbp.methods[0].settings[0]
+    assert (settings["replacement_rate"], settings["maturity_threshold"]) == (0.25, 7)
+
+
+def test_a_section_of_another_name_replaces_the_files() -> None:
+    text = "workload: {name: relabelled, dataset: mnist}\nnetwork: {name: mlp, width: 5, depth: 2}\n" + ARMS
+    network = read(text + "scales: {small: {network: {name: convnet, width: 2}}}\n", "small").arms[0].network
+    assert (network.name, network.settings[0]["width"]) == ("convnet", 2)
+
+
+def test_anchors_and_merges_are_yamls() -> None:
+    text = (
+        REGRESSION
+        + """arms:
+  a: &base {optimizer: sgd, step_size: 0.5, l2: &pull {strength: 0.25}}
+  b: {<<: *base, step_size: 1}
+  c: {<<: [{step_size: 3}, *base], l2: {<<: *pull}}
+"""
+    )
+    arms = {
+        a.label: (a.optimizer.settings[0]["step_size"], a.methods[0].settings[0]["strength"]) for a in read(text).arms
+    }
+    assert arms == {"a": (0.5, 0.25), "b": (1.0, 0.25), "c": (3.0, 0.25)}
+    wrong = text.replace("step_size: 1}", "step_size: -1}").replace("step_size: 0.5", "step_size: -2")
+    assert [line.split(": must")[0] for line in refused(wrong)] == [
+        "mine.yaml:3: arms.a.step_size = -2",
+        "mine.yaml:4: arms.b.step_size = -1",
+    ]
+
+
+def as_mapping() -> dict[str, Any]:
+    return {
+        "name": "mine",
+        "workload": {"name": "slowly_changing_regression", "tasks": 4},
+        "arms": {"sgd": {"optimizer": "sgd", "step_size": 0.1}},
+    }
+
+
+def test_a_mapping_is_a_sweep_too() -> None:
+    spec = load(as_mapping())
+    assert (spec.name, spec.scale) == ("mine", "full")
+    assert [trial.id for trial in expand(spec)] == [trial.id for trial in expand(read(PLAIN))]
+    rates = np.array([1e-5, 0.1])
+    axis = load(as_mapping() | {"arms": {"a": {"optimizer": "sgd", "step_size": rates}}, "seeds": range(2)})
+    assert [s["step_size"] for s in axis.arms[0].optimizer.settings] == [1e-5, 0.1] and axis.seeds == (0, 1)
+    assert read_again(axis).arms == axis.arms, "the text that is kept is the same sweep"
+
+
+def read_again(spec: Spec) -> Spec:
+    return parse(spec.text, Path(spec.file))
+
+
+NO_SWEEPS: dict[str, tuple[Any, str]] = {
+    "a list": ([1], "a sweep is a path, a shipped study's name or a mapping of its keys, not [1]"),
+    "no name": ({"workload": {}}, "a sweep given as a mapping needs a name"),
+    "a mistake": (as_mapping() | {"sed": 3}, "mine: sed: unknown key; did you mean 'seeds'?"),
+    "an object": (as_mapping() | {"seeds": len}, "mine: seeds = <built-in function len> is no text"),
+    "a key that is a number": (as_mapping() | {"seeds": {3: 1}}, "mine: seeds: keys must be text, not 3"),
+    "no number": (as_mapping() | {"arms": {"a": {"optimizer": "sgd", "step_size": [math.nan]}}}, "step_size[0] = nan"),
+}
+
+
+@pytest.mark.parametrize("sweep, said", NO_SWEEPS.values(), ids=NO_SWEEPS)
+def test_what_is_no_sweep_is_explained(sweep: Any, said: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        load(sweep)
+    assert said in str(caught.value)
 
 
 def test_the_question_is_the_opening_comment() -> None:
@@ -293,12 +384,48 @@ MISTAKES = {
         "scales.smoke.arms.sdg: unknown arm; did you mean 'arms.sgd'?",
     ),
     "a scale that removes every arm": (
-        PLAIN + "scales: {smoke: {arms.sgd: null}}\n",
-        "arms: a sweep needs at least one arm",
+        PLAIN + "scales:\n  smoke:\n    arms.sgd: null\n",
+        "mine.yaml:6: arms: a sweep needs at least one arm",
     ),
     "a path through a scalar": (
         PLAIN + "scales: {smoke: {workload.tasks.x: 3}}\n",
         "workload.tasks has no keys to set",
+    ),
+    "a number that would be read as 0": (
+        arm("optimizer: sgd, step_size: 1e-400"),
+        "mine.yaml:3: arms.a.step_size: 1e-400 is smaller than any number here: it would be read as 0",
+    ),
+    "a number beyond float32": (
+        arm("optimizer: sgd, step_size: [1, 1e39]"),
+        "mine.yaml:3: arms.a.step_size[1] = 1e+39: is beyond what float32 holds, 3.4e+38",
+    ),
+    "a whole number beyond float32": (
+        arm(f"optimizer: sgd, step_size: 1{'0' * 39}"),
+        "is beyond what float32 holds",
+    ),
+    "a number below float32": (
+        arm("optimizer: sgd, l2: {strength: 1e-40}"),
+        "mine.yaml:3: arms.a.l2.strength = 1e-40: is 0 in float32, whose smallest number is 1.2e-38",
+    ),
+    "a number below float64": (
+        arm("optimizer: sgd, step_size: 1e-310") + "dtype: float64\n",
+        "arms.a.step_size = 1e-310: is 0 in float64",
+    ),
+    "a range": (
+        arm("optimizer: sgd, step_size: {log: [1e-4, 1e-1]}"),
+        "must be a value or a list of values; ranges are for search, which a sweep file does not have",
+    ),
+    "a merge of a number": (arm("optimizer: sgd, <<: 3"), "mine.yaml:3: arms.a.<<: merges a mapping (<<: *name)"),
+    "a merge of itself": (REGRESSION + "arms: {a: &a {optimizer: sgd, <<: *a}}\n", "an alias may not contain itself"),
+    "set twice by a scale": (
+        PLAIN + "scales:\n  smoke:\n    network.width: 3\n    network: {width: 5}\n",
+        "mine.yaml:7: scales.smoke.network: network is set by this scale on line 6 already",
+    ),
+    "what a scale alone makes wrong": (
+        "workload: {name: relabelled, dataset: mnist, task_boundaries: shown}\n"
+        "arms: {a: {optimizer: sgd, reset: null}}\n"
+        "scales: {smoke: {seeds: 1, workload: {task_boundaries: hidden}}}\n",
+        "set workload.task_boundaries to shown (at scale smoke)",
     ),
     "a scale called full": (PLAIN + "scales: {full: {seeds: 3}}\n", "full is the file as written"),
     "too many trials": (
