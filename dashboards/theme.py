@@ -9,7 +9,7 @@ keeps its text and takes a free colour. Nothing here changes matplotlib's global
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +24,8 @@ from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, MaxNLocator
+
+from sweep import naming
 
 Color = tuple[float, float, float, float]
 
@@ -61,16 +63,6 @@ LINEAR = Look("linear learner", "#4D4D4D", "")
 
 OPTIMIZERS = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "adamo": "AdamO"}
 ACTIVATIONS = ("relu", "leaky_relu", "elu", "swish", "selu", "tanh", "sigmoid", "linear")
-METRICS = {
-    "test_accuracy": "test accuracy",
-    "test_accuracy_max": "best test accuracy of the task",
-    "plasticity_gap": "aged minus fresh network",
-    "online_error": "online squared error",
-    "online_accuracy": "online accuracy",
-    "dormant_fraction": "dormant fraction",
-    "effective_rank": "effective rank",
-    "weight_magnitude": "mean |weight|",
-}
 BOUNDED = {"test_accuracy", "test_accuracy_max", "online_accuracy", "dormant_fraction", "effective_rank"}
 WORKLOADS = {
     "slowly_changing_regression": "Slowly-changing regression",
@@ -79,13 +71,6 @@ WORKLOADS = {
     "incremental_cifar": "Class-incremental CIFAR-100",
     "relabelled": "Relabelled images",
     "warm_start": "Warm start",
-}
-FIELDS = {
-    "continual_backprop.replacement_rate": "replacement rate",
-    "reset.what": "reset",
-    "continual_backprop.maturity_threshold": "maturity threshold",
-    "shrink_and_perturb.perturb_scale": "noise",
-    "shrink_and_perturb.strength": "shrink",
 }
 
 TITLE, LINE, FOOT = 0.30, 0.17, 0.40  # inches: the title, a line of small text, the footnote
@@ -134,12 +119,12 @@ def looks(arms: Iterable[str]) -> dict[str, Look]:
         if look is None or look.color in taken:
             free = [color for color in SPARE_COLORS if color not in taken] or list(SPARE_COLORS)
             marker = SPARE_MARKERS[place % len(SPARE_MARKERS)]
-            look = Look(ARMS[name].label if name in ARMS else words(name), free[0], marker)
+            look = Look(ARMS[name].label if name in ARMS else naming.words(name), free[0], marker)
         taken.add(look.color)
         result[name] = look
     labels = [look.label for look in result.values()]
     return {
-        name: Look(words(name), look.color, look.marker) if labels.count(look.label) > 1 else look
+        name: Look(naming.words(name), look.color, look.marker) if labels.count(look.label) > 1 else look
         for name, look in result.items()
     }
 
@@ -166,35 +151,6 @@ def shades(values: Iterable[float]) -> dict[float, Any]:
     return dict(zip(ordered, mpl.colormaps["plasma"](places), strict=True))
 
 
-def words(name: str) -> str:
-    """A name as text: `my_arm` is `my arm`."""
-    return name.replace("_", " ")
-
-
-def number(value: float) -> str:
-    """0.001 as it is, 1e-4 and 1e6 with an exponent, whole numbers whole."""
-    if value != 0 and not 1e-3 <= abs(value) < 1e5:
-        mantissa, exponent = f"{value:.3e}".split("e")
-        return f"{float(mantissa):g}e{int(exponent)}"
-    return f"{value:g}"
-
-
-def setting(values: Mapping[str, Any]) -> str:
-    """Config columns and their values as text, those that are missing left out: `step size 0.01, width 5`."""
-    parts = []
-    for column, value in values.items():
-        if pd.isna(value):
-            continue
-        part, _, field = column.rpartition(".")
-        inner = part in ("optimizer", "network", "workload")
-        name = FIELDS.get(column, words(field if inner else f"{part} {field}"))
-        known = (
-            value if isinstance(value, str) else "yes" if value is True else "no" if value is False else number(value)
-        )
-        parts.append(words(known) if column == "network.activation" else f"{name} {known}")
-    return ", ".join(parts)
-
-
 def averaged(members: pd.Series[int], binned: str) -> str:
     """What a line and its band are: over how many seeds, or that one seed has no interval."""
     if int(members.max()) == 1:
@@ -215,14 +171,9 @@ def span(counts: Iterable[float]) -> str:
     return f"{values[0]}" if len(values) == 1 else f"{values[0]} to {values[-1]}"
 
 
-def metric(name: str) -> str:
-    """A metric's name on an axis."""
-    return METRICS.get(name, words(name))
-
-
 def workload(name: str) -> str:
     """A workload's name in a title."""
-    return WORKLOADS.get(name, words(name))
+    return WORKLOADS.get(name, naming.words(name))
 
 
 def lost(row: pd.Series[Any]) -> str:
@@ -357,6 +308,6 @@ def color_bar(figure: Figure, grid: np.ndarray, scale: Normalize, higher: bool, 
 def with_half(mean: float, half: float) -> str:
     """A mean and half its interval in two lines, with as many decimals as the mean's size deserves."""
     if not 1e-3 <= abs(mean) < 1e4:
-        return f"{number(mean)}" + ("" if np.isnan(half) else f"\n±{half:.1g}")
+        return f"{naming.number(mean)}" + ("" if np.isnan(half) else f"\n±{half:.1g}")
     decimals = 3 if abs(mean) < 1 else 2 if abs(mean) < 10 else 1 if abs(mean) < 100 else 0
     return f"{mean:.{decimals}f}" + ("" if np.isnan(half) else f"\n±{half:.{decimals}f}")

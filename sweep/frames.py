@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from sweep import naming
 from sweep.errors import InputError
 from workloads import streams
 
@@ -82,7 +83,7 @@ def trials(record: SweepRecord, ledger: Ledger) -> pd.DataFrame:
                 "methods": " ".join(sorted(config["methods"])),
                 "metrics": " ".join(config["metrics"]),
                 "tasks": planned_tasks(config["workload"]),
-                **dict(_fields(config)),
+                **dict(naming.fields(config)),
             }
             for config in shared.values()
         ]
@@ -102,17 +103,6 @@ def planned_tasks(workload: Mapping[str, Any]) -> int:
     if "tasks" in workload:
         return int(workload["tasks"])
     return streams.made(workload, 0).tasks
-
-
-def _fields(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The config's scalar fields under the names they have in a frame."""
-    parts = {name: config[name] for name in ("workload", "network", "optimizer")} | config["methods"]
-    for part, fields in parts.items():
-        for field, value in fields.items():
-            yield f"{part}.{field}", value
-    for field in ("every", "probe", "dtype"):
-        if field in config:
-            yield field, config[field]
 
 
 def headline(trials: pd.DataFrame) -> str:

@@ -17,7 +17,7 @@ from matplotlib.typing import HashableList
 
 from dashboards import theme
 from dashboards.figures import panels
-from sweep import frames
+from sweep import frames, naming
 
 INSIDE = ("dormant_fraction", "effective_rank", "weight_magnitude", "plasticity_gap")
 METRICS = (*frames.HIGHER_IS_BETTER, *INSIDE)
@@ -73,7 +73,7 @@ def _settings(lines: pd.DataFrame, trials: pd.DataFrame) -> list[str]:
         rivals = linear if kind == "linear" else networks
         rivals = rivals[rivals["arm"] == source]
         columns = frames.varying(rivals, *(f"{part}." for part in sorted(parts)))
-        texts.append(theme.setting(rivals.loc[rivals["group"] == group, columns].iloc[0].to_dict()))
+        texts.append(naming.setting(rivals.loc[rivals["group"] == group, columns].iloc[0].to_dict(), source))
     return texts
 
 
@@ -115,7 +115,7 @@ def draw(data: pd.DataFrame) -> Figure:
             theme.steps_axis(axes.xaxis)
             theme.value_limits(axes, data[data["metric"] == metric], ["panel", "arm"])
             if beside or title == titles[0]:
-                axes.set_ylabel(theme.metric(metric))
+                axes.set_ylabel(naming.metric(metric))
             if metric == metrics[0]:
                 axes.set_title(title)
             if beside or metric == metrics[-1]:

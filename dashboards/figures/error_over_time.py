@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 
 from dashboards import theme
 from dashboards.figures import panels
-from sweep import frames
+from sweep import frames, naming
 
 METRICS = tuple(frames.HIGHER_IS_BETTER)
 COLUMNS_PER_ROW = 3  # where panels differ in one thing alone, and may be wrapped
@@ -75,7 +75,8 @@ def draw(data: pd.DataFrame) -> Figure:
     columns = min(len(places), COLUMNS_PER_ROW) if 1 in (len(arms), len(titles)) else len(titles)
     rows = -(-len(places) // columns)
     handles = [
-        Line2D([], [], color=shade, label=f"step size {theme.number(step_size)}") for step_size, shade in shades.items()
+        Line2D([], [], color=shade, label=naming.setting({panels.STEP_SIZE: step_size}))
+        for step_size, shade in shades.items()
     ]
     if len(linear):
         handles.append(Line2D([], [], color=theme.LINEAR.color, linestyle="--", label=theme.LINEAR.label))
@@ -84,7 +85,7 @@ def draw(data: pd.DataFrame) -> Figure:
         figure = theme.page(
             width,
             1.95 * rows + 0.25,
-            f"{theme.workload(first['workload'])}: {theme.metric(first['metric'])} over time",
+            f"{theme.workload(first['workload'])}: {naming.metric(first['metric'])} over time",
             _subtitle(data),
             handles,
         )
@@ -101,13 +102,13 @@ def draw(data: pd.DataFrame) -> Figure:
                 theme.band(axes, line, gid=f"{arm}/{title}/{kind}/{step_size!r}", **look)
                 last = line.iloc[-1]
                 if last["diverged"]:
-                    lost.append(f"{theme.number(step_size)}: {theme.lost(last)}")
+                    lost.append(f"{naming.number(step_size)}: {theme.lost(last)}")
             theme.notes(axes, lost)
             axes.set_title(title if len(arms) == 1 else ", ".join(filter(None, (arms[arm].label, title))))
         for axes in grid.flat[len(places) :]:
             axes.set_axis_off()
         for axes in grid[:, 0]:
-            axes.set_ylabel(theme.metric(first["metric"]))
+            axes.set_ylabel(naming.metric(first["metric"]))
         theme.steps_axis(grid[0, 0].xaxis)
         for column in range(columns):
             lowest = grid[(len(places) - 1 - column) // columns, column]

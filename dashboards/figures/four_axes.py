@@ -18,7 +18,7 @@ from matplotlib.patches import Rectangle
 
 from dashboards import theme
 from dashboards.figures import panels
-from sweep import frames
+from sweep import frames, naming
 from sweep.errors import InputError
 
 METRICS = tuple(frames.HIGHER_IS_BETTER)
@@ -91,7 +91,7 @@ def _learner(trial: dict[Hashable, object]) -> str:
     ):
         strength = trial.get(column)
         if isinstance(strength, float) and not pd.isna(strength):
-            name += f", {pull} {theme.number(strength)}"
+            name += f", {pull} {naming.number(strength)}"
     return name
 
 
@@ -124,12 +124,12 @@ def draw(data: pd.DataFrame) -> Figure:
             if row == rows[0]:
                 axes.set_title(column.replace(", ", "\n"), size=8.5)
             if row == rows[-1]:
-                axes.set_xticks(range(len(step_sizes)), [theme.number(value) for value in step_sizes])
+                axes.set_xticks(range(len(step_sizes)), [naming.number(value) for value in step_sizes])
                 axes.set_xlabel("step size")
             if column == columns[0]:
-                axes.set_yticks(range(len(rates)), [theme.number(value) for value in rates])
+                axes.set_yticks(range(len(rates)), [naming.number(value) for value in rates])
                 axes.set_ylabel(f"{row}\nreplacement rate" if row else "replacement rate")
-        theme.color_bar(figure, grid, scale, higher, theme.metric(first["metric"]))
+        theme.color_bar(figure, grid, scale, higher, naming.metric(first["metric"]))
     return figure
 
 

@@ -8,10 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from dashboards import theme
-from sweep import frames
+from sweep import frames, naming
 
-STEP_SIZE = "optimizer.step_size"
+STEP_SIZE = naming.STEP_SIZE
 # Tasks per plotted point of an online metric; the paper bins the regression by two.
 BIN_TASKS = {"slowly_changing_regression": 2}
 # What a linear learner has none of: it is the same baseline for each of their values.
@@ -45,11 +44,11 @@ def axes(networks: pd.DataFrame) -> list[str]:
 def named(panels: pd.DataFrame, columns: list[str], trials: pd.DataFrame) -> pd.DataFrame:
     """Adds `panel`, the text above a panel; a single panel is named by its activation, or else by its network."""
     if columns:
-        texts = [theme.setting(dict(zip(columns, row, strict=True))) for row in panels[columns].to_numpy(dtype=object)]
+        texts = [naming.setting(dict(zip(columns, row, strict=True))) for row in panels[columns].to_numpy(dtype=object)]
     else:
         known = trials["network.activation"].dropna() if "network.activation" in trials else pd.Series(dtype=str)
         known = known if len(known) else trials["network.name"]
-        texts = [theme.words(", ".join(known.unique()))] * len(panels)
+        texts = [naming.words(", ".join(known.unique()))] * len(panels)
     return panels.assign(panel=texts)
 
 

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from dashboards import theme
 from dashboards.figures import panels
-from sweep import frames
+from sweep import frames, naming
 from sweep.errors import InputError
 
 METRICS = tuple(frames.HIGHER_IS_BETTER)
@@ -69,7 +69,7 @@ def draw(data: pd.DataFrame) -> Figure:
         for arm, look in looks.items():
             line = data[data["arm"] == arm].assign(step=lambda rows: rows["task"] + 1)
             theme.band(axes, line, gid=str(arm), color=look.color, marker=look.marker, markevery=0.2)
-        axes.set_ylabel(f"{theme.metric(first['metric'])}\nminus {theme.words(first['baseline'])}")
+        axes.set_ylabel(f"{naming.metric(first['metric'])}\nminus {naming.words(first['baseline'])}")
         axes.set_xlabel("task")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure

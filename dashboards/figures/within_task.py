@@ -15,7 +15,7 @@ from matplotlib.ticker import PercentFormatter
 
 from dashboards import theme
 from dashboards.figures import panels
-from sweep import frames
+from sweep import frames, naming
 from workloads.diagnostics import BINS
 
 WITHIN = tuple(f"within_task/{k}" for k in range(1, BINS + 1))
@@ -75,7 +75,7 @@ def draw(data: pd.DataFrame) -> Figure:
             axes.xaxis.set_major_formatter(PercentFormatter(1.0))
             axes.set_xlim(0, 1)
             if place % columns == 0:
-                axes.set_ylabel(theme.metric(first["metric"]))
+                axes.set_ylabel(naming.metric(first["metric"]))
             if place + columns >= len(cells):
                 axes.set_xlabel("examples of the task")
                 axes.xaxis.set_tick_params(labelbottom=True)

@@ -361,10 +361,3 @@ def test_arms_never_look_alike() -> None:
     assert len({(look.color, look.marker) for look in looks.values()}) == len(looks)
     assert len({look.label for look in looks.values()}) == len(looks)
     assert list(looks)[:2] == ["backprop", "sgd"]
-
-
-@pytest.mark.parametrize(
-    ("value", "text"), [(0.001, "0.001"), (1e-4, "1e-4"), (0, "0"), (1e6, "1e6"), (5.0, "5"), (3e-5, "3e-5")]
-)
-def test_numbers_as_people_write_them(value: float, text: str) -> None:
-    assert theme.number(value) == text
