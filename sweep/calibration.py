@@ -49,16 +49,12 @@ def measure(pack: PlannedPack, *, steps: int = 400) -> float:
     """Seconds per step of a pack, by training it for a few steps here (its first call, compilation included, apart)."""
     import time
 
-    import torch
-
     from workloads.pack import Pack, Training
 
-    torch.set_num_threads(1)
-    with torch.no_grad():
-        training = Training(Pack(id=pack.id, members=pack.trials, path=pack.path, device=pack.device))
-        training.begin()
-        end = training.stream.task_start(1)
-        training.train(min(end, steps // 4))
-        began, first = time.perf_counter(), training.step
-        training.train(min(end, first + steps))
-        return (time.perf_counter() - began) / max(1, training.step - first)
+    training = Training(Pack(id=pack.id, members=pack.trials, path=pack.path, device=pack.device))
+    training.begin()
+    end = training.stream.task_start(1)
+    training.train(min(end, steps // 4))
+    began, first = time.perf_counter(), training.step
+    training.train(min(end, first + steps))
+    return (time.perf_counter() - began) / max(1, training.step - first)

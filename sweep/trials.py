@@ -19,7 +19,7 @@ from workloads.diagnostics import DIAGNOSTICS
 from workloads.extensions import load_code
 from workloads.methods.config import METHODS, OPTIMIZERS
 
-ENGINE_SEMANTICS = 1  # raised when the engine gives other results for the same config
+ENGINE_SEMANTICS = 2  # raised when the engine gives other results for the same config
 ID_LENGTH = 16  # hex digits: 64 bits, so a million trials meet by chance once in 4e7 sweeps
 
 

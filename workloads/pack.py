@@ -23,6 +23,7 @@ from workloads import data, streams
 from workloads.diagnostics import BINS, DIAGNOSTICS
 from workloads.diagnostics.measure import measure
 from workloads.engine import Engine, build
+from workloads.engine.computing import computing
 from workloads.engine.lanes import Lanes
 from workloads.engine.layout import Tree, mapped, stacked
 from workloads.engine.lifted import Lifted
@@ -207,7 +208,7 @@ def network_of(config: Mapping[str, Any], stream: Stream) -> Any:
 def not_lowered(config: Mapping[str, Any]) -> str | None:
     """Why the step of trials like this one cannot be written as C++ for lanes; None where it can."""
     members = [PackMember("", config)]
-    with torch.no_grad():
+    with computing():
         training = Training(Pack(id="", members=members, path="looped"))
         training.begin()
         # Not by `build`, which wants a compiler: what plans a sweep need not have one.
@@ -224,8 +225,12 @@ def not_lowered(config: Mapping[str, Any]) -> str | None:
 
 
 class Training:
-    """A pack on its way: the engine, the streams and the place in them. `run_pack` drives it."""
+    """A pack on its way: the engine, the streams and the place in them. `run_pack` drives it.
 
+    What computes is `computing()`, so that whoever drives it gets the same numbers.
+    """
+
+    @computing()
     def __init__(
         self,
         pack: Pack,
@@ -292,6 +297,7 @@ class Training:
         """The members', and the newborn copies' where there are any."""
         return [self.engine] if self.fresh is None else [self.engine, self.fresh]
 
+    @computing()
     def begin(self) -> None:
         """Initial weights (one draw per seed, shared by all members of that seed) and state."""
         self.engine.load(self.newborn(self.make_params))
@@ -326,6 +332,7 @@ class Training:
         torch.save(held, buffer)
         return buffer.getvalue()
 
+    @computing()
     def restore(self, saved: bytes) -> None:
         """Continue from what `save` returned. Raises CheckpointError where it is another pack's."""
         held = torch.load(io.BytesIO(saved), weights_only=True)
@@ -366,6 +373,7 @@ class Training:
             tensor = tensor.pin_memory().to(self.device, non_blocking=True)
         return tensor.to(self.dtype) if tensor.is_floating_point() else tensor
 
+    @computing()
     def begin_task(self, task: int) -> None:
         """What happens before a task's first step: the diagnostics, task-wise methods, a fresh copy where one is due.
 
@@ -389,6 +397,7 @@ class Training:
             self.fresh = self.new_engine()
             self.fresh.load(self.newborn(lambda seed: self.network.init(seed, task + 1)))
 
+    @computing()
     def diagnose(self, task: int) -> None:
         """The configured diagnostics on a probe of the coming task, before training on it."""
         names = [name for name in self.config["metrics"] if name in DIAGNOSTICS]
@@ -456,6 +465,7 @@ class Training:
         while self.step < until:
             self.train_chunk(until)
 
+    @computing()
     def train_chunk(self, until: int) -> None:
         """One chunk of steps, cut at `until`; steps may be cut anywhere without changing a bit."""
         task = self.stream.task_of(self.step)
@@ -545,6 +555,7 @@ class Training:
         sums: Tensor = tree["correct" if self.stream.online_metric == "online_accuracy" else "loss"]
         return sums
 
+    @computing()
     def end_task(self, task: int) -> None:
         """The task's measures, per member still in the field; marks those that are no longer finite."""
         tree = self.engine.state()
@@ -642,23 +653,22 @@ def run_pack(
     """
     load_code(pack.code)
     between = COMMIT_SECONDS if commit_seconds is None else commit_seconds
-    with torch.no_grad():
-        training = Training(pack, initial=initial, stream=stream, dtype=dtype, path=path)
-        if resume is None:
-            training.begin()
-        else:
-            training.restore(resume)
-        reported = time.monotonic()
-        for task in range(training.stream.task_of(training.step), training.stream.tasks):
-            end = training.stream.task_start(task + 1)
-            if training.step == training.stream.task_start(task):
-                training.begin_task(task)
-            while training.step < end:
-                training.train_chunk(end)
-                if training.step < end and time.monotonic() - reported > between:
-                    report(training.snapshot(task))
-                    reported = time.monotonic()
-            training.end_task(task)
-            if task + 1 == training.stream.tasks or time.monotonic() - reported > between:
-                report(training.snapshot(task + 1))
+    training = Training(pack, initial=initial, stream=stream, dtype=dtype, path=path)
+    if resume is None:
+        training.begin()
+    else:
+        training.restore(resume)
+    reported = time.monotonic()
+    for task in range(training.stream.task_of(training.step), training.stream.tasks):
+        end = training.stream.task_start(task + 1)
+        if training.step == training.stream.task_start(task):
+            training.begin_task(task)
+        while training.step < end:
+            training.train_chunk(end)
+            if training.step < end and time.monotonic() - reported > between:
+                report(training.snapshot(task))
                 reported = time.monotonic()
+        training.end_task(task)
+        if task + 1 == training.stream.tasks or time.monotonic() - reported > between:
+            report(training.snapshot(task + 1))
+            reported = time.monotonic()

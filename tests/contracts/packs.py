@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from workloads.engine import build
+from workloads.engine.computing import computing
 from workloads.engine.layout import Tree, flattened, in_order, mapped, member, stacked
 from workloads.engine.lifted import SMALL, Lifted
 from workloads.learner import Learner
@@ -204,7 +205,7 @@ class Pack:
 
     def train(self, x: Tensor, y: Tensor) -> Pack:
         """Train on all of x, y."""
-        with torch.no_grad():
+        with computing():
             self.engine.advance(x, y, self.which, self.step)
         self.step += len(x)
         return self
