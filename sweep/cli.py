@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sweep.errors import InputError, PliantError, TrackingError
+from sweep.redaction import redacted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -103,7 +104,7 @@ STOPPED = "stopped; what is committed is kept, and the same command continues fr
 
 def say(text: str = "") -> None:
     """A line for the person at the terminal."""
-    typer.echo(text)
+    typer.echo(redacted(text))
 
 
 def print_json(value: Any) -> None:
@@ -348,7 +349,7 @@ def run(
         say(STOPPED)
         raise typer.Exit(130) from None
     report(planned, outcome, figures, tracked=tracker is not None and len(problems) == 1)
-    said = [f"error: {problem}" for problem in problems if problem is not None]
+    said = [f"error: {redacted(str(problem))}" for problem in problems if problem is not None]
     if said:
         typer.echo("\n".join(said), err=True)
         raise typer.Exit(1)
@@ -775,7 +776,7 @@ def main() -> None:
     try:
         app()
     except PliantError as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {redacted(str(error))}", err=True)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

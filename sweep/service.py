@@ -333,8 +333,9 @@ class Tracker:
         self.command = [
             # -P: a file of the user's called sweep.py in the working directory is not meant.
             *(sys.executable, "-P", "-m", "sweep.track", planned.identity),
-            *("--storage", planned.storage, "--tracking-uri", uri),
+            *("--storage", planned.storage),
         ]
+        self.environment = {**os.environ, "MLFLOW_TRACKING_URI": uri}  # a command line is for everybody to see
         self.process: subprocess.Popen[str] | None = None
         self.started = 0.0
 
@@ -350,6 +351,7 @@ class Tracker:
         attached = ["--figures", *map(str, figures)] if figures else []
         self.process = subprocess.Popen(
             [*self.command, *attached],
+            env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -364,10 +366,16 @@ class Tracker:
         assert self.process is not None
         out, err = self.process.communicate()
         if self.process.returncode != 0:
-            said = (err.strip() or out.strip()).splitlines()[-1:]
-            raise TrackingError(said[0] if said else f"the tracker ended with status {self.process.returncode}")
+            raise TrackingError(_explanation(self.process.returncode, err.strip() or out.strip()))
         report: dict[str, int] = json.loads(out.strip().splitlines()[-1])
         return report
+
+
+def _explanation(status: int, said: str) -> str:
+    """Why a tracker ended: what it told the user, whole; of a traceback the end."""
+    if status == 2 and said:
+        return said
+    return "\n".join([f"the tracker ended with status {status}", *said.splitlines()[-3:]])
 
 
 def find_sweep(ledger: Ledger, name: str, scale: str | None = None) -> SweepRecord:

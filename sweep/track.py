@@ -23,7 +23,7 @@ curves, a group's run `<metric>/mean`, `/ci_low` and `/ci_high`: the 95 % bootst
 Two writers with one meaning: `_Server` speaks MLflow's API to whatever is there; `_Database` writes a batch
 of runs as rows of MLflow's tables in one transaction, ten times faster, where the tables are as it expects.
 
-`python -m sweep.track NAME@SCALE --storage S --tracking-uri U` syncs at low priority and prints the report.
+`python -m sweep.track NAME@SCALE --storage S` syncs with MLFLOW_TRACKING_URI at low priority and prints the report.
 """
 
 from __future__ import annotations
@@ -38,7 +38,6 @@ import json
 import logging
 import math
 import os
-import re
 import secrets
 import sqlite3
 import sys
@@ -59,6 +58,7 @@ import sqlalchemy
 from sqlalchemy import bindparam, event
 
 from sweep.errors import InputError, PliantError, TrackingError
+from sweep.redaction import redacted
 from sweep.storage import Storage
 
 if TYPE_CHECKING:
@@ -131,7 +131,8 @@ def ui_command(tracking_uri: str, port: int) -> list[str]:
 
 def check(tracking_uri: str) -> None:
     """Return within seconds when runs can be written there, else raise TrackingError. Creates nothing."""
-    scheme = urlsplit(tracking_uri).scheme
+    scheme = tracking_uri.partition("://")[0]
+    _check_password(tracking_uri)
     if scheme in ("http", "https"):
         _check_server(tracking_uri)
     elif scheme == "sqlite":
@@ -140,7 +141,7 @@ def check(tracking_uri: str) -> None:
         _check_database(_with_driver(tracking_uri))
     else:
         raise TrackingError(
-            f"{tracking_uri!r} is not a tracking URI that can be used here.\n"
+            f"{_shown(tracking_uri)!r} is not a tracking URI that can be used here.\n"
             "Allowed: http:// or https:// (a tracking server), sqlite:///PATH, postgresql://, mysql://, mssql://."
         )
 
@@ -827,7 +828,20 @@ def _explained(tracking_uri: str) -> Iterator[None]:
 
         if not isinstance(error, (MlflowException, sqlalchemy.exc.SQLAlchemyError, sqlite3.Error, OSError)):
             raise
-        raise TrackingError(f"MLflow at {_shown(tracking_uri)} failed: {_first_line(error)}") from error
+        said = redacted(_first_line(error), tracking_uri)
+        raise TrackingError(f"MLflow at {_shown(tracking_uri)} failed: {said}") from error
+
+
+def _check_password(tracking_uri: str) -> None:
+    """Refuse a password that would be cut elsewhere than meant; a driver's error would then show a part of it."""
+    scheme, _, rest = tracking_uri.partition("://")
+    user, _, password = rest.rpartition("@")[0].partition(":")
+    reserved = set("/?# ") if scheme in ("http", "https") else set("@/?# ")
+    if scheme not in ("file", "sqlite") and "/" not in user and set(password) & reserved:
+        raise TrackingError(
+            f"The password in {_shown(tracking_uri)} holds a character that ends it where a URI is read.\n"
+            "Write @ as %40, / as %2F, ? as %3F, # as %23 and a space as %20."
+        )
 
 
 def _check_server(tracking_uri: str) -> None:
@@ -883,7 +897,8 @@ def _check_database(tracking_uri: str) -> None:
             "For Postgres: pip install 'pliant[postgres]'."
         ) from error
     except sqlalchemy.exc.SQLAlchemyError as error:
-        raise TrackingError(f"The database {_shown(tracking_uri)} cannot be opened: {_first_line(error)}") from error
+        said = redacted(_first_line(error), tracking_uri)
+        raise TrackingError(f"The database {_shown(tracking_uri)} cannot be opened: {said}") from error
 
 
 def _with_driver(tracking_uri: str) -> str:
@@ -900,7 +915,7 @@ def _sqlite_path(tracking_uri: str) -> Path:
 
 def _shown(tracking_uri: str) -> str:
     """The URI without its password."""
-    return re.sub(r"(?<=://)[^/@]*@", "", tracking_uri)
+    return redacted(tracking_uri, tracking_uri)
 
 
 def _first_line(error: Exception) -> str:
@@ -917,13 +932,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m sweep.track", description=main.__doc__)
     parser.add_argument("sweep", metavar="NAME@SCALE")
     parser.add_argument("--storage", required=True)
-    parser.add_argument("--tracking-uri")
     parser.add_argument("--figures", nargs="*", type=Path, default=[], metavar="FILE")
     given = parser.parse_args(arguments)
     try:
         name, _, scale = given.sweep.rpartition("@")
         ledger = Ledger(given.storage)
-        uri = given.tracking_uri or default_uri(given.storage)
+        uri = default_uri(given.storage)
         root = default_artifact_root(given.storage, uri)
         report = sync(ledger.sweep(name, scale), ledger, uri, artifact_root=root, figures=given.figures)
     except PliantError as error:

@@ -559,7 +559,7 @@ def test_pages_are_served_on_this_machine_only() -> None:
     options = dict(zip(command[4::2], command[5::2], strict=True))
     assert options["--backend-store-uri"] == "sqlite:////data/mlflow.db"
     assert (options["--host"], options["--port"]) == ("127.0.0.1", "5001")
-    with pytest.raises(InputError, match="http://mlflow:5000 is a tracking server"):
+    with pytest.raises(InputError, match=r"http://\*\*\*@mlflow:5000 is a tracking server"):
         track.ui_command("http://user:secret@mlflow:5000", 5001)
 
 
@@ -575,10 +575,20 @@ def test_check_of_sqlite(tmp_path: Path, uri: str) -> None:
         track.check(f"sqlite:///{text}/mlflow.db")
 
 
-@pytest.mark.parametrize("wrong", ["ftp://host/x", "./mlruns", "file:///tmp/mlruns", ""])
+@pytest.mark.parametrize("wrong", ["ftp://me:s3cret@host/x", "./mlruns", "file:///tmp/mlruns", ""])
 def test_check_names_what_a_uri_may_be(wrong: str) -> None:
-    with pytest.raises(TrackingError, match="Allowed: http://"):
+    with pytest.raises(TrackingError, match="Allowed: http://") as caught:
         track.check(wrong)
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "uri", ["postgresql://me:s3@cret@host/db", "https://me:s3/cret@host", "mysql://me:s3 cret@host/db"]
+)
+def test_a_password_that_a_driver_would_cut_is_refused_and_not_shown(uri: str) -> None:
+    with pytest.raises(TrackingError, match=r"The password in \w+://\*\*\*@host[^\n]*\nWrite @ as %40") as caught:
+        track.check(uri)
+    assert "s3" not in str(caught.value) and "cret" not in str(caught.value)
 
 
 @pytest.fixture
@@ -589,7 +599,9 @@ def closed_port() -> int:
 
 
 def test_check_of_what_does_not_answer(closed_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(TrackingError, match=f"No MLflow tracking server answers at http://127.0.0.1:{closed_port}"):
+    with pytest.raises(
+        TrackingError, match=rf"No MLflow tracking server answers at http://(\*\*\*@)?127.0.0.1:{closed_port}"
+    ):
         track.check(f"http://user:secret@127.0.0.1:{closed_port}")
     with pytest.raises(TrackingError, match="cannot be opened") as caught:
         track.check(f"postgresql://user:secret@127.0.0.1:{closed_port}/mlflow")
@@ -640,7 +652,9 @@ class FakePack:
         return "{}"
 
 
-def test_the_real_ledger_as_a_process_would(uri: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_real_ledger_as_a_process_would(
+    uri: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from workloads.pack import Rows, Snapshot
 
     record, values = small_sweep()
@@ -658,7 +672,8 @@ def test_the_real_ledger_as_a_process_would(uri: str, tmp_path: Path, capsys: py
         table["value"].to_numpy(),
     )
     attempt.commit(Snapshot(7, 70, rows, ["done"] * 4, [7] * 4, None, {}))
-    arguments = ["regression@smoke", "--storage", str(tmp_path), "--tracking-uri", uri]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    arguments = ["regression@smoke", "--storage", str(tmp_path)]
     assert track.main(arguments) == 0
     assert json.loads(capsys.readouterr().out) == {"created": 7, "updated": 0, "unchanged": 0}
     group = runs(uri, "group")["backprop-0.01"]
