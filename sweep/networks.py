@@ -48,6 +48,6 @@ def load(trial: str, *, task: int | None, storage: str) -> TrainedNetwork:
     held = torch.load(io.BytesIO(kept[label]), weights_only=True)
     config = json.loads(held["config"])
     if config["code"]:
-        load_code(located(ledger, found)[0].manifest["code"])
+        load_code(dict(located(ledger, found)[0].manifest["code"]))
     network = network_of(config, stream_of(config, config["seed"]))
     return TrainedNetwork(found, config, network, held["params"])

@@ -67,7 +67,7 @@ def compare(ledger: Ledger, trial_id: str, path: str) -> dict[str, float]:
         for name, value in zip(snapshot.rows.metric, snapshot.rows.value, strict=True):
             again.setdefault(snapshot.rows.names[name], []).append(float(value))
 
-    run_pack(Pack(id=trial_id, members=[trial], path=path, code=record.manifest.get("code", {})), report)
+    run_pack(Pack(id=trial_id, members=[trial], path=path, code=dict(record.manifest.get("code", []))), report)
     return {metric: difference([v for _, v in points], again.get(metric, [])) for metric, points in known.items()}
 
 

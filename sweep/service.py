@@ -157,7 +157,7 @@ def record_of(planned: Plan, datasets: Mapping[str, str], previous: SweepRecord 
         "figures": list(found.figures),
         "track": {"points": found.track.points, "metrics": found.track.metrics, "trials": found.track.trials},
         "datasets": dict(datasets),
-        "code": dict(found.code),
+        "code": [[name, source] for name, source in found.code.items()],
         "reused_from": reused_from(planned, previous),
     }
     return SweepRecord(

@@ -287,7 +287,7 @@ def _load_user_code(document: Document, path: Path, problems: Problems) -> dict[
         if source.name in files:
             problems.add(document.line(where), where, "another file of this name is given already", name)
         try:
-            files[source.name] = source.read_text(encoding="utf-8")
+            files[source.name] = source.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
             problems.add(document.line(where), where, f"{source} cannot be read: {why}", name)

@@ -16,8 +16,9 @@ from typing import Any
 
 from sweep.spec import Arm, Spec
 from workloads.diagnostics import DIAGNOSTICS
-from workloads.extensions import load_code
+from workloads.extensions import load_code, sources_of
 from workloads.methods.config import METHODS, OPTIMIZERS
+from workloads.syntax import meaning_hash
 
 ENGINE_SEMANTICS = 2  # raised when the engine gives other results for the same config
 ID_LENGTH = 16  # hex digits: 64 bits, so a million trials meet by chance once in 4e7 sweeps
@@ -46,11 +47,6 @@ def digest(text: str) -> str:
 def trial_id(config: Mapping[str, Any]) -> str:
     """The id of a trial's config, or of a group's (the config without its seed)."""
     return digest(canonical(config))
-
-
-def code_hash(files: Mapping[str, str]) -> str | None:
-    """SHA-256 of the user's files; None where there are none."""
-    return hashlib.sha256(canonical(files).encode()).hexdigest() if files else None
 
 
 def structure_key(config: Mapping[str, Any]) -> str:
@@ -115,13 +111,15 @@ def _groups(spec: Spec) -> Iterator[tuple[Arm, dict[str, Any]]]:
         "probe": spec.probe,
         "dtype": spec.dtype,
         "keep": spec.keep,
-        "code": code_hash(spec.code),
     }
     if "plasticity_gap" in spec.metrics:
         shared["fresh_every"] = spec.fresh_every
     measured = {name: DIAGNOSTICS[name].semantics for name in spec.metrics if name in DIAGNOSTICS}
+    said = {file: meaning_hash(source) for file, source in spec.code.items()}
     for arm in spec.arms:
         methods = sorted(arm.methods, key=lambda method: method.name)
+        parts = [("STREAMS", spec.workload.name), ("NETWORKS", arm.network.name), ("OPTIMIZERS", arm.optimizer.name)]
+        used = sources_of([*parts, *(("METHODS", method.name) for method in methods)])
         semantics = {
             "engine": ENGINE_SEMANTICS,
             "stream": spec.workload.semantics,
@@ -145,6 +143,7 @@ def _groups(spec: Spec) -> Iterator[tuple[Arm, dict[str, Any]]]:
                     "optimizer": optimizer,
                     "methods": {m.name: setting for m, setting in zip(methods, chosen, strict=True)},
                     "semantics": semantics,
+                    "code": [said[file] for file in used] or None,
                     **shared,
                 },
             )

@@ -14,25 +14,54 @@ A file may define any of four dicts, name -> class:
 Raise `semantics` when results change.
 
 The source travels with the pack, so that every worker has the same; a file therefore stands alone and imports
-only what is installed.
+only what is installed. Files are loaded in the order in which a sweep lists them, which is the order in which their
+methods act.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import json
 import linecache
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 from workloads.errors import InputError
+from workloads.registry import nearest
 
 TABLES = ("METHODS", "OPTIMIZERS", "STREAMS", "NETWORKS")
 
+# What a class of each table must say of itself, beside its Config and semantics.
+SAYS = {"STREAMS": ("name", "loss", "online_metric", "default_every", "default_probe")}
+
 _loaded: dict[str, str] = {}  # file name -> source now in the registries
+_owners: dict[tuple[str, str], str] = {}  # (table, name) -> the file that defines it
 _undo: list[Callable[[], Any]] = []  # takes the loaded entries out again
+
+
+def owner(table: str, name: str) -> str | None:
+    """The user's file that defines an entry of a table now; None for one that ships."""
+    return _owners.get((table, name))
+
+
+def sources_of(entries: Collection[tuple[str, str]]) -> dict[str, str]:
+    """File name -> source, in the order listed, of the user's files that define any of these (table, name)."""
+    used = {_owners[entry] for entry in entries if entry in _owners}
+    return {file: source for file, source in _loaded.items() if file in used}
+
+
+def place_of(error: BaseException) -> str | None:
+    """`clipping.py:21`, the innermost line of a user's file that an error passed through; None where it met none.
+
+    Such an error comes again whenever the same is tried: training draws on nothing but its config and seed.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [f"{frame.filename}:{frame.lineno}" for frame in frames if frame.filename in _loaded]
+    return lines[-1] if lines else None
 
 
 def load_code(files: Mapping[str, str]) -> None:
@@ -43,21 +72,22 @@ def load_code(files: Mapping[str, str]) -> None:
     Raises: InputError naming the file, for code that fails, for an entry that lacks what its registry needs
     and for a name that is taken; the registries then hold the built-in entries alone.
     """
-    if dict(files) == _loaded:
+    if list(files.items()) == list(_loaded.items()):
         return
     _unload()
     try:
         for name, source in files.items():
+            _loaded[name] = source
             module = _executed(name, source)
-            entries = [(t, n, e) for t in TABLES for n, e in getattr(module, t, {}).items()]
-            if not entries:
+            found = [(table, _table_of(module, table, name)) for table in TABLES]
+            if not any(entries for _, entries in found):
                 raise InputError(f"{name}: defines none of {', '.join(TABLES)}, so it adds nothing")
-            for table, entry, implementation in entries:
-                _register(table, entry, implementation, file=name)
+            for table, entries in found:
+                for entry, implementation in entries.items():
+                    _register(table, entry, implementation, file=name)
     except InputError:
         _unload()
         raise
-    _loaded.update(files)
 
 
 def _unload() -> None:
@@ -65,6 +95,7 @@ def _unload() -> None:
     while _undo:
         _undo.pop()()
     _loaded.clear()
+    _owners.clear()
 
 
 def _executed(name: str, source: str) -> ModuleType:
@@ -76,29 +107,36 @@ def _executed(name: str, source: str) -> ModuleType:
     _undo.append(lambda: sys.modules.pop(module.__name__, None))
     linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
     try:
-        exec(compile(source, name, "exec"), module.__dict__)
+        with contextlib.redirect_stdout(sys.stderr):  # standard output is the command's own, JSON perhaps
+            exec(compile(source, name, "exec"), module.__dict__)
+    except InputError as error:  # by a class that contradicts itself
+        raise InputError(f"{place_of(error) or name}: {error}") from None
+    except SyntaxError as error:
+        raise InputError(f"{name}:{error.lineno or 1}: SyntaxError: {error.msg}") from error
+    except SystemExit as error:
+        raise InputError(f"{place_of(error) or name}: it ends the program (SystemExit: {error})") from error
     except Exception as error:
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == name]
-        line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else 1
-        raise InputError(f"{name}:{line}: {type(error).__name__}: {error}") from error
+        raise InputError(f"{place_of(error) or name}: {type(error).__name__}: {error}") from error
     return module
+
+
+def _table_of(module: ModuleType, table: str, file: str) -> dict[str, Any]:
+    """One of a module's tables; empty where it has none."""
+    found = getattr(module, table, {})
+    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
+        raise InputError(f'{file}: {table} must be a dict, name -> class, such as {table} = {{"mine": Mine}}')
+    return found
 
 
 def _register(table: str, name: str, implementation: Any, *, file: str) -> None:
     """Put one entry where the built-in ones are."""
     place = f"{file}: {table}[{name!r}]"
-    missing = [a for a in ("Config", "semantics") if not hasattr(implementation, a)]
-    if missing:
-        raise InputError(f"{place} lacks {' and '.join(missing)}")
-    if not (isinstance(implementation.Config, type) and dataclasses.is_dataclass(implementation.Config)):
-        raise InputError(f"{place}: Config must be a dataclass")
-    known = {f.name for f in dataclasses.fields(implementation.Config)}
-    varies = tuple(getattr(implementation, "varies", ()))
-    if unknown := sorted(set(varies) - known):
-        raise InputError(f"{place}: varies names {', '.join(unknown)}, not among its Config's fields")
+    _check_class(table, implementation, place)
+    _owners[table, name] = file
     if table == "STREAMS":
         from workloads.streams import STREAMS
 
+        _check_stream(implementation, place)
         _put(STREAMS, name, implementation, place)
         return
     if table == "NETWORKS":
@@ -120,6 +158,8 @@ def _register(table: str, name: str, implementation: Any, *, file: str) -> None:
     from workloads.methods.config import METHODS, OPTIMIZERS, MethodSpec
     from workloads.methods.implementations import IMPLEMENTATIONS as methods
 
+    _check_method(table, implementation, place)
+    varies = tuple(implementation.varies)
     _put(
         METHODS if table == "METHODS" else OPTIMIZERS,
         name,
@@ -127,6 +167,65 @@ def _register(table: str, name: str, implementation: Any, *, file: str) -> None:
         place,
     )
     _put(methods, name, implementation, place)
+
+
+def _check_class(table: str, implementation: Any, place: str) -> None:
+    """An entry has a Config whose defaults a trial can hold, and says what its table asks for."""
+    if not isinstance(implementation, type):
+        raise InputError(f"{place} must be a class, not {type(implementation).__name__}")
+    kind: Any = implementation
+    missing = [name for name in ("Config", "semantics", *SAYS.get(table, ())) if not hasattr(kind, name)]
+    if missing:
+        raise InputError(f"{place} lacks {' and '.join(missing)}")
+    config = kind.Config
+    if not (isinstance(config, type) and dataclasses.is_dataclass(config)):
+        raise InputError(f"{place}: Config must be a dataclass")
+    if type(kind.semantics) is not int or kind.semantics < 1:
+        raise InputError(f"{place}: semantics must be a whole number from 1 on, not {kind.semantics!r}")
+    for field in dataclasses.fields(config):
+        default = field.default_factory() if callable(field.default_factory) else field.default
+        try:
+            json.dumps(None if default is dataclasses.MISSING else default, allow_nan=False)
+        except (TypeError, ValueError):
+            text = f"{place}: Config.{field.name} = {default!r}, a {type(default).__name__}, cannot be part of a trial"
+            raise InputError(f"{text}: JSON holds numbers that are finite, text, true, false, null, lists") from None
+
+
+def _check_stream(implementation: Any, place: str) -> None:
+    """A stream's loss and metric are ones that are known, and go together."""
+    from workloads.streams.base import Loss, OnlineMetric
+
+    for name, allowed in (("loss", get_args(Loss)), ("online_metric", get_args(OnlineMetric))):
+        value = getattr(implementation, name)
+        if value not in allowed:
+            close = nearest(str(value), allowed)
+            hint = f"; did you mean {close!r}?" if close else ";"
+            raise InputError(f"{place}: unknown {name} {value!r}{hint} allowed: {', '.join(allowed)}")
+    if implementation.loss == "squared_error" and implementation.online_metric == "online_accuracy":
+        raise InputError(f"{place}: online_accuracy needs classes, and its loss is squared_error: say online_error")
+
+
+def _check_method(table: str, implementation: Any, place: str) -> None:
+    """A method acts where its table is asked, and what varies are fields of its Config."""
+    from workloads.methods.base import PLACES, Method
+
+    if not issubclass(implementation, Method):
+        raise InputError(f"{place} must be a subclass of workloads.methods.base.Method")
+    varies = getattr(implementation, "varies", ())
+    known = {field.name for field in dataclasses.fields(implementation.Config)}
+    if isinstance(varies, str) or (unknown := sorted(set(varies) - known)):
+        named = varies if isinstance(varies, str) else ", ".join(unknown)
+        raise InputError(f"{place}: varies names {named}, not among its Config's fields; it is a tuple of their names")
+    implementation.varies = tuple(varies)
+    wanted = {"optimizer"} if table == "OPTIMIZERS" else set(PLACES) - {"optimizer"}
+    if foreign := sorted(implementation.acts - wanted):
+        other = "METHODS" if table == "OPTIMIZERS" else "OPTIMIZERS"
+        raise InputError(f"{place} overrides {' and '.join(foreign)}, which is not asked of {table}: that is {other}")
+    if not implementation.acts:
+        own = [name for name in vars(implementation) if callable(getattr(implementation, name))]
+        meant = [f"{name} (did you mean {nearest(name, wanted)}?)" for name in own if nearest(name, wanted)]
+        has = f"; it has {', '.join(meant)}" if meant else ""
+        raise InputError(f"{place} overrides none of {', '.join(sorted(wanted))}, so it would change nothing{has}")
 
 
 def _put(registry: dict[str, Any], name: str, entry: Any, place: str) -> None:

@@ -145,11 +145,16 @@ class Learner:
         for name, method in self.methods.items():
             if "gradient" in method.acts:
                 grads = method.gradient(params, grads, hyper[name])
-        seen = Seen(grads=grads, activations=activations, phase=phase)
+
+        def seen_by(part: Method) -> Seen:
+            return Seen(grads=grads, activations=activations, phase=phase % part.period)
+
         state = {**state, "buffers": buffers} if buffers else dict(state)
+        seen = seen_by(self.optimizer)
         params, state["optimizer"] = self.optimizer.optimizer(params, state["optimizer"], hyper["optimizer"], seen)
         for name, method in self.methods.items():
             if "after_step" in method.acts:
+                seen = seen_by(method)
                 params, state[name] = method.after_step(params, state[name], hyper[name], seen, draw)
         return params, state, Online(loss, example_hits(self.loss, output, y).mean())
 

@@ -90,7 +90,7 @@ class Pack:
                 "id": self.id,
                 "path": self.path,
                 "device": self.device,
-                "code": dict(self.code),
+                "code": list(self.code.items()),  # in order, in which the methods of several files act
                 "members": members,
             },
             sort_keys=True,
@@ -101,7 +101,7 @@ class Pack:
         """The inverse of `to_json`."""
         fields = json.loads(text)
         members = [PackMember(m["id"], m["config"]) for m in fields.pop("members")]
-        return cls(members=members, **fields)
+        return cls(members=members, code=dict(fields.pop("code")), **fields)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from sweep.spec import Spec, load, parse
-from sweep.trials import canonical, code_hash, expand, of_one_meaning, structure_key, trial_id
+from sweep.trials import canonical, expand, of_one_meaning, structure_key, trial_id
+from workloads.syntax import meaning_hash
 
 SWEEP = """
 workload: {name: slowly_changing_regression, tasks: 4, period: 100}
@@ -160,6 +161,9 @@ class Mine(Method):
     varies = ("amount",)
     semantics = 3
 
+    def loss(self, params, hyper):
+        return hyper["amount"]
+
 METHODS = {{"mine": Mine}}
 """
 
@@ -179,13 +183,53 @@ def test_a_users_method_joins_and_its_source_is_in_the_id(tmp_path: Path) -> Non
         {"amount": 2.0, "rule": "gentle"},
     ]
     assert trials[0].config["semantics"]["methods"] == {"mine": 3}
-    assert trials[0].config["code"] == code_hash(first.code)
+    assert trials[0].config["code"] == [meaning_hash(source) for source in first.code.values()]
     assert structure_key(trials[0].config) == structure_key(trials[1].config)
     (tmp_path / "mine.py").write_text(METHOD.format(amount=0.25))
     assert expand(read(USER, tmp_path))[0].id != trials[0].id
     # Reading other files in between takes nothing away from a sweep that was read before.
     load("demo")
     assert structure_key(expand(first)[0].config) == structure_key(trials[0].config)
+
+
+SECOND = METHOD.replace("mine", "other").replace("Mine", "Other")
+BOTH = (
+    "workload: {name: slowly_changing_regression}\n"
+    "arms: {a: {optimizer: sgd, mine: {}, other: {}}, b: {optimizer: sgd}}\ncode: [mine.py, other.py]\n"
+)
+
+
+def ids(text: str, folder: Path) -> dict[str, str]:
+    return {arm: trial.id for trial in expand(read(text, folder)) for arm in trial.arms}
+
+
+def test_how_code_is_laid_out_and_what_a_trial_does_not_use_are_not_in_its_name(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(METHOD.format(amount=0.5))
+    (tmp_path / "other.py").write_text(SECOND.format(amount=0.5))
+    first = ids(BOTH, tmp_path)
+    assert first["b"] == ids("workload: {name: slowly_changing_regression}\narms: {b: {optimizer: sgd}}", tmp_path)["b"]
+    laid_out = METHOD.format(amount="5e-1").replace(
+        "class Mine(Method):", 'class Mine( Method ):  # so\n    """Mine."""\n'
+    )
+    (tmp_path / "mine.py").write_text("# a comment\n" + laid_out.replace('"gentle"', "'gentle'"))
+    assert ids(BOTH, tmp_path) == first
+    (tmp_path / "other.py").write_text(SECOND.format(amount=0.75))
+    changed = ids(BOTH, tmp_path)
+    assert changed["b"] == first["b"] and changed["a"] != first["a"]
+
+
+def test_the_order_of_files_is_part_of_the_name_of_a_trial_that_uses_both(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(METHOD.format(amount=0.5))
+    (tmp_path / "other.py").write_text(SECOND.format(amount=0.5))
+    one, two = ids(BOTH, tmp_path), ids(BOTH.replace("[mine.py, other.py]", "[other.py, mine.py]"), tmp_path)
+    assert one["b"] == two["b"] and one["a"] != two["a"]
+
+
+def test_a_byte_order_mark_before_a_code_file_is_read_over(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(METHOD.format(amount=0.5))
+    plain = ids(USER, tmp_path)
+    (tmp_path / "mine.py").write_text("\ufeff" + METHOD.format(amount=0.5), encoding="utf-8")
+    assert ids(USER, tmp_path) == plain
 
 
 def test_a_hundred_thousand_trials_take_seconds() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from workloads.errors import InputError
-from workloads.extensions import load_code
+from workloads.extensions import load_code, owner, place_of, sources_of
 from workloads.methods.config import METHODS, OPTIMIZERS
 from workloads.methods.implementations import IMPLEMENTATIONS
 from workloads.networks.config import NETWORKS
@@ -15,6 +15,8 @@ from workloads.streams import STREAMS
 
 HEAD = """
 from dataclasses import dataclass
+from workloads.methods.base import Method
+from workloads.streams.slowly_changing_regression import SlowlyChangingRegression
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -23,10 +25,23 @@ class Settings:
     def parameters(self, inputs, outputs):
         return inputs * outputs
 
-class Thing:
+class Thing(Method):
     Config = Settings
     semantics = 2
     varies = ("amount",)
+
+    def after_step(self, params, state, hyper, seen, draw):
+        return params, state
+
+class Stepper(Thing):
+    after_step = Method.after_step
+
+    def optimizer(self, params, state, hyper, seen):
+        return params, state
+
+class Data(SlowlyChangingRegression):
+    Config = Settings
+    semantics = 2
 
 """
 
@@ -39,7 +54,7 @@ def restored() -> Iterator[None]:
 
 def test_entries_join_every_registry_and_leave_again() -> None:
     before = [dict(table) for table in (METHODS, OPTIMIZERS, STREAMS, NETWORKS, IMPLEMENTATIONS)]
-    tables = 'METHODS = {"a": Thing}\nOPTIMIZERS = {"b": Thing}\nSTREAMS = {"c": Thing}\nNETWORKS = {"d": Thing}\n'
+    tables = 'METHODS = {"a": Thing}\nOPTIMIZERS = {"b": Stepper}\nSTREAMS = {"c": Data}\nNETWORKS = {"d": Thing}\n'
     load_code({"mine.py": HEAD + tables})
     thing = IMPLEMENTATIONS["a"]
     assert (METHODS["a"].varies, METHODS["a"].semantics, METHODS["a"].config.__name__) == (
@@ -48,7 +63,7 @@ def test_entries_join_every_registry_and_leave_again() -> None:
         "Settings",
     )
     assert OPTIMIZERS["b"].config is METHODS["a"].config
-    assert STREAMS["c"] is thing and NETWORKS["d"].semantics == 2
+    assert STREAMS["c"].semantics == 2 and NETWORKS["d"].semantics == 2
     load_code({"mine.py": HEAD + tables})
     assert IMPLEMENTATIONS["a"] is thing  # the same files again: nothing is run anew
     load_code({})
@@ -69,7 +84,49 @@ def test_changed_files_replace_the_earlier_ones() -> None:
         ("x = 1\nraise ValueError('no')\n", "mine.py:2: ValueError: no"),
         ("def f(:\n", "mine.py:1: SyntaxError"),
         ("METHODS = {'a': int}\n", r"METHODS\['a'\] lacks Config and semantics"),
+        (HEAD + "METHODS = [Thing]", "mine.py: METHODS must be a dict, name -> class"),
+        (HEAD + "METHODS = {1: Thing}", "mine.py: METHODS must be a dict, name -> class"),
+        (HEAD + "METHODS = {'a': Thing({}, None)}", r"METHODS\['a'\] must be a class, not Thing"),
+        (HEAD + "METHODS = {'a': Settings}", "lacks Config and semantics"),
+        (
+            HEAD + "Settings.semantics = 1\nSettings.Config = Settings\nMETHODS = {'a': Settings}",
+            "subclass of .*Method",
+        ),
+        (HEAD + "Thing.semantics = 1.5\nMETHODS = {'a': Thing}", "semantics must be a whole number from 1 on, not 1.5"),
+        ("import sys\nsys.exit(3)\n", r"mine.py:2: it ends the program \(SystemExit: 3\)"),
+        ("def stop():\n    raise SystemExit\nstop()", "mine.py:2: it ends the program"),
+        (HEAD + "class No(Thing):\n    acts = {'afterstep'}\n", "mine.py:31: No: acts names afterstep, and the class"),
+        (HEAD + "class No(Thing):\n    acts = 'after_step'\n", "acts names 'after_step', and the class overrides"),
+        (HEAD + "class No(Thing):\n    acts = set()\n", "No: acts names nothing, and the class overrides after_step"),
+        (HEAD + "class No(Thing):\n    acts = {'after_step', 'loss'}", "overrides after_step: leave it out"),
+        (HEAD + "class No(Method):\n    def repair(self): ...", "No: repair is called after after_step, which"),
+        (HEAD + "METHODS = {'a': Stepper}", "overrides optimizer, which is not asked of METHODS: that is OPTIMIZERS"),
+        (HEAD + "OPTIMIZERS = {'a': Thing}", "overrides after_step, which is not asked of OPTIMIZERS: that is METHODS"),
+        (
+            HEAD + "class No(Method):\n    Config, semantics = Settings, 1\n    def aftr_step(self): ...\n"
+            "METHODS = {'a': No}",
+            r"would change nothing; it has aftr_step \(did you mean after_step\?\)",
+        ),
+        (HEAD + "STREAMS = {'a': Thing}", "lacks name and online_metric and default_every and default_probe"),
+        (
+            HEAD + "Data.loss = 'mse'\nSTREAMS = {'a': Data}",
+            "unknown loss 'mse'; allowed: squared_error, cross_entropy",
+        ),
+        (
+            HEAD + "Data.online_metric = 'online_acuracy'\nSTREAMS = {'a': Data}",
+            "unknown online_metric 'online_acuracy'; did you mean 'online_accuracy'",
+        ),
+        (HEAD + "Data.online_metric = 'online_accuracy'\nSTREAMS = {'a': Data}", "online_accuracy needs classes"),
+        (
+            HEAD + "import numpy\n@dataclass\nclass C:\n    n: object = numpy.float32(1)\n"
+            "Thing.Config = C\nThing.varies = ()\nMETHODS = {'a': Thing}",
+            r"Config.n = .*float32.*1.0.*, a float32, cannot be part of a trial: JSON holds",
+        ),
         (HEAD + "Thing.Config = int\nMETHODS = {'a': Thing}", "Config must be a dataclass"),
+        (
+            HEAD + "Thing.varies = 'amount'\nMETHODS = {'a': Thing}",
+            "varies names amount, .* it is a tuple of their names",
+        ),
         (HEAD + "Thing.varies = ('amont',)\nMETHODS = {'a': Thing}", "varies names amont"),
         (HEAD + "del Settings.parameters\nNETWORKS = {'a': Thing}", "Config lacks parameters"),
         ("x = 1\n", "defines none of METHODS, OPTIMIZERS, STREAMS, NETWORKS"),
@@ -78,5 +135,34 @@ def test_changed_files_replace_the_earlier_ones() -> None:
 def test_a_mistake_is_explained_and_nothing_stays_behind(source: str, said: str) -> None:
     before = [dict(table) for table in (METHODS, OPTIMIZERS, STREAMS, NETWORKS, IMPLEMENTATIONS)]
     with pytest.raises(InputError, match=said):
-        load_code({"good.py": HEAD + 'STREAMS = {"fine": Thing}', "mine.py": source})
+        load_code({"good.py": HEAD + 'STREAMS = {"fine": Data}', "mine.py": source})
     assert [dict(table) for table in (METHODS, OPTIMIZERS, STREAMS, NETWORKS, IMPLEMENTATIONS)] == before
+
+
+def test_what_acts_follows_from_what_is_overridden() -> None:
+    load_code({"mine.py": HEAD + 'METHODS = {"a": Thing}\nOPTIMIZERS = {"b": Stepper}'})
+    assert IMPLEMENTATIONS["a"].acts == {"after_step"} and IMPLEMENTATIONS["b"].acts == {"optimizer"}
+    load_code({"mine.py": HEAD + "class Same(Thing):\n    acts = ['after_step']\nMETHODS = {'a': Same}"})
+    assert IMPLEMENTATIONS["a"].acts == {"after_step"}
+
+
+def test_files_are_loaded_in_the_order_listed_and_another_order_is_another_registry() -> None:
+    files = {f"{name}.py": HEAD + f'METHODS = {{"{name}": Thing}}' for name in ("zebra", "ant")}
+    load_code(files)
+    assert list(METHODS)[-2:] == ["zebra", "ant"]
+    assert list(sources_of([("METHODS", "ant"), ("METHODS", "zebra"), ("METHODS", "l2")])) == ["zebra.py", "ant.py"]
+    assert list(sources_of([("METHODS", "ant")])) == ["ant.py"] and owner("METHODS", "l2") is None
+    load_code(dict(reversed(files.items())))
+    assert list(METHODS)[-2:] == ["ant", "zebra"] and owner("METHODS", "ant") == "ant.py"
+
+
+def test_what_a_file_prints_is_not_the_commands_output(capsys: pytest.CaptureFixture[str]) -> None:
+    load_code({"mine.py": HEAD + 'print("hello")\nMETHODS = {"a": Thing}'})
+    assert capsys.readouterr() == ("", "hello\n")
+
+
+def test_an_error_is_traced_to_the_users_innermost_line() -> None:
+    load_code({"mine.py": HEAD + 'def fails():\n    return 1 / 0\n\nMETHODS = {"a": Thing}\nThing.fails = fails'})
+    with pytest.raises(ZeroDivisionError) as raised:
+        IMPLEMENTATIONS["a"].fails()  # type: ignore[attr-defined]
+    assert place_of(raised.value) == "mine.py:32" and place_of(ValueError()) is None

@@ -26,8 +26,6 @@ def bias_correction(beta: float, steps: Tensor) -> Tensor:
 class Adam(Method):
     """State: `mean` and `square`, the moments per parameter, and `steps`, t (a float: it only ever nears 2²⁴)."""
 
-    acts = frozenset({"optimizer"})
-
     def init(self, params: Params, *, per_element: bool) -> State:
         """Zero moments; t per weight where single units may be reset, else one t per parameter."""
         zeros = {name: torch.zeros_like(value) for name, value in params.items()}

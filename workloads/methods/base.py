@@ -1,6 +1,6 @@
 """What every way of learning is made of: pure functions of ONE network's tensors, which the engine batches.
 
-A method subclasses `Method`, names in `acts` the places where it acts, and overrides the hooks of those places:
+A method subclasses `Method` and overrides the hooks of the places where it acts:
 
     loss        adds a term to the loss that is differentiated
     gradient    changes the gradient before the optimizer sees it
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from workloads.errors import InputError
 from workloads.random import Draw
 
 if TYPE_CHECKING:
@@ -32,9 +33,13 @@ State = dict[str, Any]  # nested dicts of tensors
 Hyper = dict[str, Tensor]  # the varying scalars, 0-d
 
 
+PLACES = ("loss", "gradient", "optimizer", "after_step", "at_task")  # hooks, in the order in which a step calls them
+AFTER = {"repair": "after_step", "restarted": "at_task"}  # called after another hook, and so useless without it
+
+
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What one step saw. `phase` is the step modulo the learner's period, a plain int known when tracing."""
+    """What one step saw. `phase` is the step modulo the method's `period`, a plain int known when tracing."""
 
     grads: Params
     activations: dict[str, Tensor]  # hidden layer -> (B, units, ...), from the forward pass before the update
@@ -42,10 +47,30 @@ class Seen:
 
 
 class Method:
-    """Base of optimizers and methods; every hook does nothing unless overridden."""
+    """Base of optimizers and methods; every hook does nothing unless overridden.
+
+    `acts`, the places where it acts, follows from what is overridden. A class may name them too, and must then name
+    all of them; an instance may set fewer where its config switches some off.
+    """
 
     acts: frozenset[str] = frozenset()
-    period: int = 1  # steps after which the method's schedule repeats
+    period: int = 1  # steps after which its schedule repeats: it may act otherwise in a step whose phase is 0
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        overridden = {name for name in (*PLACES, *AFTER) if getattr(cls, name) is not getattr(Method, name)}
+        found = frozenset(overridden.intersection(PLACES))
+        named = vars(cls).get("acts", found)
+        if not isinstance(named, set | frozenset | tuple | list) or set(named) != found:
+            said = ", ".join(map(str, named)) if isinstance(named, set | frozenset | tuple | list) else repr(named)
+            has = ", ".join(sorted(found)) or "no hook"
+            raise InputError(
+                f"{cls.__name__}: acts names {said or 'nothing'}, and the class overrides {has}: leave it out"
+            )
+        for name, before in AFTER.items():
+            if name in overridden and before not in found:
+                raise InputError(f"{cls.__name__}: {name} is called after {before}, which the class does not override")
+        cls.acts = found
 
     def __init__(self, config: Any, network: Network) -> None:
         self.config = config

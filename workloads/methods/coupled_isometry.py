@@ -13,8 +13,6 @@ from workloads.methods.isometry import isometry_gradients
 class CoupledIsometry(Method):
     """No state."""
 
-    acts = frozenset({"gradient"})
-
     def gradient(self, params: Params, grads: Params, hyper: Hyper) -> Params:
         """g + strength ∇R(W) for weight matrices, g for biases."""
         pulls = isometry_gradients(

@@ -11,8 +11,6 @@ from workloads.methods.base import Hyper, Method, Params
 class L2(Method):
     """No state."""
 
-    acts = frozenset({"gradient"})
-
     def gradient(self, params: Params, grads: Params, hyper: Hyper) -> Params:
         """g + strength θ."""
         return {name: grads[name] + hyper["strength"] * value for name, value in params.items()}

@@ -23,8 +23,6 @@ from workloads.random import Draw
 class Reset(Method):
     """No state of its own."""
 
-    acts = frozenset({"at_task"})
-
     def __init__(self, config: Any, network: Network) -> None:
         super().__init__(config, network)
         head = network.head.removesuffix("weight")

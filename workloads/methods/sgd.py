@@ -13,8 +13,6 @@ from workloads.methods.base import Hyper, Method, Params, Seen, State
 class SGD(Method):
     """State: the momentum buffer, only where the momentum is not 0."""
 
-    acts = frozenset({"optimizer"})
-
     def init(self, params: Params, *, per_element: bool) -> State:
         """A zero buffer per parameter."""
         if self.config.momentum == 0:
