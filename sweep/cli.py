@@ -252,6 +252,7 @@ def show_plan(planned: Plan, workers: int | None) -> None:
     from rich.table import Table
 
     from sweep import calibration
+    from sweep.failures import told
 
     measured = calibration.read()
     table = Table("pack", "arms", "trials", "steps", "path", "memory", "time", box=None, pad_edge=False)
@@ -275,6 +276,8 @@ def show_plan(planned: Plan, workers: int | None) -> None:
         f"{count(len(planned.trials), 'trial')}, {len(planned.done):,} already done, {planned.missing:,} to run"
         f" in {count(len(planned.packs), 'pack')}; results in {planned.storage}"
     )
+    if planned.failed:
+        say("again, after the last attempt failed:\n" + "\n".join(told(planned.failed)))
     if planned.packs:
         say()
         show(table)
@@ -316,6 +319,7 @@ def run(
     same command continues.
     """
     from sweep import service
+    from sweep.failures import told
     from sweep.progress import ProgressView
 
     planned = service.plan(study, scale=scale, storage=storage, workers=workers, device=device.value)
@@ -325,6 +329,8 @@ def run(
         f"{planned.identity}: {count(len(planned.trials), 'trial')}, {len(planned.done):,} already done, "
         f"{planned.missing:,} to run" + (f" in {count(len(planned.packs), 'pack')}" if planned.packs else "")
     )
+    if planned.failed:
+        say("again, after the last attempt failed:\n" + "\n".join(told(planned.failed)))
     with ProgressView(planned) as view:
         outcome = service.execute(
             planned,
@@ -412,6 +418,8 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Say how far a sweep is. Trials done, diverged and left, and where each pack stands."""
+    from dataclasses import asdict
+
     record, ledger = found(sweep, storage)
     ids = [trial.id for trial in record.trials]
     if digest:
@@ -435,6 +443,7 @@ def status(
                 "tasks": pack.tasks,
                 "step": pack.step,
                 "attempts": pack.attempts,
+                "failure": asdict(pack.failure) if pack.failure else None,
             }
             for pack in packs
         ],
@@ -450,6 +459,10 @@ def status(
         state = "finished" if pack.finished else f"at step {pack.step:,}" if pack.attempts else "not begun"
         again = f", {pack.attempts} attempts" if pack.attempts > 1 else ""
         say(f"  pack {pack.id[:8]}  {len(pack.members):5,} trials  {state}{again}")
+        if why := pack.failure:
+            say(f"    failed {why.when} on {why.host}: {why.reason}")
+    if fallen := next((pack for pack in packs if pack.failure), None):
+        say(f"the next run tries failed packs again; sweep trial {fallen.members[0]} shows an error with its traceback")
 
 
 @app.command()
@@ -475,6 +488,9 @@ def trial(
     label = "arm" if len(facts["arms"]) == 1 else "arms"
     say(f"trial {facts['trial']}  {facts['status']}  ({label} {', '.join(facts['arms'])}, sweep {facts['sweep']})")
     say(json.dumps(facts["config"], indent=2))
+    if why := facts["failure"]:
+        say(f"failed at step {why['step']:,} on {why['host']}, attempt {why['attempt']}:")
+        say(why["traceback"] or why["message"])
     for metric, points in facts["curves"].items():
         say(f"{metric:24} {repeat.sparkline(points)}  first {points[0]:.4g}, last {points[-1]:.4g}")
     if run_again:

@@ -1,8 +1,8 @@
 """Ray Tune runs packs: one Tune trial is one pack, on this machine or on any cluster.
 
 The ledger is the truth and Tune the scheduler: a worker that dies is started again by Tune and continues from the
-pack's last commit; nothing is read back from Tune's own checkpoints. Workers write to the sweep's storage and send
-home a few numbers. Only this module and `submit` import ray.
+pack's last commit, and so is one that raised what may pass; nothing is read back from Tune's own checkpoints. Workers
+write to the sweep's storage and send home a few numbers. Only this module and `submit` import ray.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,13 @@ from ray import tune  # noqa: E402
 from ray._private.services import canonicalize_bootstrap_address  # noqa: E402
 from ray.tune.callback import Callback  # noqa: E402
 
-from sweep.errors import ClusterError, InputError  # noqa: E402
+from sweep.errors import ClusterError, InputError, StorageError  # noqa: E402
+from sweep.failures import Failure, without_error  # noqa: E402
+from sweep.ledger import Ledger, attempt_name  # noqa: E402
 from sweep.worker import Listener, Progress, train  # noqa: E402
 
 RETRIES = 3  # of a pack whose worker died
-REASON_LENGTH = 200  # characters
+DIED = "WorkerDied"  # the type of a failure that no worker lived to write down
 ANSWER_WITHIN = 4.0  # seconds to wait for a cluster before it counts as absent; Ray itself waits minutes
 FOLDERS_PASSED_ON = ("PLIANT_DATA", "XDG_CACHE_HOME")  # environment that workers need too, folders made absolute
 PASSED_ON = ("PLIANT_COMMIT_SECONDS",)
@@ -47,39 +50,79 @@ LOG = logging.getLogger(__name__)
 class Forward(Callback):
     """Passes workers' reports on to the listener, which stays in this process when Tune pickles its own state.
 
-    Logs in a line what befell a pack.
+    Logs in a line what befell a pack, keeps it by pack in `failures`, and writes down for a worker that died what it
+    could not.
     """
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: Listener, ledger: Ledger) -> None:
         self.listener = listener
+        self.ledger = ledger
+        self.failures: dict[str, Failure] = {}  # of packs that are not training again
+        self.finished: set[str] = set()
 
     def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: Any, **info: Any) -> None:
         """A pack has reported."""
-        self.listener(Progress(**result["progress"]))
+        if "failure" in result:
+            self.fallen(Failure(**result["failure"]))
+            return
+        progress = Progress(**result["progress"])
+        if progress.finished:
+            self.finished.add(progress.pack)
+        self.listener(progress)
 
     def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """A pack's worker died or raised; another one will continue it."""
-        LOG.warning("pack %s goes on from its last commit: %s", trial.config["pack"][:8], what_befell(trial))
+        LOG.warning("pack %s goes on from its last commit: %s", trial.config["pack"][:8], self.befell(trial).reason)
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """A pack failed for good."""
-        LOG.error("pack %s failed: %s", trial.config["pack"][:8], what_befell(trial))
+        self.fallen(self.befell(trial))
+
+    def fallen(self, failure: Failure) -> None:
+        """A pack is given up, by this run."""
+        self.failures[failure.pack] = failure
+        LOG.error("pack %s failed: %s", failure.pack[:8], failure.reason)
+
+    def befell(self, trial: Any) -> Failure:
+        """A Tune trial's last failure: as its worker wrote it down, else what Tune says of a worker that died."""
+        pack, (kind, message) = trial.config["pack"], what_tune_says(trial)
+        try:
+            known = self.ledger.pack(pack)
+            if kind != DIED and known and known.failure:
+                return known.failure
+            step = known.step if known else 0
+            failure = without_error(kind, message, pack=pack, attempt=attempt_name(), step=step)
+            self.ledger.fail(failure)
+        except StorageError:  # which is perhaps what failed
+            failure = without_error(kind, message, pack=pack, attempt="", step=0)
+        return failure
 
     def __getstate__(self) -> dict[str, None]:
         return {"listener": None}
 
 
-def what_befell(trial: Any) -> str:
-    """The reason of a Tune trial's last failure, in one line: the exception, or why its worker died."""
+class PackFailed(Exception):
+    """For Tune, which starts anew what raises: the pack's failure is in the ledger."""
+
+
+def what_tune_says(trial: Any) -> tuple[str, str]:
+    """(kind, message) of a Tune trial's last failure: the exception, or why its worker died."""
     text = Path(trial.error_file).read_text().rpartition("Failure # ")[2].strip()
-    lines = text.splitlines() or ["unknown"]
-    died = [line for line in lines if line.startswith("The actor is dead because")]
-    return (died or lines)[-1].strip()[:REASON_LENGTH]
+    lines = [line.strip() for line in text.splitlines()] or ["unknown"]
+    for line in lines:
+        if line.startswith("The actor is dead because"):
+            return DIED, line
+    kind, colon, message = lines[-1].partition(": ")
+    return (kind.rpartition(".")[2], message) if colon else ("Error", kind)
 
 
 def pack_trial(config: dict[str, Any]) -> None:
-    """A Tune trial: train one pack."""
-    train(config["pack"], config["storage"], lambda progress: tune.report({"progress": progress.to_dict()}))
+    """A Tune trial: train one pack. Raises what Tune is to try again, and reports a failure that would come again."""
+    failure = train(config["pack"], config["storage"], lambda progress: tune.report({"progress": progress.to_dict()}))
+    if failure is not None and failure.deterministic:
+        tune.report({"failure": asdict(failure)})
+    elif failure is not None:
+        raise PackFailed(failure.reason)
 
 
 def run_on_ray(
@@ -90,17 +133,18 @@ def run_on_ray(
     address: str | None = None,
     workers: int | None = None,
     gpus_per_pack: float = 0.0,
-) -> list[str]:
-    """Train packs (ids described in the ledger) on Ray; returns the ids of packs that failed for good.
+) -> dict[str, Failure]:
+    """Train packs (ids described in the ledger) on Ray; returns those that failed for good, and why.
 
     Args:
         address: of a running cluster ("auto", "HOST:6379"), or None for a local Ray that lives as long as this call.
         workers: at most this many packs at once; None for what the cluster's CPUs allow.
 
-    Raises: ClusterError where no cluster answers at the address.
+    Raises: ClusterError where no cluster answers at the address; KeyboardInterrupt where Tune was told to stop.
     """
+    forward = Forward(listener, Ledger(storage))
     with connected(address, workers), tempfile.TemporaryDirectory(prefix="pliant-tune-") as scratch:
-        results = tune.Tuner(
+        tune.Tuner(
             tune.with_resources(pack_trial, {"cpu": 1, "gpu": gpus_per_pack}),
             param_space={"pack": tune.grid_search(list(packs)), "storage": storage},
             tune_config=tune.TuneConfig(max_concurrent_trials=workers, reuse_actors=True),
@@ -108,12 +152,13 @@ def run_on_ray(
                 name="packs",
                 storage_path=scratch,  # of Tune's own notes, which only this process writes and nobody reads back
                 failure_config=tune.FailureConfig(max_failures=RETRIES),
-                callbacks=[Forward(listener)],
+                callbacks=[forward],
                 verbose=0,
             ),
         ).fit()
-    ended = [results[i] for i in range(len(results))]
-    return [result.config["pack"] for result in ended if result.error is not None and result.config]
+    if not forward.finished.union(forward.failures).issuperset(packs):
+        raise KeyboardInterrupt  # Tune takes SIGUSR1 for a wish to stop, and returns as if all were well
+    return forward.failures
 
 
 @contextmanager

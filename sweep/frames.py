@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sweep.trials import Trial
 
 COLUMNS = ("sweep", "trial", "arm", "workload", "seed", "task", "step", "metric", "value")
+FINISHED = ("done", "diverged")  # statuses of trials that need no more computing
 BAND_COLUMNS = ("mean", "ci_low", "ci_high", "seeds", "diverged")
 
 # What figures show, the first of these that a sweep recorded.
@@ -57,14 +58,16 @@ def curves(record: SweepRecord, ledger: Ledger, metrics: Sequence[str] | None = 
 
 
 def trials(record: SweepRecord, ledger: Ledger) -> pd.DataFrame:
-    """The sweep's trials, indexed by `trial`: arm, group, seed, status (done, diverged or pending) and the
-    config. A trial that belongs to several arms has a row for each.
+    """The sweep's trials, indexed by `trial`: arm, group, seed, status (done, diverged, failed or pending) and
+    the config. A trial that belongs to several arms has a row for each. A failed trial is pending too: the last
+    attempt at its pack failed, and the next run tries it again.
 
     The config's fields are columns such as `optimizer.step_size`, `network.width`, `workload.flip` and
     `continual_backprop.replacement_rate`, missing where a trial has no such method; `methods` names the
     methods, `metrics` what was recorded, separated by spaces, and `tasks` how many the trial goes through.
     """
-    done = ledger.done()
+    statuses: dict[str, str] = dict.fromkeys(ledger.failures(), "failed")
+    statuses |= {id: done.status for id, done in ledger.done().items()}
     members = list(_memberships(record))
     listed = [trial for trial, _ in members]
     own = pd.DataFrame(
@@ -73,7 +76,7 @@ def trials(record: SweepRecord, ledger: Ledger) -> pd.DataFrame:
             "arm": [arm for _, arm in members],
             "group": [trial.group for trial in listed],
             "seed": [trial.config["seed"] for trial in listed],
-            "status": [done[trial.id].status if trial.id in done else "pending" for trial in listed],
+            "status": [statuses.get(trial.id, "pending") for trial in listed],
         }
     )
     shared = {trial.group: trial.config for trial in listed}  # all else is the same for all trials of a group
@@ -119,7 +122,7 @@ def headline(trials: pd.DataFrame) -> str:
             f"this figure needs {' or '.join(HIGHER_IS_BETTER)}, and the sweep records"
             f" {', '.join(sorted(recorded)) or 'no metric'}: add one of them to `metrics:` in the sweep file"
         )
-    if (trials["status"] == "pending").all():
+    if not trials["status"].isin(FINISHED).any():
         raise InputError("no trial of this sweep has finished yet: a figure needs at least one")
     return metric
 
@@ -137,7 +140,7 @@ def observed(trials: pd.DataFrame, curves: pd.DataFrame, metric: str) -> pd.Data
     is every task at which a trial of the same workload recorded the metric, so that one that diverged at once
     still counts. Raises InputError where no trial recorded the metric.
     """
-    finished = trials[trials["status"] != "pending"].reset_index()
+    finished = trials[trials["status"].isin(FINISHED)].reset_index()
     values = curves.loc[curves["metric"] == metric, ["trial", "arm", "task", "step", "value"]]
     values = values.astype({"trial": str, "arm": str})
     if values.empty:

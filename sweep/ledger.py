@@ -6,6 +6,7 @@
                                   checkpoint-<n>.pt         from which a later attempt continues
                                   weights-<n>-<file>        as `keep` asks: <trial>-final.pt or -task00010.pt
                                   manifest-<n>.json         names all of the above, with sizes and SHA-256
+                  failure.json              what ended the attempt before its pack was finished
     sweeps/<name>@<scale>/trials.parquet, manifest.json     a sweep as it was last run
 
 One attempt is one process training a pack. A commit writes its files first and the manifest last, all under
@@ -38,6 +39,7 @@ from pyarrow import parquet
 
 from sweep import provenance
 from sweep.errors import InputError, StorageError
+from sweep.failures import Failure
 from sweep.storage import Storage
 from workloads.registry import unknown
 
@@ -46,6 +48,7 @@ if TYPE_CHECKING:  # sweep.trials reads the registries and workloads.pack torch;
     from workloads.pack import Rows, Snapshot
 
 PACKS, SWEEPS = "ledger/packs", "sweeps"
+FAILURE = "failure.json"
 FORMAT = 1  # of manifests; raised when an older reader would misread a newer one
 READERS = 16  # files read at once: an object store answers each in tens of milliseconds
 CHECKPOINTS = 2  # kept per attempt: the last, and one before it should the last turn out damaged
@@ -188,6 +191,7 @@ class KnownPack:
     step: int
     diverged: int  # members
     updated: float | None  # last commit, unix seconds; None before the first
+    failure: Failure | None  # what ended its last attempt; None once a later one commits anything
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,12 +232,11 @@ class SweepRecord:
 class Attempt:
     """One process's training of one pack. `commit` is what `run_pack` reports to."""
 
-    def __init__(self, storage: Storage, pack: Packed, resume: Resume | None) -> None:
+    def __init__(self, storage: Storage, pack: Packed, resume: Resume | None, name: str) -> None:
         self.storage = storage
         self.pack = pack.id
         self.members = [member.id for member in pack.members]
-        # Time first, so that names sort; the random part keeps apart two that begin in one second.
-        self.name = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(6)}"
+        self.name = name
         self.number = 0
         self.resumed_from = resume.manifest.name if resume else None
         self.shards = resume.manifest.shards if resume else ()
@@ -322,10 +325,14 @@ class Ledger:
         self.storage.put_if_absent(f"{folder}/pack.json", pack.to_json().encode())
         self.storage.put_if_absent(f"{folder}/members.json", members.encode())
 
-    def open(self, pack: Packed, *, resume: Resume | None = None) -> Attempt:
+    def open(self, pack: Packed, *, resume: Resume | None = None, name: str | None = None) -> Attempt:
         """A new attempt at a pack, continuing `resume` where it is given. Its name was never used before."""
         self.describe(pack)
-        return Attempt(self.storage, pack, resume)
+        return Attempt(self.storage, pack, resume, name or attempt_name())
+
+    def fail(self, failure: Failure) -> None:
+        """Write down what ended an attempt, which may have committed something or not."""
+        self.storage.write_bytes(f"{PACKS}/{failure.pack}/{failure.attempt}/{FAILURE}", failure.to_json())
 
     def save_sweep(self, record: SweepRecord) -> None:
         """Write or replace a sweep's record.
@@ -393,25 +400,27 @@ class Ledger:
     def packs(self) -> list[KnownPack]:
         """All packs by id, those never begun too, each at its furthest commit."""
 
-        def known(item: tuple[str, dict[str, int]]) -> KnownPack | None:
-            pack, files = item
-            members = self._members(pack, files)
-            if members is None:
-                return None
-            newest = self._newest(pack, files)
-            furthest = max(newest, key=_progress, default=None)
-            return KnownPack(
-                id=pack,
-                members=members,
-                finished=bool(furthest and furthest.finished),
-                attempts=len(newest),
-                tasks=furthest.tasks if furthest else 0,
-                step=furthest.step if furthest else 0,
-                diverged=furthest.statuses.count("diverged") if furthest else 0,
-                updated=max((manifest.time for manifest in newest), default=None),
-            )
+        found = _parallel(lambda item: self._known(*item), self._listing().items())
+        return [pack for pack in found if pack is not None]
 
-        return [pack for pack in _parallel(known, self._listing().items()) if pack is not None]
+    def pack(self, id: str) -> KnownPack | None:
+        """One pack; None where it was never described."""
+        return self._known(id, self.storage.list(f"{PACKS}/{id}"))
+
+    def failures(self) -> dict[str, Failure]:
+        """Trial id -> what ended the last attempt at its pack, for trials that are not done and not under way again."""
+        listing = self._listing()
+        fallen = {pack: files for pack, files in listing.items() if any(file.endswith(FAILURE) for file in files)}
+        if not fallen:
+            return {}
+        packs = [pack for pack in _parallel(lambda item: self._known(*item), fallen.items()) if pack and pack.failure]
+        done = self.done() if packs else {}
+        return {
+            member: pack.failure
+            for pack in sorted(packs, key=lambda pack: pack.failure.time if pack.failure else 0.0)
+            for member in pack.members
+            if pack.failure and member not in done
+        }
 
     def incomplete(self) -> list[KnownPack]:
         """Packs that committed something and are not finished: worth resuming."""
@@ -586,6 +595,34 @@ class Ledger:
             manifest = self._once(f"{PACKS}/{pack}/{name}", files[name], Manifest.from_json)
             if manifest and all(files.get(f.file) == f.bytes for f in manifest.shards + manifest.weights):
                 yield manifest
+
+    def _known(self, pack: str, files: Mapping[str, int]) -> KnownPack | None:
+        """A pack at its furthest commit; None where its description is not whole."""
+        members = self._members(pack, files)
+        if members is None:
+            return None
+        newest = self._newest(pack, files)
+        furthest = max(newest, key=_progress, default=None)
+        updated = max((manifest.time for manifest in newest), default=None)
+        finished = bool(furthest and furthest.finished)
+        return KnownPack(
+            id=pack,
+            members=members,
+            finished=finished,
+            attempts=len(newest),
+            tasks=furthest.tasks if furthest else 0,
+            step=furthest.step if furthest else 0,
+            diverged=furthest.statuses.count("diverged") if furthest else 0,
+            updated=updated,
+            failure=None if finished else self._failure(pack, files, since=updated),
+        )
+
+    def _failure(self, pack: str, files: Mapping[str, int], *, since: float | None) -> Failure | None:
+        """What ended a pack's last attempt, unless a commit came after it."""
+        names = sorted(file for file in files if file.endswith(f"/{FAILURE}"))
+        read = (self._once(f"{PACKS}/{pack}/{name}", files[name], Failure.from_json) for name in names)
+        last = max((failure for failure in read if failure), key=lambda failure: failure.time, default=None)
+        return None if last is None or last.time < (since or 0.0) else last
 
     def _newest(self, pack: str, files: Mapping[str, int]) -> list[Manifest]:
         """The newest valid manifest of each attempt that has one."""
@@ -764,6 +801,12 @@ def _parallel(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     """Results in order."""
     with ThreadPoolExecutor(READERS) as pool:
         yield from pool.map(work, items)
+
+
+def attempt_name() -> str:
+    """A name for an attempt that was never used before."""
+    # Time first, so that names sort; the random part keeps apart two that begin in one second.
+    return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(6)}"
 
 
 def _attempts(files: Iterable[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from typing import Any
 
 from sweep.errors import InputError
@@ -18,12 +19,14 @@ def facts(ledger: Ledger, prefix: str) -> dict[str, Any]:
     """Trial, sweep, arms, status, config and curves of the trial whose id begins with `prefix`. Raises InputError."""
     record, trial = located(ledger, ledger.find_trial(prefix))
     done = ledger.done().get(trial.id)
+    failure = None if done else ledger.failures().get(trial.id)
     return {
         "trial": trial.id,
         "sweep": record.identity,
         "arms": list(trial.arms),
         "group": trial.group,
-        "status": done.status if done else "not done",
+        "status": done.status if done else "failed" if failure else "not done",
+        "failure": asdict(failure) if failure else None,
         "config": trial.config,
         "curves": {metric: [v for _, v in points] for metric, points in curves(ledger, trial.id).items()},
     }

@@ -24,7 +24,8 @@ from typing import Any
 
 from sweep import calibration, provenance, spec
 from sweep.errors import InputError, PliantError, StorageError, TrackingError
-from sweep.ledger import Done, Ledger, SweepRecord
+from sweep.failures import Failure, told, without_error
+from sweep.ledger import Done, Ledger, SweepRecord, attempt_name
 from sweep.packing import PlannedPack, plan_packs, shape_of
 from sweep.spec import Spec
 from sweep.trials import Trial, expand, of_one_meaning, structure_key
@@ -52,6 +53,7 @@ class Plan:
     trials: list[Trial]
     done: Mapping[str, Done]  # of the sweep's trials
     packs: list[PlannedPack]
+    failed: Sequence[Failure]  # of packs that had trials which are to run
 
     @property
     def identity(self) -> str:
@@ -81,9 +83,14 @@ class Outcome:
     computed: int = 0
     already_done: int = 0
     diverged: int = 0
-    failed_packs: list[str] = field(default_factory=list)
+    failures: dict[str, Failure] = field(default_factory=dict)  # by pack
     interrupted: bool = False
     seconds: float = 0.0
+
+    @property
+    def failed_packs(self) -> list[str]:
+        """Ids of the packs that are not finished, for another reason than an interruption."""
+        return list(self.failures)
 
 
 def plan(
@@ -107,7 +114,9 @@ def plan(
         for trial in pack.trials:
             del missing[trial.id]
     fresh = plan_packs(list(missing.values()), workers=workers or os.cpu_count() or 1, device=device)
-    return Plan(found, place, ledger, trials, done, [*resumed, *fresh])
+    failed = ledger.failures()
+    again = {failed[trial.id].pack: failed[trial.id] for trial in trials if trial.id in failed}
+    return Plan(found, place, ledger, trials, done, [*resumed, *fresh], list(again.values()))
 
 
 def resumable(ledger: Ledger, missing: Mapping[str, Trial]) -> Iterator[PlannedPack]:
@@ -234,12 +243,23 @@ def execute(
     own = {trial.id for trial in planned.trials}
     done = {trial: done for trial, done in planned.ledger.done().items() if trial in own}
     outcome.computed = len(done) - len(planned.done)
-    tried = [pack for pack in planned.packs if pack.id not in outcome.failed_packs]
-    # Tune takes SIGUSR1 as a wish to stop, and returns as if all were well.
-    outcome.interrupted |= any(trial.id not in done for pack in tried for trial in pack.trials)
+    if not outcome.interrupted:
+        outcome.failures |= lost(planned, done, outcome.failures)
     outcome.diverged = sum(d.status == "diverged" for d in done.values())
     outcome.seconds = time.monotonic() - began
     return outcome
+
+
+def lost(planned: Plan, done: Mapping[str, Done], failures: Mapping[str, Failure]) -> dict[str, Failure]:
+    """By pack: that its training ended without an error, and the ledger has not all of its trials."""
+    found = {}
+    for pack in planned.packs:
+        missing = sum(trial.id not in done for trial in pack.trials)
+        if missing and pack.id not in failures:
+            message = f"its training ended without an error, and the ledger lacks {missing:,} of its trials"
+            found[pack.id] = without_error("Unfinished", message, pack=pack.id, attempt=attempt_name(), step=0)
+            planned.ledger.fail(found[pack.id])
+    return found
 
 
 def train_packs(
@@ -268,12 +288,12 @@ def train_packs(
         try:
             describe(planned)
             if inline:
-                run_inline(ids, planned.storage, heard)
+                outcome.failures = run_inline(ids, planned.storage, heard)
             else:
                 from sweep.execute import run_on_ray
 
                 on_gpu = any(pack.device != "cpu" for pack in planned.packs)
-                outcome.failed_packs = run_on_ray(
+                outcome.failures = run_on_ray(
                     ids,
                     planned.storage,
                     heard,
@@ -404,11 +424,13 @@ def find_sweep(ledger: Ledger, name: str, scale: str | None = None) -> SweepReco
 
 def describe_failure(planned: Plan, outcome: Outcome) -> PliantError | None:
     """The error to end a run with, if any pack failed for good."""
-    if not outcome.failed_packs:
+    if not outcome.failures:
         return None
-    lost = sum(len(pack.trials) for pack in planned.packs if pack.id in outcome.failed_packs)
+    lost = sum(len(pack.trials) for pack in planned.packs if pack.id in outcome.failures)
+    fallen = next(pack for pack in planned.packs if pack.id in outcome.failures)
     return PliantError(
-        f"{len(outcome.failed_packs)} of {len(planned.packs)} packs failed ({lost:,} trials); "
+        f"{len(outcome.failures)} of {len(planned.packs)} packs failed ({lost:,} trials); "
         "what they committed is kept.\n"
-        "Run the same command again to continue them, or with --inline to see the error where it happens."
+        + "\n".join(told(outcome.failures.values()))
+        + f"\nThe same command tries them again. `sweep trial {fallen.trials[0].id}` shows an error with its traceback."
     )

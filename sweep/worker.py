@@ -8,10 +8,17 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
+from sweep import failures
 from sweep.errors import InputError, StorageError
-from sweep.ledger import Ledger
+from sweep.failures import Failure
+from sweep.ledger import Ledger, attempt_name
+
+if TYPE_CHECKING:  # imports torch
+    from workloads.pack import Pack
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,26 +43,60 @@ class Progress:
 Listener = Callable[[Progress], None]
 
 
-def train(pack_id: str, storage: str, listener: Listener) -> None:
-    """Train the pack described in the ledger from its furthest checkpoint; returns when it is committed whole.
+def train(pack_id: str, storage: str, listener: Listener) -> Failure | None:
+    """Train the pack described in the ledger from its furthest checkpoint; None once it is committed whole.
+
+    What its training raises is written down in the ledger and returned. Raises StorageError where the storage itself
+    fails, which is every pack's matter.
 
     $PLIANT_COMMIT_SECONDS changes how often it commits: less is lost where machines come and go, more is written.
     """
-    import torch
-
-    from workloads.extensions import load_code
-    from workloads.pack import Pack, Snapshot, run_pack, stream_of
-
-    torch.set_num_threads(1)  # one pack, one core: packs run beside each other
     ledger = Ledger(storage)
+    pack, name = described(ledger, pack_id), attempt_name()
     try:
-        pack = Pack.from_json(ledger.description(pack_id))
+        _train(pack, ledger, name, listener)
+    except (Exception, SystemExit) as error:
+        if isinstance(error, SystemExit) and failures.line_of_user(error, pack.code) is None:
+            raise  # how Ray ends a worker; in a user's own code it is a mistake like any other
+        known = ledger.pack(pack_id)
+        failure = failures.of_error(
+            error,
+            pack=pack_id,
+            attempt=name,
+            step=known.step if known else 0,
+            code=pack.code,
+            before=known.failure if known else None,
+        )
+        with suppress(StorageError):  # perhaps what failed
+            ledger.fail(failure)
+        if isinstance(error, StorageError):
+            raise
+        return failure
+    return None
+
+
+def described(ledger: Ledger, pack_id: str) -> Pack:
+    """The pack that the ledger describes. Raises StorageError where that is missing or damaged."""
+    from workloads.pack import Pack
+
+    try:
+        return Pack.from_json(ledger.description(pack_id))
     except (ValueError, KeyError, TypeError) as error:
         folder = ledger.storage.where(f"ledger/packs/{pack_id}")
         raise StorageError(f"{folder}/pack.json is damaged ({error}): delete that folder and run again") from error
+
+
+def _train(pack: Pack, ledger: Ledger, name: str, listener: Listener) -> None:
+    """Train a pack in an attempt of this name; returns when it is committed whole."""
+    import torch
+
+    from workloads.extensions import load_code
+    from workloads.pack import Snapshot, run_pack, stream_of
+
+    torch.set_num_threads(1)  # one pack, one core: packs run beside each other
     if pack.device != "cpu" and not torch.cuda.is_available():
-        raise InputError(f"pack {pack_id} is to train on {pack.device}, and no such device is found here")
-    resume = ledger.resume(pack_id)
+        raise InputError(f"pack {pack.id} is to train on {pack.device}, and no such device is found here")
+    resume = ledger.resume(pack.id)
     if resume is not None and resume.finished:  # by a process thought dead, or another run
         listener(
             Progress(
@@ -71,7 +112,7 @@ def train(pack_id: str, storage: str, listener: Listener) -> None:
             )
         )
         return
-    attempt = ledger.open(pack, resume=resume)
+    attempt = ledger.open(pack, resume=resume, name=name)
     began = time.monotonic()
     first = resume.step if resume else 0
     load_code(pack.code)  # the stream may be the user's own
@@ -104,7 +145,7 @@ def train(pack_id: str, storage: str, listener: Listener) -> None:
     )
 
 
-def run_inline(packs: Iterable[str], storage: str, listener: Listener) -> None:
-    """Train packs one after the other in this process."""
-    for pack in packs:
-        train(pack, storage, listener)
+def run_inline(packs: Iterable[str], storage: str, listener: Listener) -> dict[str, Failure]:
+    """Train packs one after the other in this process; returns those that failed, and why."""
+    found = ((pack, train(pack, storage, listener)) for pack in packs)
+    return {pack: failure for pack, failure in found if failure is not None}

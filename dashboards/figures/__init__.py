@@ -71,7 +71,7 @@ def render(name: str, record: SweepRecord, ledger: Ledger, folder: Path | str) -
 def _source(record: SweepRecord, trials: pd.DataFrame, data: pd.DataFrame) -> str:
     """The footnote: sweep, seeds, interval, commit, and how much of the sweep is done where not all is."""
     trials = trials[~trials.index.duplicated()]  # several arms may have one
-    finished = int((trials["status"] != "pending").sum())
+    finished = int(trials["status"].isin(frames.FINISHED).sum())
     seeds = theme.span(data["members"])
     interval = f"{seeds} seeds · interval: {frames.LEVEL:.0%} percentile bootstrap of the mean over seeds"
     parts = [

@@ -19,7 +19,7 @@ SHAPE = ("network.width", "network.depth", "network.activation")
 
 def finished(trials: pd.DataFrame) -> pd.DataFrame:
     """The trials that ended, diverged ones included."""
-    return trials[trials["status"] != "pending"]
+    return trials[trials["status"].isin(frames.FINISHED)]
 
 
 def split(trials: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

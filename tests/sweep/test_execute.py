@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 
 from sweep.errors import ClusterError, InputError
+from sweep.failures import without_error
 from sweep.ledger import Ledger
 
 STUDY = """
@@ -75,14 +77,15 @@ def test_a_pack_that_fails_does_not_stop_the_others(
     ran = sweep(*command, "--workers", "1", RAY_ADDRESS="127.0.0.1:1")
     assert ran.returncode == 1, ran.stderr
     assert "error: 1 of 2 packs failed (4 trials); what they committed is kept." in ran.stderr
-    assert ran.stderr.count("goes on from its last commit: ArithmeticError: the switch is on") == 3
-    assert ran.stderr.count("failed: ArithmeticError: the switch is on") == 1
+    # Raised in the user's own code, it would come again: the pack is given up at once.
+    assert "goes on from its last commit" not in ran.stderr
+    assert ran.stderr.count("failed: ArithmeticError: the switch is on (faulty.py:8)") == 1
     assert "Traceback" not in ran.stderr
     assert [line.split()[0] for line in ran.stdout.splitlines()] == ["study@full:", "4", "results"]
 
     ledger = Ledger(tmp_path / "ray")
     assert sorted((pack.finished, pack.tasks, pack.step, pack.attempts) for pack in ledger.packs()) == [
-        (False, 1, 40, 1),  # the three that came after began where the first had committed, and got no further
+        (False, 1, 40, 1),
         (True, 3, 120, 1),
     ]
     assert not (tmp_path / "ray" / "tune").exists()
@@ -93,6 +96,65 @@ def test_a_pack_that_fails_does_not_stop_the_others(
     ids = [trial.id for trial in ledger.sweep("study", "full").trials]
     assert len(ledger.done()) == len(ids) == 8
     assert ledger.digest(ids) == Ledger(tmp_path / "inline").digest(ids)
+
+
+ENDED = """Failure # 1 (occurred at 2026-01-01_00-00-00)
+ray.exceptions.RayActorError: The actor died.
+Failure # 2 (occurred at 2026-01-01_00-01-00)
+{said}
+"""
+DEATH = "The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR"
+
+
+@pytest.fixture
+def forward(tmp_path: Path) -> Any:
+    """Passes reports on to nobody; its ledger knows a pack `p`, with a trial `t`."""
+    from sweep import execute
+    from workloads.pack import Pack, PackMember
+
+    ledger = Ledger(tmp_path / "st")
+    ledger.describe(Pack(id="p", members=[PackMember("t", {})]))
+    return execute.Forward(lambda progress: None, ledger)
+
+
+def tune_trial(tmp_path: Path, said: str) -> Any:
+    (tmp_path / "error.txt").write_text(ENDED.format(said=said))
+    return SimpleNamespace(config={"pack": "p"}, error_file=str(tmp_path / "error.txt"))
+
+
+def test_what_a_dead_worker_could_not_write_down(forward: Any, tmp_path: Path) -> None:
+    said = f"ray.exceptions.RayActorError: The actor died.\n\t{DEATH}.\n\tclass_name: P"
+    forward.on_trial_error(1, [], tune_trial(tmp_path, said))
+    kept = Ledger(tmp_path / "st").failures()["t"]
+    assert forward.failures == {"p": kept} and not kept.deterministic
+    assert kept.reason == f"WorkerDied: {DEATH}."
+
+
+def test_what_a_worker_wrote_down_is_what_befell_it(
+    forward: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    written = without_error("OSError", "the disk is slow", pack="p", attempt="a", step=3)
+    forward.ledger.fail(written)
+    forward.on_trial_recover(1, [], tune_trial(tmp_path, "sweep.execute.PackFailed: OSError: the disk is slow"))
+    assert "pack p goes on from its last commit: OSError: the disk is slow" in caplog.text
+    assert forward.befell(tune_trial(tmp_path, "sweep.execute.PackFailed: OSError: x")) == written
+    assert forward.failures == {}
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_only_what_may_pass_is_tried_again(deterministic: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sweep import execute
+
+    failure = replace(without_error("OSError", "no", pack="p", attempt="a", step=0), deterministic=deterministic)
+    reports: list[dict[str, Any]] = []
+    monkeypatch.setattr(execute, "train", lambda *_: failure)
+    monkeypatch.setattr(execute.tune, "report", reports.append)
+    if deterministic:
+        execute.pack_trial({"pack": "p", "storage": ""})
+        assert reports == [{"failure": asdict(failure)}]
+    else:
+        with pytest.raises(execute.PackFailed, match="OSError: no"):
+            execute.pack_trial({"pack": "p", "storage": ""})
 
 
 # ------------------------------------------------------------------------------------------------ no cluster

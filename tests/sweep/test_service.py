@@ -19,7 +19,8 @@ from tiny import PACED, TINY, Command, without_compiling
 import sweep
 from sweep import service
 from sweep.errors import InputError, PliantError, StorageError, TrackingError
-from sweep.ledger import Ledger, SweepRecord
+from sweep.failures import Failure, without_error
+from sweep.ledger import Ledger, SweepRecord, attempt_name
 from sweep.worker import Progress
 from workloads.pack import Snapshot
 
@@ -245,24 +246,27 @@ def test_packs_that_fail_end_in_an_error(
 ) -> None:
     from types import SimpleNamespace
 
-    failing = SimpleNamespace(run_on_ray=lambda packs, *_, **__: list(packs))
+    def fails(packs: list[str], *_: object, **__: object) -> dict[str, Failure]:
+        return {p: without_error("WorkerDied", "killed", pack=p, attempt=attempt_name(), step=0) for p in packs}
+
+    failing = SimpleNamespace(run_on_ray=fails)
     monkeypatch.setitem(sys.modules, "sweep.execute", failing)
     said = command("run", file, "--storage", tmp_path / "st", "--no-track")
     assert said.code == 1
     assert "error: 1 of 1 packs failed (4 trials); what they committed is kept.\n" in said.err
-    assert "--inline to see the error" in said.err
+    assert "  1 pack: WorkerDied: killed\nThe same command tries them again." in said.err
     with pytest.raises(PliantError, match="1 of 1 packs failed"):
         sweep.run(file, storage=str(tmp_path / "st"), track=False)
 
 
-def test_what_ends_early_without_an_error_counts_as_stopped(
+def test_what_ends_early_without_an_error_is_a_failure(
     command: Command, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from types import SimpleNamespace
 
-    monkeypatch.setitem(sys.modules, "sweep.execute", SimpleNamespace(run_on_ray=lambda *_, **__: []))
+    monkeypatch.setitem(sys.modules, "sweep.execute", SimpleNamespace(run_on_ray=lambda *_, **__: {}))
     said = command("run", file, "--storage", tmp_path / "st", "--no-track")
-    assert said.code == 130 and "stopped; what is committed is kept" in said.out
+    assert said.code == 1 and "the ledger lacks 4 of its trials" in said.err
 
 
 def test_a_storage_that_fails_under_way_is_one_sentence(
