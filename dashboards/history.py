@@ -17,8 +17,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullForma
 
 from dashboards import theme
 from dashboards.figures import METADATA, write
+from sweep.benchmarks.records import Record, short
 from sweep.errors import InputError
-from sweep.records import Record, short
 
 NAME, COLUMNS = "history", 4
 LABELS = {"continual_backprop_1e-2": "continual backprop, rate 1e-2", "adamo_every_16": "AdamO, every 16th step"}

@@ -1,6 +1,6 @@
 """How the service scales: time and peak memory of every stage over the number of trials, a line each.
 
-python -m dashboards.scaling FILE.json      draws FILE.png and FILE.svg; `python -m sweep.scaling` writes the file
+python -m dashboards.scaling FILE.json      draws what `python -m sweep.benchmarks.scaling` wrote, as PNG and SVG
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator
 
 from dashboards import theme
 from dashboards.figures import METADATA, write
+from sweep.benchmarks.records import short
+from sweep.benchmarks.scaling import FITTED, Point, slopes
 from sweep.errors import InputError
-from sweep.records import short
-from sweep.scaling import FITTED, Point, slopes
 
 MARKERS = ("o", "s", "v", "^", "D", "P")
 
@@ -102,14 +102,14 @@ def render(path: Path) -> list[Path]:
         about = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
         theme.footnote(
             figure,
-            f"python -m sweep.scaling · {str(held.get('date'))[:10]} · commit {short(held.get('commit'))} · "
+            f"python -m sweep.benchmarks.scaling · {str(held.get('date'))[:10]} · commit {short(held.get('commit'))} · "
             f"{machine.get('cpu')}, {machine.get('cores')} cores · {about}",
         )
         return [write(path.with_suffix(f".{kind}"), figure.savefig, metadata=METADATA[kind]) for kind in ("png", "svg")]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Draw a record of `python -m sweep.scaling` beside itself."""
+    """Draw a record of `python -m sweep.benchmarks.scaling` beside itself."""
     parser = argparse.ArgumentParser(prog="python -m dashboards.scaling", description=main.__doc__)
     parser.add_argument("file", type=Path, metavar="FILE.json")
     given = parser.parse_args(arguments)

@@ -25,8 +25,8 @@ from sweep.redaction import redacted
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from sweep.benchmarks.records import Change
     from sweep.ledger import Ledger, SweepRecord
-    from sweep.records import Change
     from sweep.service import Outcome, Plan
 
 app = typer.Typer(
@@ -567,8 +567,8 @@ def bench(
     """
     from dataclasses import asdict
 
-    from sweep import bench as benches
-    from sweep import records
+    from sweep.benchmarks import bench as benches
+    from sweep.benchmarks import records
 
     kept = folder or records.default_folder()
     if history:
@@ -612,7 +612,7 @@ def bench(
 def draw_history(folder: Path) -> None:
     """The bench's history, beside its records."""
     from dashboards.history import render
-    from sweep import records
+    from sweep.benchmarks import records
 
     for path in render(records.records(folder), folder):
         say(f"history   {path}")

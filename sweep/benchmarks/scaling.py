@@ -1,6 +1,7 @@
 """How the service scales: time and memory of each stage, from ten trials to a hundred thousand.
 
-python -m sweep.scaling [--most N] [--out DIR]      some ten minutes; draw with python -m dashboards.scaling FILE
+python -m sweep.benchmarks.scaling [--most N] [--out DIR]      some ten minutes
+python -m dashboards.scaling FILE                             draws it
 
 A stage prepares its input and returns what is to be timed. Every measurement has a process of its own, in which the
 stage has run once on the fewest trials before, so that imports, compiled kernels and MLflow's tables are in no number.
@@ -391,14 +392,14 @@ def write(found: Sequence[Point], folder: Path) -> Path:
 
 def default_folder() -> Path:
     """Where records are kept: in a folder of their own, since all files beside it are the bench's."""
-    from sweep import records
+    from sweep.benchmarks import records
 
     return records.default_folder() / "scaling"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Time and memory of every stage over the number of trials; writes <date>-scaling.json."""
-    parser = argparse.ArgumentParser(prog="python -m sweep.scaling", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m sweep.benchmarks.scaling", description=main.__doc__)
     parser.add_argument("--most", type=int, default=SIZES[-1], metavar="N", help="trials; default: %(default)s")
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: dashboards/benchmarks/scaling of a checkout")
     given = parser.parse_args(arguments)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from dashboards import scaling as pictures
-from sweep import scaling
-from sweep.scaling import STAGES, Point, slopes
+from sweep.benchmarks import scaling
+from sweep.benchmarks.scaling import STAGES, Point, slopes
 
 
 def point(stage: str, trials: int, cpu: float) -> Point:

@@ -16,11 +16,24 @@ from matplotlib import image
 from tiny import Command
 
 from dashboards import history
-from sweep import bench, limits, packing, provenance, records
-from sweep.bench import ARMS, CASES, IMAGES, PAIRS, QUICK, REGRESSION, RELABELLED, Case, Row, config_of, selected
+from sweep import packing, provenance
+from sweep.benchmarks import bench, limits, records
+from sweep.benchmarks.bench import (
+    ARMS,
+    CASES,
+    IMAGES,
+    PAIRS,
+    QUICK,
+    REGRESSION,
+    RELABELLED,
+    Case,
+    Row,
+    config_of,
+    selected,
+)
+from sweep.benchmarks.limits import Peaks, Work, limit_ns, work_of
+from sweep.benchmarks.plain_loop import PlainIsometry, PlainLoop, plain_convnet
 from sweep.errors import InputError
-from sweep.limits import Peaks, Work, limit_ns, work_of
-from sweep.plain_loop import PlainIsometry, PlainLoop, plain_convnet
 from sweep.spec import load
 from workloads.networks.config import ConvNetConfig
 from workloads.networks.convnet import ConvNet

@@ -21,7 +21,8 @@ are the stream, the loss and the activation anywhere.
 Of arithmetic, roots and divisions (one unit does both), normals and bytes, the slowest alone is the limit: a bound
 from counted operations, as if all else hid behind it. That a program can reach it is not claimed.
 
-For a GPU there is a table of the same kind, computed from its data sheet and not measured (`python -m sweep.limits`).
+For a GPU there is a table of the same kind, computed from its data sheet and not measured:
+`python -m sweep.benchmarks.limits`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How much faster a pack is than the loop everybody writes (`sweep.plain_loop`), row by row.
+"""How much faster a pack is than the loop everybody writes (`sweep.benchmarks.plain_loop`), row by row.
 
 Both sides of a ratio are measured in one run, on one core, by the same clock, with the making of the stream, the
 error bins and the divergence check inside. Compilation is outside (it is paid once and cached); the time of a first
@@ -28,8 +28,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from sweep.benchmarks.limits import limit_ns, peaks, work_of
 from sweep.errors import InputError
-from sweep.limits import limit_ns, peaks, work_of
 from workloads.methods.config import METHODS
 from workloads.registry import unknown
 
@@ -165,7 +165,7 @@ class Row:
     ns_per_trial_step: float
     plain_ns: float
     ratio: float
-    limit_ns: float | None  # see sweep.limits; None without a compiler, and for what is not an MLP at batch 1
+    limit_ns: float | None  # see `limits`; None without a compiler, and for what is not an MLP at batch 1
     target: float | None  # the ratio aimed at
     first_call_s: float  # from the pack's description to its first steps, programs compiled or from the cache
     peak_mb: float
@@ -234,7 +234,7 @@ def config_of(case: Case, seed: int, which: int) -> dict[str, Any]:
 
 def command_of(case: Case) -> list[str]:
     """What measures a case in a process of its own; with a core's number after it, beside others."""
-    return [sys.executable, "-P", "-m", "sweep.bench", json.dumps(asdict(case))]
+    return [sys.executable, "-P", "-m", "sweep.benchmarks.bench", json.dumps(asdict(case))]
 
 
 def measured_apart(case: Case) -> Row:
@@ -428,7 +428,7 @@ def plain_timer(case: Case) -> Callable[[], float]:
     """Function that trains a plain loop for a repeat, stream and error bins included: ns per step."""
     import torch
 
-    from sweep.plain_loop import PlainLoop
+    from sweep.benchmarks.plain_loop import PlainLoop
     from workloads.pack import stream_of
 
     torch.manual_seed(0)

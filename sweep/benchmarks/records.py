@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from sweep import provenance
-from sweep.bench import Row
+from sweep.benchmarks.bench import Row
 from sweep.errors import InputError
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 SHORT = 12  # characters of a commit
 ALIKE = 0.1  # a ratio that changed by less has not changed
 
