@@ -48,7 +48,10 @@ class FakeLedger:
     rows: list[tuple[str, str, int, int, float]]
 
     def done(self) -> dict[str, Done]:
-        return {trial: Done(status) for trial, status in self.statuses.items()}
+        return {trial: Done(status) for trial, status in self.statuses.items() if status != "failed"}
+
+    def failures(self) -> dict[str, str]:
+        return {trial: "why" for trial, status in self.statuses.items() if status == "failed"}
 
     def curves(self, ids: list[str], metrics: list[str] | None = None) -> pa.Table:
         rows = [row for row in self.rows if row[0] in ids and (metrics is None or row[1] in metrics)]
@@ -107,6 +110,8 @@ def test_trials_keep_every_status_and_flatten_the_config(toy: tuple[Record, Fake
     assert trials["methods"].to_list() == ["", "", "", "continual_backprop"]
     assert trials.loc["a2", "optimizer.step_size"] == 0.01
     assert frames.varying(trials, "optimizer.") == []
+    toy[1].statuses["b0"] = "failed"
+    assert frames.trials(*toy)["status"].to_dict()["b0"] == "failed"
     assert frames.varying(trials, "continual_backprop.") == ["continual_backprop.replacement_rate"]
 
 
