@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from sweep.errors import InputError, PliantError, TrackingError
+from sweep.output import kept_quiet
 from sweep.redaction import redacted
 
 if TYPE_CHECKING:
@@ -29,7 +31,21 @@ if TYPE_CHECKING:
     from sweep.ledger import Ledger, SweepRecord
     from sweep.service import Outcome, Plan
 
+
+class Commands(TyperGroup):
+    """The commands; a study in the place of one is answered with the command that runs it."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """See click."""
+        from sweep.spec import is_study
+
+        if args[0] not in self.commands and is_study(args[0]):
+            raise InputError(f"{args[0]!r} is a study, not a command: sweep run {shlex.quote(args[0])}")
+        return super().resolve_command(ctx, args)
+
+
 app = typer.Typer(
+    cls=Commands,
     help=(
         "Sweeps of plasticity trials: run them here or on a Ray cluster, browse them in MLflow, draw the figures.\n\n"
         "To begin: `sweep studies`, then `sweep run demo`. COMMAND --help says more."
@@ -130,7 +146,7 @@ def show(table: Table) -> None:
     """A table, as wide as the terminal or as a file allows."""
     from rich.console import Console
 
-    Console(width=None if sys.stdout.isatty() else 140).print(table)
+    Console(width=None if sys.stdout and sys.stdout.isatty() else 140).print(table)
 
 
 def duration(seconds: float | None) -> str:
@@ -789,13 +805,14 @@ def data_verify(name: DatasetName) -> None:
 
 def main() -> None:
     """Entry point: errors that are the user's to read are one sentence, not a traceback."""
-    try:
-        app()
-    except PliantError as error:
-        typer.echo(f"error: {redacted(str(error))}", err=True)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    with kept_quiet():
+        try:
+            app()
+        except PliantError as error:
+            typer.echo(f"error: {redacted(str(error))}", err=True)
+            sys.exit(2)
+        except KeyboardInterrupt:
+            sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -227,6 +227,11 @@ def study_path(study: str | Path) -> Path:
     return shipped[study]
 
 
+def is_study(word: str) -> bool:
+    """Whether a word names a study that ships, or a sweep file by its ending."""
+    return Path(word).suffix in (".yaml", ".yml") or (STUDIES / f"{word}.yaml").is_file()
+
+
 def studies() -> list[Study]:
     """The sweeps that ship, by name."""
     found = []
