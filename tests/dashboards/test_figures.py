@@ -60,6 +60,9 @@ class Sweep:
     def arms(self) -> list[str]:
         return list(dict.fromkeys(arm for trial in self.trials for arm in trial.arms))
 
+    def failures(self) -> dict[str, str]:
+        return {}
+
     def done(self) -> dict[str, Done]:
         return {trial: Done(status) for trial, status in self.statuses.items()}
 
