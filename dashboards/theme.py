@@ -162,7 +162,7 @@ def selected(candidates: pd.Series[int]) -> str:
     """How the arms' settings were chosen, to follow `averaged`; nothing where each arm has one."""
     if not (candidates > 1).any():
         return ""
-    return " Each arm at its best setting by the mean over the last quarter, selected on these same seeds."
+    return " Each arm at its best setting by the mean over the last tenth, selected on these same seeds."
 
 
 def span(counts: Iterable[float]) -> str:

@@ -31,6 +31,8 @@ BAND_COLUMNS = ("mean", "ci_low", "ci_high", "seeds", "diverged")
 # What figures show, the first of these that a sweep recorded.
 HIGHER_IS_BETTER = {"test_accuracy_max": True, "test_accuracy": True, "online_error": False, "online_accuracy": True}
 LEVEL = 0.95
+LATE = 0.1  # of the tasks, the last ones: what arms are judged by and their settings chosen by
+SHAPE = ("network.width", "network.depth", "network.activation")  # what a linear learner has none of
 
 
 def curves(record: SweepRecord, ledger: Ledger, metrics: Sequence[str] | None = None) -> pd.DataFrame:
@@ -64,10 +66,12 @@ def trials(record: SweepRecord, ledger: Ledger) -> pd.DataFrame:
 
     The config's fields are columns such as `optimizer.step_size`, `network.width`, `workload.flip` and
     `continual_backprop.replacement_rate`, missing where a trial has no such method; `methods` names the
-    methods, `metrics` what was recorded, separated by spaces, and `tasks` how many the trial goes through.
+    methods, `metrics` what was recorded, separated by spaces, and `tasks` how many the trial goes through; `ended`
+    is how many it completed, or the one (from 0) in which it diverged.
     """
     statuses: dict[str, str] = dict.fromkeys(ledger.failures(), "failed")
-    statuses |= {id: done.status for id, done in ledger.done().items()}
+    done = ledger.done()
+    statuses |= {id: known.status for id, known in done.items()}
     members = list(_memberships(record))
     listed = [trial for trial, _ in members]
     own = pd.DataFrame(
@@ -77,6 +81,7 @@ def trials(record: SweepRecord, ledger: Ledger) -> pd.DataFrame:
             "group": [trial.group for trial in listed],
             "seed": [trial.config["seed"] for trial in listed],
             "status": [statuses.get(trial.id, "pending") for trial in listed],
+            "ended": [done[trial.id].tasks if trial.id in done else np.nan for trial in listed],
         }
     )
     shared = {trial.group: trial.config for trial in listed}  # all else is the same for all trials of a group
@@ -127,6 +132,25 @@ def headline(trials: pd.DataFrame) -> str:
     return metric
 
 
+def split(trials: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Networks with hidden layers, and linear learners; a sweep of linear learners alone has them as its
+    networks.
+    """
+    if "network.depth" not in trials:
+        return trials, trials.iloc[:0]
+    linear = trials["network.depth"] == 0
+    return (trials, trials.iloc[:0]) if linear.all() else (trials[~linear], trials[linear])
+
+
+def panel_axes(networks: pd.DataFrame) -> list[str]:
+    """The axes that make panels: settings of workload and network that vary inside an arm.
+
+    One that differs only between arms, such as an arm's own network, belongs to the arm.
+    """
+    inside = [varying(arm, "network.", "workload.") for _, arm in networks.groupby("arm")]
+    return [column for column in networks.columns if any(column in columns for columns in inside)]
+
+
 def varying(trials: pd.DataFrame, *prefixes: str) -> list[str]:
     """The config columns that begin with a prefix and take several values; missing counts as a value."""
     columns = [column for column in trials.columns if column.startswith(prefixes)]
@@ -138,22 +162,36 @@ def observed(trials: pd.DataFrame, curves: pd.DataFrame, metric: str) -> pd.Data
 
     Columns trial, arm, group, seed, status, tasks (planned), task, step, metric, value. The grid of a trial
     is every task at which a trial of the same workload recorded the metric, so that one that diverged at once
-    still counts. Raises InputError where no trial recorded the metric.
+    still counts. Where all of them diverged, it ends with their last task, which none has reached. Raises
+    InputError where trials were done and none recorded the metric.
     """
     finished = trials[trials["status"].isin(FINISHED)].reset_index()
     values = curves.loc[curves["metric"] == metric, ["trial", "arm", "task", "step", "value"]]
     values = values.astype({"trial": str, "arm": str})
-    if values.empty:
+    if values.empty and (finished["status"] == "done").any():
         raise InputError(f"no values of {metric}: add it to `metrics:` in the sweep file and run the sweep again")
     same_grid = [column for column in finished.columns if column.startswith("workload.") or column == "every"]
     finished["grid"] = finished.groupby(same_grid, dropna=False).ngroup()
     keys = ["trial", "arm"]
     grids = values.merge(finished[[*keys, "grid"]], on=keys)[["grid", "task", "step"]].drop_duplicates()
+    grids = pd.concat([grids, _ends(finished, grids)], ignore_index=True)
     members = finished[[*keys, "group", "seed", "status", "tasks", "grid"]]
     dense = members.merge(grids, on="grid").merge(values, on=[*keys, "task", "step"], how="left")
     dense["metric"] = metric
     dense["value"] = dense["value"].where(np.isfinite(dense["value"]))
     return dense.drop(columns="grid").sort_values([*keys, "task"], ignore_index=True)
+
+
+def _ends(finished: pd.DataFrame, grids: pd.DataFrame) -> pd.DataFrame:
+    """The last task of every grid on which all trials diverged; its step by the pace of the steps that are known."""
+    alive = finished.loc[finished["status"] == "done", "grid"]
+    lost = finished.loc[~finished["grid"].isin(alive), ["grid", "tasks"]].drop_duplicates("grid")
+    ends = lost.merge(grids.groupby("grid", as_index=False).max(), on="grid", how="left")
+    pace = (ends["step"] / (ends["task"] + 1)).fillna(0.0)
+    ends["step"] = (pace * ends["tasks"]).round().astype("int64")
+    short = ends["task"].fillna(-1) < ends["tasks"] - 1
+    ends["task"] = ends["tasks"] - 1
+    return ends.loc[short, ["grid", "task", "step"]]
 
 
 def bins(frame: pd.DataFrame, width: int) -> pd.DataFrame:
@@ -246,7 +284,8 @@ def _mean_and_interval(values: np.ndarray, seed: int, draws: int) -> tuple[np.nd
     high = np.full_like(mean, np.nan)
     whole = np.flatnonzero((count == members) & (count > 1))
     tails = 50 * (1 - LEVEL), 50 * (1 + LEVEL)
-    low[whole], high[whole] = np.percentile(resampled[:, whole], tails, axis=0)
+    if whole.size:
+        low[whole], high[whole] = np.percentile(resampled[:, whole], tails, axis=0)
     for point in np.flatnonzero((count < members) & (count > 1)):
         drawn = resampled[:, point]
         # A draw that missed every seed with a value here has no mean.
@@ -291,22 +330,21 @@ def paired_difference(
     return bands(pairs, by, value, seed=seed, draws=draws)
 
 
-def last_quarter(frame: pd.DataFrame) -> pd.DataFrame:
-    """Each trial's mean over the last quarter of its planned tasks, from an `observed` frame; NaN where it
-    diverged.
+def late(frame: pd.DataFrame) -> pd.DataFrame:
+    """Each trial's mean over the last tenth (`LATE`) of its planned tasks, at least one, from an `observed` frame.
 
-    Columns trial, arm, group, seed, status, metric, value.
+    NaN where it diverged. Columns trial, arm, group, seed, status, metric, value.
     """
-    late = frame[frame["task"] >= frame["tasks"] - np.ceil(frame["tasks"] / 4)]
+    late = frame[frame["task"] >= frame["tasks"] - np.ceil(frame["tasks"] * LATE)]
     keys = ["trial", "arm", "group", "seed", "status", "metric"]
     grouped = late.groupby(keys, sort=False)["value"]
     means: pd.Series[float] = grouped.mean().where(grouped.count() == grouped.size())
     return means.reset_index()
 
 
-def best_settings(trials: pd.DataFrame, late: pd.DataFrame, by: Sequence[str], *, higher: bool) -> pd.DataFrame:
-    """The best group of `trials` for every combination of the `by` columns, judged by `late` (see
-    `last_quarter`).
+def best_settings(trials: pd.DataFrame, judged: pd.DataFrame, by: Sequence[str], *, higher: bool) -> pd.DataFrame:
+    """The best group of `trials` for every combination of the `by` columns, judged by a frame of
+    `late`.
 
     Fewest diverged trials first, then the best mean over the seeds. Columns: by, arm, group, and candidates,
     the number of groups it was chosen from. An arm is judged by all of its settings, other arms' too.
@@ -314,7 +352,7 @@ def best_settings(trials: pd.DataFrame, late: pd.DataFrame, by: Sequence[str], *
     by = list(by)
     keys = list(dict.fromkeys([*by, "arm", "group"]))
     config = trials.reset_index()[list(dict.fromkeys(["trial", "arm", *by]))]
-    judged = late.merge(config, on=["trial", "arm"])
+    judged = judged.merge(config, on=["trial", "arm"])
     judged["diverged"] = judged["status"] == "diverged"
     grouped = judged.groupby(keys, dropna=False, sort=False)
     ranked = grouped.agg(diverged=("diverged", "sum"), mean=("value", "mean")).reset_index()

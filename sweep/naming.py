@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -41,10 +41,16 @@ def words(name: str) -> str:
 
 def number(value: float) -> str:
     """0.001 as it is, 1e-4 and 1e6 with an exponent, whole numbers whole."""
-    if value != 0 and not 1e-3 <= abs(value) < 1e5:
+    if value != 0 and math.isfinite(value) and not 1e-3 <= abs(value) < 1e5:
         mantissa, exponent = f"{value:.3e}".split("e")
-        return f"{float(mantissa):g}e{int(exponent)}" if math.isfinite(value) else f"{value:g}"
+        return f"{float(mantissa):g}e{int(exponent)}"
     return f"{value:g}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`; nothing for none. Parts that hold commas are parted by semicolons."""
+    between = "; " if any("," in name for name in names) else ", "
+    return " and ".join(part for part in (between.join(names[:-1]), *names[-1:]) if part)
 
 
 def metric(name: str) -> str:

@@ -27,7 +27,7 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
     """One row per metric, panel, arm and point: setting, candidates, task, step, mean, ci_low, ci_high,
     seeds, ...
 
-    An arm's setting is the one with the best mean over the last quarter in that panel, chosen on the same
+    An arm's setting is the one with the best mean over the last tenth in that panel, chosen on the same
     seeds that are drawn; `candidates` says from how many. `line` is network or linear; the linear learner has
     the online metric only.
     """
@@ -35,9 +35,9 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
     higher = frames.HIGHER_IS_BETTER[online]
     trials = panels.finished(trials)
     values = frames.observed(trials, curves, online)
-    late = frames.last_quarter(values)
-    networks, linear = panels.split(trials)
-    axes = panels.axes(networks)
+    late = frames.late(values)
+    networks, linear = frames.split(trials)
+    axes = frames.panel_axes(networks)
     best = frames.best_settings(networks, late, ["arm", *axes], higher=higher)
     cells = best[axes].drop_duplicates() if axes else best[axes].head(1)  # rows without columns never repeat
     baseline = panels.linear_lines(cells, linear, late, higher=higher)
@@ -67,7 +67,7 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
 def _settings(lines: pd.DataFrame, trials: pd.DataFrame) -> list[str]:
     """What distinguishes each line's setting from the others of its arm."""
     texts = []
-    networks, linear = panels.split(trials)
+    networks, linear = frames.split(trials)
     parts = {column.partition(".")[0] for column in trials.columns if "." in column} - {"network", "workload"}
     for source, group, kind in lines[["source", "group", "line"]].itertuples(index=False):
         rivals = linear if kind == "linear" else networks

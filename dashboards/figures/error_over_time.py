@@ -26,17 +26,17 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
     ci_high, ...
 
     Arms are those without methods, or all where every arm has one. Where settings differ in more than the
-    step size, the best one is shown, chosen by the mean over the last quarter; `candidates` says from how
+    step size, the best one is shown, chosen by the mean over the last tenth; `candidates` says from how
     many. `source` is the arm of the trials, which is not `arm` where the linear learner is borrowed from
     another arm.
     """
     metric = frames.headline(trials)
     trials = panels.finished(trials)
-    networks, linear = panels.split(trials)
+    networks, linear = frames.split(trials)
     alone = networks[networks["methods"] == ""]
     networks = alone if len(alone) else networks
     values = frames.observed(trials, curves, metric)
-    lines = _lines(networks, linear, frames.last_quarter(values), higher=frames.HIGHER_IS_BETTER[metric])
+    lines = _lines(networks, linear, frames.late(values), higher=frames.HIGHER_IS_BETTER[metric])
     facts = panels.facts(trials)
     chosen = lines[["source", "group"]].rename(columns={"source": "arm"})
     bands = frames.curve_bands(values, chosen, width=facts["bin_tasks"]).rename(columns={"arm": "source"})
@@ -45,7 +45,7 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
 
 def _lines(networks: pd.DataFrame, linear: pd.DataFrame, late: pd.DataFrame, *, higher: bool) -> pd.DataFrame:
     """The lines to draw, in order: arm, panel, line, step_size, source, group, candidates."""
-    axes = panels.axes(networks)
+    axes = frames.panel_axes(networks)
     best = frames.best_settings(networks, late, ["arm", *axes, panels.STEP_SIZE], higher=higher)
     parts = [best.assign(line="network", source=best["arm"])]
     for arm, places in best[["arm", *axes]].drop_duplicates().groupby("arm", sort=False):
@@ -129,5 +129,5 @@ def _subtitle(data: pd.DataFrame) -> str:
     if (several & (data["line"] == "network")).any():
         text += " Settings other than the step size are the best ones."
     if several.any():
-        text += " Best: by the mean over the last quarter, selected on these same seeds."
+        text += " Best: by the mean over the last tenth, selected on these same seeds."
     return text

@@ -2,7 +2,7 @@
 add up?
 
 One heat map of step size by replacement rate for every width (and any other axis of network or workload) and
-every optimizer with its isometry strength. A cell is the mean over the last quarter, with half the width of
+every optimizer with its isometry strength. A cell is the mean over the last tenth, with half the width of
 its interval.
 """
 
@@ -32,18 +32,18 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
 
     Arms with other methods are left out; without continual backprop the rate is 0. Where several settings
     fall into a cell the best is shown; `candidates` says from how many. `half` is half the interval's width,
-    `members` the trials of the cell, `diverged` how many of them have no last quarter. Raises InputError
+    `members` the trials of the cell, `diverged` how many of them have no last tenth. Raises InputError
     where no arm fits.
     """
     metric = frames.headline(trials)
-    networks, _ = panels.split(panels.finished(trials))
+    networks, _ = frames.split(panels.finished(trials))
     networks = networks[networks["methods"].isin(CROSSED)]
     if networks.empty:
         raise InputError(
             "this figure crosses step size and replacement rate: it needs an arm that is an optimizer alone,"
             " or with continual_backprop or coupled_isometry and no other method"
         )
-    axes = panels.axes(networks)
+    axes = frames.panel_axes(networks)
     places = panels.named(networks, axes, networks).assign(
         column=[_learner(trial) for trial in networks.to_dict("records")],
         isometry=_column(networks, "optimizer.isometry_strength").fillna(
@@ -53,7 +53,7 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
         replacement_rate=_column(networks, "continual_backprop.replacement_rate").fillna(0.0),
     )
     places = places.rename(columns={"panel": "row"})
-    late = frames.last_quarter(frames.observed(networks, curves, metric))
+    late = frames.late(frames.observed(networks, curves, metric))
     keys = [*CELL, *axes, "optimizer.name", "isometry"]
     best = frames.best_settings(places, late, keys, higher=frames.HIGHER_IS_BETTER[metric])
     cells = frames.bands(late.merge(best[["arm", "group"]], on=["arm", "group"]), ["arm", "group"])
@@ -173,7 +173,7 @@ def _cell(axes: Axes, place: tuple[int, int], cell: dict[Hashable, float], color
 def _subtitle(data: pd.DataFrame) -> str:
     """What a cell says, and how its setting was chosen."""
     text = (
-        f"Mean of the last quarter over {theme.span(data['members'])} seeds, ± half the width of its"
+        f"Mean of the last tenth over {theme.span(data['members'])} seeds, ± half the width of its"
         " 95 % bootstrap interval. Grey: not run. Hatched: trials diverged, the mean is over the others."
     )
     if (data["candidates"] > 1).any():

@@ -13,32 +13,11 @@ from sweep import frames, naming
 STEP_SIZE = naming.STEP_SIZE
 # Tasks per plotted point of an online metric; the paper bins the regression by two.
 BIN_TASKS = {"slowly_changing_regression": 2}
-# What a linear learner has none of: it is the same baseline for each of their values.
-SHAPE = ("network.width", "network.depth", "network.activation")
 
 
 def finished(trials: pd.DataFrame) -> pd.DataFrame:
     """The trials that ended, diverged ones included."""
     return trials[trials["status"].isin(frames.FINISHED)]
-
-
-def split(trials: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Networks with hidden layers, and linear learners; a sweep of linear learners alone has them as its
-    networks.
-    """
-    if "network.depth" not in trials:
-        return trials, trials.iloc[:0]
-    linear = trials["network.depth"] == 0
-    return (trials, trials.iloc[:0]) if linear.all() else (trials[~linear], trials[linear])
-
-
-def axes(networks: pd.DataFrame) -> list[str]:
-    """The axes that make panels: settings of workload and network that vary inside an arm.
-
-    One that differs only between arms, such as an arm's own network, belongs to the arm.
-    """
-    inside = [frames.varying(arm, "network.", "workload.") for _, arm in networks.groupby("arm")]
-    return [column for column in networks.columns if any(column in columns for columns in inside)]
 
 
 def named(panels: pd.DataFrame, columns: list[str], trials: pd.DataFrame) -> pd.DataFrame:
@@ -56,7 +35,7 @@ def linear_lines(panels: pd.DataFrame, linear: pd.DataFrame, late: pd.DataFrame,
     """For every panel the best setting of the linear learner: panel columns, `source` (its arm), group,
     candidates.
     """
-    shared = [column for column in panels.columns if column not in (*SHAPE, "arm")]
+    shared = [column for column in panels.columns if column not in (*frames.SHAPE, "arm")]
     best = frames.best_settings(linear, late, shared, higher=higher).rename(columns={"arm": "source"})
     return panels.merge(best, on=shared) if shared else panels.merge(best, how="cross")
 

@@ -25,7 +25,7 @@ KEYS = ("metric", "task", "step")
 def data(trials: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
     """One row per arm and task: group, baseline, candidates, metric, task, step, mean, ci_low, ci_high, seeds, members.
 
-    Every arm, the baseline too, is at its best setting by the mean over the last quarter. Raises InputError where no
+    Every arm, the baseline too, is at its best setting by the mean over the last tenth. Raises InputError where no
     arm, or more than one, is retrained from scratch.
     """
     metric = frames.headline(trials)
@@ -36,7 +36,7 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
         found = f"{len(baselines)} ({', '.join(map(str, baselines))})" if baselines else "none"
         raise InputError(f"this figure needs one arm with reset: {{what: all}}, the network from scratch, not {found}")
     values = frames.observed(trials, curves, metric)
-    late = frames.last_quarter(values)
+    late = frames.late(values)
     best = frames.best_settings(trials, late, ["arm"], higher=frames.HIGHER_IS_BETTER[metric])
     shown = values.merge(best[["arm", "group", "candidates"]], on=["arm", "group"])
     parts = []

@@ -26,12 +26,12 @@ COLUMNS_PER_ROW = 3
 def data(trials: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
     """One row per arm, panel, task and bin: share (of the task's examples, at the bin's end), mean, ci_low, ci_high.
 
-    An arm's setting is the one with the best mean of the headline metric over the last quarter, as in `arms`.
+    An arm's setting is the one with the best mean of the headline metric over the last tenth, as in `arms`.
     """
     judged = frames.headline(trials)
     trials = panels.finished(trials)
-    late = frames.last_quarter(frames.observed(trials, curves, judged))
-    axes = panels.axes(trials)
+    late = frames.late(frames.observed(trials, curves, judged))
+    axes = frames.panel_axes(trials)
     higher = frames.HIGHER_IS_BETTER[judged]
     best = frames.best_settings(trials, late, ["arm", *axes], higher=higher)
     best = theme.in_order(panels.named(best, axes, trials), [*axes, "arm"])

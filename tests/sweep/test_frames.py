@@ -27,6 +27,7 @@ class Trial:
 @dataclass(frozen=True)
 class Done:
     status: str
+    tasks: int = 4
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def test_a_trial_of_two_arms_counts_in_both(toy: tuple[Record, FakeLedger]) -> N
     trials, curves = frames.trials(record, ledger), frames.curves(record, ledger)
     assert trials.groupby("arm").size().to_dict() == {"default": 3, "tuned": 6}
     assert curves.groupby("arm", observed=True).size().to_dict() == {"default": 12, "tuned": 24}
-    late = frames.last_quarter(frames.observed(trials, curves, "online_error"))
+    late = frames.late(frames.observed(trials, curves, "online_error"))
     best = frames.best_settings(trials, late, ["arm"], higher=False)
     assert best[["arm", "group", "candidates"]].values.tolist() == [["default", "ga", 1], ["tuned", "ga", 2]]
 
@@ -135,7 +136,7 @@ def test_observed_fills_the_grid_of_diverged_trials(toy: tuple[Record, FakeLedge
     values = frames.observed(frames.trials(*toy), frames.curves(*toy), "online_error")
     assert values["trial"].value_counts().to_dict() == {"a0": 4, "a1": 4, "a2": 4}
     assert values.loc[values["trial"] == "a1", "value"].isna().to_list() == [False, False, True, True]
-    late = frames.last_quarter(values).set_index("trial")["value"]
+    late = frames.late(values).set_index("trial")["value"]
     assert late["a0"] == 4.0 and late[["a1", "a2"]].isna().all()
 
 
