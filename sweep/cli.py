@@ -23,6 +23,7 @@ from typer.core import TyperGroup
 from sweep.errors import InputError, PliantError, TrackingError
 from sweep.output import kept_quiet
 from sweep.redaction import redacted
+from workloads.machine import cpus
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -299,7 +300,7 @@ def show_plan(planned: Plan, workers: int | None) -> None:
         show(table)
         times = [planned.seconds(pack, measured) for pack in planned.packs]
         known = [t for t in times if t is not None]
-        at_once = min(workers or os.cpu_count() or 1, len(times))
+        at_once = min(workers or cpus(), len(times))
         unmeasured = count(len(times) - len(known), "pack")
         if not known:
             say("\ntime not measured yet: --measure trains each kind of pack for a moment")

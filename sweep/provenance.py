@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
+from workloads.machine import cpus
+
 PACKAGES = ("pliant", "torch", "ray", "mlflow", "numpy")
 CPU_INFO = Path("/proc/cpuinfo")
 FLAGS = ("sse4_2", "avx", "avx2", "fma", "avx512f", "avx512dq", "avx512bw", "avx512vl", "asimd", "sve")  # that matter
@@ -58,7 +60,7 @@ def machine() -> dict[str, str | int | float | list[str] | None]:
         memory = None
     return {
         "cpu": facts.get("model name") or platform.processor() or platform.machine() or None,
-        "cores": os.cpu_count(),
+        "cores": cpus(),
         "flags": [flag for flag in FLAGS if flag in flags],
         "memory_gb": memory,
     }

@@ -31,6 +31,7 @@ from sweep.spec import Spec
 from sweep.trials import Trial, expand, of_one_meaning, structure_key
 from sweep.worker import Listener, Progress, run_inline
 from workloads.datasets import DATASETS
+from workloads.machine import cpus
 
 DEFAULT_STORAGE = "pliant"
 GPU_SHARE = 0.25  # of a GPU per pack: one small pack alone leaves most of it idle
@@ -113,7 +114,7 @@ def plan(
     for pack in resumed:
         for trial in pack.trials:
             del missing[trial.id]
-    fresh = plan_packs(list(missing.values()), workers=workers or os.cpu_count() or 1, device=device)
+    fresh = plan_packs(list(missing.values()), workers=workers or cpus(), device=device)
     failed = ledger.failures()
     again = {failed[trial.id].pack: failed[trial.id] for trial in trials if trial.id in failed}
     return Plan(found, place, ledger, trials, done, [*resumed, *fresh], list(again.values()))

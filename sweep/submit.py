@@ -7,7 +7,7 @@ An address is that of the cluster's dashboard (`http://host:8265` or `host:8265`
 the dashboard on port 8265 of that host, and `auto` means $RAY_API_SERVER_ADDRESS, else the host in
 $RAY_ADDRESS, else this machine. Tokens are found where Ray finds them ($RAY_AUTH_TOKEN, the file
 $RAY_AUTH_TOKEN_PATH, ~/.ray/auth_token) and sent when RAY_AUTH_MODE=token, or when that is unset and a local
-address asks for one.
+address asks for one (`sweep.tokens`).
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from urllib.parse import urlsplit
 
 from ruamel.yaml import YAML
 
+from sweep import tokens
 from sweep.errors import ClusterError, InputError, SpecError
 from sweep.spec import Spec, load, study_path
 from workloads.registry import nearest
@@ -243,25 +244,10 @@ class _Cluster:
 def _reach(address: str) -> _Cluster:
     """The cluster at the address; ClusterError within seconds when none answers or it wants another token."""
     url = _dashboard(address)
-    mode = os.environ.get("RAY_AUTH_MODE", "").lower()
-    headers = _authorization() if mode == "token" else {}
-    refused = _probe(url, headers)
-    # Ray turns tokens on by itself for clusters of this machine, so it should take no setting to talk to one;
-    # to another machine a token goes only when the user says so.
-    if refused == 401 and not mode and _is_local(url):
-        headers = _authorization()
-        refused = _probe(url, headers) if headers else refused
-    if refused == 401:
-        raise ClusterError(
-            f"the Ray cluster at {url} wants a token: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN=<its token> "
-            "(or keep the token in ~/.ray/auth_token); `ray get-auth-token` on the head node prints it"
-        )
-    if refused == 403:
-        raise ClusterError(
-            f"the Ray cluster at {url} does not accept this token: set RAY_AUTH_TOKEN (or the content of "
-            "~/.ray/auth_token) to what `ray get-auth-token` on the head node prints"
-        )
-    return _Cluster(url, headers)
+    for headers in tokens.headers(local=_is_local(url)):
+        if _probe(url, headers) is None:
+            return _Cluster(url, headers)
+    raise tokens.refused(url, headers)
 
 
 def _dashboard(address: str) -> str:
@@ -318,29 +304,9 @@ def _get(url: str, headers: dict[str, str]) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _authorization() -> dict[str, str]:
-    """The header with the user's token, from the places and in the order that Ray uses; empty without one."""
-    token = os.environ.get("RAY_AUTH_TOKEN", "")
-    named = os.environ.get("RAY_AUTH_TOKEN_PATH")
-    path = Path(named) if named else Path.home() / ".ray" / "auth_token"
-    if not token and (named or path.is_file()):
-        try:
-            token = path.read_text()
-        except OSError as error:
-            raise ClusterError(f"the token file {path} cannot be read ({error.strerror})") from error
-    return {"authorization": f"Bearer {token.strip()}"} if token.strip() else {}
-
-
 def _is_local(url: str) -> bool:
-    """Whether the URL's host is an address of this machine: only such an address can be bound to."""
-    host = urlsplit(url).hostname
-    try:
-        family, kind, protocol, _, place = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.bind(place)
-    except OSError:
-        return False
-    return True
+    """Whether the URL's host is an address of this machine."""
+    return tokens.is_local(urlsplit(url).hostname)
 
 
 def _is_here(cluster: _Cluster) -> bool:

@@ -50,6 +50,7 @@ from workloads.image_files import (
     read_class_array,
     split_batches,
 )
+from workloads.machine import cpus
 from workloads.registry import lookup
 
 TIMEOUT = (5, 60)  # seconds to connect to a mirror, and to wait for its next bytes
@@ -345,7 +346,7 @@ def keep_classes(name: str, known: Known, *, force: bool) -> None:
         write_class(files[label], images)
 
     write_class(files[absent[0]], first)
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as threads:  # numpy works outside the interpreter's lock
+    with ThreadPoolExecutor(max_workers=cpus()) as threads:  # numpy works outside the interpreter's lock
         for _ in with_bar(threads.map(make, absent[1:]), total=len(absent) - 1):
             pass
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -60,9 +61,9 @@ def sweep(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     own = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache"), "PLIANT_COMMIT_SECONDS": "0"}
 
-    def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str, cwd: str | None = None, **more: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-P", "-m", "sweep.cli", *arguments]
-        return subprocess.run(command, env=kept | own | more, capture_output=True, text=True, timeout=120)
+        return subprocess.run(command, env=kept | own | more, cwd=cwd, capture_output=True, text=True, timeout=120)
 
     return run
 
@@ -150,11 +151,11 @@ def test_only_what_may_pass_is_tried_again(deterministic: bool, monkeypatch: pyt
     monkeypatch.setattr(execute, "train", lambda *_: failure)
     monkeypatch.setattr(execute.tune, "report", reports.append)
     if deterministic:
-        execute.pack_trial({"pack": "p", "storage": ""})
+        execute.pack_trial({"pack": "p", "storage": "", "environment": {}})
         assert reports == [{"failure": asdict(failure)}]
     else:
         with pytest.raises(execute.PackFailed, match="OSError: no"):
-            execute.pack_trial({"pack": "p", "storage": ""})
+            execute.pack_trial({"pack": "p", "storage": "", "environment": {}})
 
 
 # ------------------------------------------------------------------------------------------------ no cluster
@@ -194,6 +195,70 @@ def test_the_other_side_of_a_client_is_refused() -> None:
         execute.answering("ray://head:10001")
 
 
+@pytest.fixture
+def head() -> Iterator[str]:
+    """A head node, as far as being asked whether it is alive; it wants the token "right"."""
+    import grpc
+    from ray._private.services import canonicalize_bootstrap_address
+
+    def alive(request: bytes, context: grpc.ServicerContext) -> bytes:
+        if ("authorization", "Bearer right") not in context.invocation_metadata():
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, "InvalidAuthToken")
+        return b""
+
+    server = grpc.server(ThreadPoolExecutor(1))
+    handlers = {"CheckAlive": grpc.unary_unary_rpc_method_handler(alive)}
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("ray.rpc.NodeInfoGcsService", handlers)])
+    port = server.add_insecure_port("0.0.0.0:0")  # Ray puts this machine's address in place of 127.0.0.1
+    server.start()
+    yield canonicalize_bootstrap_address(f"127.0.0.1:{port}") or ""
+    server.stop(None).wait()
+
+
+@pytest.fixture
+def keyless(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Nothing said about tokens, and none kept; the file that would keep one."""
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".ray").mkdir()
+    return tmp_path / ".ray" / "auth_token"
+
+
+def test_a_head_that_wants_a_token_is_named_at_once(head: str, keyless: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sweep import execute
+
+    with pytest.raises(ClusterError, match=f"cluster at {head} wants a token: set RAY_AUTH_MODE=token and"):
+        execute.answering(head)
+    keyless.write_text("wrong")
+    with pytest.raises(ClusterError, match=f"cluster at {head} does not accept this token"):
+        execute.answering(head)
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    with pytest.raises(ClusterError, match="wants a token"):
+        execute.answering(head)
+
+
+def test_the_token_kept_for_this_machine_is_used(head: str, keyless: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sweep import execute
+
+    used: list[bool] = []
+    monkeypatch.setattr(execute, "_enable_token_auth", lambda: used.append(True))
+    keyless.write_text("right\n")
+    assert execute.answering(head) == head and used == [True]
+    monkeypatch.setattr(execute.tokens, "is_local", lambda host: False)  # elsewhere it goes only when asked to
+    with pytest.raises(ClusterError, match="wants a token"):
+        execute.answering(head)
+
+
+def test_what_listens_but_is_no_head_node(keyless: Path) -> None:
+    from sweep import execute
+
+    with socket.create_server(("0.0.0.0", 0)) as other:
+        place = f"127.0.0.1:{other.getsockname()[1]}"
+        with pytest.raises(ClusterError, match=r"\S+ answers, but not as the head node of a Ray cluster"):
+            execute.answering(place)
+
+
 # -------------------------------------------------------------------------------------------- the connection
 
 
@@ -208,7 +273,8 @@ def connecting(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         seen.append(options)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as the real one puts a handler of its own
 
-    monkeypatch.setattr(execute, "ray", SimpleNamespace(init=init, shutdown=lambda: None))
+    fake = SimpleNamespace(init=init, shutdown=lambda: None, is_initialized=lambda: False)
+    monkeypatch.setattr(execute, "ray", fake)
     return seen
 
 
@@ -232,6 +298,92 @@ def test_workers_find_the_same_folders(
         "OMP_NUM_THREADS": "1",
     }
     assert (options["address"], options["num_cpus"]) == ("local", 3)
+
+
+def test_workers_import_nothing_from_the_working_directory(connecting: list[dict[str, Any]]) -> None:
+    from sweep import execute
+
+    with execute.connected(None, None):
+        pass
+    job = connecting[0]["job_config"]
+    job._py_driver_sys_path.extend(["/home/somebody/study"])  # as Ray does
+    assert b"somebody" not in job._serialize()
+
+
+@pytest.mark.parametrize(
+    ("folder", "chosen"), [("/tmp", {}), ("/scratch/" + "x" * 40, {"_temp_dir": f"/tmp/ray-{os.getuid()}"})]
+)
+def test_a_deep_folder_for_temporary_files_is_passed_by(
+    folder: str, chosen: dict[str, str], connecting: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sweep import execute
+
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    monkeypatch.setattr(execute.tempfile, "gettempdir", lambda: folder)
+    with execute.connected(None, None):
+        pass
+    assert {name: value for name, value in connecting[0].items() if name == "_temp_dir"} == chosen
+    monkeypatch.setattr(execute.os, "access", lambda *_: False)
+    if chosen:
+        with pytest.raises(ClusterError, match="at most 37 characters.*set RAY_TMPDIR to a shorter one"):
+            execute.short_folder()
+
+
+@pytest.mark.parametrize("growing", [None, {"CPU": 8}, {"GPU": 1}])
+def test_a_cluster_without_a_gpu_is_refused_unless_it_grows_one(
+    growing: dict[str, int] | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from sweep import execute
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(execute, "ray", SimpleNamespace(cluster_resources=lambda: {"CPU": 2.0}))
+    state = SimpleNamespace(get_max_resources_from_cluster_config=lambda: growing)
+    monkeypatch.setattr(execute, "ray_state", state)
+    if growing and "GPU" in growing:
+        execute.check_for_gpu("auto")
+        return
+    with pytest.raises(InputError, match="the Ray cluster at auto has no GPU: leave out --device cuda"):
+        execute.check_for_gpu("auto")
+    if growing is None:
+        (tmp_path / "ray_bootstrap_config.yaml").touch()
+        execute.check_for_gpu("auto")
+
+
+# A user's files whose names are those of modules that workers import.
+SHADOWS = ("sweep", "workloads", "torch", "ray", "numpy", "random")
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+def test_names_of_files_in_the_working_directory_do_not_matter(
+    study: Path, sweep: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    (tmp_path / "switch").unlink()
+    for name in SHADOWS:
+        (tmp_path / f"{name}.py").write_text(f"raise SystemExit('{name}.py was imported')")
+    ran = sweep("run", str(study), "--storage", str(tmp_path / "st"), "--no-track", "--no-figures", cwd=str(tmp_path))
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+def test_the_ray_of_this_process_is_used_and_left_open(study: Path, tmp_path: Path) -> None:
+    (tmp_path / "switch").unlink()
+    script = f"""
+import ray, sweep
+ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+ours = ray.get_runtime_context().gcs_address
+outcome = sweep.run({str(study)!r}, storage={str(tmp_path / "st")!r}, track=False)
+assert outcome.computed == 8 and ray.get_runtime_context().gcs_address == ours
+try:
+    sweep.run({str(study)!r}, storage={str(tmp_path / "other")!r}, track=False, address="10.0.0.1:6379")
+except Exception as error:
+    print(error)
+"""
+    environment = {**os.environ, "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    ran = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stderr
+    assert "this process is connected to the Ray at" in ran.stdout
 
 
 def test_a_stop_signal_stays_the_sweeps(connecting: list[dict[str, Any]]) -> None:
