@@ -40,7 +40,7 @@ from sweep import tokens  # noqa: E402
 from sweep.errors import ClusterError, InputError, StorageError  # noqa: E402
 from sweep.failures import Failure, without_error  # noqa: E402
 from sweep.ledger import Ledger, attempt_name  # noqa: E402
-from sweep.worker import Listener, Progress, train  # noqa: E402
+from sweep.worker import Listener, Progress, check_device, train  # noqa: E402
 from workloads.machine import cpus  # noqa: E402
 
 RETRIES = 3  # of a pack whose worker died
@@ -156,6 +156,8 @@ def run_on_ray(
         KeyboardInterrupt where Tune was told to stop.
     """
     forward = Forward(listener, Ledger(storage))
+    if gpus_per_pack and address is None and not ray.is_initialized():
+        check_device("cuda")  # before a Ray of this machine's is started
     with (
         connected(address, workers) as environment,
         tempfile.TemporaryDirectory(prefix="pliant-tune-") as scratch,

@@ -29,7 +29,7 @@ from sweep.ledger import Done, Ledger, SweepRecord, attempt_name
 from sweep.packing import PlannedPack, plan_packs, shape_of
 from sweep.spec import Spec
 from sweep.trials import Trial, expand, of_one_meaning, structure_key
-from sweep.worker import Listener, Progress, run_inline
+from sweep.worker import Listener, Progress, check_device, run_inline
 from workloads.datasets import DATASETS
 from workloads.machine import cpus
 
@@ -219,10 +219,13 @@ def execute(
 ) -> Outcome:
     """Train what is missing and keep it in the ledger. Interrupted or killed at any moment, the next call continues.
 
-    Raises: StorageError, DataError, ClusterError before anything is trained.
+    Raises: StorageError, DataError, ClusterError, InputError (no such device) before anything is trained.
     """
     began = time.monotonic()
     planned.ledger.check_writable()
+    if inline:
+        for device in {pack.device for pack in planned.packs}:
+            check_device(device)
     datasets = check_data(planned.spec)
     previous = earlier(planned.ledger, planned.spec.name, planned.spec.scale)
     record = record_of(planned, datasets, previous)

@@ -6,6 +6,7 @@ Also the in-process executor: packs one after the other in this process, without
 from __future__ import annotations
 
 import os
+import platform
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -75,6 +76,17 @@ def train(pack_id: str, storage: str, listener: Listener) -> Failure | None:
     return None
 
 
+def check_device(device: str) -> None:
+    """Raises InputError where packs are to train on a GPU and this machine has none that torch can use."""
+    if device == "cpu":
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        built = "is built for CPUs alone" if torch.version.cuda is None else "finds none"
+        raise InputError(f"packs are to train on {device}, and torch on {platform.node()} {built}: leave out --device")
+
+
 def described(ledger: Ledger, pack_id: str) -> Pack:
     """The pack that the ledger describes. Raises StorageError where that is missing or damaged."""
     from workloads.pack import Pack
@@ -94,8 +106,7 @@ def _train(pack: Pack, ledger: Ledger, name: str, listener: Listener) -> None:
     from workloads.pack import Snapshot, run_pack, stream_of
 
     torch.set_num_threads(1)  # one pack, one core: packs run beside each other
-    if pack.device != "cpu" and not torch.cuda.is_available():
-        raise InputError(f"pack {pack.id} is to train on {pack.device}, and no such device is found here")
+    check_device(pack.device)
     resume = ledger.resume(pack.id)
     if resume is not None and resume.finished:  # by a process thought dead, or another run
         listener(

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from tiny import Command
 
 import sweep
@@ -139,3 +140,14 @@ def test_a_pack_that_leaves_trials_out_is_a_failure_and_no_interruption(
     monkeypatch.setattr(service, "run_inline", lambda *_: {})
     ran = command("run", study, "--storage", tmp_path / "st", "--inline", "--no-track", "--no-figures")
     assert ran.code == 1 and "Unfinished: its training ended without an error" in ran.err
+
+
+@pytest.mark.parametrize("how", ["--inline", "--workers=1"])
+def test_a_gpu_that_is_not_there_is_refused_before_anything_starts(
+    command: Command, study: Path, tmp_path: Path, how: str
+) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    said = command("run", study, "--storage", tmp_path / "st", "--device", "cuda", how, "--no-track")
+    assert said.code == 2 and "packs are to train on cuda, and torch on" in said.err
+    assert not list((tmp_path / "st").glob("ledger/packs/*/*/failure.json"))
