@@ -5,6 +5,7 @@ A user's mistake ends with one sentence and exit code 2, packs that failed with 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -213,7 +214,8 @@ def plan(
     """Say what running a study would do. Trials, packs, what is already done, time and memory; runs nothing."""
     from sweep import calibration, service
 
-    planned = service.plan(study, scale=scale, storage=storage, workers=workers, device=device.value)
+    with contextlib.redirect_stdout(sys.stderr):  # what a user's code prints is not the plan
+        planned = service.plan(study, scale=scale, storage=storage, workers=workers, device=device.value)
     if measure:
         service.check_data(planned.spec)
         keys = {calibration.key_of(pack): pack for pack in planned.packs}

@@ -14,6 +14,7 @@ from typing import Any
 
 from sweep.trials import Trial, structure_key
 from workloads import streams
+from workloads.extensions import owner
 from workloads.networks.config import NETWORKS, SMALL
 from workloads.registry import lookup
 
@@ -85,6 +86,15 @@ def shape_of(config: Mapping[str, Any]) -> Shape:
     )
 
 
+def own_timetable(config: Mapping[str, Any]) -> str:
+    """Of a user's stream, whose tasks may begin elsewhere for another seed: such seeds cannot share a pack. Else ""."""
+    if owner("STREAMS", config["workload"]["name"]) is None:
+        return ""
+    from workloads.checks.streams import timetable
+
+    return ":" + timetable(streams.made(config["workload"], config["seed"]))
+
+
 def path_of(config: Mapping[str, Any], device: str) -> tuple[str, str]:
     """(path, why) for trials like this one on this kind of device."""
     network = lookup(NETWORKS, config["network"]["name"], "network")
@@ -153,10 +163,14 @@ def plan_packs(trials: Sequence[Trial], *, workers: int, device: str = "cpu") ->
     """Packs for these trials, longest first. `workers` is how many run at once."""
     structures: dict[str, list[Trial]] = {}
     keys: dict[str, str] = {}  # by group: its trials have one structure
+    tables: dict[tuple[str, int], str] = {}  # by structure and seed
     for trial in trials:
         if trial.group not in keys:
             keys[trial.group] = structure_key(trial.config)
-        structures.setdefault(keys[trial.group], []).append(trial)
+        key = keys[trial.group]
+        if (key, trial.config["seed"]) not in tables:
+            tables[key, trial.config["seed"]] = own_timetable(trial.config)
+        structures.setdefault(key + tables[key, trial.config["seed"]], []).append(trial)
     shapes = {key: shape_of(members[0].config) for key, members in structures.items()}
     work = {key: cost_of(members[0].config, shapes[key]) * len(members) for key, members in structures.items()}
     share = sum(work.values()) / (PACKS_PER_WORKER * workers) if work else 0

@@ -23,6 +23,7 @@ from types import FrameType
 from typing import Any
 
 from sweep import calibration, provenance, spec
+from sweep.checking import check_trials
 from sweep.errors import InputError, PliantError, StorageError, TrackingError
 from sweep.failures import Failure, told, without_error
 from sweep.ledger import Done, Ledger, SweepRecord, attempt_name
@@ -102,7 +103,7 @@ def plan(
     workers: int | None = None,
     device: str = "cpu",
 ) -> Plan:
-    """Read a sweep and find out what is left of it. Raises SpecError, StorageError."""
+    """Read a sweep, try the user's code in it and find out what is left. Raises SpecError, InputError, StorageError."""
     found = spec.load(study, scale)
     place = storage_of(storage)
     ledger = Ledger(place)
@@ -110,6 +111,7 @@ def plan(
     known = ledger.done()
     done = {trial.id: known[trial.id] for trial in trials if trial.id in known}
     missing = {trial.id: trial for trial in trials if trial.id not in done}
+    check_trials(list(missing.values()))
     resumed = list(resumable(ledger, missing))
     for pack in resumed:
         for trial in pack.trials:

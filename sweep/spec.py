@@ -25,7 +25,7 @@ from sweep.axes import MOST_SETTINGS, Section, section
 from sweep.document import Document, KeyPath, Problems, as_file, read_document, unknown_key
 from sweep.errors import InputError, SpecError
 from workloads.diagnostics import DIAGNOSTICS
-from workloads.extensions import load_code
+from workloads.extensions import load_code, owner, told
 from workloads.methods.config import METHODS, OPTIMIZERS
 from workloads.networks.config import NETWORKS
 from workloads.streams import STREAMS
@@ -531,7 +531,13 @@ class _Checked:
     def check_pictures(self, spec: Spec) -> None:
         """Networks of pictures need a stream of pictures that are large enough."""
         kind = STREAMS[spec.workload.name]
-        shapes = {tuple(getattr(kind(c, 0), "shape", ())) for c in spec.workload.configs}
+        try:
+            shapes = {tuple(getattr(kind(c, 0), "shape", ())) for c in spec.workload.configs}
+        except (Exception, SystemExit) as error:
+            if owner("STREAMS", spec.workload.name) is None:
+                raise
+            self.wrong(("workload",), told(error))
+            return
         for arm in spec.arms:
             at: KeyPath = ("arms", arm.label, "network")
             path = at if at in self.document.lines else ("network",)

@@ -64,6 +64,17 @@ def place_of(error: BaseException) -> str | None:
     return lines[-1] if lines else None
 
 
+def told(error: BaseException) -> str:
+    """`clipping.py:21: TypeError: ...`: an error of a user's code in one line."""
+    said = (str(error).splitlines() or [""])[0]
+    if isinstance(error, SystemExit):
+        said = f"it ends the program (SystemExit: {said or 0})"
+    elif not isinstance(error, InputError):
+        said = f"{type(error).__name__}: {said[:160]}"
+    place = place_of(error)
+    return said if place is None or place in said else f"{place}: {said}"
+
+
 def load_code(files: Mapping[str, str]) -> None:
     """Make the registries hold the built-in entries and those of `files` (name -> source), nothing else.
 
@@ -109,14 +120,10 @@ def _executed(name: str, source: str) -> ModuleType:
     try:
         with contextlib.redirect_stdout(sys.stderr):  # standard output is the command's own, JSON perhaps
             exec(compile(source, name, "exec"), module.__dict__)
-    except InputError as error:  # by a class that contradicts itself
-        raise InputError(f"{place_of(error) or name}: {error}") from None
     except SyntaxError as error:
         raise InputError(f"{name}:{error.lineno or 1}: SyntaxError: {error.msg}") from error
-    except SystemExit as error:
-        raise InputError(f"{place_of(error) or name}: it ends the program (SystemExit: {error})") from error
-    except Exception as error:
-        raise InputError(f"{place_of(error) or name}: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise InputError(told(error) if place_of(error) else f"{name}: {told(error)}") from error
     return module
 
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from workloads import data, streams
+from workloads.checks.streams import timetable
 from workloads.diagnostics import BINS, DIAGNOSTICS
 from workloads.diagnostics.measure import measure
 from workloads.engine import Engine, build
@@ -29,8 +30,8 @@ from workloads.engine.layout import Tree, mapped, stacked
 from workloads.engine.lifted import Lifted
 from workloads.engine.lowering import NotLowered
 from workloads.engine.online import Online
-from workloads.errors import CheckpointError
-from workloads.extensions import load_code
+from workloads.errors import CheckpointError, InputError
+from workloads.extensions import load_code, owner
 from workloads.held_out import HeldOut, evaluated
 from workloads.learner import Learner
 from workloads.methods.base import Params
@@ -249,6 +250,8 @@ class Training:
         self.distinct = sorted(set(seeds))
         make_stream = stream or (lambda seed: stream_of(config, seed))
         self.streams = [make_stream(seed) for seed in self.distinct]
+        if stream or owner("STREAMS", config["workload"]["name"]):
+            self.check_timetables()
         places = {seed: place for place, seed in enumerate(self.distinct)}
         self.which = torch.tensor([places[seed] for seed in seeds], device=self.device)
         self.stream = self.streams[0]
@@ -278,6 +281,14 @@ class Training:
         self.alone = NETWORKS[config["network"]["name"]].convolutional and self.device.type == "cpu"
         per_step = sum(v[:1].nbytes for v in self.stream.batches(0, 1)) * len(self.streams)
         self.chunk = max(1, min(CHUNK_STEPS, CHUNK_BYTES // per_step))
+
+    def check_timetables(self) -> None:
+        """What is asked of one stream holds for all. Raises InputError where tasks begin elsewhere for another seed."""
+        if len({timetable(stream) for stream in self.streams}) > 1:
+            seeds = ", ".join(map(str, self.distinct))
+            raise InputError(
+                f"the streams of seeds {seeds} change their tasks at other steps: give each a pack of its own"
+            )
 
     @property
     def alive(self) -> Tensor:

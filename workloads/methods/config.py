@@ -1,7 +1,8 @@
 """What optimizers and methods may be told, without importing torch: sweep files are checked before compute is spent.
 
 `varies` names the scalars that may differ between the members of one pack; every other field is structure and splits
-packs. `needs` says what a method must be given: "task_boundaries" (a stream that shows when its task changes).
+packs. `needs` says what a method must be given: "task_boundaries" (a stream that shows when its task changes), "units"
+(a network that shows the units of its hidden layers).
 `semantics` is raised whenever results change; it is part of every trial's hash.
 """
 
@@ -145,6 +146,11 @@ class ContinualBackpropConfig:
     # code, outgoing weight x the sum of the magnitudes of all steps, whoever was the unit then. null: as the preset
     magnitudes: Literal["decaying", "summed"] | None = None
     reset_optimizer: bool = True  # zero the optimizer's state of a replaced unit, element by element
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """A network with hidden layers must show their units; a linear model has none to replace."""
+        return ("units",)
 
     def __post_init__(self) -> None:
         convolutional = self.preset.startswith("official_")

@@ -1,0 +1,1 @@
+"""Code of the user's own, tried before anything is computed with it."""

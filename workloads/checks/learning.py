@@ -1,0 +1,316 @@
+"""The first steps of trials that use code of the user's own: one network at a time, members together, and traced.
+
+The three are the same computation to rounding, or the code is not what the engine can batch: then a hook computed
+something outside torch, and trials would be wrong without a word. A fraction of a second per way of learning; in
+float64, with at most a few examples per batch, so that differences are not rounding.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils import _pytree as pytree
+
+from workloads.checks.networks import check_network
+from workloads.checks.watch import Phase, Watched, acting_places, clocks_refused
+from workloads.engine.layout import Tree, in_order, mapped, member, stacked
+from workloads.errors import InputError
+from workloads.extensions import owner, told
+from workloads.methods.config import METHODS, OPTIMIZERS
+from workloads.networks.config import NETWORKS
+from workloads.pack import Member, Pack, Training
+from workloads.random import Draw
+
+STEPS = 6  # in a row, from the first
+LATER = (1000, 123_457)  # further steps, from the state after those
+MOST_PHASES = 64  # of a schedule, each of which is tried
+EXAMPLES = 8  # of a batch
+TOLERANCE = 1e-8  # relative to a tensor's largest entry: float64 rounds to 1e-16, and few steps amplify little
+
+
+def check_learning(members: Sequence[Member]) -> None:
+    """Try the first steps of a few trials of one structure. Raises InputError that names file, line and the mend."""
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's, on what it batches slowly
+            _Trial(members).check()
+    except (Exception, SystemExit) as error:
+        raise InputError(told(error)) from error
+
+
+def apart(one: Tree, other: Tree) -> tuple[str, float]:
+    """Where two trees differ most, and by how much of that tensor's largest entry."""
+    worst = ("", 0.0)
+    left, right = (pytree.tree_flatten_with_path(tree)[0] for tree in (one, in_order(other, one)))
+    for (path, a), (_, b) in zip(left, right, strict=True):
+        a, b = a.double(), b.double()
+        scale = a[torch.isfinite(a)].abs().max().item() if torch.isfinite(a).any() else 1.0
+        gap = torch.where((a == b) | (a.isnan() & b.isnan()), 0, (a - b).abs() / (scale or 1.0))
+        most = gap.nan_to_num(nan=math.inf).max().item() if gap.numel() else 0.0
+        if most > worst[1]:
+            worst = (" ".join(str(getattr(part, "key", part)) for part in path), most)
+    return worst
+
+
+class _Trial:
+    """A pack of few members, whose learner's own parts are watched."""
+
+    def __init__(self, members: Sequence[Member]) -> None:
+        self.config = members[0].config
+        self.check_scalars(members)
+        self.training = training = Training(Pack(id="", members=members, path="looped"), dtype=torch.float64)
+        self.learner = training.learner
+        self.watched: list[Watched] = []
+        if file := owner("OPTIMIZERS", self.config["optimizer"]["name"]):
+            self.learner.optimizer = self.watch(self.learner.optimizer, self.config["optimizer"]["name"], file)
+        for name, method in self.learner.methods.items():
+            if file := owner("METHODS", name):
+                self.learner.methods[name] = self.watch(method, name, file)
+        network = self.config["network"]["name"]
+        files = {part.file for part in self.watched} or {owner("NETWORKS", network) or network}
+        self.whom = f"{', '.join(sorted(files))}: {', '.join(part.name for part in self.watched) or network}"
+        length = training.stream.task_start(training.stream.tasks)
+        self.steps = min(STEPS, length)
+        x, y = training.batches(0, self.steps)
+        self.x, self.y = x[:, :, :EXAMPLES], y[:, :, :EXAMPLES]
+        self.liftable = NETWORKS[self.config["network"]["name"]].liftable
+
+    def watch(self, method: Any, name: str, file: str) -> Any:
+        """A part of the learner, watched."""
+        acting_places(method)
+        watched = Watched(method, name, file)
+        self.watched.append(watched)
+        return watched
+
+    @staticmethod
+    def check_scalars(members: Sequence[Member]) -> None:
+        """What varies inside a pack are numbers."""
+        config = members[0].config
+        parts = [(config["optimizer"]["name"], config["optimizer"], OPTIMIZERS)]
+        parts += [(name, fields, METHODS) for name, fields in config["methods"].items()]
+        for name, fields, table in parts:
+            for varying in table[name].varies:
+                value = fields.get(varying, 0)  # numbers by default, where the config was written by hand
+                if not isinstance(value, int | float) and not (value is None and varying == "isometry_step_size"):
+                    raise InputError(
+                        f"{name}: varies names {varying}, which is {value!r}: only numbers may vary in a pack"
+                    )
+
+    def check(self) -> None:
+        """Every promise in turn."""
+        network = self.training.network
+        if file := owner("NETWORKS", self.config["network"]["name"]):
+            check_network(file, self.config["network"]["name"], network, self.training.stream, self.x[0, 0].double())
+        self.check_needs()
+        start = self.newborn()
+        alone = [self.alone(start, i) for i in range(len(start))]
+        if self.liftable:
+            self.compare(alone, self.together(stacked(start)), f"after {self.steps} steps members trained together")
+            self.check_trace(alone)
+        self.check_task(alone)
+        self.check_repairs(alone)
+
+    def check_needs(self) -> None:
+        """Methods get what they need: units that the network shows, and tasks that the stream does."""
+        network, stream = self.training.network, self.training.stream
+        for name in self.learner.methods:
+            units = name in self.learner.rare or "units" in METHODS[name].needs(self.learner.methods[name].config)
+            if units and not network.sites and len(network.weights) > 1:
+                raise InputError(
+                    f"{name} replaces units, and {self.config['network']['name']} has hidden layers but shows none of "
+                    "their units: list them in its `sites` (workloads.networks.base.Site)"
+                )
+        for part in self.watched:
+            if "at_task" in part.acts and not stream.boundaries_shown:
+                raise part.wrong(
+                    "at_task",
+                    f"is called as a task begins, and {self.config['workload']['name']} hides that: "
+                    "set workload.task_boundaries to shown",
+                )
+
+    def newborn(self) -> list[Tree]:
+        """Every member before its first step; `init` is called for one network, as it is written."""
+        states = []
+        training = self.training
+        for i, seed in enumerate(training.seeds.tolist()):
+            params = mapped(lambda v: v.to(torch.float64), dict(training.make_params(seed)))
+            with self.strictly(i == 0):
+                state = self.learner.init(params)
+            states.append({"params": params, "state": state})
+        return states
+
+    @contextmanager
+    def strictly(self, on: bool) -> Iterator[None]:
+        """Watch what hooks do beside computing, while this lasts."""
+        for part in self.watched:
+            part.strict = on
+        try:
+            with clocks_refused({part.file for part in self.watched if on}):
+                yield
+        finally:
+            for part in self.watched:
+                part.strict = False
+
+    def one(
+        self, tree: Tree, hyper: Tree, seed: Tensor, at: int, x: Tensor, y: Tensor, phase: int | None = None
+    ) -> Tree:
+        """One step of one member, and nothing rare."""
+        phase = Phase(at % self.learner.period)
+        draw = Draw(seed, torch.tensor(at), torch.float64)
+        params, state, _ = self.learner.step(tree["params"], tree["state"], hyper, x, y, draw, phase=phase)
+        return {"params": params, "state": state}
+
+    def batch(self, index: int, at: int) -> tuple[Tensor, Tensor]:
+        """What a member sees in a step; later ones see the first again."""
+        which = int(self.training.which[index])
+        return self.x[at % self.steps, which], self.y[at % self.steps, which]
+
+    def alone(self, start: list[Tree], index: int) -> Tree:
+        """A member after its first steps by itself, twice the same."""
+        found = []
+        hyper, seed = member(self.training.hyper, index), self.training.seeds[index]
+        for again in (False, True):
+            tree = start[index]
+            for at in range(self.steps):
+                with self.strictly(not again):
+                    tree = self.one(mapped(torch.clone, tree), hyper, seed, at, *self.batch(index, at))
+            found.append(tree)
+        where, gap = apart(*found)
+        if gap:
+            raise InputError(
+                f"{self.whom}: the same steps taken twice give other numbers ({where}): something in them is drawn or "
+                "read from outside; draws come from `draw`, e.g. draw.normal(what, count)"
+            )
+        return found[0]
+
+    def together(self, start: Tree) -> list[Tree]:
+        """The same steps of all members at once, as the engine batches them."""
+        training, tree = self.training, start
+        count = len(training.seeds)
+        for at in range(self.steps):
+            batches = [self.batch(i, at) for i in range(count)]
+            x, y = (torch.stack(part) for part in zip(*batches, strict=True))
+
+            def one(tree: Tree, hyper: Tree, seed: Tensor, x: Tensor, y: Tensor, at: int = at) -> Tree:
+                return self.one(tree, hyper, seed, at, x, y)
+
+            tree = torch.func.vmap(one)(tree, training.hyper, training.seeds, x, y)
+        return [member(tree, i) for i in range(count)]
+
+    def compare(self, alone: list[Tree], other: list[Tree], what: str) -> None:
+        """Raise where members come out otherwise than one network at a time."""
+        for one, also in zip(alone, other, strict=True):
+            where, gap = apart(one, also)
+            if gap > TOLERANCE:
+                raise InputError(f"{self.whom}: {what} are {percent(gap)} off ({where}) from one at a time; {OUTSIDE}")
+
+    def check_trace(self, alone: list[Tree]) -> None:
+        """A step traced for one member is the step of all, at any time; by phase as the engine keeps its programs."""
+        training, period = self.training, self.learner.period
+        programs: dict[tuple[bool, ...], tuple[Any, int]] = {}
+        times = [*range(min(period, MOST_PHASES)), *LATER] if period > 1 else [0, *LATER]
+        for number, at in enumerate(times):
+            index = number % len(alone)
+            tree, seed, x_y = alone[index], training.seeds[index], self.batch(index, at)
+            hyper = member(training.hyper, index)
+            arguments = (tree, hyper, seed, torch.tensor(at), *x_y)
+            phase = at % period
+            key = self.learner.acting(phase)
+            if key not in programs:
+                programs[key] = self.traced(phase, arguments), phase
+            program, first = programs[key]
+            where, gap = apart(self.one(tree, hyper, seed, at, *x_y), program(*arguments))
+            if gap > TOLERANCE:
+                cause = OUTSIDE
+                if period > 1 and phase != first:
+                    cause = f"only a phase of 0 may be another program, and this step's is {phase}"
+                raise InputError(
+                    f"{self.whom}: the step as traced is {percent(gap)} off at step {at} ({where}); {cause}"
+                )
+
+    def traced(self, phase: int, arguments: tuple[Any, ...]) -> Any:
+        """One step as a program, traced once."""
+
+        def step(tree: Tree, hyper: Tree, seed: Tensor, at: Tensor, x: Tensor, y: Tensor) -> Tree:
+            draw = Draw(seed, at, torch.float64)
+            now = Phase(phase)
+            params, state, _ = self.learner.step(tree["params"], tree["state"], hyper, x, y, draw, phase=now)
+            return {"params": params, "state": state}
+
+        return make_fx(step)(*arguments)
+
+    def check_task(self, alone: list[Tree]) -> None:
+        """What happens as a task begins is the same for members together."""
+        if not any("at_task" in part.acts for part in self.watched):
+            return
+
+        def begun(tree: Tree, hyper: Tree, seed: Tensor) -> Tree:
+            draw = Draw(seed, torch.tensor(self.steps), torch.float64)
+            params, state = self.learner.at_task(tree["params"], tree["state"], hyper, draw)
+            return {"params": params, "state": state}
+
+        hyper, seeds = self.training.hyper, self.training.seeds
+        with self.strictly(True):
+            one = [begun(tree, member(hyper, i), seeds[i]) for i, tree in enumerate(alone)]
+        together = torch.func.vmap(begun)(stacked(alone), hyper, seeds)
+        self.compare(one, [member(together, i) for i in range(len(one))], "members beginning a task together")
+
+    def check_repairs(self, alone: list[Tree]) -> None:
+        """A rare event is the same for members together, and is one less to come."""
+        sites = self.training.network.sites
+        for part in self.watched:
+            if part.name not in self.learner.rare:
+                continue
+            due = alone[0]["state"][part.name].get("due")
+            if due is None or due.shape != (len(sites),) or due.dtype not in (torch.int32, torch.int64):
+                raise part.wrong(
+                    "repair",
+                    f"is called where state['due'] counts events: int32 ({len(sites)},), one per hidden layer",
+                )
+            for place in range(len(sites)):
+                self.check_repair(part, place, alone)
+
+    def check_repair(self, part: Watched, place: int, alone: list[Tree]) -> None:
+        """One place's."""
+
+        def mended(tree: Tree, hyper: Tree, seed: Tensor) -> Tree:
+            draw = Draw(seed, torch.tensor(self.steps - 1), torch.float64)
+            params, state = self.learner.repair(
+                tree["params"], tree["state"], hyper, draw, method=part.name, place=place
+            )
+            return {"params": params, "state": state}
+
+        hyper, seeds = self.training.hyper, self.training.seeds
+        waiting = [self.with_one_due(tree, part.name, place) for tree in alone]
+        with self.strictly(True):
+            one = [mended(tree, member(hyper, i), seeds[i]) for i, tree in enumerate(waiting)]
+        if int(one[0]["state"][part.name]["due"][place]) != 0:
+            raise part.wrong("repair", f"must lower state['due'][{place}] by one, or it is called for ever")
+        if self.liftable:
+            together = torch.func.vmap(mended)(stacked(waiting), hyper, seeds)
+            self.compare(one, [member(together, i) for i in range(len(one))], "members repaired together")
+
+    @staticmethod
+    def with_one_due(tree: Tree, method: str, place: int) -> Tree:
+        """A member with one event of a method waiting."""
+        due = torch.zeros_like(tree["state"][method]["due"])
+        due[place] = 1
+        return {**tree, "state": {**tree["state"], method: {**tree["state"][method], "due": due}}}
+
+
+OUTSIDE = (
+    "something is computed outside torch (numpy, float(), a counter), and would stay what it was in the first step: "
+    "keep such values in the state, as tensors"
+)
+
+
+def percent(gap: float) -> str:
+    """12 %, or 3e-06."""
+    return f"{100 * gap:.3g} %" if math.isfinite(gap) else "infinitely"
