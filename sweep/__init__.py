@@ -32,7 +32,7 @@ def run(
     storage: str | None = None,
     address: str | None = None,
     workers: int | None = None,
-    inline: bool = False,
+    inline: bool | None = None,
     track: bool = True,
     tracking_uri: str | None = None,
 ) -> Outcome:
@@ -44,13 +44,13 @@ def run(
         scale: `laptop` where the file has one, else the file as written (`full`; in a shipped study `paper`).
         storage: a folder or an s3:// or gs:// address; default $PLIANT_STORAGE, else ./pliant.
         address: of a Ray cluster; a local Ray otherwise.
-        inline: train in this process, without Ray.
+        inline: train in this process, or on Ray; whichever is sooner done where it is not said.
         track: write MLflow runs, to `tracking_uri`, else $MLFLOW_TRACKING_URI, else a database in the storage.
 
     Raises: SpecError, StorageError, DataError, ClusterError and TrackingError, before anything is trained;
         PliantError where packs failed; KeyboardInterrupt where it was stopped. The same call continues.
     """
-    from sweep import service
+    from sweep import placement, service
 
     if name is not None:
         if not isinstance(study, Mapping):
@@ -63,7 +63,7 @@ def run(
         listener=lambda progress: None,
         address=address,
         workers=workers,
-        inline=inline,
+        inline=placement.trains_here(planned.packs, asked=inline, address=address, workers=workers),
         on_finished=tracker.nudge if tracker else lambda: None,
     )
     if outcome.interrupted:

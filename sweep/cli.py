@@ -22,9 +22,8 @@ import typer
 from typer.core import TyperGroup
 
 from sweep.errors import InputError, PliantError, TrackingError
-from sweep.output import kept_quiet
+from sweep.output import count, duration, kept_quiet, rendered, size
 from sweep.redaction import redacted
-from workloads.machine import cpus
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -122,7 +121,12 @@ STOPPED = "stopped; what is committed is kept, and the same command continues fr
 
 def say(text: str = "") -> None:
     """A line for the person at the terminal."""
-    typer.echo(redacted(text))
+    typer.echo(redacted(text), file=sys.stdout)  # as set up: click's own stream would not ask what it can encode
+
+
+def show(table: Table) -> None:
+    """A table, as wide as the terminal or as a file allows."""
+    say(rendered(table))
 
 
 def print_json(value: Any) -> None:
@@ -137,32 +141,6 @@ def finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [finite(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def count(number: int, thing: str) -> str:
-    """1 pack, 2 packs."""
-    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
-
-
-def show(table: Table) -> None:
-    """A table, as wide as the terminal or as a file allows."""
-    from rich.console import Console
-
-    Console(width=None if sys.stdout and sys.stdout.isatty() else 140).print(table)
-
-
-def duration(seconds: float | None) -> str:
-    """2.5 h, 3 min, 12 s; "not measured" for None."""
-    if seconds is None:
-        return "not measured"
-    if seconds >= 5400:
-        return f"{seconds / 3600:.1f} h"
-    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
-
-
-def size(count: float) -> str:
-    """Bytes for people."""
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
 
 
 def opened(storage: str | None) -> Ledger:
@@ -212,7 +190,7 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Say what running a study would do. Trials, packs, what is already done, time and memory; runs nothing."""
-    from sweep import calibration, service
+    from sweep import calibration, preview, service
 
     with contextlib.redirect_stdout(sys.stderr):  # what a user's code prints is not the plan
         planned = service.plan(study, scale=scale, storage=storage, workers=workers, device=device.value)
@@ -225,92 +203,15 @@ def plan(
             calibration.record({key: calibration.measure(pack)})
     warn(planned)
     if as_json:
-        print_json(plan_as_data(planned))
+        print_json(preview.as_data(planned, workers))
     else:
-        show_plan(planned, workers)
+        say(preview.as_text(planned, workers))
 
 
 def warn(planned: Plan) -> None:
     """What a plan allows and may not be meant, on standard error."""
     for warning in planned.warnings():
         typer.echo(f"warning: {warning}", err=True)
-
-
-def plan_as_data(planned: Plan) -> dict[str, Any]:
-    """A plan for scripts."""
-    from sweep import calibration
-
-    measured = calibration.read()
-    packs = [
-        {
-            "pack": pack.id,
-            "arms": sorted({arm for trial in pack.trials for arm in trial.arms}),
-            "trials": len(pack.trials),
-            "steps": pack.shape.steps,
-            "path": pack.path,
-            "reason": pack.reason,
-            "memory_bytes": pack.memory,
-            "seconds": planned.seconds(pack, measured),
-            "resumes": pack.resumes,
-        }
-        for pack in planned.packs
-    ]
-    return {
-        "sweep": planned.identity,
-        "storage": planned.storage,
-        "trials": len(planned.trials),
-        "already_done": len(planned.done),
-        "to_run": planned.missing,
-        "packs": packs,
-        "warnings": planned.warnings(),
-    }
-
-
-def show_plan(planned: Plan, workers: int | None) -> None:
-    """A plan for people."""
-    from rich.table import Table
-
-    from sweep import calibration
-    from sweep.failures import told
-
-    measured = calibration.read()
-    table = Table("pack", "arms", "trials", "steps", "path", "memory", "time", box=None, pad_edge=False)
-    for pack in planned.packs:
-        arms = ", ".join(sorted({arm for trial in pack.trials for arm in trial.arms}))
-        seconds = planned.seconds(pack, measured)
-        path = f"{pack.path}: {pack.reason}"
-        memory = size(pack.memory) if pack.memory else ""
-        table.add_row(
-            pack.id[:8],
-            arms,
-            f"{len(pack.trials):,}",
-            f"{pack.shape.steps:,}",
-            path,
-            memory,
-            duration(seconds),
-        )
-    found = planned.spec
-    say(f"{found.name}@{found.scale}: {found.question}")
-    say(
-        f"{count(len(planned.trials), 'trial')}, {len(planned.done):,} already done, {planned.missing:,} to run"
-        f" in {count(len(planned.packs), 'pack')}; results in {planned.storage}"
-    )
-    if planned.failed:
-        say("again, after the last attempt failed:\n" + "\n".join(told(planned.failed)))
-    if planned.packs:
-        say()
-        show(table)
-        times = [planned.seconds(pack, measured) for pack in planned.packs]
-        known = [t for t in times if t is not None]
-        at_once = min(workers or cpus(), len(times))
-        unmeasured = count(len(times) - len(known), "pack")
-        if not known:
-            say("\ntime not measured yet: --measure trains each kind of pack for a moment")
-        elif len(known) < len(times):
-            say(f"\nover {duration(sum(known) / at_once)}; {unmeasured} not measured (--measure)")
-        else:
-            # The longest pack is a bound, however many run beside it.
-            say(f"\nabout {duration(max(sum(known) / at_once, *known))}, {count(at_once, 'pack')} at once")
 
 
 @app.command()
@@ -328,7 +229,14 @@ def run(
     ] = None,
     workers: Workers = None,
     device: Device = Kind.cpu,
-    inline: Annotated[bool, typer.Option("--inline", help="Train in this process, without Ray.")] = False,
+    inline: Annotated[
+        bool | None,
+        typer.Option(
+            "--inline/--ray",
+            help="Train in this process, or on Ray: a process for every core.",
+            show_default="the one that is sooner done",
+        ),
+    ] = None,
     track: Annotated[bool, typer.Option(help="Write MLflow runs.")] = True,
     draw: Annotated[bool, typer.Option("--figures/--no-figures", help="Draw the study's figures.")] = True,
 ) -> None:
@@ -337,9 +245,9 @@ def run(
     Whatever was done before, by this sweep or another in the same storage, is not done again. Ctrl-C stops cleanly; the
     same command continues.
     """
-    from sweep import service
+    from sweep import calibration, placement, service
     from sweep.failures import told
-    from sweep.progress import ProgressView
+    from sweep.progress import ProgressView, working
 
     planned = service.plan(study, scale=scale, storage=storage, workers=workers, device=device.value)
     tracker = service.Tracker(planned, tracking_uri) if track else None
@@ -350,14 +258,19 @@ def run(
     )
     if planned.failed:
         say("again, after the last attempt failed:\n" + "\n".join(told(planned.failed)))
-    with ProgressView(planned) as view:
+    here = placement.trains_here(planned.packs, asked=inline, address=address, workers=workers)
+    if here and planned.packs and inline is None:
+        say("trains in this process, which is done before Ray has started (--ray: on Ray)")
+    slots = 1 if here else placement.at_once(planned.packs, workers)
+    with ProgressView(planned, at_once=slots, measured=calibration.read()) as view:
         outcome = service.execute(
             planned,
             listener=view.heard,
             address=address,
             workers=workers,
-            inline=inline,
+            inline=here,
             on_finished=tracker.nudge if tracker else lambda: None,
+            stage=view.stage,
         )
     if outcome.interrupted:
         say(STOPPED)
@@ -367,7 +280,8 @@ def run(
         figures = drawn(outcome.record, planned.ledger, list(planned.spec.figures)) if draw else []
         if tracker:
             try:
-                tracker.finish(figures)
+                with working("writing MLflow's runs"):
+                    tracker.finish(figures)
             except TrackingError as error:
                 problems.append(error)
     except KeyboardInterrupt:
@@ -409,11 +323,13 @@ def drawn(record: SweepRecord, ledger: Ledger, names: list[str]) -> list[Path]:
     if not finished or (stamp.exists() and stamp.read_text() == made_of and all(map(Path.exists, files))):
         return [file for file in files if file.exists()]
     from dashboards.figures import render
+    from sweep.progress import working
 
     paths = []
     for name in names:
         try:
-            paths += render(name, record, ledger, folder)
+            with working(f"drawing {name}"):
+                paths += render(name, record, ledger, folder)
         except InputError as error:
             say(f"figure {name} was not drawn: {error}")
     stamp.write_text(made_of)

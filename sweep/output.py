@@ -1,13 +1,20 @@
-"""What a command prints, where the other end cannot take it: closed early, full, or without our characters."""
+"""What a command prints: numbers and tables for people, and what to do where the other end cannot take it."""
 
 from __future__ import annotations
 
 import errno
+import io
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
+WIDTH = 140  # of a table in a file
 GONE = (errno.EPIPE, errno.ENOSPC, errno.EIO)
 
 
@@ -41,3 +48,32 @@ def _forget_output() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.close(nowhere)
+
+
+def count(number: int, thing: str) -> str:
+    """1 pack, 2 packs."""
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
+
+
+def duration(seconds: float | None) -> str:
+    """2.5 h, 3 min, 12 s; "not measured" for None."""
+    if seconds is None:
+        return "not measured"
+    if seconds >= 5400:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+
+
+def size(count: float) -> str:
+    """Bytes for people."""
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
+
+
+def rendered(table: Table) -> str:
+    """A table as text, as wide as the terminal or as a file allows."""
+    from rich.console import Console
+
+    text = io.StringIO()
+    terminal = sys.stdout is not None and sys.stdout.isatty()
+    Console(file=text, width=shutil.get_terminal_size().columns if terminal else WIDTH).print(table)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from sweep import calibration, provenance, spec
+from sweep import calibration, placement, provenance, spec
 from sweep.checking import check_trials
 from sweep.errors import InputError, PliantError, StorageError, TrackingError
 from sweep.failures import Failure, told, without_error
@@ -73,8 +73,7 @@ class Plan:
 
     def seconds(self, pack: PlannedPack, measured: Mapping[str, float]) -> float | None:
         """How long a pack would take, or None where packs like it were not measured."""
-        per_step = measured.get(calibration.key_of(pack))
-        return None if per_step is None else per_step * pack.shape.steps
+        return placement.measured_seconds(pack, measured)
 
 
 @dataclass(slots=True)
@@ -148,12 +147,13 @@ def resumable(ledger: Ledger, missing: Mapping[str, Trial]) -> Iterator[PlannedP
         )
 
 
-def check_data(found: Spec) -> dict[str, str]:
+def check_data(found: Spec, stage: Callable[[str], None] = lambda text: None) -> dict[str, str]:
     """Dataset name -> checksum of every dataset the sweep reads, fetched now if need be. Raises DataError."""
     asked = {setting["dataset"] for setting in found.workload.settings if "dataset" in setting}
     names = sorted(asked.intersection(DATASETS))  # a user's own stream may mean something else by the word
     if not names:
         return {}
+    stage(f"looking for {', '.join(names)}")
     from workloads import data
 
     return {name: data.checksum(name) for name in names}
@@ -218,6 +218,7 @@ def execute(
     workers: int | None = None,
     inline: bool = False,
     on_finished: Callable[[], None] = lambda: None,
+    stage: Callable[[str], None] = lambda text: None,
 ) -> Outcome:
     """Train what is missing and keep it in the ledger. Interrupted or killed at any moment, the next call continues.
 
@@ -228,7 +229,7 @@ def execute(
     if inline:
         for device in {pack.device for pack in planned.packs}:
             check_device(device)
-    datasets = check_data(planned.spec)
+    datasets = check_data(planned.spec, stage)
     previous = earlier(planned.ledger, planned.spec.name, planned.spec.scale)
     record = record_of(planned, datasets, previous)
     if previous is not None and not planned.packs and same_but_for_its_time(previous, record):
@@ -245,6 +246,7 @@ def execute(
             workers=workers,
             inline=inline,
             on_finished=on_finished,
+            stage=stage,
         )
     own = {trial.id for trial in planned.trials}
     done = {trial: done for trial, done in planned.ledger.done().items() if trial in own}
@@ -277,11 +279,18 @@ def train_packs(
     workers: int | None,
     inline: bool,
     on_finished: Callable[[], None],
+    stage: Callable[[str], None],
 ) -> None:
     """Hand the packs to Ray, or train them here; fills in what failed and whether it was interrupted."""
     keys = {pack.id: calibration.key_of(pack) for pack in planned.packs}
+    where = placement.HERE if inline else placement.RAY
+    began: float | None = time.monotonic()
 
     def heard(progress: Progress) -> None:
+        nonlocal began
+        if began is not None and address is None:
+            calibration.record({placement.start_key(where): time.monotonic() - began})
+        began = None
         listener(progress)
         if progress.finished:
             if progress.trained:
@@ -292,6 +301,7 @@ def train_packs(
     ids = [pack.id for pack in planned.packs]
     with interrupts() as interrupted:
         try:
+            stage("loading torch" if inline else "starting Ray")
             describe(planned)
             if inline:
                 outcome.failures = run_inline(ids, planned.storage, heard)

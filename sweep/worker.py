@@ -21,10 +21,12 @@ from sweep.ledger import Ledger, attempt_name
 if TYPE_CHECKING:  # imports torch
     from workloads.pack import Pack
 
+TELL_EVERY = 3.0  # seconds between two words on how far a pack is; on Ray each one waits for the driver
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a pack is; small enough to send with every report."""
+    """How far a pack is; small enough to send with every report. A pack that sets itself up has trained nothing."""
 
     pack: str
     members: int
@@ -131,32 +133,54 @@ def _train(pack: Pack, ledger: Ledger, name: str, listener: Listener) -> None:
     stream = stream_of(config, config["seed"])
     steps = stream.task_start(stream.tasks)
 
-    def report(snapshot: Snapshot) -> None:
-        attempt.commit(snapshot)
+    diverged, told = resume.manifest.statuses.count("diverged") if resume else 0, began
+
+    def tell(step: int, *, finished: bool = False) -> None:
+        nonlocal told
+        told = time.monotonic()
         listener(
             Progress(
                 pack=pack.id,
                 members=len(pack.members),
-                step=snapshot.step,
+                step=step,
                 steps=steps,
-                finished=snapshot.checkpoint is None,
-                diverged=snapshot.statuses.count("diverged"),
-                seconds=time.monotonic() - began,
-                trained=(snapshot.step - first) * len(pack.members),
+                finished=finished,
+                diverged=diverged,
+                seconds=told - began,
+                trained=(step - first) * len(pack.members),
                 attempt=attempt.name,
             )
         )
 
+    def report(snapshot: Snapshot) -> None:
+        nonlocal diverged
+        attempt.commit(snapshot)
+        diverged = snapshot.statuses.count("diverged")
+        tell(snapshot.step, finished=snapshot.checkpoint is None)
+
+    def stepped(step: int) -> None:
+        if step < steps and (told == began or time.monotonic() - told > TELL_EVERY):
+            tell(step)
+
+    tell(first)
+    told = began  # the first steps, which are compiled for, are told at once
     often = os.environ.get("PLIANT_COMMIT_SECONDS")
     run_pack(
         pack,
         report,
         resume.checkpoint if resume else None,
         commit_seconds=float(often) if often else None,
+        stepped=stepped,
     )
 
 
 def run_inline(packs: Iterable[str], storage: str, listener: Listener) -> dict[str, Failure]:
     """Train packs one after the other in this process; returns those that failed, and why."""
-    found = ((pack, train(pack, storage, listener)) for pack in packs)
+    import torch
+
+    threads = torch.get_num_threads()  # of a process that may be a notebook with work of its own
+    try:
+        found = [(pack, train(pack, storage, listener)) for pack in packs]
+    finally:
+        torch.set_num_threads(threads)
     return {pack: failure for pack, failure in found if failure is not None}

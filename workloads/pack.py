@@ -648,6 +648,7 @@ def run_pack(
     dtype: torch.dtype | None = None,
     path: str | None = None,
     commit_seconds: float | None = None,
+    stepped: Callable[[int], None] = lambda step: None,
 ) -> None:
     """Train a pack to the end of its streams, reporting a Snapshot now and then and at the end.
 
@@ -659,6 +660,7 @@ def run_pack(
         dtype: overrides the config's.
         path: overrides the pack's (see `workloads.engine`).
         commit_seconds: at least this long between two reports; COMMIT_SECONDS unless given.
+        stepped: called with the step reached, every few steps, for whoever watches.
 
     Raises: InputError for names that do not exist; CheckpointError for another pack's checkpoint.
     """
@@ -676,6 +678,7 @@ def run_pack(
             training.begin_task(task)
         while training.step < end:
             training.train_chunk(end)
+            stepped(training.step)
             if training.step < end and time.monotonic() - reported > between:
                 report(training.snapshot(task))
                 reported = time.monotonic()

@@ -314,6 +314,7 @@ def test_plan(command: Command, tiny: Path, ran: Path, tmp_path: Path) -> None:
         "trials": 4,
         "already_done": 0,
         "to_run": 4,
+        "trains": "in this process",
         "warnings": [],
     }
     assert (pack["arms"], pack["trials"], pack["steps"], pack["path"]) == (["sgd"], 4, 200, "lanes")

@@ -73,7 +73,7 @@ def sweep(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 def test_a_pack_that_fails_does_not_stop_the_others(
     study: Path, sweep: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
-    command = ("run", str(study), "--storage", str(tmp_path / "ray"), "--no-track", "--no-figures")
+    command = ("run", str(study), "--storage", str(tmp_path / "ray"), "--ray", "--no-track", "--no-figures")
     # A local Ray is a new one, whatever cluster the environment names.
     ran = sweep(*command, "--workers", "1", RAY_ADDRESS="127.0.0.1:1")
     assert ran.returncode == 1, ran.stderr

@@ -205,17 +205,19 @@ def test_ctrl_c_in_the_middle_continues_to_the_same_results(
 
     def interrupt(progress: Progress) -> None:
         heard.append(progress)
-        signal.raise_signal(signal.SIGTERM)
+        if len(heard) == 3:  # that it begins, that it has trained, that it has committed
+            signal.raise_signal(signal.SIGTERM)
 
     outcome = service.execute(planned, listener=interrupt, inline=True)
-    assert outcome.interrupted and outcome.computed == 0 and len(heard) == 1
-    assert not heard[0].finished and 0 < heard[0].step < heard[0].steps == 200
+    assert outcome.interrupted and outcome.computed == 0
+    assert [progress.trained for progress in heard] == [0, 400, 400]
+    assert not heard[2].finished and 0 < heard[2].step < heard[2].steps == 200
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL, "the handler is put back"
 
     again = service.plan(file, storage=str(storage))
     [pack] = again.packs
     assert pack.resumes and pack.id == planned.packs[0].id
-    assert pack.reason == f"as it began; continues from step {heard[0].step}"
+    assert pack.reason == f"as it began; continues from step {heard[2].step}"
     heard.clear()
     outcome = service.execute(again, listener=heard.append, inline=True)
     assert outcome.computed == 4 and not outcome.interrupted
@@ -251,12 +253,12 @@ def test_packs_that_fail_end_in_an_error(
 
     failing = SimpleNamespace(run_on_ray=fails)
     monkeypatch.setitem(sys.modules, "sweep.execute", failing)
-    said = command("run", file, "--storage", tmp_path / "st", "--no-track")
+    said = command("run", file, "--storage", tmp_path / "st", "--no-track", "--ray")
     assert said.code == 1
     assert "error: 1 of 1 packs failed (4 trials); what they committed is kept.\n" in said.err
     assert "  1 pack: WorkerDied: killed\nThe same command tries them again." in said.err
     with pytest.raises(PliantError, match="1 of 1 packs failed"):
-        sweep.run(file, storage=str(tmp_path / "st"), track=False)
+        sweep.run(file, storage=str(tmp_path / "st"), track=False, inline=False)
 
 
 def test_what_ends_early_without_an_error_is_a_failure(
@@ -265,7 +267,7 @@ def test_what_ends_early_without_an_error_is_a_failure(
     from types import SimpleNamespace
 
     monkeypatch.setitem(sys.modules, "sweep.execute", SimpleNamespace(run_on_ray=lambda *_, **__: {}))
-    said = command("run", file, "--storage", tmp_path / "st", "--no-track")
+    said = command("run", file, "--storage", tmp_path / "st", "--no-track", "--ray")
     assert said.code == 1 and "the ledger lacks 4 of its trials" in said.err
 
 
@@ -330,7 +332,7 @@ def test_a_failed_tracker_leaves_the_results_and_exit_code_1(
 
     monkeypatch.setattr(service.Tracker, "finish", fail)
     said = command("run", file, "--storage", storage, "--inline")
-    assert said.code == 1 and said.err == "error: MLflow at http://x failed: gone\n"
+    assert said.code == 1 and said.err == "writing MLflow's runs\nerror: MLflow at http://x failed: gone\n"
     assert f"results   {storage}" in said.out and "MLflow" not in said.out
 
 

@@ -82,7 +82,7 @@ class Run:
         self.output = storage.parent / f"{storage.name}.output"
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
-                cli("run", str(study), "--storage", str(storage), "--workers", "2", "--no-figures", *options),
+                cli("run", str(study), "--storage", str(storage), "--workers", "2", "--ray", "--no-figures", *options),
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
