@@ -2,7 +2,8 @@
 //
 // Weights lie [in][out]. A row whose input is zero (a dark pixel, a unit silent under relu) adds nothing forward, gets
 // no gradient backward and is not changed by the step: it is not read. What would change it all the same, weight decay
-// and noise, is owed: the row notes the step it is at, and is paid for when it is next read. Of a row that is read, the
+// and noise, is owed: the row notes the step it is at, and noise is paid for when it is next read. Decay stays owed for
+// longer, as a factor of the row: a weak one, taken step by step in single precision, would be lost in rounding. Of a row that is read, the
 // backward product and the update are one pass. Adam's moments move every weight in every step: its pass is dense.
 //
 // workloads/engine/online.py puts this text together: constants (sizes, loss, activation, way of learning), philox.h,
@@ -179,25 +180,25 @@ inline void judge(const Real* output, const void* target, Real* error, double& l
 
 // ---- backward and update ----
 
-// NR rows at once, so that the error is read once for all: back = row . error, row <- keep row - gain error, and what
-// that makes of the sums of |w|.
+// NR rows at once, so that the error is read once for all: back = row . error, row <- row - gain error, and what that
+// makes of the sums of |w|.
 template <int C, int NR, bool BACK, bool COUNT_IN, bool COUNT_OUT>
-inline void learn_rows(Real* weights, const int* index, const Real* gain, const Real* keep, const Real* times,
+inline void learn_rows(Real* weights, const int* index, const Real* gain, const Real* after, const Real* times,
                        const Vec* error, Real* back, Vec* changed, double* rows) {
     constexpr int V = C / LANES, CHAINS = V > SHORT ? 4 / NR : 1;
     Vec* w[NR];
-    Vec keeps[NR], gains[NR], dot[NR][CHAINS] = {}, across[NR][CHAINS] = {};
+    Vec scale[NR], gains[NR], dot[NR][CHAINS] = {}, across[NR][CHAINS] = {};
     for (int r = 0; r < NR; ++r) {
         w[r] = vectors(weights + int64_t(index[r]) * C);
-        keeps[r] = held(Vec{} + keep[r]);
+        scale[r] = held(Vec{} + after[r]);
         gains[r] = held(Vec{} + gain[r]);
     }
     const auto one = [&](int v, int u) {
         const Vec e = held(error[v]);
         for (int r = 0; r < NR; ++r) {
-            const Vec old = held(w[r][v]), kept = keeps[r] * old, now = kept - gains[r] * e;
+            const Vec old = held(w[r][v]), now = old - gains[r] * e;
             if (BACK) dot[r][u] += old * e;
-            if (COUNT_IN) changed[v] += magnitude(now) - magnitude(kept);
+            if (COUNT_IN) changed[v] += scale[r] * (magnitude(now) - magnitude(old));
             if (COUNT_OUT) across[r][u] += magnitude(now);
             w[r][v] = now;
         }
@@ -214,13 +215,13 @@ inline void learn_rows(Real* weights, const int* index, const Real* gain, const 
     for (int r = 0; r < NR; ++r) {
         for (int u = 1; u < CHAINS; ++u) dot[r][0] += dot[r][u], across[r][0] += across[r][u];
         if (BACK) back[index[r]] = times[r] * sum(dot[r][0]);
-        if (COUNT_OUT) rows[index[r]] = sum(across[r][0]);
+        if (COUNT_OUT) rows[index[r]] = after[r] * sum(across[r][0]);
     }
 }
 
 // The rows that were read, at batch 1: product and update in one pass. Last to first, since the last are still near.
 template <int C, bool BACK, bool COUNT_IN, bool COUNT_OUT>
-inline void learn(Real* weights, int count, const int* index, const Real* gain, const Real* keep, const Real* times,
+inline void learn(Real* weights, int count, const int* index, const Real* gain, const Real* after, const Real* times,
                   const Real* error, Real* back, Real* change, double* rows) {
     constexpr int V = C / LANES, TOGETHER = COUNT_IN || COUNT_OUT ? 2 : 4;
     constexpr bool IN_PLACE = V > IN_REGISTERS;
@@ -229,7 +230,7 @@ inline void learn(Real* weights, int count, const int* index, const Real* gain, 
     if (COUNT_IN && IN_PLACE) std::memset(change, 0, C * sizeof(Real));
     const auto learn_from = [&](int q, auto rows_at_once) {
         learn_rows<C, decltype(rows_at_once)::value, BACK, COUNT_IN, COUNT_OUT>(
-            weights, index + q, gain + q, keep + q, times + q, vectors(error), back, changed, rows);
+            weights, index + q, gain + q, after + q, times + q, vectors(error), back, changed, rows);
     };
     int q = count;
     for (; q >= TOGETHER; q -= TOGETHER) learn_from(q - TOGETHER, std::integral_constant<int, TOGETHER>());
@@ -253,7 +254,7 @@ inline void back_tile(const Real* weights, const int* index, const Real* times, 
 
 // `learn` for NR rows and a batch: first the products, then the update.
 template <int C, int NR, bool BACK, bool COUNT_IN, bool COUNT_OUT>
-inline void learn_tile(Real* weights, const int* index, const Real* gain, const Real* keep, const Real* times,
+inline void learn_tile(Real* weights, const int* index, const Real* gain, const Real* after, const Real* times,
                        const Real* error, Real* back, Real* change, double* rows) {
     constexpr int V = C / LANES, LAST = BATCH % 4;
     if constexpr (BACK) {
@@ -264,33 +265,50 @@ inline void learn_tile(Real* weights, const int* index, const Real* gain, const 
     }
     Vec across[NR] = {};
     for (int v = 0; v < V; ++v) {
-        Vec kept[NR], now[NR];
-        for (int r = 0; r < NR; ++r) now[r] = kept[r] = keep[r] * vectors(weights + int64_t(index[r]) * C)[v];
+        Vec old[NR], now[NR];
+        for (int r = 0; r < NR; ++r) now[r] = old[r] = vectors(weights + int64_t(index[r]) * C)[v];
         for (int b = 0; b < BATCH; ++b) {
             const Vec e = vectors(error)[b * V + v];
             for (int r = 0; r < NR; ++r) now[r] -= gain[r * BATCH + b] * e;
         }
         for (int r = 0; r < NR; ++r) {
-            if (COUNT_IN) vectors(change)[v] += magnitude(now[r]) - magnitude(kept[r]);
+            if (COUNT_IN) vectors(change)[v] += after[r] * (magnitude(now[r]) - magnitude(old[r]));
             if (COUNT_OUT) across[r] += magnitude(now[r]);
             vectors(weights + int64_t(index[r]) * C)[v] = now[r];
         }
     }
     if (COUNT_OUT)
-        for (int r = 0; r < NR; ++r) rows[index[r]] = sum(across[r]);
+        for (int r = 0; r < NR; ++r) rows[index[r]] = after[r] * sum(across[r]);
 }
 
 template <int C, bool BACK, bool COUNT_IN, bool COUNT_OUT>
-inline void learn_batch(Real* weights, int count, const int* index, const Real* gain, const Real* keep,
+inline void learn_batch(Real* weights, int count, const int* index, const Real* gain, const Real* after,
                         const Real* times, const Real* error, Real* back, Real* change, double* rows) {
     if (COUNT_IN) std::memset(change, 0, C * sizeof(Real));
     int q = 0;
     for (; q + 4 <= count; q += 4)
-        learn_tile<C, 4, BACK, COUNT_IN, COUNT_OUT>(weights, index + q, gain + q * BATCH, keep + q, times + q, error,
+        learn_tile<C, 4, BACK, COUNT_IN, COUNT_OUT>(weights, index + q, gain + q * BATCH, after + q, times + q, error,
                                                     back, change, rows);
     for (; q < count; ++q)
-        learn_tile<C, 1, BACK, COUNT_IN, COUNT_OUT>(weights, index + q, gain + q * BATCH, keep + q, times + q, error,
+        learn_tile<C, 1, BACK, COUNT_IN, COUNT_OUT>(weights, index + q, gain + q * BATCH, after + q, times + q, error,
                                                     back, change, rows);
+}
+
+// A decay that leaves less than LEAST of a weight in one step cannot stay owed: its rows are changed after `learn`.
+template <int C>
+void decay_and_learn(const Step& s, int l) {
+    Work& w = s.work;
+    for (int q = 0; q < w.count[l]; ++q) {
+        const int row = w.index[l][q];
+        for (int v = 0; v < C / LANES; ++v) {
+            Vec& weight = vectors(s.m.weights[l] + int64_t(row) * C)[v];
+            weight *= Real(s.keep);
+            for (int b = 0; b < BATCH; ++b)
+                weight -= Real(s.m.step_size) * w.value[l][q * BATCH + b] * vectors(w.error[l + 1] + b * C)[v];
+        }
+        s.m.awake[l][row] = s.now + 1;
+    }
+    if (UNITS && !DENSE) recount_layer<C>(s.later(), l);
 }
 
 template <int C>
@@ -299,19 +317,26 @@ void descend(const Step& s, int l) {
     Member& m = s.m;
     const Real step_size = Real(m.step_size);
     const int count = w.count[l];
-    const bool decays = s.keep != 1;
-    for (int i = 0; i < count * BATCH; ++i) w.scaled[i] = step_size * w.value[l][i];
-    if (decays)
-        for (int q = 0; q < count; ++q) w.keep[q] = Real(s.keep * s.power(s.now - m.awake[l][w.index[l][q]]));
-    else
-        for (int q = 0; q < count; ++q) w.keep[q] = Real(1);
+    const bool decays = s.keep != 1, at_once = std::fabs(s.keep) < LEAST;
+    for (int q = 0; q < count; ++q) w.after[q] = 1;
+    if (decays && !at_once) {
+        for (int q = 0; q < count; ++q) {
+            const int asleep = int(s.now - m.awake[l][w.index[l][q]]);
+            w.after[q] = w.stored_after[asleep];
+            const Real gain = w.stored_gain[asleep];
+            for (int b = 0; b < BATCH; ++b) w.scaled[q * BATCH + b] = gain * w.value[l][q * BATCH + b];
+        }
+    } else {
+        const Real gain = at_once ? Real(0) : step_size;
+        for (int i = 0; i < count * BATCH; ++i) w.scaled[i] = gain * w.value[l][i];
+    }
     constexpr bool IN = BY_INPUT && !DENSE, OUT = BY_OUTPUT && !DENSE;
     const auto run = [&](auto back, auto in) {
         constexpr bool BACK = decltype(back)::value, COUNT_IN = decltype(in)::value;
         constexpr bool COUNT_OUT = BACK && OUT;
         constexpr auto pass =
             BATCH == 1 ? learn<C, BACK, COUNT_IN, COUNT_OUT> : learn_batch<C, BACK, COUNT_IN, COUNT_OUT>;
-        pass(m.weights[l], count, w.index[l], w.scaled, w.keep, w.times[l], w.error[l + 1], w.error[l], w.change,
+        pass(m.weights[l], count, w.index[l], w.scaled, w.after, w.times[l], w.error[l + 1], w.error[l], w.change,
              m.rows[l]);
     };
     const double shrink = std::fabs(s.keep);
@@ -325,12 +350,20 @@ void descend(const Step& s, int l) {
         l < DEPTH ? run(std::true_type(), in) : run(std::true_type(), no);
     if (IN && l < DEPTH)
         for (int i = 0; i < C; ++i) m.columns[l][i] = shrink * m.columns[l][i] + w.change[i];
-    if (decays)
-        for (int q = 0; q < count; ++q) m.awake[l][w.index[l][q]] = s.now + 1;
+    if (at_once) decay_and_learn<C>(s, l);
     if constexpr (BIASES) {
-        const Real keep = Real(s.keep);
-        for (int v = 0; v < C / LANES; ++v)
-            vectors(m.biases[l])[v] = keep * vectors(m.biases[l])[v] - step_size * bias_gradient<C>(w.error[l + 1], v);
+        const Real rate = s.lost(1);
+        for (int v = 0; v < C / LANES; ++v) {
+            Vec& bias = vectors(m.biases[l])[v];
+            const Vec moved = step_size * bias_gradient<C>(w.error[l + 1], v);
+            if (decays) {  // biases are few: what rounding took of a change is added to the next
+                const Vec old = bias, change = rate * old + moved + vectors(m.rests[l])[v];
+                bias = old - change;
+                vectors(m.rests[l])[v] = (bias - old) + change;
+            } else {
+                bias -= moved;
+            }
+        }
     }
 }
 
@@ -353,7 +386,7 @@ void train(const Step& s, const Real* x, const void* y) {
             for (int q = 0; q < count; ++q) w.times[l][q] = 1;
             if (decays && !(LAZY && s.noisy)) {
                 for (int q = 0; q < count; ++q) {
-                    w.times[l][q] = Real(s.power(s.now - m.awake[l][w.index[l][q]]));
+                    w.times[l][q] = w.stored[rouse<C>(s, l, w.index[l][q])];
                     for (int b = 0; b < BATCH; ++b) w.scaled[q * BATCH + b] = w.times[l][q] * value[q * BATCH + b];
                 }
                 value = w.scaled;

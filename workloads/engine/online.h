@@ -13,6 +13,8 @@ namespace {
 constexpr int LAYERS = DEPTH + 1;
 constexpr int LANES = 64 / sizeof(Real);
 constexpr bool FLOAT = sizeof(Real) == 4;
+constexpr double LEAST = 0.5;    // of a weight that decay may leave before the row pays
+constexpr int LONGEST = 256;     // steps for which a row that is read may owe decay
 constexpr int TABLE = 1024;      // powers of the decay kept in a table
 constexpr int REFRESH = 1000;    // steps after which running sums are taken anew
 constexpr int SHORT = 2;         // vectors in a row up to which several rows are summed side by side
@@ -74,6 +76,7 @@ inline Real sum(Vec v) {
 struct Member {
     Real* weights[LAYERS];       // [in][padded out]
     Real* biases[LAYERS];        // [padded out]
+    Real* rests[LAYERS];         // per bias: what rounding has kept from it so far
     int64_t* awake[LAYERS];      // per row: the step before which all decay is in it
     int64_t* quiet[LAYERS];      // per row: the step before which all noise is in it
     double* columns[LAYERS];     // per unit: sum of |incoming weights|
@@ -135,7 +138,8 @@ struct Work {
     Real* error[LAYERS + 1];   // derivative of the loss by what goes into the activation, [B][columns]
     Real* times[LAYERS];     // what a row's stored weights must be multiplied by to be those of now
     Real* scaled;            // value x times, or step size x value
-    Real* keep;
+    Real* after;             // the same after the step
+    Real* lost;              // what steps without a gradient took of a row's weights, as a share
     Real* change;            // what the sums of |incoming weights| changed by, per unit
     Real* correction;        // per unit
     Real* first_row;         // reciprocal bias corrections, per row and per unit
@@ -144,6 +148,9 @@ struct Work {
     Real* second_column;
     double* power;           // decay^n
     double* spread;          // sum of decay^2i, i < n
+    Real* stored;            // decay^n, n < LONGEST
+    Real* stored_after;      // |decay^(n + 1)|
+    Real* stored_gain;       // step size / decay^(n + 1)
     uint32_t* random;
     Real* normal;
     Real* gram;
@@ -170,7 +177,8 @@ struct Work {
             take(error[l], BATCH * COLUMNS);
         }
         take(scaled, int64_t(ROWS + 1) * BATCH);
-        take(keep, ROWS + 1);
+        take(after, ROWS + 1);
+        take(lost, ROWS + 1);
         take(change, COLUMNS);
         take(correction, COLUMNS);
         take(first_row, ADAM ? ROWS : 0);
@@ -179,6 +187,9 @@ struct Work {
         take(second_column, COLUMNS);
         take(power, TABLE);
         take(spread, TABLE);
+        take(stored, LONGEST);
+        take(stored_after, LONGEST);
+        take(stored_gain, LONGEST);
         take(random, DENSE_NOISE ? largest + 64 : 0);
         take(normal, DENSE_NOISE ? largest + 64 : 0);
         take(gram, ISOMETRY ? int64_t(padded(ROWS)) * padded(ROWS) : 0);
@@ -202,6 +213,10 @@ struct Step {
         return n < TABLE ? work.power[n] : std::pow(keep, double(n));
     }
 
+    // What n steps without a gradient take of a weight, as a share: in single precision 1 - 3e-8 is 1 or 1 - 6e-8, but
+    // 3e-8 is itself.
+    Real lost(int64_t n) const { return Real(1 - power(n)); }
+
     Step later() const { return {m, shared, work, keep, noisy, now + 1}; }
 
     double spread(int64_t n) const {
@@ -217,6 +232,11 @@ void fill_tables(const Step& s) {
         s.work.spread[n] = spread;
         spread += power * power;
         power *= s.keep;
+    }
+    for (int n = 0; n < LONGEST; ++n) {
+        s.work.stored[n] = Real(s.work.power[n]);
+        s.work.stored_after[n] = Real(std::fabs(s.work.power[n + 1]));
+        s.work.stored_gain[n] = Real(s.m.step_size / s.work.power[n + 1]);
     }
 }
 

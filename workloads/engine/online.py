@@ -2,8 +2,9 @@
 
 At batch 1 a relu network is exactly sparse: with weights stored [in][out], a row whose input is zero adds nothing
 forward, gets no gradient backward and does not change. `online.cpp` reads the other rows only. What would change an
-unread row all the same is owed to it: weight decay as a power, applied when the row is next read, and the noise of
-shrink and perturb as one draw of the summed variance (`noise: lazy`, equal in distribution, not in bits). The weights'
+unread row all the same is owed to it: weight decay as a power, which stays a factor of the row for some hundred steps
+(in float32 the weak decay of single steps would be lost in rounding), and the noise of shrink and perturb as one draw
+of the summed variance when the row is next read (`noise: lazy`, equal in distribution, not in bits). The weights'
 absolute values, which continual backprop ranks units by, are running sums, taken anew every thousand steps. Adam's
 moments move every weight in every step; its pass over them is dense and fused.
 
@@ -197,6 +198,7 @@ class Online:
         sizes = self.network.sizes[:-1]
         return {
             "weights": [self.inside(params[name]) for name in self.network.weights],
+            "rests": [torch.zeros(self.members, padded(n), dtype=self.dtype) for n in self.network.sizes[1:]],
             "awake": [torch.zeros(self.members, size, dtype=torch.int64) for size in sizes],
             "quiet": [torch.zeros(self.members, size, dtype=torch.int64) for size in sizes],
         }
@@ -307,6 +309,7 @@ class Online:
             }
             for key in ("awake", "quiet"):
                 path[key] = {n: self.step - v for n, v in zip(names, self.buffers[key], strict=True)}
+            path["rests"] = {n: v.clone() for n, v in zip(names, self.buffers["rests"], strict=True)}
         if self.sums:
             for key in ("columns", "rows"):
                 path[key] = {n: v.clone() for n, v in zip(names, self.buffers[key], strict=True)}
@@ -316,13 +319,15 @@ class Online:
         """Go on from "path", member by member, where the weights given are those it stands for; else from them."""
         self.step = 0
         path, names = state.get("path", {}), self.network.weights
-        keys = [*(("step", "weights", "awake", "quiet") if self.sleeps else ()), *(("columns", "rows") * self.sums)]
+        sleeping = ("step", "weights", "rests", "awake", "quiet") if self.sleeps else ()
+        keys = [*sleeping, *(("columns", "rows") * self.sums)]
         same = torch.zeros(self.members, dtype=torch.bool)
         fresh = dict(self.buffers)
         if keys and all(key in path for key in keys):
             if self.sleeps:
                 self.step = int(path["step"].max())
                 self.buffers["weights"] = [self.inside(path["weights"][n].transpose(1, 2)) for n in names]
+                self.buffers["rests"] = [path["rests"][n].clone() for n in names]
                 for key in ("awake", "quiet"):
                     self.buffers[key] = [self.step - path[key][n] for n in names]
             if self.sums:
@@ -333,7 +338,7 @@ class Online:
                 same &= (bits(ours[..., :out]) == bits(given[..., :out])).flatten(1).all(1)
         for key in ("awake", "quiet"):
             fresh[key] = [torch.full_like(value, self.step) for value in fresh[key]]
-        for key in ("weights", "awake", "quiet", *(("columns", "rows") * self.sums)):
+        for key in ("weights", "rests", "awake", "quiet", *(("columns", "rows") * self.sums)):
             for ours, given in zip(self.buffers[key], fresh[key], strict=True):
                 ours[~same] = given[~same]
         if self.units is not None:

@@ -6,7 +6,7 @@ namespace {
 inline void adam(int n, Real* __restrict weight, Real* __restrict mean, Real* __restrict square,
                  const Real* __restrict g, const Real* __restrict first, const Real* __restrict second,
                  Real row_first, Real row_second, const Member& m) {
-    const Real step_size = Real(m.step_size), decay = Real(m.decay), shrink = Real(1 - m.step_size * m.weight_decay);
+    const Real step_size = Real(m.step_size), decay = Real(m.decay), rate = Real(m.step_size * m.weight_decay);
     constexpr Real B1 = BETA1, C1 = 1 - BETA1, B2 = BETA2, C2 = 1 - BETA2, E = EPS;
     const auto each = [&](auto gradient) {
 #pragma GCC ivdep
@@ -17,7 +17,7 @@ inline void adam(int n, Real* __restrict weight, Real* __restrict mean, Real* __
             const Real by_second = second[i] > row_second ? second[i] : row_second;
             mean[i] = a;
             square[i] = b;
-            weight[i] = shrink * weight[i] - step_size * (a * by_first / (std::sqrt(b * by_second) + E));
+            weight[i] -= rate * weight[i] + step_size * (a * by_first / (std::sqrt(b * by_second) + E));
         }
     };
     if (g)

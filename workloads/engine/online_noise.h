@@ -92,11 +92,11 @@ void normals_in_order(Real* out, uint32_t* random, int64_t count, uint64_t step,
 template <int C>
 inline void settled(const Step& s, int layer, int row, const Real* from, Real* to) {
     constexpr int V = C / LANES;
-    const Real times = Real(s.power(s.now - s.m.awake[layer][row]));
+    const Real lost = s.lost(s.now - s.m.awake[layer][row]);
     double deviation = 0;
     if (LAZY && s.noisy) deviation = s.m.noise * std::sqrt(s.spread(s.now - s.m.quiet[layer][row]));
     if (deviation == 0) {
-        for (int v = 0; v < V; ++v) vectors(to)[v] = vectors(from)[v] * times;
+        for (int v = 0; v < V; ++v) vectors(to)[v] = vectors(from)[v] - lost * vectors(from)[v];
         return;
     }
     const philox::Key key{uint32_t(s.m.seed), SLEEP_CODES[layer]};
@@ -105,7 +105,7 @@ inline void settled(const Step& s, int layer, int row, const Real* from, Real* t
         Vec normal[4];
         four_normals<WANTED <= 2>(uint32_t(v * 16), s.now, uint32_t(row), key, normal);
         for (int q = 0; q < WANTED; ++q)
-            vectors(to)[v + q] = vectors(from)[v + q] * times + normal[q] * Real(deviation);
+            vectors(to)[v + q] = vectors(from)[v + q] - (lost * vectors(from)[v + q] - normal[q] * Real(deviation));
     };
     int v = 0;
     for (; v + 4 <= V; v += 4) four(v, std::integral_constant<int, 4>());
@@ -121,6 +121,19 @@ inline void wake(const Step& s, int layer, int row) {
     if constexpr (LAZY) s.m.quiet[layer][row] = s.now;
 }
 
+// Decay is paid before it is so much that the stored weights are of another size than those they stand for, or before
+// its power is in no table. Returns for how many steps the row owes then.
+template <int C>
+inline int rouse(const Step& s, int layer, int row) {
+    const int64_t asleep = s.now - s.m.awake[layer][row];
+    if (asleep < LONGEST) {
+        const Real left = std::fabs(s.work.stored[asleep]);
+        if (left >= Real(LEAST) && left <= Real(1 / LEAST)) return int(asleep);
+    }
+    wake<C>(s, layer, row);
+    return 0;
+}
+
 // Noise on every weight (unless it is lazy) and every bias, with the bits of Draw.normal. `s.now` is the step trained.
 void perturb(const Step& s) {
     const Real noise = Real(s.m.noise);
@@ -133,14 +146,16 @@ void perturb(const Step& s) {
             const philox::Key key{uint32_t(s.m.seed), WEIGHT_CODES[l]};
             normals_in_order(s.work.normal, s.work.random, int64_t(rows) * units, s.now, key);
             const int wide = columns_of(l);
-            if (s.keep != 1)
-                with_width(l, [&](auto width) {
-                    for (int j = 0; j < rows; ++j) wake<decltype(width)::value>(next, l, j);
-                });
+            for (int j = 0; j < rows; ++j) {
+                s.work.lost[j] = next.lost(next.now - s.m.awake[l][j]);
+                s.m.awake[l][j] = next.now;
+            }
             for (int first = 0; first < units; first += 16)  // the draw is [out][in]
                 for (int j = 0; j < rows; ++j)
-                    for (int i = first; i < units && i < first + 16; ++i)
-                        s.m.weights[l][int64_t(j) * wide + i] += noise * s.work.normal[int64_t(i) * rows + j];
+                    for (int i = first; i < units && i < first + 16; ++i) {
+                        Real& weight = s.m.weights[l][int64_t(j) * wide + i];
+                        weight -= s.work.lost[j] * weight - noise * s.work.normal[int64_t(i) * rows + j];
+                    }
         }
         if constexpr (BIASES) {
             normals_in_order(drawn, random, units, s.now, {uint32_t(s.m.seed), BIAS_CODES[l]});

@@ -65,7 +65,7 @@ def correction_table(decay: float, dtype: torch.dtype) -> Tensor:
 
 # Fields of the C++ structure Member, in order: pointers per layer, single pointers, numbers.
 PER_LAYER = (
-    *("weights", "biases", "awake", "quiet", "columns", "rows", "utility", "mean", "age"),
+    *("weights", "biases", "rests", "awake", "quiet", "columns", "rows", "utility", "mean", "age"),
     *("first", "second", "bias_first", "bias_second", "row_steps", "column_steps", "bias_steps"),
 )
 SINGLE = ("counter", "loss", "correct")

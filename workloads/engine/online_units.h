@@ -83,17 +83,17 @@ void replace(const Step& s, int site) {
     });
     double total = 0;
     for (int j = 0; j < rows; ++j) {
-        if (s.keep != 1) wake<WIDE>(next, site, j);
+        const Real times = s.keep == 1 ? Real(1) : s.work.stored[rouse<WIDE>(next, site, j)];
         const Real drawn = Real(philox::uniform(j, rows, s.now, {uint32_t(m.seed), REINIT_CODES[site]}, unit));
         const Real fresh = Real(REINIT_BOUNDS[site]) * (2 * drawn - 1);
         Real* row = m.weights[site] + int64_t(j) * WIDE;
-        const double before = BY_OUTPUT && site > 0 ? m.rows[site][j] : 0, gone = std::fabs(row[unit]);
-        row[unit] = fresh;
+        const double before = BY_OUTPUT && site > 0 ? m.rows[site][j] : 0, gone = std::fabs(times * row[unit]);
+        row[unit] = fresh / times;
         if (BY_OUTPUT && site > 0) {
             m.rows[site][j] = before - gone + std::fabs(fresh);
             if (2 * (before - gone) < before) {
                 m.rows[site][j] = 0;
-                for (int i = 0; i < WIDTH; ++i) m.rows[site][j] += std::fabs(row[i]);
+                for (int i = 0; i < WIDTH; ++i) m.rows[site][j] += std::fabs(times * row[i]);
             }
         }
         for (int i = WIDTH; i < WIDE; ++i) row[i] = 0;  // where a NaN may have got in
@@ -101,7 +101,7 @@ void replace(const Step& s, int site) {
         if (ADAM && RESETS) m.first[site][int64_t(j) * WIDE + unit] = m.second[site][int64_t(j) * WIDE + unit] = 0;
     }
     if (BY_INPUT) m.columns[site][unit] = total;
-    if (BIASES) m.biases[site][unit] = 0;
+    if (BIASES) m.biases[site][unit] = m.rests[site][unit] = 0;
     if (ADAM && RESETS) {
         m.column_steps[site][unit] = 0;
         if (BIASES) m.bias_first[site][unit] = m.bias_second[site][unit] = m.bias_steps[site][unit] = 0;

@@ -1,6 +1,6 @@
 """AdamW (Loshchilov and Hutter 2019), as in torch.optim.AdamW: the decay bypasses the moments.
 
-θ ← (1 − η w) θ − η m̂ / (√v̂ + ε)
+θ ← θ − (η w θ + η m̂ / (√v̂ + ε))
 """
 
 from __future__ import annotations
@@ -15,5 +15,6 @@ class AdamW(Adam):
     def optimizer(self, params: Params, state: State, hyper: Hyper, seen: Seen) -> tuple[Params, State]:
         """One AdamW step."""
         directions, state = self.directions(state, seen.grads)
-        keep = 1 - hyper["step_size"] * hyper["weight_decay"]
-        return {n: keep * value - hyper["step_size"] * directions[n] for n, value in params.items()}, state
+        # Not (1 - rate) x value: in float32 a factor near 1 is a multiple of 6e-8, and weak decay none or twice itself.
+        rate = hyper["step_size"] * hyper["weight_decay"]
+        return {n: value - (rate * value + hyper["step_size"] * directions[n]) for n, value in params.items()}, state

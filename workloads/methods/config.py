@@ -188,7 +188,7 @@ class ResetConfig:
 OPTIMIZERS: dict[str, MethodSpec] = {
     "sgd": MethodSpec(config=SGDConfig, varies=("step_size", "weight_decay")),
     "adam": MethodSpec(config=AdamConfig, varies=("step_size", "weight_decay")),
-    "adamw": MethodSpec(config=AdamWConfig, varies=("step_size", "weight_decay")),
+    "adamw": MethodSpec(config=AdamWConfig, varies=("step_size", "weight_decay"), semantics=2),
     "adamo": MethodSpec(config=AdamOConfig, varies=("step_size", "isometry_strength", "isometry_step_size")),
 }
 

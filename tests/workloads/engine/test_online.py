@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from workloads.engine import online_source
+from workloads.engine.lanes import Lanes
 from workloads.engine.layout import Tree, flattened, mapped, stacked
 from workloads.engine.looped import Looped
 from workloads.engine.online import Online, refusal
@@ -403,7 +404,7 @@ def test_steps_of_adam_that_no_replacement_explains_are_refused() -> None:
 
 
 def test_only_what_sleeps_or_is_summed_has_a_path() -> None:
-    sums, debts = {"columns", "rows"}, {"step", "weights", "awake", "quiet"}
+    sums, debts = {"columns", "rows"}, {"step", "weights", "rests", "awake", "quiet"}
     for case, expected in (
         (Case(), set()),
         (Case("adam", {"l2": L2}), set()),
@@ -414,9 +415,75 @@ def test_only_what_sleeps_or_is_summed_has_a_path() -> None:
         assert set(Run(case, THREE).state.get("path", {})) == expected
 
 
-# ---- noise that is owed ----
-
 UNLEARNABLE = -1  # a class that does not exist: the loss is 0 and so is its gradient
+
+
+# ---- decay that is weak ----
+
+GRIDS = [  # step size and strength of the shipped studies
+    *((0.003, strength) for strength in (1e-3, 1e-4, 1e-5)),
+    *((0.01, strength) for strength in (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)),
+    (0.03, 3e-6),
+]
+
+
+def decayed(case: Case, kind: type, changes: list[dict[str, float]], steps: int) -> Tensor:
+    """What is left of all weights and biases without a gradient, (members,): 1 where nothing decayed; in float32.
+
+    Half of the inputs is always dark, and the others are shown in every step.
+    """
+    case = replace(case, depth=1)
+    run = Run(case, dict(enumerate(changes)), kind, torch.float32)
+    state = run.state
+    one = torch.Generator().manual_seed(3)
+    params = {
+        name: (0.1 + 0.4 * torch.rand(value.shape[1:], generator=one)).expand_as(value).contiguous()
+        for name, value in state["params"].items()
+    }
+    run.engine.load({"params": params, **{key: state[key] for key in ("state", "loss", "correct")}})
+    x = torch.zeros(1000, 1, 1, case.inputs)
+    x[..., ::2] = 1
+    y = torch.full((1000, 1, 1), UNLEARNABLE)
+    for _ in range(steps // 1000):
+        run.train(x, y)
+    after = run.state["params"]
+    return torch.cat([(after[name] / value).flatten(1).double() for name, value in params.items()], 1).mean(1)
+
+
+def test_weak_decay_in_float32_has_the_effect_of_float64() -> None:
+    changes = [{"step_size": step_size, "strength": strength} for step_size, strength in GRIDS]
+    left = decayed(Case(methods={"l2": L2}), Online, changes, 100_000)
+    for (step_size, strength), kept in zip(GRIDS, left.tolist(), strict=True):
+        exact = (1 - step_size * strength) ** 100_000
+        assert 1 - kept == pytest.approx(1 - exact, rel=2e-3), (step_size, strength)
+
+
+@pytest.mark.parametrize("noise", ["lazy", "dense"])
+def test_weak_shrinking_beside_noise_has_the_effect_of_float64(noise: str) -> None:
+    changes = [{"step_size": 0.003, "strength": s, "perturb_scale": 1e-7} for s in (1e-5, 1e-4)]
+    case = Case(methods={"shrink_and_perturb": {**PERTURB, "noise": noise}})
+    for change, kept in zip(changes, decayed(case, Online, changes, 100_000).tolist(), strict=True):
+        assert 1 - kept == pytest.approx(1 - (1 - 0.003 * change["strength"]) ** 100_000, rel=0.02)
+
+
+@pytest.mark.parametrize("kind", [Online, Lanes])
+def test_adamws_weak_decay_in_float32_is_that_of_float64_to_a_rounding(kind: type) -> None:
+    changes = [{"step_size": step_size, "weight_decay": 1e-2} for step_size in (1e-3, 1e-4, 1e-5)]
+    for change, kept in zip(changes, decayed(Case("adamw"), kind, changes, 20_000).tolist(), strict=True):
+        assert 1 - kept == pytest.approx(1 - (1 - change["step_size"] * 1e-2) ** 20_000, rel=0.15)
+
+
+@pytest.mark.parametrize("rate", [0.4, 0.6, 1.0, 1.7, 2.05])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_decay_of_most_of_a_weight_at_once_is_looped(rate: float, batch: int) -> None:
+    methods: dict[str, Any] = {"l2": {"strength": rate / 0.01}}
+    if rate != 1:  # where nothing is left, every unit is as useless as the next
+        methods["continual_backprop"] = CBP
+    case = Case(methods=methods, settings={"step_size": 0.01}, batch=batch)
+    assert from_looped(case, 30, members={0: {}, 1: {"strength": 0.01}}) < 1e-10
+
+
+# ---- noise that is owed ----
 
 
 def moments(values: Iterable[float] | Tensor) -> list[float]:
