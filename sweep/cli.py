@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from sweep.benchmarks.records import Change
     from sweep.ledger import Ledger, SweepRecord
+    from sweep.packing import PlannedPack
     from sweep.service import Outcome, Plan
 
 
@@ -262,7 +263,7 @@ def run(
     if here and planned.packs and inline is None:
         say("trains in this process, which is done before Ray has started (--ray: on Ray)")
     slots = 1 if here else placement.at_once(planned.packs, workers)
-    with ProgressView(planned, at_once=slots, measured=calibration.read()) as view:
+    with ProgressView(planned.packs, at_once=slots, measured=calibration.read()) as view:
         outcome = service.execute(
             planned,
             listener=view.heard,
@@ -407,16 +408,24 @@ def trial(
     run_again: Annotated[
         bool, typer.Option("--run", help="Train it again, alone, and compare with what the ledger has.")
     ] = False,
-    path: Annotated[str, typer.Option(help="How --run trains it: plain, looped or lifted.")] = "plain",
+    path: Annotated[
+        str | None,
+        typer.Option(
+            help="How --run trains it: plain (readable torch, slow), looped, lifted, lanes or online.",
+            show_default="the path its results are from",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show one trial. Its config, status and curves; --run repeats it."""
+    """Show one trial. Its config, status and curves; --run repeats it and says whether the same comes out."""
     from sweep import repeat
 
     ledger = opened(storage)
     facts = repeat.facts(ledger, trial_id)
     if run_again:
-        facts["repeated"] = repeat.compare(ledger, facts["trial"], path)
+        pack, differences = trained_again(ledger, facts["trial"], path)
+        facts["repeated"] = {metric: largest for metric, (_, largest) in differences.items()}
+        facts["path"], facts["verdict"] = pack.path, repeat.verdict(differences, facts["config"]["dtype"])
     if as_json:
         print_json(facts)
         return
@@ -429,9 +438,25 @@ def trial(
     for metric, points in facts["curves"].items():
         say(f"{metric:24} {repeat.sparkline(points)}  first {points[0]:.4g}, last {points[-1]:.4g}")
     if run_again:
-        say(f"\nrepeated alone on path {path}:")
+        say(f"\nrepeated alone on path {facts['path']}: {facts['verdict']}")
         for metric, difference in facts["repeated"].items():
             say(f"{metric:24} largest relative difference {difference:.3g}")
+
+
+def trained_again(
+    ledger: Ledger, trial_id: str, path: str | None
+) -> tuple[PlannedPack, dict[str, tuple[float, float]]]:
+    """A trial's pack of its own, and how far what came out is from the ledger; how long it takes is said first."""
+    from sweep import calibration, placement, repeat
+    from sweep.progress import ProgressView, line
+
+    pack = repeat.alone(ledger, trial_id, path)
+    measured = calibration.read()
+    known = placement.measured_seconds(pack, measured)
+    takes = f"about {duration(known)}" if known else f"perhaps {duration(placement.guessed_seconds(pack))}"
+    line(f"training it again, alone, {pack.shape.steps:,} steps on path {pack.path}: {takes}")
+    with ProgressView([pack], measured=measured) as view:
+        return pack, repeat.compare(ledger, pack, view.heard)
 
 
 @app.command()

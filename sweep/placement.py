@@ -18,8 +18,9 @@ MOST_HERE = 60.0  # seconds of training that Ray's start may be saved for
 
 # For packs that were not measured, what a step costs: calls, and seconds per weight and example beside plain SGD's.
 COMPILING = {"lanes": 2.0, "online": 2.0, "lifted": 30.0}  # seconds per pack
-PER_CALL = {"lanes": 3e-7, "online": 1e-6, "lifted": 5e-5, "looped": 4e-4}
-PER_WEIGHT = {"lanes": 1.5e-10, "online": 1e-10, "lifted": 1e-9, "looped": 1e-9}
+PER_CALL = {"lanes": 3e-7, "online": 1e-6, "lifted": 5e-5}  # elsewhere UNCOMPILED
+UNCOMPILED = 4e-4
+PER_WEIGHT = {"lanes": 1.5e-10, "online": 1e-10}  # elsewhere 1e-9
 
 
 def start_key(where: str) -> str:
@@ -49,8 +50,8 @@ def guessed_seconds(pack: PlannedPack) -> float:
     examples = 1 if pack.path == "online" else shape.batch  # which skips most weights
     factor = cost_of(pack.trials[0].config, shape) / (shape.steps * shape.parameters)
     weights = shape.parameters * members * examples * factor
-    calls = members if pack.path in ("looped", "online") else 1
-    step = PER_CALL.get(pack.path, 4e-4) * calls + PER_WEIGHT.get(pack.path, 1e-9) * weights
+    calls = members if pack.path in ("plain", "looped", "online") else 1
+    step = PER_CALL.get(pack.path, UNCOMPILED) * calls + PER_WEIGHT.get(pack.path, 1e-9) * weights
     return COMPILING.get(pack.path, 0.0) + step * shape.steps
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 
 from rich.console import Console
@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
 from sweep.pace import Pace
-from sweep.service import Plan
+from sweep.packing import PlannedPack
 from sweep.worker import Progress as PackProgress
 
 LINE_EVERY = 15.0  # seconds between lines where there is no terminal
@@ -29,14 +29,14 @@ class ProgressView:
 
     def __init__(
         self,
-        planned: Plan,
+        packs: Sequence[PlannedPack],
         *,
         at_once: int = 1,
         measured: Mapping[str, float] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.pace = Pace(planned.packs, at_once=at_once, measured=measured or {}, clock=clock)
-        self.trials = planned.missing
+        self.pace = Pace(packs, at_once=at_once, measured=measured or {}, clock=clock)
+        self.trials = sum(len(pack.trials) for pack in packs)
         self.clock = clock
         self.began = self.line_at = clock()
         self.ends: float | None = None
@@ -48,7 +48,7 @@ class ProgressView:
             TextColumn("{task.percentage:>3.0f} %"),
             Clocks(self),
             console=Console(stderr=True),
-            disable=not self.terminal or not planned.packs,
+            disable=not self.terminal or not packs,
             transient=True,
         )
         self.task = self.bar.add_task("", total=1.0)

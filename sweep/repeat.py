@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import math
+import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from sweep.errors import InputError
 from sweep.ledger import Ledger, SweepRecord
-from sweep.trials import Trial
+from sweep.packing import PlannedPack, shape_of
+from sweep.trials import Trial, structure_key
+from sweep.worker import Listener, Progress
 from workloads.registry import unknown
 
+PATHS = ("plain", "looped", "lifted", "lanes", "online")
+ROUNDING = {"float32": 1e-3, "tf32": 1e-2, "float64": 1e-9}  # of a curve's points, after a task or so of steps
 BARS = "▁▂▃▄▅▆▇█"
 WIDTH = 40  # characters of a sparkline
 
@@ -50,28 +57,82 @@ def curves(ledger: Ledger, trial_id: str) -> dict[str, list[tuple[int, float]]]:
     return found
 
 
-def compare(ledger: Ledger, trial_id: str, path: str) -> dict[str, float]:
-    """Metric -> largest difference between the trial trained again alone on `path` and its curve in the ledger.
+def alone(ledger: Ledger, trial_id: str, path: str | None = None) -> PlannedPack:
+    """A pack of one trial, to be trained again: on `path`, or on the one that its results are from.
 
-    Relative to the curve's largest magnitude. Raises InputError for an unknown path or a trial that is not done.
+    Raises InputError for an unknown path or a trial that is not done.
     """
-    from workloads.engine import PATHS
+    if path is not None and path not in PATHS:
+        raise InputError(unknown(path, "path", PATHS))
+    _, trial = located(ledger, trial_id)
+    done = ledger.done().get(trial_id)
+    if done is None:
+        raise InputError(f"trial {trial_id} is not done: there is nothing to compare with")
+    taken = json.loads(ledger.description(done.pack))["path"]
+    return PlannedPack(
+        id=trial_id,
+        trials=[trial],
+        structure=structure_key(trial.config),
+        path=path or taken,
+        reason="as asked" if path else "the path its results are from",
+        device="cpu",
+        shape=shape_of(trial.config),
+        memory=0,
+    )
+
+
+def compare(
+    ledger: Ledger, pack: PlannedPack, listener: Listener = lambda progress: None
+) -> dict[str, tuple[float, float]]:
+    """Metric -> (difference at its first point, largest) of a trial trained again and its curve in the ledger.
+
+    Relative to the curve's largest magnitude. `pack` is from `alone`.
+    """
     from workloads.pack import Pack, Snapshot, run_pack
 
-    if path not in PATHS:
-        raise InputError(unknown(path, "path", PATHS))
-    record, trial = located(ledger, trial_id)
-    known = curves(ledger, trial_id)
-    if not known:
-        raise InputError(f"trial {trial_id} is not done: there is nothing to compare with")
+    record, trial = located(ledger, pack.id)
+    began = time.monotonic()
     again: dict[str, list[float]] = {}
+
+    def tell(step: int, *, finished: bool = False) -> None:
+        seconds = time.monotonic() - began
+        listener(Progress(pack.id, 1, step, pack.shape.steps, finished, 0, seconds, step, "again"))
 
     def report(snapshot: Snapshot) -> None:
         for name, value in zip(snapshot.rows.metric, snapshot.rows.value, strict=True):
             again.setdefault(snapshot.rows.names[name], []).append(float(value))
+        tell(snapshot.step, finished=snapshot.checkpoint is None)
 
-    run_pack(Pack(id=trial_id, members=[trial], path=path, code=dict(record.manifest.get("code", []))), report)
-    return {metric: difference([v for _, v in points], again.get(metric, [])) for metric, points in known.items()}
+    tell(0)
+    code = dict(record.manifest.get("code", []))
+    run_pack(Pack(id=trial.id, members=[trial], path=pack.path, code=code), report, stepped=tell)
+    known = {metric: [v for _, v in points] for metric, points in curves(ledger, trial.id).items()}
+    return {
+        metric: (first_difference(values, again.get(metric, [])), difference(values, again.get(metric, [])))
+        for metric, values in known.items()
+    }
+
+
+def verdict(differences: Mapping[str, tuple[float, float]], dtype: str) -> str:
+    """Whether differences between two runs of a trial are rounding, in a sentence."""
+    first, largest = (max((d[i] for d in differences.values()), default=0.0) for i in (0, 1))
+    rounding = ROUNDING[dtype]
+    if largest == 0.0:
+        return "the same to the last bit"
+    if largest <= rounding:
+        return f"the same up to rounding: {dtype} leaves up to {rounding:g} between two orders of summing"
+    if math.isinf(largest):
+        return "NOT the same: a curve ends elsewhere, or one of two values is no finite number"
+    if first <= rounding:
+        return f"rounding, which training has amplified: {first:.1g} apart at first, {largest:.1g} at most"
+    return f"NOT the same: {first:.1g} apart at the first point already, where rounding in {dtype} makes {rounding:g}"
+
+
+def first_difference(ours: list[float], theirs: list[float]) -> float:
+    """`difference` at the first point alone, relative to the whole curve; infinite where one has none."""
+    if not ours or not theirs:
+        return 0.0 if ours == theirs else math.inf
+    return difference([*ours], [theirs[0], *ours[1:]])
 
 
 def difference(ours: list[float], theirs: list[float]) -> float:

@@ -346,12 +346,18 @@ def test_status(command: Command, ran: Path) -> None:
 
 def test_trial(command: Command, ran: Path) -> None:
     trial = Ledger(ran).sweep("tiny", "full").trials[0].id
-    text = command("trial", trial[:9], "--storage", ran, "--run").out
+    said = command("trial", trial[:9], "--storage", ran, "--run")
+    text = said.out
+    assert "training it again, alone, 200 steps on path lanes: perhaps" in said.err
     assert text.startswith(f"trial {trial}  done  (arm sgd, sweep tiny@full)")
-    assert "repeated alone on path plain:" in text and "largest relative difference" in text
+    assert "repeated alone on path lanes: the same to the last bit" in text and "largest relative difference" in text
     facts = json.loads(command("trial", trial, "--storage", ran, "--run", "--path", "lifted", "--json").out)
     assert facts["trial"] == trial and facts["config"]["network"]["width"] == 3
-    assert set(facts["repeated"]) == {"effective_rank", "online_error"} and max(facts["repeated"].values()) < 1e-5
+    assert (
+        set(facts["repeated"]) == {"effective_rank", "online_error"}
+        and "rounding" in facts["verdict"]
+        and max(facts["repeated"].values()) < 1e-5
+    )
 
 
 def test_figure(command: Command, ran: Path, tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def test_a_log_names_every_stage(
     planned: service.Plan, time: Clock, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, two = planned.packs
-    with ProgressView(planned, measured=known(planned.packs, 40.0), clock=time) as view:
+    with ProgressView(planned.packs, measured=known(planned.packs, 40.0), clock=time) as view:
         view.stage("starting Ray")
         time.now = 12.0
         view.heard(at(one, 0, 0.0))
@@ -146,7 +146,7 @@ def test_a_log_that_cannot_be_written_ends_no_training(
     planned: service.Plan, time: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stderr", Full())
-    with ProgressView(planned, clock=time) as view:
+    with ProgressView(planned.packs, clock=time) as view:
         view.stage("starting Ray")
         view.heard(at(planned.packs[0], 0, 0.0))
     assert view.text() == "compiling 1 of 2 packs"
