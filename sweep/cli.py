@@ -477,21 +477,33 @@ def figure(
 
 @app.command()
 def ui(
+    sweep: Annotated[
+        str | None,
+        typer.Argument(metavar="[SWEEP]", help="The sweep to open on.", show_default="the one that was run last"),
+    ] = None,
     storage: StorageOption = None,
     tracking_uri: Tracking = None,
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1.", min=1, max=65535)] = 5000,
 ) -> None:
-    """Serve MLflow's pages on this machine. On 127.0.0.1, from the storage's database."""
-    from sweep.service import storage_of
-    from sweep.track import default_uri, ui_command
+    """Serve MLflow's pages on this machine. Prints the address at which they open on a sweep's arms.
+
+    For a tracking server, which has its own pages, it prints the address there.
+    """
+    from sweep import pages
+    from sweep.service import find_sweep, storage_of
+    from sweep.track import default_uri
 
     place = storage_of(storage)
+    ledger = opened(storage)
     uri = tracking_uri or default_uri(place)
     if uri == f"sqlite:///{place}/mlflow.db" and not Path(place, "mlflow.db").exists():
         raise InputError(f"no run was tracked in {place} yet: run a sweep first, or name its --storage")
-    command = ui_command(uri, port)
-    say(f"MLflow on http://127.0.0.1:{port} (Ctrl-C stops it)")
-    os.execvp(command[0], command)
+    record = find_sweep(ledger, sweep) if sweep else pages.latest(ledger)
+    if pages.has_own(uri):
+        say(pages.address(uri, uri, record))
+        return
+    with pages.held(port) as listening:  # first: nothing is started for a port that is taken
+        pages.serve(uri, listening, lambda here: say(f"{pages.address(here, uri, record)}\n(Ctrl-C stops it)"))
 
 
 @app.command()

@@ -19,6 +19,7 @@ attempts, and of the attempts that completed a trial the first one wins.
 
 from __future__ import annotations
 
+import calendar
 import hashlib
 import itertools
 import json
@@ -154,6 +155,11 @@ class Done:
     attempt: str
     finished: float  # unix seconds
     tasks: int  # complete, or the one it diverged in
+
+    @property
+    def began(self) -> float:
+        """When the attempt at its pack began, unix seconds."""
+        return began(self.attempt, self.finished)
 
 
 @dataclass(frozen=True, slots=True)
@@ -831,3 +837,11 @@ def _precedence(manifest: Manifest) -> tuple[float, str]:
 def _common(one: str, other: str) -> int:
     """Length of the common beginning."""
     return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+
+
+def began(attempt: str, otherwise: float) -> float:
+    """When an attempt began, unix seconds to the second, as its name says; `otherwise` where it does not."""
+    try:
+        return float(calendar.timegm(time.strptime(attempt[:15], "%Y%m%dT%H%M%S")))
+    except ValueError:
+        return otherwise

@@ -44,10 +44,11 @@ import sys
 import tempfile
 import time
 import uuid
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -57,17 +58,22 @@ import numpy as np
 import sqlalchemy
 from sqlalchemy import bindparam, event
 
+from sweep import naming, notes, views
 from sweep.errors import InputError, PliantError, TrackingError
+from sweep.ledger import began
 from sweep.redaction import redacted
 from sweep.storage import Storage
 
 if TYPE_CHECKING:
     import pandas as pd
-    from mlflow.entities import Run
+    from fastapi import FastAPI
+    from mlflow.entities import Experiment, Run
     from mlflow.tracking import MlflowClient
     from sqlalchemy import Engine, Table
 
+    from sweep.failures import Failure
     from sweep.ledger import Done, Ledger, SweepRecord
+    from sweep.results import Leaderboard, Standing
     from sweep.trials import Trial
 
 # Read by MLflow when it is imported, here and in the processes started from here.
@@ -80,12 +86,19 @@ os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 _Point: TypeAlias = tuple[str, int, float]  # metric, task, value
 
 GROUP_POINTS = 320  # per curve of a group run: as many as MLflow's page draws
+ARM_BINS = 20  # points of an arm's headline curve
 BLOCK = 2_000_000  # values in memory at a time; a block reads packs whole, so many small ones would read them often
 PATIENCE = 3.0  # seconds that `check` waits for an answer
 REQUESTS = 4  # to a tracking server at a time
 PAGE = 1000  # runs per answer to a search
 NAME_LENGTH, PARAM_LENGTH = 250, 6000  # characters, MLflow's limits
-PARENT = "mlflow.parentRunId"
+TAG_LENGTH = 8000
+PARENT, RUN_NAME = "mlflow.parentRunId", "mlflow.runName"
+OWN_TAGS = (PARENT, RUN_NAME, notes.TAG, views.COLOR)  # of runs, besides those that begin with pliant.
+REPLACED = "replaced"  # the kind of a run that a sync has deleted
+LAYOUT = 2  # of runs; raised when those written earlier are to be written again
+ASSISTANT_SHOWN = "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1"  # the page remembers it in the browser
+RELATIVE = "mlflow-artifacts:/"  # files where the server keeps them, wherever that is
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,22 +124,59 @@ def default_uri(storage: str) -> str:
 
 
 def default_artifact_root(storage: str, tracking_uri: str) -> str | None:
-    """`<storage>/artifacts`, or None where a tracking server decides for itself."""
-    if urlsplit(tracking_uri).scheme in ("http", "https"):
+    """`<storage>/artifacts`, or None where a tracking server decides, or the place of an SQLite database does."""
+    if urlsplit(tracking_uri).scheme in ("http", "https", "sqlite"):
         return None
     folder = Storage(storage).folder
     return f"{storage.rstrip('/')}/artifacts" if folder is None else (folder / "artifacts").as_uri()
 
 
-def ui_command(tracking_uri: str, port: int) -> list[str]:
-    """The command that serves MLflow's pages for a database on 127.0.0.1; it wants this environment."""
+def artifact_folder(tracking_uri: str) -> Path | None:
+    """What relative names of files mean to the server of an SQLite database's pages; None elsewhere."""
+    return _sqlite_path(tracking_uri).parent / "artifacts" if tracking_uri.startswith("sqlite:") else None
+
+
+def server(tracking_uri: str) -> FastAPI:
+    """MLflow's server for a database, as an application of this process; once per process.
+
+    Raises InputError for the address of a server, TrackingError where the database cannot be used.
+    """
     if urlsplit(tracking_uri).scheme in ("http", "https"):
         raise InputError(f"{_shown(tracking_uri)} is a tracking server and has its own pages: open that address.")
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", _with_driver(tracking_uri)]
-    if tracking_uri.startswith("sqlite:"):
-        # For what is uploaded through the server; it would make a folder in the working directory.
-        command += ["--artifacts-destination", str(_sqlite_path(tracking_uri).parent / "artifacts")]
-    return [*command, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    check(tracking_uri)
+    from mlflow.server import constants
+
+    os.environ[constants.BACKEND_STORE_URI_ENV_VAR] = _with_driver(tracking_uri)
+    os.environ[constants.SERVE_ARTIFACTS_ENV_VAR] = "true"
+    folder = artifact_folder(tracking_uri)
+    if folder is not None:
+        os.environ[constants.ARTIFACTS_DESTINATION_ENV_VAR] = str(folder)
+    with _explained(tracking_uri), warnings.catch_warnings(action="ignore"):
+        _writer(tracking_uri)  # brings the tables up to date
+        from mlflow.server.fastapi_app import create_fastapi_app
+
+        app: FastAPI = create_fastapi_app()
+    _open_undisturbed(app, Path(constants.__file__).parent / "js" / "build" / "index.html")
+    return app
+
+
+def _open_undisturbed(app: FastAPI, page: Path) -> None:
+    """Serve the page with its assistant closed: at a first visit it opens by itself over a third of the charts."""
+    from starlette.responses import HTMLResponse
+    from starlette.routing import Route
+
+    closed = f"<head><script>localStorage.setItem({json.dumps(ASSISTANT_SHOWN)}, 'true')</script>"
+    text = page.read_text().replace("<head>", closed, 1)
+    app.router.routes.insert(0, Route("/", lambda _: HTMLResponse(text, headers={"Cache-Control": "no-cache"})))
+
+
+def view_address(tracking_uri: str, identity: str) -> str | None:
+    """Where a sweep's prepared view is on the server of its pages, such as /#/experiments/1/...; None without one."""
+    with _explained(tracking_uri):
+        found = _writer(_with_driver(tracking_uri)).client.get_experiment_by_name(identity)
+    if found is None or found.lifecycle_stage != "active":
+        return None
+    return views.address(found.experiment_id, "arms")
 
 
 def check(tracking_uri: str) -> None:
@@ -161,8 +211,8 @@ def sync(
     Any number of processes may call this for one sweep.
 
     Args:
-        artifact_root: where the experiment's files go when it is created; None leaves it to the server, and
-            puts them beside an SQLite database.
+        artifact_root: where the experiment's files go when it is created; None leaves it to the server. Beside an
+            SQLite database they are named relative to the server of its pages, so that a copy shows its own.
         figures: files to keep with the sweep's run; the ones kept earlier stay when none are given.
         reused_from: trial id -> identity of the sweep that computed it first; by default `reused_from` of the
             sweep's manifest, or nothing.
@@ -171,14 +221,13 @@ def sync(
     Raises: TrackingError where the server or database fails; the next call completes what this one wrote.
     """
     tracking_uri = _with_driver(tracking_uri)
-    if artifact_root is None and tracking_uri.startswith("sqlite:"):
-        artifact_root = (_sqlite_path(tracking_uri).parent / "artifacts").as_uri()
     with _explained(tracking_uri):
         with _turn(tracking_uri, "tables"):
             writer = _writer(tracking_uri)
         with _turn(tracking_uri, record.identity):
-            experiment = _experiment(writer.client, record.identity, artifact_root)
-            tracker = _Tracker(record, ledger, writer, experiment, reused_from)
+            files = artifact_folder(tracking_uri)
+            experiment = _experiment(writer, record.identity, artifact_root if files is None else RELATIVE)
+            tracker = _Tracker(record, ledger, writer, experiment, files, reused_from)
             return tracker.sync(figures, progress)
 
 
@@ -190,10 +239,12 @@ class _Tracker:
         record: SweepRecord,
         ledger: Ledger,
         writer: _Server,
-        experiment: str,
+        experiment: Experiment,
+        files: Path | None,
         reused_from: Mapping[str, str | None] | None,
     ) -> None:
-        self.record, self.ledger, self.writer, self.experiment = record, ledger, writer, experiment
+        self.record, self.ledger, self.writer = record, ledger, writer
+        self.experiment, self.files = experiment, files
         self.client = writer.client
         self.identity = record.identity
         self.track: Mapping[str, Any] = record.manifest["track"]
@@ -203,31 +254,53 @@ class _Tracker:
             self.members[trial.group].setdefault(trial.id, trial)
         wanted = {trial.id for trial in record.trials}
         self.done: dict[str, Done] = {name: done for name, done in ledger.done().items() if name in wanted}
+        self.failed: dict[str, Failure] = {name: f for name, f in ledger.failures().items() if name in wanted}
         self.ended = {
             group: [trial for trial in trials.values() if trial.id in self.done]
             for group, trials in self.members.items()
         }
-        # A group's trials have the same settings but for the seed.
-        self.settings = {group: _flat(next(iter(trials.values())).config) for group, trials in self.members.items()}
-        self.names = _group_names(self.members, self.settings)
+        self.told = {  # ended or failed: of what there is a run
+            group: [trial for trial in trials.values() if trial.id in self.done or trial.id in self.failed]
+            for group, trials in self.members.items()
+        }
+        # A group that several arms mean is called as the first of them calls it.
+        self.names = {group: name for (_, group), name in reversed(naming.names(record.trials).items())}
+        self.params = _params({group: next(iter(trials.values())) for group, trials in self.members.items()})
         self.created: set[str] = set()
         self.updated: set[str] = set()
         self.trials_known = True  # may there be trial runs already?
 
     def sync(self, figures: Sequence[Path], progress: Callable[[int, int], None] | None) -> SyncReport:
+        self._bring_back()
         parent = self._sweep_run()
-        content = self._sweep_content()
-        if parent.data.tags.get("pliant.content") != content:
-            touched = self._sync_groups(parent.info.run_id, None, progress)
-            if not self.writer.exclusive and touched:
-                parent = self._sweep_run()
-                self._sync_groups(parent.info.run_id, touched, None)
-            self._finish_sweep(parent.info.run_id, content)
-        self._log_figures(parent, figures)
-        groups = sum(1 for ended in self.ended.values() if ended)
-        total = 1 + groups + (len(self.done) if self.track["trials"] else 0)
+        tags = parent.data.tags
+        drawn = _digest([(path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in figures])
+        if not figures:
+            drawn = tags.get("pliant.figures", "")
+        content = self._sweep_content(drawn)
+        if tags.get("pliant.content") == content:
+            return SyncReport(0, len(self.updated), int(tags["pliant.runs"]) - len(self.updated))
+        if figures and tags.get("pliant.figures") != drawn:
+            self._keep_figures(parent, figures, drawn)
+        touched = self._sync_groups(None, progress)
+        if not self.writer.exclusive and touched:
+            parent = self._sweep_run()
+            self._sync_groups(touched, None)
+        board = self._board()
+        arms = self._sync_arms(board)
+        groups = sum(1 for told in self.told.values() if told)
+        trials = sum(map(len, self.told.values())) if self.track["trials"] else 0
+        total = 1 + arms + groups + trials
+        self._finish_sweep(parent, board, {"pliant.content": content, "pliant.runs": str(total)})
         updated = len(self.updated - self.created)
         return SyncReport(len(self.created), updated, total - len(self.created) - updated)
+
+    def _bring_back(self) -> None:
+        """Restore the runs that were deleted by hand: what the ledger holds is shown."""
+        condition = f"tags.`pliant.sweep` = '{self.identity}' and tags.`pliant.kind` != '{REPLACED}'"
+        for run in self._search(condition, deleted=True):
+            self.client.restore_run(run.info.run_id)
+            self.updated.add(run.info.run_id)
 
     # The sweep's run
 
@@ -236,48 +309,73 @@ class _Tracker:
         if self.identity in found:
             return found[self.identity]
         tags = {"pliant.kind": "sweep", "pliant.sweep": self.identity}
-        [run_id] = self._create([_Draft(self.identity, tags, int(time.time() * 1000))])
+        begun = _milliseconds(min((done.began for done in self.done.values()), default=time.time()))
+        [run_id] = self._create([_Draft(self.identity, tags, begun, begun)])
         return self.client.get_run(run_id)
 
-    def _sweep_content(self) -> str:
+    def _sweep_content(self, drawn: str) -> str:
         ended = {name: done.status for name, done in self.done.items()}
+        failed = {name: failure.attempt for name, failure in self.failed.items()}
         trials = [(trial.id, trial.group, trial.arms) for trial in self.record.trials]
-        return _digest([self.record.manifest, trials, ended])
+        return _digest([LAYOUT, self.record.manifest, self.record.file_text, trials, ended, failed, drawn])
 
-    def _finish_sweep(self, run_id: str, content: str) -> None:
-        """The files first, the tag that says they are there last."""
-        manifest = json.dumps(self.record.manifest, indent=2, sort_keys=True)
-        self.client.log_text(run_id, manifest, "manifest.json")
-        self.client.log_text(run_id, self._table(), "trials.csv")
-        statuses = Counter(done.status for done in self.done.values())
-        tags = {
-            "trials": sum(map(len, self.members.values())),
-            "ended": len(self.done),
-            "diverged": statuses["diverged"],
-        }
-        self._tag(run_id, {f"pliant.{name}": str(count) for name, count in tags.items()})
-        if tags["ended"] == tags["trials"]:
-            self.client.set_terminated(run_id, "FINISHED", max(_milliseconds(done) for done in self.done.values()))
+    def _finish_sweep(self, parent: Run, board: Leaderboard | None, last: Mapping[str, str]) -> None:
+        """The files first, then what is said of the sweep; the tag that says that all is there last."""
+        run_id = parent.info.run_id
+        self._keep(parent, f"{self.record.name}.yaml", self.record.file_text.encode())
+        self._keep(parent, "manifest.json", json.dumps(self.record.manifest, indent=2, sort_keys=True).encode())
+        self._keep(parent, "trials.csv", self._table().encode())
+        counts = self._counts()
+        told = notes.Told(self.record, board, counts, self.experiment.experiment_id, run_id, self._pictures(run_id))
+        self._tag(run_id, {f"pliant.{name}": str(count) for name, count in asdict(counts).items()})
+        self._tag(run_id, {notes.TAG: notes.of_sweep(told)})
+        self._tag_experiment({notes.TAG: notes.of_experiment(told), **self._views(board)})
+        if counts.ended == counts.trials:
+            ended = max(_milliseconds(done.finished) for done in self.done.values())
+            self.client.set_terminated(run_id, "FINISHED", ended)
         else:
             self.client.update_run(run_id, "RUNNING")
-        self._tag(run_id, {"pliant.content": content})
+        self._tag(run_id, last)
 
-    def _log_figures(self, run: Run, figures: Sequence[Path]) -> None:
-        content = _digest([(path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in figures])
-        if not figures or run.data.tags.get("pliant.figures") == content:
-            return
+    def _counts(self) -> notes.Counts:
+        statuses = Counter(done.status for done in self.done.values())
+        return notes.Counts(
+            trials=sum(map(len, self.members.values())),
+            settings=len(self.members),
+            ended=len(self.done),
+            diverged=statuses["diverged"],
+            failed=len(self.failed),
+        )
+
+    def _keep_figures(self, run: Run, figures: Sequence[Path], content: str) -> None:
         for path in figures:
-            self.client.log_artifact(run.info.run_id, str(path), "figures")
-        self._tag(run.info.run_id, {"pliant.figures": content})
+            self._keep(run, f"figures/{path.name}", path.read_bytes())
+        pictures = ",".join(path.name for path in figures if path.suffix == ".png")
+        self._tag(run.info.run_id, {"pliant.pictures": pictures, "pliant.figures": content})
+
+    def _pictures(self, run_id: str) -> list[str]:
+        """The names of the figures that are kept with the sweep's run as PNG."""
+        return [name for name in self.client.get_run(run_id).data.tags.get("pliant.pictures", "").split(",") if name]
+
+    def _keep(self, run: Run, name: str, content: bytes) -> None:
+        """Keep a file with a run: where the server will look for it, which may not be up, or through it."""
+        place = run.info.artifact_uri
+        if self.files is not None and place.startswith(RELATIVE):
+            Storage(self.files).write_bytes(f"{place.removeprefix(RELATIVE).strip('/')}/{name}", content)
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, Path(name).name)
+            path.write_bytes(content)
+            folder_there = name.rpartition("/")[0] or None
+            self.client.log_artifact(run.info.run_id, str(path), folder_there)
 
     def _table(self) -> str:
         """All trials of the sweep as CSV: what they are, and how they ended."""
         rows = []
         for trials in self.members.values():
             for trial in trials.values():
-                status = self.done[trial.id].status if trial.id in self.done else "pending"
-                head = {"trial": trial.id, "group": trial.group, "arm": _arms_of(trial), "status": status}
-                rows.append(head | self._settings(trial))
+                head = {"trial": trial.id, "group": trial.group, "arm": _arms_of(trial), "status": self._status(trial)}
+                rows.append(head | _flat(trial.config))
         columns = list(dict.fromkeys(column for row in rows for column in row))
         text = io.StringIO()
         table = csv.DictWriter(text, columns, lineterminator="\n")
@@ -285,30 +383,107 @@ class _Tracker:
         table.writerows(rows)
         return text.getvalue()
 
+    def _status(self, trial: Trial) -> str:
+        if trial.id in self.done:
+            return self.done[trial.id].status
+        return "failed" if trial.id in self.failed else "pending"
+
+    # What the page opens on: the arms
+
+    def _board(self) -> Leaderboard | None:
+        """The arms at their best settings; None where no trial has ended or nothing says which is better."""
+        from sweep import results
+
+        try:
+            return results.leaderboard(self.record, self.ledger)
+        except InputError:
+            return None
+
+    def _sync_arms(self, board: Leaderboard | None) -> int:
+        """A run for every arm in every panel, anew where anything in it changed; returns how many there are."""
+        drafts = self._arm_drafts(board) if board else {}
+        known = self._find("arm", "pliant.place")
+        same = {
+            place
+            for place, draft in drafts.items()
+            if place in known and known[place].data.tags.get("pliant.content") == draft.tags["pliant.content"]
+        }
+        stale = {place: run for place, run in known.items() if place not in same}
+        left = {place: run for place, run in stale.items() if place in drafts and self.writer.rewrites}
+        self._discard([run for place, run in stale.items() if place not in left])
+        whole = {place for place in same if known[place].info.status == "FINISHED"}
+        changed = {place: draft for place, draft in drafts.items() if place not in whole}
+        self._write(changed, left | {place: known[place] for place in same})
+        return len(drafts)
+
+    def _arm_drafts(self, board: Leaderboard) -> dict[str, _Draft]:
+        """Panel and arm -> what its run is to hold."""
+        bands = _band_curves(self._binned(list({standing.group for standing in board.standings}), board.metric))
+        drafts = {}
+        for standing in board.standings:
+            place = f"{standing.panel}/{standing.arm}"
+            drafts[place] = self._arm_draft(standing, board, place, bands.get(standing.group, []))
+        return drafts
+
+    def _arm_draft(self, standing: Standing, board: Leaderboard, place: str, bands: list[_Point]) -> _Draft:
+        group, ended = standing.group, self.ended[standing.group]
+        name = f"{standing.panel}: {standing.name}" if standing.panel else standing.name
+        late = standing.late
+        final = {"": late.mean, "/ci_low": late.low, "/ci_high": late.high}
+        tags = {
+            "pliant.kind": "arm",
+            "pliant.sweep": self.identity,
+            "pliant.place": place,
+            "pliant.arm": standing.arm,
+            "pliant.panel": standing.panel,
+            "pliant.group": group,
+            "pliant.seeds": str(standing.members),
+            "pliant.diverged": str(standing.diverged),
+            "pliant.content": _digest([LAYOUT, self._content(group), place, name, str(standing)]),
+            views.COLOR: views.COLORS[self.record.arms.index(standing.arm) % len(views.COLORS)],
+            notes.TAG: notes.of_arm(standing, board, self.experiment.experiment_id),
+        }
+        points = bands + [(views.final(board.metric) + part, 0, value) for part, value in final.items()]
+        points = [point for point in points if math.isfinite(point[2])]
+        return _Draft(name, tags, *self._span(ended), params=self.params[group], points=points)
+
+    def _views(self, board: Leaderboard | None) -> dict[str, str]:
+        """Tags of the experiment: the views in the order in which the page's menu is to list them."""
+        if board is None:
+            return {}
+        names = _first_metrics(self.record.trials[0].config["metrics"], self.track["metrics"])
+        columns = list(dict.fromkeys(column for params in self.params.values() for column in params))
+        panels = list(dict.fromkeys(standing.panel for standing in board.standings))
+        measured = views.Measured(board.metric, board.higher, names)
+        made = views.of_sweep(measured, columns, panels, trials=self.track["trials"])
+        # The menu lists the newest first.
+        created = self.experiment.creation_time or 0
+        return dict(view.tag(created + len(made) - number) for number, view in enumerate(made))
+
     # Groups and their trials
 
-    def _sync_groups(self, parent: str, only: set[str] | None, progress: Callable[[int, int], None] | None) -> set[str]:
+    def _sync_groups(self, only: set[str] | None, progress: Callable[[int, int], None] | None) -> set[str]:
         """Write the groups in which something is new, or `only` those named; returns which were looked at."""
         known = self._find("group", "pliant.group")
         if only is None:
             tags = {group: run.data.tags for group, run in known.items()}
             only = {
                 group
-                for group, ended in self.ended.items()
-                if ended and tags.get(group, {}).get("pliant.content") != self._content(group)
+                for group, told in self.told.items()
+                if told and tags.get(group, {}).get("pliant.content") != self._content(group)
             }
         work = [group for group in self.members if group in only]
         # A search goes through all trial runs: where there are none yet, no group has to be searched for.
         condition = "tags.`pliant.kind` = 'trial'"
-        self.trials_known = bool(self.client.search_runs([self.experiment], condition, max_results=1))
-        total, written = sum(len(self.ended[group]) for group in work), 0
+        self.trials_known = bool(self.client.search_runs([self.experiment.experiment_id], condition, max_results=1))
+        total, written = sum(len(self.told[group]) for group in work), 0
         for block in self._blocks(work):
-            frame = self._frame(block)
+            frame, late = self._frame(block), self._late(block)
             curves = _thin_curves(frame, self.track["points"])
             bands = _band_curves(frame[frame["group"].isin([name for name in block if self._complete(name)])])
             for group in block:
-                self._sync_group(group, parent, known.get(group), curves, bands.get(group, []))
-                written += len(self.ended[group])
+                self._sync_group(group, known.get(group), curves, bands.get(group, []), late)
+                written += len(self.told[group])
                 if progress:
                     progress(written, total)
         return only
@@ -329,76 +504,103 @@ class _Tracker:
     def _sync_group(
         self,
         group: str,
-        parent: str,
         known: Run | None,
         curves: Mapping[str, list[_Point]],
         bands: list[_Point],
+        late: Mapping[str, list[_Point]],
     ) -> None:
-        draft = self._group_draft(group, parent, bands)
-        if known and known.data.tags.get("pliant.members") != draft.tags["pliant.members"]:
-            self.client.delete_run(known.info.run_id)
-            known = None
-        if known:
-            run_id = known.info.run_id
-            self._nest(known, parent)
-        else:
-            [run_id] = self._create([draft])
+        draft = self._group_draft(group, bands, late.get(group, []))
+        # Curves over fewer seeds, or a run as an earlier version wrote it.
+        stale = known is not None and known.data.tags.get("pliant.members") != draft.tags["pliant.members"]
+        if known and stale:
+            known = self._emptied({group: known}).get(group)
+        run_id = known.info.run_id if known else self._create([draft])[0]
         if self.track["trials"]:
-            self._sync_trials(group, run_id, curves)
-        if self._complete(group) and not (known and known.info.status == "FINISHED"):
+            self._sync_trials(group, run_id, curves, late)
+        if not known or stale or known.info.status != draft.status:
             self._fill({run_id: draft})
-        diverged = sum(self.done[trial.id].status == "diverged" for trial in self.ended[group])
-        self._tag(run_id, {"pliant.diverged": str(diverged), "pliant.content": self._content(group)})
+        told = Counter(self._status(trial) for trial in self.told[group])
+        tags = {"pliant.diverged": str(told["diverged"]), "pliant.failed": str(told["failed"])}
+        self._tag(run_id, tags | {"pliant.content": self._content(group)})
 
-    def _sync_trials(self, group: str, parent: str, curves: Mapping[str, list[_Point]]) -> None:
+    def _sync_trials(
+        self,
+        group: str,
+        parent: str,
+        curves: Mapping[str, list[_Point]],
+        late: Mapping[str, list[_Point]],
+    ) -> None:
         known = self._find("trial", "pliant.trial", group) if self.trials_known else {}
         drafts = {
-            trial.id: self._trial_draft(trial, parent, curves.get(trial.id, []))
-            for trial in self.ended[group]
-            if trial.id not in known or known[trial.id].info.status != "FINISHED"
+            trial.id: self._trial_draft(trial, parent, [*curves.get(trial.id, []), *late.get(trial.id, [])])
+            for trial in self.told[group]
+            if trial.id not in known or not self._as_written(known[trial.id], trial)
         }
-        new = [name for name in drafts if name not in known]
-        runs = {name: run.info.run_id for name, run in known.items()}
-        runs |= zip(new, self._create([drafts[name] for name in new]), strict=True)
-        self._fill({runs[name]: draft for name, draft in drafts.items()})
-        for run in known.values():
-            self._nest(run, parent)
+        self._write(drafts, known)
+        for name, run in known.items():
+            if name not in drafts:
+                self._nest(run, parent)
 
-    def _group_draft(self, group: str, parent: str, points: list[_Point]) -> _Draft:
-        members, ended = self.members[group], self.ended[group]
+    def _as_written(self, run: Run, trial: Trial) -> bool:
+        """Is a trial's run complete, and as this version writes it?"""
+        tags = run.data.tags
+        complete = run.info.status == ("FINISHED" if trial.id in self.done else "FAILED")
+        failure = self.failed.get(trial.id)
+        same = failure is None or tags.get("pliant.attempt") == failure.attempt
+        return complete and same and tags.get("pliant.layout") == str(LAYOUT)
+
+    def _group_draft(self, group: str, bands: list[_Point], late: list[_Point]) -> _Draft:
+        members, told = self.members[group], self.told[group]
         tags = {
             "pliant.kind": "group",
             "pliant.sweep": self.identity,
             "pliant.group": group,
-            "pliant.arm": _arms_of(ended[0]),
-            "pliant.members": _digest(sorted(members)),
+            "pliant.arm": _arms_of(told[0]),
+            "pliant.members": _digest([LAYOUT, sorted(members)]),
             "pliant.seeds": str(len(members)),
-            PARENT: parent,
+            notes.TAG: notes.of_group(group, len(members), self.experiment.experiment_id),
         }
-        params = {name: value for name, value in self.settings[group].items() if name != "seed"}
-        finished = max(_milliseconds(self.done[trial.id]) for trial in ended)
-        return _Draft(self.names[group], tags, finished, params, points)
+        complete = self._complete(group)
+        points = bands + (late if complete else [])
+        status, params = "FINISHED" if complete else "RUNNING", self.params[group]
+        return _Draft(self.names[group], tags, *self._span(told), status=status, params=params, points=points)
 
     def _trial_draft(self, trial: Trial, parent: str, points: list[_Point]) -> _Draft:
-        done = self.done[trial.id]
+        status = self._status(trial)
         tags = {
             "pliant.kind": "trial",
             "pliant.sweep": self.identity,
             "pliant.group": trial.group,
             "pliant.trial": trial.id,
             "pliant.arm": _arms_of(trial),
-            "pliant.status": done.status,
+            "pliant.status": status,
+            "pliant.layout": str(LAYOUT),
             PARENT: parent,
         }
         first = self.reused_from.get(trial.id)
         if first and first != self.identity:
             tags["pliant.reused_from"] = first
-        name = f"{self.names[trial.group]} seed={trial.config['seed']}"
-        return _Draft(name, tags, _milliseconds(done), self._settings(trial), points)
+        if status == "failed":
+            failure = self.failed[trial.id]
+            tags |= {"pliant.reason": failure.reason, "pliant.attempt": failure.attempt}
+        elif status == "diverged":
+            tags["pliant.reason"] = f"diverged in task {self.done[trial.id].tasks}, counted from 0"
+        tags[notes.TAG] = notes.of_trial(trial.id, tags.get("pliant.reason"), self.failed.get(trial.id))
+        name = f"{self.names[trial.group]}, seed {trial.config['seed']}"
+        params = self.params[trial.group] | {"seed": str(trial.config["seed"])}
+        ending = "FAILED" if status == "failed" else "FINISHED"
+        return _Draft(name, tags, *self._span([trial]), status=ending, params=params, points=points)
 
-    def _settings(self, trial: Trial) -> dict[str, str]:
-        """A trial's config as MLflow's params."""
-        return self.settings[trial.group] | {"seed": str(trial.config["seed"])}
+    def _span(self, trials: Sequence[Trial]) -> tuple[int, int]:
+        """When the first of these trials' packs began and the last ended, in ms since 1970."""
+        spans = []
+        for trial in trials:
+            if trial.id in self.done:
+                spans.append((self.done[trial.id].began, self.done[trial.id].finished))
+            else:
+                failure = self.failed[trial.id]
+                spans.append((began(failure.attempt, failure.time), failure.time))
+        return _milliseconds(min(start for start, _ in spans)), _milliseconds(max(end for _, end in spans))
 
     def _frame(self, groups: Sequence[str]) -> pd.DataFrame:
         """The ended trials' curves, of the metrics that are tracked: trial, group, seed, metric, task, value.
@@ -414,10 +616,45 @@ class _Tracker:
         kept["seed"] = kept["trial"].map({name: trial.config["seed"] for name, trial in trials.items()})
         return kept
 
+    def _binned(self, groups: Sequence[str], metric: str) -> pd.DataFrame:
+        """As `_frame`, with the metric averaged over bins of tasks: tasks differ in difficulty more than arms do."""
+        import pandas as pd
+
+        from sweep import frames
+
+        frame = self._frame(groups)
+        parts = [frame[frame["metric"] != metric]]
+        for group, own in frame[frame["metric"] == metric].groupby("group", sort=False):
+            workload = next(iter(self.members[str(group)].values())).config["workload"]
+            parts.append(frames.bins(own, _bin_width(frames.planned_tasks(workload))))
+        return pd.concat(parts, ignore_index=True).sort_values(["trial", "metric", "task"], ignore_index=True)
+
+    def _late(self, groups: Sequence[str]) -> dict[str, list[_Point]]:
+        """Trial or group -> late performance (`frames.late`): a trial's value, a group's mean with its interval."""
+        from sweep import frames
+
+        ended = [trial for group in groups for trial in self.ended[group]]
+        part = replace(self.record, trials=ended)
+        try:
+            trials = frames.trials(part, self.ledger)
+            metric = frames.headline(trials)
+            late = frames.late(frames.observed(trials, frames.curves(part, self.ledger, [metric]), metric))
+        except InputError:
+            return {}
+        late = late.drop_duplicates("trial")  # a trial has a row for each of its arms
+        name = views.final(metric)
+        values = zip(late["trial"], late["value"].tolist(), strict=True)
+        points: dict[str, list[_Point]] = {trial: [(name, 0, value)] for trial, value in values if math.isfinite(value)}
+        for band in frames.bands(late, ["group"]).to_dict("records"):
+            ends = {name: band["mean"], f"{name}/ci_low": band["ci_low"], f"{name}/ci_high": band["ci_high"]}
+            points[band["group"]] = [(end, 0, float(value)) for end, value in ends.items() if math.isfinite(value)]
+        return points
+
     def _content(self, group: str) -> str:
         """Of what the group's run and its trials' runs are made."""
-        ended = sorted((trial.id, self.done[trial.id].status) for trial in self.ended[group])
-        return _digest([sorted(self.members[group]), ended, self.track["trials"]])
+        told = sorted((trial.id, self._status(trial)) for trial in self.told[group])
+        tried = sorted(self.failed[trial.id].attempt for trial in self.told[group] if trial.id in self.failed)
+        return _digest([LAYOUT, sorted(self.members[group]), told, tried, self.names[group], self.track["trials"]])
 
     def _complete(self, group: str) -> bool:
         return len(self.ended[group]) == len(self.members[group])
@@ -432,19 +669,49 @@ class _Tracker:
         condition = f"tags.`pliant.kind` = '{kind}'"
         if group is not None:
             condition += f" and tags.`pliant.group` = '{group}'"
-        page = self.client.search_runs([self.experiment], condition, max_results=PAGE)
-        runs = list(page)
-        while page.token:
-            page = self.client.search_runs([self.experiment], condition, max_results=PAGE, page_token=page.token)
-            runs += page
         found: dict[str, Run] = {}
-        for run in sorted(runs, key=lambda run: (run.info.start_time, run.info.run_id)):
+        twice = []
+        for run in sorted(self._search(condition), key=lambda run: (run.info.start_time, run.info.run_id)):
             if found.setdefault(run.data.tags[key], run) is not run:
-                self.client.delete_run(run.info.run_id)
+                twice.append(run)
+        self._discard(twice)
         return found
 
+    def _search(self, condition: str, *, deleted: bool = False) -> list[Run]:
+        """All runs that meet a condition: the live ones, or those that were deleted."""
+        from mlflow.entities import ViewType
+
+        state = ViewType.DELETED_ONLY if deleted else ViewType.ACTIVE_ONLY
+        within = [self.experiment.experiment_id]
+        page = self.client.search_runs(within, condition, state, max_results=PAGE)
+        runs = list(page)
+        while page.token:
+            page = self.client.search_runs(within, condition, state, max_results=PAGE, page_token=page.token)
+            runs += page
+        return runs
+
+    def _write(self, drafts: Mapping[str, _Draft], known: Mapping[str, Run]) -> None:
+        """Make runs hold their drafts, those that are not known or cannot be emptied as new ones."""
+        kept = self._emptied({name: known[name] for name in drafts if name in known})
+        new = [name for name in drafts if name not in kept]
+        runs = {name: run.info.run_id for name, run in kept.items()}
+        runs |= zip(new, self._create([drafts[name] for name in new]), strict=True)
+        self._fill({runs[name]: draft for name, draft in drafts.items()})
+
+    def _emptied(self, runs: Mapping[str, Run]) -> dict[str, Run]:
+        """Those of the runs that may be written again as if new; the others are given up."""
+        kept = {name: run for name, run in runs.items() if self.writer.rewrites or run.info.status == "RUNNING"}
+        self._discard([run for name, run in runs.items() if name not in kept])
+        return kept
+
+    def _discard(self, runs: Sequence[Run]) -> None:
+        """Delete runs and mark them, so that `_bring_back` leaves them alone."""
+        for run in runs:
+            self.client.set_tag(run.info.run_id, "pliant.kind", REPLACED)
+            self.client.delete_run(run.info.run_id)
+
     def _create(self, drafts: Sequence[_Draft]) -> list[str]:
-        runs = self.writer.create(self.experiment, drafts)
+        runs = self.writer.create(self.experiment.experiment_id, drafts)
         self.created.update(runs)
         return runs
 
@@ -457,8 +724,13 @@ class _Tracker:
             self._tag(run.info.run_id, {PARENT: parent})
 
     def _tag(self, run_id: str, tags: Mapping[str, str]) -> None:
-        self.writer.tag(run_id, tags)
+        self.writer.tag(run_id, {name: value[:TAG_LENGTH] for name, value in tags.items()})
         self.updated.add(run_id)
+
+    def _tag_experiment(self, tags: Mapping[str, str]) -> None:
+        for name, value in tags.items():
+            if self.experiment.tags.get(name) != value:
+                self.client.set_experiment_tag(self.experiment.experiment_id, name, value)
 
 
 # ------------------------------------------------------------------------------------------ what a run holds
@@ -466,11 +738,13 @@ class _Tracker:
 
 @dataclass(frozen=True, slots=True)
 class _Draft:
-    """What a run is to hold. `time`, in ms since 1970, is its start, its end and that of all its points."""
+    """What a run is to hold. Times are in ms since 1970; all its points have that of its end."""
 
     name: str
     tags: dict[str, str]
-    time: int
+    start: int
+    end: int
+    status: str = "FINISHED"  # when it is filled
     params: dict[str, str] = field(default_factory=dict)
     points: list[_Point] = field(default_factory=list)  # increasing tasks within a metric
 
@@ -495,6 +769,12 @@ def _thin_curves(frame: pd.DataFrame, limit: int) -> dict[str, list[_Point]]:
 def _thinned(count: int, limit: int) -> np.ndarray[Any, np.dtype[np.int64]]:
     """At most `limit` of the indices below count, evenly spread: the last and, from two on, the first."""
     return np.rint(np.linspace(count - 1, 0, min(count, limit))).astype(np.int64)[::-1]
+
+
+def _bin_width(tasks: int) -> int:
+    """Tasks per bin: at most ARM_BINS bins, and if one of the next few widths permits it no task left over."""
+    least = math.ceil(tasks / ARM_BINS)
+    return next((width for width in range(least, 2 * least + 1) if tasks % width == 0), least)
 
 
 def _band_curves(frame: pd.DataFrame) -> dict[str, list[_Point]]:
@@ -525,32 +805,38 @@ def _first_metrics(names: Iterable[str], limit: int) -> list[str]:
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """A config as MLflow's params, under the names of `sweep.frames.trials`, such as l2.strength."""
+    """A config's fields as text, under the names of `sweep.frames.trials`, such as l2.strength."""
     flat: dict[str, str] = {}
     for name, value in config.items():
         if isinstance(value, Mapping):
             inner = "" if not prefix and name == "methods" else f"{prefix}{name}."
             flat |= _flat(value, inner)
         else:
-            flat[prefix + name] = value if isinstance(value, str) else json.dumps(value)
+            flat[prefix + name] = _text(value)
     return flat
 
 
-def _group_names(
-    members: Mapping[str, Mapping[str, Trial]], settings: Mapping[str, Mapping[str, str]]
-) -> dict[str, str]:
-    """Group -> its arm, and the settings that tell it from the arm's other groups."""
-    arms: dict[str, dict[str, Mapping[str, str]]] = defaultdict(dict)
-    for group, trials in members.items():
-        arms[_arms_of(next(iter(trials.values())))][group] = settings[group]
-    names = {}
-    for arm, groups in arms.items():
-        known = {key for params in groups.values() for key in params}
-        varying = {key for key in known if len({params.get(key) for params in groups.values()}) > 1}
-        for group, params in groups.items():
-            told = [f"{key.rpartition('.')[2]}={params[key]}" for key in params if key in varying and key != "seed"]
-            names[group] = " ".join([arm, *told])
-    return names
+def _params(groups: Mapping[str, Trial]) -> dict[str, dict[str, str]]:
+    """Group -> MLflow's params: the settings that take several values in the sweep, where the group has them.
+
+    What all trials share is in the sweep's file and manifest. groups: id -> one of its trials.
+    """
+    settings = {group: dict(naming.fields(trial.config)) for group, trial in groups.items()}
+    values: dict[str, set[str]] = defaultdict(set)
+    for fields in settings.values():
+        for column, value in fields.items():
+            if value is not None:
+                values[column].add(_text(value))
+    return {
+        group: {
+            column: _text(value) for column, value in fields.items() if value is not None and len(values[column]) > 1
+        }
+        for group, fields in settings.items()
+    }
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _arms_of(trial: Trial) -> str:
@@ -558,8 +844,8 @@ def _arms_of(trial: Trial) -> str:
     return ", ".join(trial.arms)
 
 
-def _milliseconds(done: Done) -> int:
-    return int(done.finished * 1000)
+def _milliseconds(seconds: float) -> int:
+    return int(seconds * 1000)
 
 
 def _digest(value: Any) -> str:
@@ -573,6 +859,7 @@ class _Server:
     """Writes runs through MLflow's API."""
 
     exclusive = False  # whether `_turn` keeps every other sync of the sweep away
+    rewrites = False  # whether `fill` replaces what a run holds; MLflow's API takes no params and points back
 
     def __init__(self, client: MlflowClient) -> None:
         self.client = client
@@ -582,7 +869,7 @@ class _Server:
 
         def one(draft: _Draft) -> str:
             run = self.client.create_run(
-                experiment, start_time=draft.time, tags=draft.tags, run_name=draft.name[:NAME_LENGTH]
+                experiment, start_time=draft.start, tags=draft.tags, run_name=draft.name[:NAME_LENGTH]
             )
             return str(run.info.run_id)
 
@@ -590,7 +877,7 @@ class _Server:
             return list(pool.map(one, drafts))
 
     def fill(self, drafts: Mapping[str, _Draft]) -> None:
-        """Give runs (by id) their params and points, then the status FINISHED; rows they have stay single."""
+        """Give runs (by id) their params and points, then their status and end; rows they have stay single."""
         with ThreadPoolExecutor(REQUESTS) as pool:
             list(pool.map(self._fill_one, drafts.keys(), drafts.values()))
 
@@ -604,7 +891,7 @@ class _Server:
         from mlflow.entities import Metric, Param
 
         params = [Param(name, value[:PARAM_LENGTH]) for name, value in draft.params.items()]
-        metrics = [Metric(metric, value, draft.time, task) for metric, task, value in draft.points]
+        metrics = [Metric(metric, value, draft.end, task) for metric, task, value in draft.points]
         # A batch holds at most 100 params, and 1000 params and metrics together.
         for start in range(0, max(math.ceil(len(params) / 100), math.ceil(len(metrics) / 900))):
             self.client.log_batch(
@@ -612,11 +899,16 @@ class _Server:
                 metrics=metrics[900 * start : 900 * (start + 1)],
                 params=params[100 * start : 100 * (start + 1)],
             )
-        self.client.set_terminated(run_id, "FINISHED", draft.time)
+        if draft.status == "RUNNING":
+            self.client.update_run(run_id, draft.status)
+        else:
+            self.client.set_terminated(run_id, draft.status, draft.end)
 
 
 class _Database(_Server):
     """Writes runs as rows of MLflow's tables, as `_Server` makes them, a whole batch in one transaction."""
+
+    rewrites = True
 
     def __init__(self, client: MlflowClient, engine: Engine, tables: Mapping[str, Table]) -> None:
         super().__init__(client)
@@ -637,10 +929,9 @@ class _Database(_Server):
         for run_id, draft in zip(ids, drafts, strict=True):
             name = draft.name[:NAME_LENGTH]
             place = append_to_uri_path(location, run_id, "artifacts")  # type: ignore[no-untyped-call]
-            values = (run_id, name, draft.time, int(experiment), place)
+            values = (run_id, name, draft.start, int(experiment), place)
             runs.append(RUN_CONSTANTS | dict(zip(RUN_COLUMNS, values, strict=True)))
-            for key, value in (draft.tags | {"mlflow.runName": name}).items():
-                tags.append({"run_uuid": run_id, "key": key, "value": value})
+            tags += _tag_rows(run_id, draft)
         with self.engine.begin() as connection:
             connection.execute(self.tables["runs"].insert(), runs)
             connection.execute(self.tables["tags"].insert(), tags)
@@ -649,26 +940,42 @@ class _Database(_Server):
     def fill(self, drafts: Mapping[str, _Draft]) -> None:
         if not drafts:
             return
-        rows: dict[str, list[dict[str, Any]]] = {"params": [], "metrics": [], "latest_metrics": []}
+        rows: dict[str, list[dict[str, Any]]] = {"params": [], "metrics": [], "latest_metrics": [], "tags": []}
         for run_id, draft in drafts.items():
             for key, text in draft.params.items():
                 rows["params"].append({"run_uuid": run_id, "key": key, "value": text[:PARAM_LENGTH]})
             last: dict[str, dict[str, Any]] = {}
             for metric, task, value in draft.points:
-                values = (run_id, metric, value, draft.time, task, False)
+                values = (run_id, metric, value, draft.end, task, False)
                 last[metric] = dict(zip(METRIC_COLUMNS, values, strict=True))
                 rows["metrics"].append(last[metric])
             rows["latest_metrics"] += last.values()
-        runs = self.tables["runs"]
-        finished = runs.update().where(runs.c.run_uuid == bindparam("id"))
-        ends = [{"id": run_id, "end": draft.time} for run_id, draft in drafts.items()]
+            rows["tags"] += _tag_rows(run_id, draft)
+        runs, tags = self.tables["runs"], self.tables["tags"]
+        own = tags.c.key.like("pliant.%") | tags.c.key.in_(OWN_TAGS)  # those a person has set stay
+        changed = runs.update().where(runs.c.run_uuid == bindparam("id"))
+        columns: dict[str, Any] = {
+            name: bindparam(f"new_{name}") for name in ("name", "start_time", "end_time", "status")
+        }
         with self.engine.begin() as connection:
             for name, new in rows.items():
                 table = self.tables[name]
-                connection.execute(table.delete().where(table.c.run_uuid.in_(list(drafts))))
+                old = table.c.run_uuid.in_(list(drafts))
+                connection.execute(table.delete().where(old & own if name == "tags" else old))
                 if new:
                     connection.execute(table.insert(), new)
-            connection.execute(finished.values(status="FINISHED", end_time=bindparam("end")), ends)
+            connection.execute(changed.values(columns), [_run_row(*item) for item in drafts.items()])
+
+    def relocate(self, experiment: Experiment) -> None:
+        """Name an experiment's files, and its runs', relative to the server: earlier versions wrote absolute paths."""
+        old = experiment.artifact_location.rstrip("/")
+        experiments, runs = self.tables["experiments"], self.tables["runs"]
+        own = int(experiment.experiment_id)
+        moved = sqlalchemy.func.replace(runs.c.artifact_uri, f"{old}/", RELATIVE)
+        with self.engine.begin() as connection:
+            here = experiments.update().where(experiments.c.experiment_id == own)
+            connection.execute(here.values(artifact_location=RELATIVE))
+            connection.execute(runs.update().where(runs.c.experiment_id == own).values(artifact_uri=moved))
 
     def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
         table = self.tables["tags"]
@@ -676,6 +983,21 @@ class _Database(_Server):
         with self.engine.begin() as connection:
             connection.execute(table.delete().where(table.c.run_uuid == run_id, table.c.key.in_(list(tags))))
             connection.execute(table.insert(), rows)
+
+
+def _tag_rows(run_id: str, draft: _Draft) -> list[dict[str, str]]:
+    tags = draft.tags | {RUN_NAME: draft.name[:NAME_LENGTH]}
+    return [{"run_uuid": run_id, "key": key, "value": value[:TAG_LENGTH]} for key, value in tags.items()]
+
+
+def _run_row(run_id: str, draft: _Draft) -> dict[str, Any]:
+    return {
+        "id": run_id,
+        "new_name": draft.name[:NAME_LENGTH],
+        "new_start_time": draft.start,
+        "new_end_time": draft.end,
+        "new_status": draft.status,
+    }
 
 
 def _run_id() -> str:
@@ -770,27 +1092,31 @@ def _as_expected(tables: Mapping[str, Table]) -> bool:
     return True
 
 
-def _experiment(client: MlflowClient, identity: str, artifact_root: str | None) -> str:
-    """The id of the sweep's experiment, which is created where there is none."""
+def _experiment(writer: _Server, identity: str, artifact_root: str | None) -> Experiment:
+    """The sweep's experiment, which is created where there is none."""
     from mlflow.exceptions import MlflowException
 
+    client = writer.client
     found = client.get_experiment_by_name(identity)
     if found is None:
         try:
             # The tag makes MLflow's page open on runs and charts instead of language-model traces.
-            return client.create_experiment(
-                identity, artifact_root, {"mlflow.experimentKind": "custom_model_development"}
-            )
+            client.create_experiment(identity, artifact_root, {"mlflow.experimentKind": "custom_model_development"})
         except MlflowException:
-            found = client.get_experiment_by_name(identity)
-            if found is None:
+            if client.get_experiment_by_name(identity) is None:  # nobody else was quicker
                 raise
+        found = client.get_experiment_by_name(identity)
+        assert found is not None
     if found.lifecycle_stage != "active":
         raise TrackingError(
             f"The experiment {identity} was deleted in MLflow, and its name stays taken.\n"
             f"Bring it back: mlflow experiments restore --experiment-id {found.experiment_id}"
         )
-    return found.experiment_id
+    earlier = found.artifact_location.startswith("file:") and found.artifact_location.endswith("/artifacts")
+    if artifact_root == RELATIVE and earlier and isinstance(writer, _Database):
+        writer.relocate(found)
+        found = client.get_experiment(found.experiment_id)
+    return found
 
 
 # ------------------------------------------------------------------------------------------ turns and errors

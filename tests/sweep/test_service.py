@@ -296,7 +296,7 @@ def test_a_run_tracks_its_trials_groups_and_sweep(command: Command, storage: Pat
     with sqlite3.connect(storage / "mlflow.db") as database:
         kinds = dict(database.execute("select value, count(*) from tags where key = 'pliant.kind' group by value"))
     database.close()
-    assert kinds == {"sweep": 1, "group": 2, "trial": 4}
+    assert kinds == {"sweep": 1, "arm": 1, "group": 2, "trial": 4}
 
 
 def test_a_tracker_that_ends_badly(alone: None, file: Path, tmp_path: Path) -> None:

@@ -234,12 +234,14 @@ def check_each_trial_is_tracked_once(storage: Path) -> None:
         SELECT tags.value, runs.status FROM runs JOIN tags ON tags.run_uuid = runs.run_uuid
         WHERE tags.key = ? AND runs.lifecycle_stage = 'active'
     """
-    wanted = {trial.id: trial.group for trial in Ledger(storage).sweep("survival", "full").trials}
+    record = Ledger(storage).sweep("survival", "full")
+    wanted = {trial.id: trial.group for trial in record.trials}
     with sqlite3.connect(storage / "mlflow.db") as database:
         trials = database.execute(query, ("pliant.trial",)).fetchall()
         kinds = database.execute(query, ("pliant.kind",)).fetchall()
     assert sorted(trials) == sorted((trial, "FINISHED") for trial in wanted)
-    assert Counter(kind for kind, _ in kinds) == {"trial": TRIALS, "group": len(set(wanted.values())), "sweep": 1}
+    groups, arms = len(set(wanted.values())), len(record.arms)
+    assert Counter(kind for kind, _ in kinds) == {"trial": TRIALS, "group": groups, "arm": arms, "sweep": 1}
 
 
 def check_another_run_does_nothing(study: Path, storage: Path, environment: Mapping[str, str]) -> None:

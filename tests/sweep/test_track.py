@@ -9,6 +9,7 @@ import shutil
 import socket
 import sqlite3
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -24,7 +25,8 @@ import pyarrow as pa
 import pytest
 
 from sweep import track
-from sweep.errors import InputError, TrackingError
+from sweep.errors import TrackingError
+from sweep.failures import Failure
 from sweep.ledger import Done, Ledger, SweepRecord
 from sweep.trials import Trial
 
@@ -33,6 +35,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:sqlalchemy.exc.SADeprecationWarning"),
 ]
 
+ATTEMPT = "20231114T221310-0123456789ab"  # began ten seconds before STARTED
 STARTED = 1_700_000_000.25  # seconds; a trial's time is this plus its seed
 CURVE = [(0, 1.0), (1, 2.0), (2, 4.0), (3, 8.0), (4, 16.0), (5, 32.0), (6, 64.0)]
 
@@ -43,6 +46,10 @@ class FakeLedger:
 
     values: dict[str, dict[str, list[tuple[int, float]]]] = field(default_factory=dict)
     statuses: dict[str, str] = field(default_factory=dict)
+    fallen: dict[str, Failure] = field(default_factory=dict)
+
+    def failures(self) -> dict[str, Failure]:
+        return {name: failure for name, failure in self.fallen.items() if name not in self.statuses}
 
     def add(self, trial: Trial, values: dict[str, list[tuple[int, float]]], status: str = "done") -> None:
         self.values[trial.id] = values
@@ -50,7 +57,7 @@ class FakeLedger:
 
     def done(self) -> dict[str, Done]:
         return {
-            name: Done(status, "pack", "attempt", STARTED + int(name[-1]), 7)  # type: ignore[arg-type]
+            name: Done(status, "pack", ATTEMPT, STARTED + int(name[-1]), 7)  # type: ignore[arg-type]
             for name, status in self.statuses.items()
         }
 
@@ -58,6 +65,7 @@ class FakeLedger:
         rows = [
             (name, metric, task, 10 * task, value)
             for name in sorted(ids)
+            if name in self.statuses
             for metric, curve in sorted(self.values[name].items())
             for task, value in curve
         ]
@@ -77,6 +85,7 @@ def make_trial(step_size: float, seed: int, arm: str = "backprop") -> Trial:
     methods = {"l2": {"strength": 0.5}} if arm == "l2" else {}
     config = {
         "workload": {"name": "slowly_changing_regression", "tasks": 7},
+        "network": {"name": "mlp", "width": 5},
         "optimizer": {"name": "sgd", "step_size": step_size},
         "methods": methods,
         "metrics": ["online_error", "stable_rank"],
@@ -191,41 +200,35 @@ def mended(names: dict[str, str], value: Any, own: str) -> Any:
 # What is written
 
 
-def test_a_run_for_the_sweep_each_group_and_each_trial(uri: str) -> None:
+def test_a_run_for_the_sweep_each_arm_each_group_and_each_trial(uri: str) -> None:
     record, ledger = small_sweep()
-    assert sync(record, ledger, uri) == track.SyncReport(created=7, updated=0, unchanged=0)
-    [sweep_run] = runs(uri, "sweep").values()
+    assert sync(record, ledger, uri) == track.SyncReport(created=8, updated=0, unchanged=0)
     groups, trials = runs(uri, "group"), runs(uri, "trial")
     assert set(groups) == {"backprop-0.1", "backprop-0.01"}
     assert set(trials) == {trial.id for trial in record.trials}
-    assert {run.data.tags["mlflow.parentRunId"] for run in groups.values()} == {sweep_run.info.run_id}
+    # MLflow folds what has a parent: groups would not be drawn.
+    assert not any("mlflow.parentRunId" in run.data.tags for run in groups.values())
     trial = trials["backprop-0.01-1"]
+    assert "sweep trial backprop-0.01-1 --run" in trial.data.tags.pop("mlflow.note.content")
     assert trial.data.tags == {
         "mlflow.parentRunId": groups["backprop-0.01"].info.run_id,
-        "mlflow.runName": "backprop step_size=0.01 seed=1",
+        "mlflow.runName": "backprop 0.01, seed 1",
         "pliant.arm": "backprop",
         "pliant.group": "backprop-0.01",
         "pliant.kind": "trial",
+        "pliant.layout": str(track.LAYOUT),
         "pliant.status": "done",
         "pliant.sweep": "regression@smoke",
         "pliant.trial": "backprop-0.01-1",
     }
-    assert trial.data.params == {
-        "code": "null",
-        "metrics": '["online_error", "stable_rank"]',
-        "optimizer.name": "sgd",
-        "optimizer.step_size": "0.01",
-        "seed": "1",
-        "semantics.engine": "1",
-        "workload.name": "slowly_changing_regression",
-        "workload.tasks": "7",
-    }
-    assert "seed" not in groups["backprop-0.1"].data.params
+    # What is the same for all trials is in the manifest.
+    assert trial.data.params == {"optimizer.step_size": "0.01", "seed": "1"}
+    assert groups["backprop-0.1"].data.params == {"optimizer.step_size": "0.1"}
     assert trial.info.status == "FINISHED"
-    assert trial.info.start_time == trial.info.end_time == 1_700_000_001_250
+    assert (trial.info.start_time, trial.info.end_time) == (1_699_999_990_000, 1_700_000_001_250)
     assert curve(uri, trial, "online_error") == [(task, 3 * value) for task, value in CURVE]
     assert curve(uri, trial, "stable_rank") == [(0, 3.0), (3, 24.0), (6, 192.0)]
-    assert trial.data.metrics == {"online_error": 192.0, "stable_rank": 192.0}
+    assert trial.data.metrics == {"online_error": 192.0, "stable_rank": 192.0, "final/online_error": 192.0}
 
 
 def test_group_curves_are_mean_and_interval_over_seeds(uri: str) -> None:
@@ -237,6 +240,8 @@ def test_group_curves_are_mean_and_interval_over_seeds(uri: str) -> None:
     assert curve(uri, group, "online_error/ci_low") == CURVE
     assert curve(uri, group, "online_error/ci_high") == [(task, 3 * value) for task, value in CURVE]
     assert curve(uri, group, "stable_rank/mean") == [(0, 2.0), (3, 16.0), (6, 128.0)]
+    late = {name: value for name, value in group.data.metrics.items() if name.startswith("final/")}
+    assert late == {"final/online_error": 128, "final/online_error/ci_low": 64, "final/online_error/ci_high": 192}
     assert group.info.status == "FINISHED"
     assert group.info.end_time == 1_700_000_001_250
 
@@ -251,6 +256,7 @@ def test_files_of_the_sweep(uri: str, tmp_path: Path) -> None:
     folder = tmp_path / "artifacts" / run.info.run_id / "artifacts"
     assert json.loads((folder / "manifest.json").read_text()) == record.manifest
     assert (folder / "figures" / "arms.svg").read_text() == "<svg/>"
+    assert (folder / "regression.yaml").read_text() == record.file_text
     table = {row["trial"]: row for row in csv.DictReader(io.StringIO((folder / "trials.csv").read_text()))}
     assert len(table) == 5
     assert table["backprop-0.01-1"]["status"] == "done"
@@ -264,7 +270,7 @@ def test_files_of_the_sweep(uri: str, tmp_path: Path) -> None:
     assert sync(record, ledger, uri, figures=[figure]).updated == 0
     assert sync(record, ledger, uri).updated == 0
     figure.write_text("<svg></svg>")
-    assert sync(record, ledger, uri, figures=[figure]) == track.SyncReport(0, 1, 6)
+    assert sync(record, ledger, uri, figures=[figure]) == track.SyncReport(0, 1, 7)
     assert (folder / "figures" / "arms.svg").read_text() == "<svg></svg>"
 
 
@@ -275,11 +281,12 @@ def test_curves_of_trials_are_thinned_and_their_metrics_few(uri: str) -> None:
     ledger.add(trial, {name: CURVE for name in names})
     sync(make_record([trial], points=3, metrics=3), ledger, uri)
     run = runs(uri, "trial")[trial.id]
-    assert set(run.data.metrics) == {"online_error", "dormant_fraction", "stable_rank"}
+    assert set(run.data.metrics) == {"online_error", "dormant_fraction", "stable_rank", "final/online_error"}
     assert curve(uri, run, "online_error") == [(0, 1.0), (3, 8.0), (6, 64.0)]
     group = runs(uri, "group")[trial.group]
     assert curve(uri, group, "online_error/mean") == CURVE  # one seed: a mean, and no interval
-    assert set(group.data.metrics) == {f"{name}/mean" for name in run.data.metrics}
+    means = {f"{name}/mean" for name in ("online_error", "dormant_fraction", "stable_rank")}
+    assert set(group.data.metrics) == {*means, "final/online_error"}
 
 
 @pytest.mark.parametrize(
@@ -322,7 +329,7 @@ def test_trials_that_another_sweep_computed_say_so(uri: str) -> None:
 def test_groups_only(uri: str) -> None:
     record, ledger = small_sweep()
     record.manifest["track"]["trials"] = False
-    assert sync(record, ledger, uri) == track.SyncReport(created=3, updated=0, unchanged=0)
+    assert sync(record, ledger, uri) == track.SyncReport(created=4, updated=0, unchanged=0)
     assert runs(uri, "trial") == {}
     assert curve(uri, runs(uri, "group")["backprop-0.1"], "stable_rank/mean") == [
         (0, 2.0),
@@ -349,14 +356,15 @@ def test_both_writers_leave_the_same_rows(uri: str, tmp_path: Path, monkeypatch:
     other = f"sqlite:///{tmp_path / 'other.db'}"
     sync(record, ledger, other)
     assert rows(other) == rows(uri)
-    assert len(rows(uri)["metrics"]) == 4 * (7 + 3) + 2 * 3 * (7 + 3)
+    # Points of trials, of groups and of the arm, and their summaries.
+    assert len(rows(uri)["metrics"]) == 4 * (7 + 3 + 1) + (2 + 1) * 3 * (7 + 3 + 1)
 
 
 def test_a_second_sync_changes_nothing(uri: str, either_writer: str) -> None:
     record, ledger = small_sweep()
     sync(record, ledger, uri)
     before = rows(uri)
-    assert sync(record, ledger, uri) == track.SyncReport(created=0, updated=0, unchanged=7)
+    assert sync(record, ledger, uri) == track.SyncReport(created=0, updated=0, unchanged=8)
     assert rows(uri) == before
 
 
@@ -365,11 +373,11 @@ def test_a_group_waits_for_its_last_seed(uri: str, either_writer: str) -> None:
     last = record.trials[-1]
     values = ledger.values[last.id]
     del ledger.statuses[last.id]
-    assert sync(record, ledger, uri).created == 6
+    assert sync(record, ledger, uri).created == 7
     group = runs(uri, "group")[last.group]
     assert (group.info.status, group.data.metrics) == ("RUNNING", {})
     ledger.add(last, values)
-    assert sync(record, ledger, uri) == track.SyncReport(created=1, updated=2, unchanged=4)
+    assert sync(record, ledger, uri).unchanged == 4  # all but the trial, its group, the arm and the sweep
     group = runs(uri, "group")[last.group]
     assert (group.info.status, group.data.metrics["online_error/mean"]) == ("FINISHED", 128.0)
     assert runs(uri, "sweep")["regression@smoke"].info.status == "FINISHED"
@@ -382,13 +390,14 @@ def test_a_sweep_that_grows_by_a_seed_gets_new_group_curves(uri: str, either_wri
     third = make_trial(0.1, 2)
     ledger.add(third, {"online_error": [(task, 5 * value) for task, value in CURVE]})
     record.trials.append(third)
-    assert sync(record, ledger, uri).unchanged == 3  # the other group and its trials
+    # The arm's best setting, which is the other group, and its trials; a database's group is written in place.
+    assert sync(record, ledger, uri).unchanged == (6 if either_writer == "database" else 4)
     groups, trials = runs(uri, "group"), runs(uri, "trial")
     assert curve(uri, groups["backprop-0.1"], "online_error/mean") == [(task, 3 * value) for task, value in CURVE]
     assert {name: run.info.run_id for name, run in trials.items() if name != third.id} == before
     parents = {run.data.tags["mlflow.parentRunId"] for run in trials.values()}
     assert parents == {run.info.run_id for run in groups.values()}
-    assert sync(record, ledger, uri) == track.SyncReport(created=0, updated=0, unchanged=8)
+    assert sync(record, ledger, uri) == track.SyncReport(created=0, updated=0, unchanged=9)
 
 
 @pytest.mark.parametrize("kill", ["_Database.create", "_Database.fill", "_Server._fill_one", "_Tracker._tag"])
@@ -434,7 +443,7 @@ def test_a_half_written_run_is_completed(uri: str, monkeypatch: pytest.MonkeyPat
     use_the_api(monkeypatch)
 
     def half(client: MlflowClient, run_id: str, metrics: Any = (), params: Any = (), tags: Any = ()) -> None:
-        real(client, run_id, metrics=metrics[:4], params=params[:2], tags=tags)
+        real(client, run_id, metrics=metrics[:4], params=params[:1], tags=tags)
         if metrics:
             raise ConnectionError("the server went away")
 
@@ -446,7 +455,7 @@ def test_a_half_written_run_is_completed(uri: str, monkeypatch: pytest.MonkeyPat
     assert {run.info.status for run in runs(uri, "trial").values()} == {"RUNNING"}
     sync(record, ledger, uri)
     for name, run in runs(uri, "trial").items():
-        assert run.info.status == "FINISHED" and len(run.data.params) == 8
+        assert run.info.status == "FINISHED" and len(run.data.params) == 2
         assert curve(uri, run, "online_error") == ledger.values[name]["online_error"]
 
 
@@ -454,7 +463,8 @@ def test_two_syncs_at_once_leave_no_duplicates(uri: str) -> None:
     record, ledger = small_sweep()
     at_once(lambda: sync(record, ledger, uri))
     assert [len(runs(uri, kind)) for kind in ("sweep", "group", "trial")] == [1, 2, 4]
-    assert len(rows(uri)["metrics"]) == 100
+    assert len(runs(uri, "arm")) == 1
+    assert len(rows(uri)["metrics"]) == 143
 
 
 def at_once(work: Callable[[], object]) -> None:
@@ -490,7 +500,7 @@ def test_without_a_common_lock_one_run_of_a_pair_is_kept(uri: str, monkeypatch: 
         if passes == 1:
             with monkeypatch.context() as blind:
                 blind.setattr(track._Tracker, "_find", lambda *_: {})
-                finish(track._Tracker(record, ledger, tracker.writer, tracker.experiment, None), *arguments)  # type: ignore[arg-type]
+                finish(track._Tracker(record, ledger, tracker.writer, tracker.experiment, None, None), *arguments)  # type: ignore[arg-type]
         return touched
 
     monkeypatch.setattr(track._Tracker, "_sync_groups", meets_another)
@@ -547,20 +557,11 @@ def test_default_places(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     storage = str(tmp_path)
     assert track.default_uri(storage) == f"sqlite:///{tmp_path}/mlflow.db"
-    assert track.default_artifact_root(storage, "sqlite:///x.db") == f"file://{tmp_path}/artifacts"
+    assert track.default_artifact_root(storage, "postgresql://host/db") == f"file://{tmp_path}/artifacts"
+    assert track.default_artifact_root(storage, "sqlite:///x.db") is None  # beside it, relative to its server
     assert track.default_artifact_root(storage, "http://mlflow:5000") is None
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
     assert track.default_uri(storage) == "http://mlflow:5000"
-
-
-def test_pages_are_served_on_this_machine_only() -> None:
-    command = track.ui_command("sqlite:////data/mlflow.db", 5001)
-    assert command[1:4] == ["-m", "mlflow", "server"]
-    options = dict(zip(command[4::2], command[5::2], strict=True))
-    assert options["--backend-store-uri"] == "sqlite:////data/mlflow.db"
-    assert (options["--host"], options["--port"]) == ("127.0.0.1", "5001")
-    with pytest.raises(InputError, match=r"http://\*\*\*@mlflow:5000 is a tracking server"):
-        track.ui_command("http://user:secret@mlflow:5000", 5001)
 
 
 def test_check_of_sqlite(tmp_path: Path, uri: str) -> None:
@@ -675,11 +676,11 @@ def test_the_real_ledger_as_a_process_would(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     arguments = ["regression@smoke", "--storage", str(tmp_path)]
     assert track.main(arguments) == 0
-    assert json.loads(capsys.readouterr().out) == {"created": 7, "updated": 0, "unchanged": 0}
+    assert json.loads(capsys.readouterr().out) == {"created": 8, "updated": 0, "unchanged": 0}
     group = runs(uri, "group")["backprop-0.01"]
     assert curve(uri, group, "online_error/ci_high") == [(task, 3 * value) for task, value in CURVE]
     assert track.main(arguments) == 0
-    assert json.loads(capsys.readouterr().out) == {"created": 0, "updated": 0, "unchanged": 7}
+    assert json.loads(capsys.readouterr().out) == {"created": 0, "updated": 0, "unchanged": 8}
     assert track.main(["nothing@smoke", *arguments[1:]]) == 2
     assert "nothing" in capsys.readouterr().err
 
@@ -716,8 +717,8 @@ def test_postgres(postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     place = str(tmp_path / "a")
     reports: list[track.SyncReport] = []
     at_once(lambda: reports.append(sync(record, ledger, postgres, artifact_root=place)))
-    assert sorted(report.created for report in reports) == [0, 7]
-    assert sync(record, ledger, postgres, artifact_root=place) == track.SyncReport(0, 0, 7)
+    assert sorted(report.created for report in reports) == [0, 8]
+    assert sync(record, ledger, postgres, artifact_root=place) == track.SyncReport(0, 0, 8)
     uri = track._with_driver(postgres)
     assert [len(runs(uri, kind)) for kind in ("sweep", "group", "trial")] == [1, 2, 4]
     trial = runs(uri, "trial")["backprop-0.01-1"]
@@ -729,11 +730,140 @@ def test_postgres(postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     writer.engine.dispose()
 
 
+def test_a_run_that_was_deleted_by_hand_comes_back(uri: str, either_writer: str) -> None:
+    record, ledger = small_sweep()
+    sync(record, ledger, uri)
+    before = rows(uri)
+    client = track._writer(uri).client
+    deleted = [runs(uri, "trial")["backprop-0.1-1"], *runs(uri, "arm").values(), *runs(uri, "sweep").values()]
+    for run in deleted:
+        client.delete_run(run.info.run_id)
+    assert rows(uri) != before
+    assert sync(record, ledger, uri) == track.SyncReport(created=0, updated=3, unchanged=5)
+    assert rows(uri) == before
+    assert sync(record, ledger, uri) == track.SyncReport(created=0, updated=0, unchanged=8)
+
+
+def test_what_a_sync_has_deleted_stays_away(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    record, ledger = small_sweep()
+    use_the_api(monkeypatch)
+    sync(record, ledger, uri)
+    third = make_trial(0.1, 2)
+    ledger.add(third, {"online_error": CURVE})
+    record.trials.append(third)
+    sync(record, ledger, uri)  # the group's run is replaced, as MLflow takes no curve back
+    assert sync(record, ledger, uri) == track.SyncReport(created=0, updated=0, unchanged=9)
+    assert len(runs(uri, "group")) == 2
+
+
+def failure_of(attempt: str, message: str = "the switch is on") -> Failure:
+    return Failure(
+        pack="pack",
+        attempt=attempt,
+        type="ArithmeticError",
+        message=message,
+        place="faulty.py:8",
+        traceback="Traceback: ...",
+        step=400,
+        host="here",
+        time=STARTED,
+        deterministic=True,
+    )
+
+
+def test_a_failed_trial_says_why_until_it_is_done(uri: str, either_writer: str) -> None:
+    record, ledger = small_sweep()
+    last = record.trials[-1]
+    del ledger.statuses[last.id]
+    ledger.fallen[last.id] = failure_of(ATTEMPT)
+    assert sync(record, ledger, uri).created == 8
+    run = runs(uri, "trial")[last.id]
+    assert (run.info.status, run.data.tags["pliant.status"]) == ("FAILED", "failed")
+    assert run.data.tags["pliant.reason"] == "ArithmeticError: the switch is on (faulty.py:8)"
+    assert "Traceback: ..." in run.data.tags["mlflow.note.content"]
+    assert run.info.end_time - run.info.start_time == 10_250
+    assert runs(uri, "group")[last.group].data.tags["pliant.failed"] == "1"
+    assert "**1 failed**" in runs(uri, "sweep")["regression@smoke"].data.tags["mlflow.note.content"]
+    assert sync(record, ledger, uri) == track.SyncReport(created=0, updated=0, unchanged=8)
+
+    ledger.fallen[last.id] = failure_of(ATTEMPT.replace("2213", "2214"), "still on")
+    sync(record, ledger, uri)
+    assert "still on" in runs(uri, "trial")[last.id].data.tags["pliant.reason"]
+
+    ledger.statuses[last.id] = "done"
+    sync(record, ledger, uri)
+    run = runs(uri, "trial")[last.id]
+    assert (run.info.status, run.data.tags["pliant.status"]) == ("FINISHED", "done")
+    assert "pliant.reason" not in run.data.tags and curve(uri, run, "stable_rank")
+    assert runs(uri, "group")[last.group].info.status == "FINISHED"
+
+
+def test_an_arm_is_its_best_setting(uri: str, either_writer: str) -> None:
+    record, ledger = small_sweep()
+    for trial in record.trials[2:]:  # step size 0.01 learns half as well
+        doubled = [(task, 2 * value) for task, value in ledger.values[trial.id]["online_error"]]
+        ledger.add(trial, {"online_error": doubled})
+    sync(record, ledger, uri)
+    [arm] = runs(uri, "arm").values()
+    assert arm.info.run_name == "backprop 0.1"
+    assert arm.data.params == {"optimizer.step_size": "0.1"}
+    assert arm.data.metrics["final/online_error"] == 128
+    assert curve(uri, arm, "online_error/mean") == [(task, 2 * value) for task, value in CURVE]
+    assert "the best of its 2 settings" in arm.data.tags["mlflow.note.content"]
+    for trial in record.trials[:2]:
+        ledger.add(trial, {"online_error": [(task, 9 * value) for task, value in CURVE]})
+    record.manifest["commit"] = "def"  # another run of the file
+    sync(record, ledger, uri)
+    [arm] = runs(uri, "arm").values()
+    assert arm.info.run_name == "backprop 0.01"
+
+
+def test_a_long_curve_of_an_arm_is_averaged_over_bins() -> None:
+    assert [track._bin_width(tasks) for tasks in (1, 3, 20, 50, 800, 2000)] == [1, 1, 1, 5, 40, 100]
+    assert track._bin_width(997) == 50  # no bin of the next widths fits a prime number
+
+
+def test_files_are_named_relative_to_the_server_and_move_with_the_storage(uri: str, tmp_path: Path) -> None:
+    record, ledger = small_sweep()
+    sync(record, ledger, uri)
+    [run] = runs(uri, "sweep").values()
+    assert run.info.artifact_uri == f"mlflow-artifacts:/{run.info.run_id}/artifacts"
+
+
+def test_a_database_of_an_earlier_version_is_brought_up_to_date(uri: str, tmp_path: Path) -> None:
+    """Absolute places of files, groups below the sweep, all of a config as params, times that are all one."""
+    record, ledger = small_sweep()
+    sync(record, ledger, uri)
+    expected = rows(uri)
+    old = "file:///moved/away/artifacts"
+    with sqlite3.connect(tmp_path / "mlflow.db") as database:
+        [sweep_run] = [name for (name,) in database.execute("select run_uuid from tags where value = 'sweep'")]
+        database.execute("update experiments set artifact_location = ?", (old,))
+        database.execute("update runs set artifact_uri = replace(artifact_uri, 'mlflow-artifacts:', ?)", (old,))
+        database.execute("update runs set start_time = end_time, name = 'old' where run_uuid != ?", (sweep_run,))
+        database.execute("delete from tags where key in ('pliant.layout', 'pliant.content', 'mlflow.note.content')")
+        database.execute("update tags set value = 'old' where key = 'pliant.members'")
+        database.execute(
+            "insert into tags select ?, ?, run_uuid from tags where value = 'group'", (track.PARENT, sweep_run)
+        )
+        database.execute("insert into params select 'code', 'null', run_uuid from runs")
+        arms = "select run_uuid from tags where value = 'arm'"
+        database.execute(f"delete from runs where run_uuid in ({arms})")
+        database.execute("delete from tags where run_uuid not in (select run_uuid from runs)")
+    database.close()
+    assert sync(record, ledger, uri).created == 1
+    found = rows(uri)
+    for table in ("tags", "metrics", "latest_metrics"):
+        assert set(found[table]) == set(expected[table])
+    assert [row for row in found["params"] if "pliant.kind=sweep" not in row[-1]] == expected["params"]
+    assert sync(record, ledger, uri) == track.SyncReport(created=0, updated=0, unchanged=8)
+
+
 @pytest.mark.slow
 def test_a_tracking_server(uri: str, tmp_path: Path, closed_port: int) -> None:
     record, ledger = small_sweep()
     server = subprocess.Popen(
-        track.ui_command(uri, closed_port),
+        [sys.executable, "-m", "sweep", "ui", "--storage", tmp_path, "--port", str(closed_port)],
         cwd=tmp_path,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -750,7 +880,7 @@ def test_a_tracking_server(uri: str, tmp_path: Path, closed_port: int) -> None:
                 assert server.poll() is None and time.monotonic() < deadline
                 threading.Event().wait(0.1)
         at_once(lambda: sync(record, ledger, address))
-        assert sync(record, ledger, address) == track.SyncReport(0, 0, 7)
+        assert sync(record, ledger, address) == track.SyncReport(0, 0, 8)
         assert [len(runs(address, kind)) for kind in ("sweep", "group", "trial")] == [1, 2, 4]
         group = runs(address, "group")["backprop-0.01"]
         assert curve(address, group, "online_error/ci_low") == CURVE
