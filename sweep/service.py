@@ -29,6 +29,7 @@ from sweep.failures import Failure, told, without_error
 from sweep.ledger import Done, Ledger, SweepRecord, attempt_name
 from sweep.packing import PlannedPack, plan_packs, shape_of
 from sweep.spec import Spec
+from sweep.storage import place_of
 from sweep.trials import Trial, expand, of_one_meaning, structure_key
 from sweep.worker import Listener, Progress, check_device, run_inline
 from workloads.datasets import DATASETS
@@ -41,8 +42,7 @@ TRACK_EVERY = 20.0  # seconds between two looks at what the tracker could write 
 
 def storage_of(storage: str | None) -> str:
     """The storage to use: what was asked for, else $PLIANT_STORAGE, else ./pliant. Local paths become absolute."""
-    chosen = storage or os.environ.get("PLIANT_STORAGE") or DEFAULT_STORAGE
-    return chosen if "://" in chosen else str(Path(chosen).resolve())
+    return place_of(storage or os.environ.get("PLIANT_STORAGE") or DEFAULT_STORAGE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,18 +11,52 @@ Names are relative to the root, with "/" between their parts.
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import pyarrow
 from pyarrow import fs
 
 from sweep.errors import StorageError
+
+ANSWER_WITHIN = 20.0  # seconds for an object store's first answer: gs:// without a network says nothing for 15 minutes
+UNUSABLE = re.compile(r"[?%\x00-\x1f\x7f]")  # in a path: MLflow's addresses read the first two as their own
+
+
+def place_of(text: str) -> str:
+    """The place that a user's words mean: an absolute path, or the address of an object store as it is.
+
+    `~` is the home folder and file:///a%20b the path /a b. Raises StorageError for what would end up elsewhere.
+    """
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        if (near := re.match(r"(file|s3|gs):/+", text)) is not None:
+            raise StorageError(f"the storage {text} looks like an address: write {near[1]}://{text[near.end() :]}")
+        path = text
+    elif scheme != "file":
+        return text
+    elif rest.startswith("/") or rest.startswith("localhost/"):
+        path = url2pathname(rest.removeprefix("localhost"))
+    else:
+        host = rest.partition("/")[0]
+        raise StorageError(
+            f"the storage {text} names a host, {host!r}: write file:///absolute/path, or a path without file://"
+        )
+    if "~" in path[:1]:
+        path = os.path.expanduser(path)
+    if path.startswith("~"):
+        raise StorageError(f"the storage {text} names a home folder that is not known here")
+    if (found := UNUSABLE.search(os.path.abspath(path))) is not None:
+        raise StorageError(
+            f"the storage {os.path.abspath(path)!r} has {found[0]!r} in its path, which MLflow cannot take"
+        )
+    return str(Path(path).resolve())
 
 
 class Storage:
@@ -46,16 +80,11 @@ class Storage:
         if filesystem is not None:
             self.uri = text
         elif "://" not in text or text.startswith("file://"):
-            parts = urlsplit(text)
-            path = url2pathname(parts.path) if parts.scheme == "file" else text
-            self.folder = Path(path).expanduser().absolute()
-            self.uri = str(self.folder)
+            self.uri = place_of(text)
+            self.folder = Path(self.uri)
         else:
             self.uri = text
-            try:
-                self.filesystem, self.base = fs.FileSystem.from_uri(text)
-            except (OSError, pyarrow.ArrowException) as error:
-                raise StorageError(f"the storage {text} cannot be used: {error}") from error
+            self.filesystem, self.base = reached(text)
 
     def where(self, name: str) -> str:
         """A file's full place, for people."""
@@ -178,6 +207,35 @@ class Storage:
             if isinstance(error, FileNotFoundError) and verb != "write":
                 raise
             raise StorageError(f"cannot {verb} {self.where(name)}: {error.strerror or error}") from error
+
+
+def reached(uri: str) -> tuple[fs.FileSystem, str]:
+    """An object store, and the root's path inside it, once it has given some answer.
+
+    Raises StorageError where it gives none, or is of an unknown kind.
+    """
+    found: list[tuple[fs.FileSystem, str]] = []
+    failed: list[Exception] = []
+
+    def ask() -> None:
+        try:
+            filesystem, base = fs.FileSystem.from_uri(uri)
+            with suppress(OSError, pyarrow.ArrowException):  # a root that may not be looked at is an answer too
+                filesystem.get_file_info(base)
+            found.append((filesystem, base))
+        except (OSError, ValueError, pyarrow.ArrowException) as error:
+            failed.append(error)
+
+    asking = threading.Thread(target=ask, daemon=True)  # which may never end
+    asking.start()
+    asking.join(ANSWER_WITHIN)
+    if failed:
+        raise StorageError(f"the storage {uri} cannot be used: {failed[0]}") from failed[0]
+    if not found:
+        raise StorageError(
+            f"the storage {uri} does not answer within {ANSWER_WITHIN:.0f} s: is there a network, are there credentials?"
+        )
+    return found[0]
 
 
 def _files(folder: str, prefix: str) -> Iterator[tuple[str, int]]:

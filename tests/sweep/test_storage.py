@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,8 +12,9 @@ from pathlib import Path
 import pytest
 from pyarrow import fs
 
+from sweep import storage as storage_module
 from sweep.errors import StorageError
-from sweep.storage import Storage
+from sweep.storage import Storage, place_of
 
 KINDS: dict[str, Callable[[Path], Storage]] = {
     "path": lambda folder: Storage(folder / "root"),
@@ -118,3 +121,53 @@ def test_a_relative_path_means_the_same_after_a_change_of_folder(
     storage.write_bytes("file", b"1")
     assert (tmp_path / "here" / "file").read_bytes() == b"1"
     assert storage.where("file") == f"{tmp_path}/here/file"
+
+
+@pytest.mark.parametrize(
+    ("words", "place"),
+    [
+        ("~/x", "{home}/x"),
+        ("here", "{cwd}/here"),
+        ("a b/ü", "{cwd}/a b/ü"),
+        ("file:///data/a%20b", "/data/a b"),
+        ("file://localhost/data", "/data"),
+        ("s3://bucket/a%20b?region=x", "s3://bucket/a%20b?region=x"),
+    ],
+)
+def test_the_place_that_words_mean(words: str, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert place_of(words) == place.format(home="/home/somebody", cwd=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("file://rel/x", "names a host, 'rel': write file:///absolute/path"),
+        ("a%20b", "has '%' in its path, which MLflow cannot take"),
+        ("a?b", "has '?' in its path"),
+        ("a\nb", "in its path"),
+        ("~nobody-of-this-name/x", "names a home folder that is not known here"),
+        ("s3:/bucket/x", "looks like an address: write s3://bucket/x"),
+        ("nonsense://x", "cannot be used"),
+    ],
+)
+def test_a_place_that_would_be_another_is_refused(words: str, said: str) -> None:
+    with pytest.raises(StorageError, match=re.escape(said)):
+        Storage(place_of(words))
+
+
+def test_a_store_that_never_answers_is_told_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    silent = threading.Event()
+
+    class Silent:
+        @staticmethod
+        def from_uri(uri: str) -> None:
+            silent.wait()
+            raise OSError("too late")
+
+    monkeypatch.setattr(storage_module.fs, "FileSystem", Silent)
+    monkeypatch.setattr(storage_module, "ANSWER_WITHIN", 0.05)
+    with pytest.raises(StorageError, match="the storage gs://bucket/x does not answer within"):
+        Storage("gs://bucket/x")
+    silent.set()
