@@ -1,4 +1,5 @@
-"""How long packs like this one took on this machine: learned from every pack that ran, asked by `sweep plan`.
+"""How long packs like this one took on this machine: learned from every pack that ran, asked by `sweep plan`. And how
+long whole sweeps took, for `sweep studies`.
 
 A small JSON file in the cache folder, keyed by what a pack's trials share, the path and the number of members (rounded
 up to a power of two, since calls cost the same for few members as for many). A missing entry is "not measured".
@@ -7,6 +8,7 @@ up to a power of two, since calls cost the same for few members as for many). A 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -22,6 +24,11 @@ def cache_file() -> Path:
 def key_of(pack: PlannedPack) -> str:
     """What makes two packs comparable."""
     return f"{pack.structure}:{pack.path}:{pack.device}:{1 << (len(pack.trials) - 1).bit_length()}"
+
+
+def run_key(name: str, scale: str, text: str) -> str:
+    """What names a sweep's run from beginning to end: the sweep, and its file as it was."""
+    return f"run:{name}@{scale}:{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
 def read() -> dict[str, float]:

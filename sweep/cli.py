@@ -162,19 +162,26 @@ def found(name: str, storage: str | None, scale: str | None = None) -> tuple[Swe
 
 @app.command()
 def studies(as_json: AsJson = False) -> None:
-    """List the studies that ship. What each asks, and how many trials it has at each scale."""
+    """List the studies that ship. What each asks, its trials at each scale, and how long a run took here."""
     from rich.table import Table
 
+    from sweep import calibration
     from sweep.spec import studies as shipped
 
-    if as_json:
-        rows = [{"name": s.name, "question": s.question, "path": str(s.path), "trials": s.trials} for s in shipped()]
-        print_json(rows)
-        return
-    table = Table("study", "question", "trials at scale", box=None, pad_edge=False)
+    measured = calibration.read()
+    rows = []
     for study in shipped():
-        counts = ", ".join(f"{scale} {count:,}" for scale, count in study.trials.items())
-        table.add_row(study.name, study.question, counts)
+        text = study.path.read_text(encoding="utf-8")
+        keys = {scale: calibration.run_key(study.name, scale, text) for scale in study.trials}
+        rows.append((study, {scale: measured[key] for scale, key in keys.items() if key in measured}))
+    if as_json:
+        facts = ({"name": s.name, "question": s.question, "path": str(s.path), "trials": s.trials} for s, _ in rows)
+        print_json([{**fact, "seconds": took} for fact, (_, took) in zip(facts, rows, strict=True)])
+        return
+    table = Table("study", "question", "trials at scale (time where it was run here)", box=None, pad_edge=False)
+    for study, took in rows:
+        counts = (f"{s} {n:,}" + (f" ({duration(took[s])})" if s in took else "") for s, n in study.trials.items())
+        table.add_row(study.name, study.question, ", ".join(counts))
     show(table)
 
 
@@ -344,8 +351,8 @@ def figure_folder(record: SweepRecord, ledger: Ledger) -> Path:
     return (ledger.storage.folder or Path(DEFAULT_STORAGE).resolve()) / "figures" / record.identity
 
 
-@app.command()
-def status(
+@app.command(name="status")
+def status_command(
     sweep: Sweep,
     storage: StorageOption = None,
     digest: Annotated[
@@ -353,52 +360,18 @@ def status(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Say how far a sweep is. Trials done, diverged and left, and where each pack stands."""
-    from dataclasses import asdict
+    """Say how far a sweep is. Trials done, diverged and left, by arm, and where its packs stand."""
+    from sweep import status
 
     record, ledger = found(sweep, storage)
-    ids = [trial.id for trial in record.trials]
     if digest:
-        say(ledger.digest(ids))
+        say(ledger.digest([trial.id for trial in record.trials]))
         return
-    done = ledger.done()
-    own = [done[id] for id in ids if id in done]
-    wanted = set(ids)
-    packs = [pack for pack in ledger.packs() if wanted.intersection(pack.members)]
-    facts = {
-        "sweep": record.identity,
-        "trials": len(ids),
-        "done": sum(d.status == "done" for d in own),
-        "diverged": sum(d.status == "diverged" for d in own),
-        "left": len(ids) - len(own),
-        "packs": [
-            {
-                "pack": pack.id,
-                "members": len(pack.members),
-                "finished": pack.finished,
-                "tasks": pack.tasks,
-                "step": pack.step,
-                "attempts": pack.attempts,
-                "failure": asdict(pack.failure) if pack.failure else None,
-            }
-            for pack in packs
-        ],
-    }
+    facts = status.facts(record, ledger)
     if as_json:
-        print_json({**facts, "digest": ledger.digest(ids)})
-        return
-    say(
-        f"{record.identity}: {count(len(ids), 'trial')}, {facts['done']:,} done, {facts['diverged']:,} diverged, "
-        f"{facts['left']:,} left"
-    )
-    for pack in packs:
-        state = "finished" if pack.finished else f"at step {pack.step:,}" if pack.attempts else "not begun"
-        again = f", {pack.attempts} attempts" if pack.attempts > 1 else ""
-        say(f"  pack {pack.id[:8]}  {len(pack.members):5,} trials  {state}{again}")
-        if why := pack.failure:
-            say(f"    failed {why.when} on {why.host}: {why.reason}")
-    if fallen := next((pack for pack in packs if pack.failure), None):
-        say(f"the next run tries failed packs again; sweep trial {fallen.members[0]} shows an error with its traceback")
+        print_json({**facts, "digest": ledger.digest([trial.id for trial in record.trials])})
+    else:
+        say(status.as_text(facts))
 
 
 @app.command()

@@ -255,6 +255,9 @@ def execute(
         outcome.failures |= lost(planned, done, outcome.failures)
     outcome.diverged = sum(d.status == "diverged" for d in done.values())
     outcome.seconds = time.monotonic() - began
+    if outcome.computed == len(planned.trials) and address is None:
+        found = planned.spec
+        calibration.record({calibration.run_key(found.name, found.scale, found.text): outcome.seconds})
     return outcome
 
 

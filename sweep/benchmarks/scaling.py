@@ -186,7 +186,7 @@ def command_status(place: Place, *, digest: bool) -> str:
     from sweep import cli
 
     with contextlib.redirect_stdout(io.StringIO()) as said:
-        cli.status(place.name, storage=place.storage, digest=digest, as_json=False)
+        cli.status_command(place.name, storage=place.storage, digest=digest, as_json=False)
     return said.getvalue()
 
 

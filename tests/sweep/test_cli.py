@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from tiny import TINY, Command, Said
 
-from sweep import cli
+from sweep import cli, status
 from sweep.ledger import Ledger
 from sweep.spec import studies
 from workloads.datasets import DATASETS, FILES
@@ -330,18 +330,38 @@ def test_plan_measures_when_asked(command: Command, tiny: Path, tmp_path: Path) 
 
 def test_studies(command: Command) -> None:
     listed = json.loads(command("studies", "--json").out)
-    assert [list(study) for study in listed] == [["name", "question", "path", "trials"]] * len(studies())
+    assert [list(study) for study in listed] == [["name", "question", "path", "trials", "seconds"]] * len(studies())
     assert {study["name"]: study["trials"] for study in listed}["demo"]["laptop"] == 1080
-    assert "1,080" in command("studies").out
+    assert "1,080" in command("studies").out and "1,080 (" not in command("studies").out
+
+
+def test_studies_say_how_long_a_whole_run_took_here(command: Command, tmp_path: Path) -> None:
+    said = command("run", "warm_start", "--scale", "smoke", "--storage", tmp_path / "st", "--no-track", "--no-figures")
+    assert said.code == 0, said.err
+    assert re.search(r"smoke \d+ \(\d+ s\)", command("studies").out)
+    [seconds] = [study["seconds"] for study in json.loads(command("studies", "--json").out) if study["seconds"]]
+    assert 0 < seconds["smoke"] < 300
 
 
 def test_status(command: Command, ran: Path) -> None:
     assert command("status", "tiny", "--storage", ran).out.startswith("tiny@full: 4 trials, 4 done, 0 diverged, 0 left")
-    status = json.loads(command("status", "tiny@full", "--storage", ran, "--json").out)
+    facts = json.loads(command("status", "tiny@full", "--storage", ran, "--json").out)
     digest = command("status", "tiny", "--storage", ran, "--digest").out.strip()
-    assert re.fullmatch("[0-9a-f]{64}", digest) and status["digest"] == digest
-    [pack] = status["packs"]
-    assert (status["done"], status["left"], pack["finished"], pack["step"]) == (4, 0, True, 200)
+    assert re.fullmatch("[0-9a-f]{64}", digest) and facts["digest"] == digest
+    [pack] = facts["packs"]
+    assert (facts["done"], facts["left"], pack["finished"], pack["step"]) == (4, 0, True, 200)
+    assert facts["arms"] == {"sgd": {"trials": 4, "done": 4, "diverged": 0, "failed": 0, "left": 0}}
+
+
+def test_status_says_arms_and_the_packs_that_are_not_finished(command: Command, ran: Path, tmp_path: Path) -> None:
+    said = command("status", "tiny", "--storage", ran).out
+    assert re.search(r"^arm +trials +done +diverged +left\nsgd +4 +4 +0 +0$", said, re.MULTILINE), said
+    assert said.endswith("\n1 pack, 1 finished\n")
+    many = {**status.facts(Ledger(ran).sweep("tiny", "full"), Ledger(ran))}
+    many["packs"] = [{**many["packs"][0], "finished": False, "step": 100}] * 300
+    text = status.as_text(many).splitlines()
+    assert len(text) < 30 and text[-1] == "  and 280 more; --json lists every pack"
+    assert "4 trials  at step 100" in text[-2]
 
 
 def test_trial(command: Command, ran: Path) -> None:
