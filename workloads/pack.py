@@ -351,6 +351,7 @@ class Training:
             raise CheckpointError(f"the checkpoint belongs to pack {held['pack']}, not to {self.pack.id}")
         self.step = held["step"]
         self.ended = held["ended"]
+        self.follow()
         self.engine.load(mapped(lambda v: v.to(self.device), held["engine"]))
         self.before_bin = held["before_bin"]
         if self.held_out is not None:
@@ -483,8 +484,9 @@ class Training:
         stops = self.stops(task)
         until = min([until, *(stop for stop in stops if stop > self.step)])
         count = min(self.chunk, until - self.step)
-        if isinstance(self.stream, TaskStream):
-            self.follow(self.stream.step_sizes(task))
+        if self.follow():
+            for engine in self.engines:
+                engine.load(engine.state())  # which reads the step sizes anew
         how, examples = self.examples(count)
         for engine in self.engines:
             getattr(engine, how)(*examples, self.which, self.step)
@@ -520,15 +522,18 @@ class Training:
             return None
         return dataset.images, dataset.labels, dataset.maximum, torch.from_numpy(shown), torch.from_numpy(pixels)
 
-    def follow(self, schedule: Sequence[tuple[int, float]]) -> None:
-        """Bring the step sizes to what the stream's schedule says for the coming step."""
+    def follow(self) -> bool:
+        """Bring the step sizes to what the stream's schedule says for the coming step; whether that changed them."""
+        if not isinstance(self.stream, TaskStream) or self.step == self.stream.task_start(self.stream.tasks):
+            return False
+        schedule = self.stream.step_sizes(self.stream.task_of(self.step))
         factor = [value for step, value in schedule if step <= self.step][-1]
-        if factor != self.factor:
-            for name, value in self.step_sizes.items():
-                self.hyper["optimizer"][name].copy_(value * factor)
-            for engine in self.engines:
-                engine.load(engine.state())  # which reads these tensors anew
-            self.factor = factor
+        if factor == self.factor:
+            return False
+        for name, value in self.step_sizes.items():
+            self.hyper["optimizer"][name].copy_(value * factor)
+        self.factor = factor
+        return True
 
     def stops(self, task: int) -> set[int]:
         """Steps of a task at which something happens: an evaluation, another step size, the end of a bin."""

@@ -4,7 +4,7 @@
 // no gradient backward and is not changed by the step: it is not read. What would change it all the same, weight decay
 // and noise, is owed: the row notes the step it is at, and noise is paid for when it is next read. Decay stays owed for
 // longer, as a factor of the row: a weak one, taken step by step in single precision, would be lost in rounding. Of a row that is read, the
-// backward product and the update are one pass. Adam's moments move every weight in every step: its pass is dense.
+// backward product and the update are one pass. Adam's moments move every weight in every step: see online_adam.h.
 //
 // workloads/engine/online.py puts this text together: constants (sizes, loss, activation, way of learning), philox.h,
 // online.h, online_noise.h, online_units.h, online_adam.h, and this.
@@ -382,6 +382,8 @@ void train(const Step& s, const Real* x, const void* y) {
             constexpr int C = decltype(width)::value;
             if (LAZY && s.noisy)
                 for (int q = 0; q < count; ++q) wake<C>(s, l, w.index[l][q]);
+            if constexpr (SLEEPS)
+                for (int q = 0; q < count; ++q) catch_up<C>(s, l, w.index[l][q]);
             const Real* value = w.value[l];
             for (int q = 0; q < count; ++q) w.times[l][q] = 1;
             if (decays && !(LAZY && s.noisy)) {
@@ -429,6 +431,8 @@ void train(const Step& s, const Real* x, const void* y) {
 Step begun(Member& m, const Shared& shared, Work& work, int64_t now) {
     const Step step{m, shared, work, ADAM ? 1.0 : 1 - m.step_size * m.decay, m.noise != 0, now};
     fill_tables(step);
+    if constexpr (SLEEPS)
+        for (int n = 0; n <= PIECE; ++n) work.piece_after[n] = -1;
     return step;
 }
 
@@ -483,15 +487,25 @@ void count(Member* m, const Shared* shared, int64_t now) {
     if (UNITS) recount(step);
 }
 
-// All weights as they are before step `now`, into out[layer], laid out as the member's own; changes nothing.
-void settle(Member* m, const Shared* shared, Real** out, int64_t now) {
+// All weights as they are before step `now`, into out[layer], laid out as the member's own; changes nothing. Adam's
+// moments too, into first[layer] and second[layer].
+void settle(Member* m, const Shared* shared, Real** out, Real** first, Real** second, int64_t now) {
     Work work(shared->scratch);
     const Step step = begun(*m, *shared, work, now);
     for (int l = 0; l < LAYERS; ++l)
         with_width(l, [&](auto width) {
             constexpr int C = decltype(width)::value;
-            for (int j = 0; j < rows_of(l); ++j)
-                settled<C>(step, l, j, m->weights[l] + int64_t(j) * C, out[l] + int64_t(j) * C);
+            for (int j = 0; j < rows_of(l); ++j) {
+                const int64_t at = int64_t(j) * C;
+                if constexpr (SLEEPS) {
+                    std::memcpy(out[l] + at, m->weights[l] + at, C * sizeof(Real));
+                    std::memcpy(first[l] + at, m->first[l] + at, C * sizeof(Real));
+                    std::memcpy(second[l] + at, m->second[l] + at, C * sizeof(Real));
+                    slept<C>(step, m->column_steps[l][0], now - m->awake[l][j], out[l] + at, first[l] + at,
+                             second[l] + at);
+                } else
+                    settled<C>(step, l, j, m->weights[l] + at, out[l] + at);
+            }
         });
 }
 }

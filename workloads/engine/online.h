@@ -36,6 +36,18 @@ constexpr bool BY_INPUT = UNITS && (BOTH || UTILITY == ADAPTATION || UTILITY == 
 constexpr bool BY_OUTPUT =
     UNITS && (BOTH || UTILITY == WEIGHT || UTILITY == CONTRIBUTION || UTILITY == ZERO_CONTRIBUTION);
 
+// Where only a row's own gradient and moments move it, Adam lets rows without gradient sleep (see online_adam.h).
+constexpr int PIECE = ADAM && BETA2 < 1 ? int(std::fmin(32, 0.0325 / (1 - BETA2))) : 0;  // steps paid for at once
+constexpr bool SLEEPS = ADAM && !UNITS && !NOISE && PIECE >= 8;
+constexpr Real WARM = BETA2 < 1 ? Real(1 / (1 - BETA2)) : Real(0);  // steps of a layer before its rows may sleep
+constexpr int PIECES = 64;             // of one long sleep, at a time
+constexpr int TERMS = FLOAT ? 5 : 9;
+
+// What some steps without gradient do to a number.
+struct Piece {
+    Real scale, mean, square, lost, term[TERMS];
+};
+
 typedef Real Vec __attribute__((vector_size(64), may_alias));
 typedef Real Half __attribute__((vector_size(32), may_alias));
 typedef std::conditional<FLOAT, int32_t, int64_t>::type Int;
@@ -157,6 +169,9 @@ struct Work {
     Real* transposed;
     Real* pulled;
     Real* picture;           // [B][inputs]
+    Piece* piece;            // by how many steps it is
+    Real* piece_after;       // how many steps the layer had taken before it; -1: not known yet
+    Piece* pieces;           // of one long sleep
     int64_t size;
 
     explicit Work(char* at) {
@@ -196,6 +211,9 @@ struct Work {
         take(transposed, ISOMETRY ? int64_t(COLUMNS) * padded(ROWS) : 0);
         take(pulled, ISOMETRY ? largest : 0);
         take(picture, int64_t(BATCH) * INPUTS);
+        take(piece, SLEEPS ? PIECE + 1 : 0);
+        take(piece_after, SLEEPS ? PIECE + 1 : 0);
+        take(pieces, SLEEPS ? PIECES : 0);
         size = at - start;
     }
 };

@@ -6,7 +6,8 @@ unread row all the same is owed to it: weight decay as a power, which stays a fa
 (in float32 the weak decay of single steps would be lost in rounding), and the noise of shrink and perturb as one draw
 of the summed variance when the row is next read (`noise: lazy`, equal in distribution, not in bits). The weights'
 absolute values, which continual backprop ranks units by, are running sums, taken anew every thousand steps. Adam's
-moments move every weight in every step; its pass over them is dense and fused.
+moments move every weight in every step: a row without gradient owes all its steps, and pays for many at once (see
+`online_adam.h`); with weight decay or unit replacement its pass is dense.
 
 What is owed, and the running sums, are kept under "path" in the state, beside the weights as they are stored. Readers
 see weights with all debts paid. `load` goes on from "path" where the weights it is given are, to the bit, those that
@@ -40,6 +41,7 @@ from workloads.methods.shrink_and_perturb import ShrinkAndPerturb
 from workloads.networks.mlp import MLP
 from workloads.random import Int64
 
+PACE = ("step_size", "decay", "weight_decay", "noise")  # what decides how much a step asleep is
 LARGEST_BATCH = 32  # above, the looped path's dense products are faster than reading row by row
 
 
@@ -96,7 +98,8 @@ class Online:
         self.scalars = self.plan.scalars(hyper)
         self.tables = self.plan.tables()
         decays = not self.adam and bool((self.scalars["step_size"] * self.scalars["decay"] != 0).any())
-        self.sleeps = decays or (self.plan.lazy and bool((self.scalars["noise"] != 0).any()))
+        self.naps = self.plan.naps and bool((self.scalars["decay"] == 0).any())
+        self.sleeps = self.naps or decays or (self.plan.lazy and bool((self.scalars["noise"] != 0).any()))
         self.sums = self.units is not None and not self.adam and not self.plan.noise
         self.step = 0  # the next one
         self.libraries: dict[int, ctypes.CDLL] = {}  # by batch size
@@ -113,7 +116,7 @@ class Online:
             library.scratch_bytes.argtypes = []
             library.advance.argtypes = [pointer, pointer, pointer, pointer, number, number, number, number]
             library.count.argtypes = [pointer, pointer, number]
-            library.settle.argtypes = [pointer, pointer, pointer, number]
+            library.settle.argtypes = [*[pointer] * 5, number]
             library.advance_pictures.argtypes = [*[pointer] * 7, number, number]
             for function in (library.advance, library.advance_pictures, library.count, library.settle):
                 function.restype = None
@@ -160,10 +163,11 @@ class Online:
 
     def state(self) -> Tree:
         """The pack's state, every tensor (P, ...)."""
-        params = self.outside(self._settled(), self.buffers["biases"])
+        settled = self._settled()
+        params = self.outside(settled["weights"], self.buffers["biases"])
         state = dict(self.given)
         if self.adam:
-            state["optimizer"] = self._optimizer_state()
+            state["optimizer"] = self._optimizer_state(settled)
         if self.units is not None:
             state.update(self._units_state())
         tree: Tree = {"params": params, "state": state}
@@ -237,8 +241,8 @@ class Online:
                 biases.append(torch.zeros(self.members, padded(out), dtype=self.dtype))
         self.buffers |= {"row_steps": rows, "column_steps": columns, "bias_steps": biases}
 
-    def _optimizer_state(self) -> Tree:
-        """The inverse of `_load_optimizer`."""
+    def _optimizer_state(self, settled: dict[str, list[Tensor]]) -> Tree:
+        """The inverse of `_load_optimizer`, from what `_settled` gives."""
         buffers, steps = self.buffers, {}
         for k, name in enumerate(self.network.weights):
             out = self.network.sizes[k + 1]
@@ -250,8 +254,8 @@ class Online:
             if self.network.config.biases:
                 steps[f"layers.{k}.bias"] = bias[:, :out].clone() if self.learner.rare else bias[:, 0].clone()
         return {
-            "mean": self.outside(buffers["first"], buffers["bias_first"]),
-            "square": self.outside(buffers["second"], buffers["bias_second"]),
+            "mean": self.outside(settled["first"], buffers["bias_first"]),
+            "square": self.outside(settled["second"], buffers["bias_second"]),
             "steps": steps,
         }
 
@@ -284,29 +288,42 @@ class Online:
 
     # ---- what is owed ----
 
-    def _settled(self) -> list[Tensor]:
-        """Weights with all that is owed paid, in the engine's layout; the buffers stay as they are."""
+    @property
+    def owing(self) -> tuple[str, ...]:
+        """The buffers of numbers that sleeping rows owe something to."""
+        return ("weights", "first", "second") if self.naps else ("weights",) if self.sleeps else ()
+
+    def _settled(self) -> dict[str, list[Tensor]]:
+        """Weights and moments with all that is owed paid, in the engine's layout; the buffers stay as they are."""
+        kinds = ("weights", "first", "second")
         if not self.sleeps:
-            return self.buffers["weights"]
+            return {kind: self.buffers.get(kind, []) for kind in kinds}
         library = self.library(1)
         shared, scratch = self.shared(library)
-        paid = [torch.empty_like(value) for value in self.buffers["weights"]]
+        paid = {
+            kind: [torch.empty_like(v) for v in self.buffers[kind]]
+            if kind in self.owing
+            else self.buffers.get(kind, [])
+            for kind in kinds
+        }
         for i, structure in enumerate(self.structures()):
-            places = (ctypes.c_void_p * self.layers)(*(value[i].data_ptr() for value in paid))
-            library.settle(ctypes.byref(structure), ctypes.byref(shared), places, self.step)
+            places = [(ctypes.c_void_p * self.layers)(*(v[i].data_ptr() for v in paid[kind])) for kind in kinds]
+            library.settle(ctypes.byref(structure), ctypes.byref(shared), *places, self.step)
         del scratch
         return paid
 
     def _path(self) -> Tree:
-        """What readers need not know: weights as stored, how long rows have slept, running sums."""
+        """What readers need not know: what is stored of weights that owe, how long rows have slept, running sums."""
         path: Tree = {}
         names = self.network.weights
         if self.sleeps:
             path["step"] = torch.full((self.members,), self.step, dtype=torch.int64)
-            path["weights"] = {
-                name: value[:, :, : self.network.sizes[k + 1]].clone()
-                for k, (name, value) in enumerate(zip(names, self.buffers["weights"], strict=True))
-            }
+            path["scalars"] = {name: self.scalars[name].clone() for name in PACE}
+            for kind in self.owing:
+                path[kind] = {
+                    name: value[:, :, : self.network.sizes[k + 1]].clone()
+                    for k, (name, value) in enumerate(zip(names, self.buffers[kind], strict=True))
+                }
             for key in ("awake", "quiet"):
                 path[key] = {n: self.step - v for n, v in zip(names, self.buffers[key], strict=True)}
             path["rests"] = {n: v.clone() for n, v in zip(names, self.buffers["rests"], strict=True)}
@@ -316,17 +333,18 @@ class Online:
         return path
 
     def _load_path(self, state: Tree) -> None:
-        """Go on from "path", member by member, where the weights given are those it stands for; else from them."""
+        """Go on from "path", member by member, where the numbers given are those it stands for; else from them."""
         self.step = 0
         path, names = state.get("path", {}), self.network.weights
-        sleeping = ("step", "weights", "rests", "awake", "quiet") if self.sleeps else ()
+        sleeping = ("step", "scalars", *self.owing, "rests", "awake", "quiet") if self.sleeps else ()
         keys = [*sleeping, *(("columns", "rows") * self.sums)]
         same = torch.zeros(self.members, dtype=torch.bool)
         fresh = dict(self.buffers)
         if keys and all(key in path for key in keys):
             if self.sleeps:
                 self.step = int(path["step"].max())
-                self.buffers["weights"] = [self.inside(path["weights"][n].transpose(1, 2)) for n in names]
+                for kind in self.owing:
+                    self.buffers[kind] = [self.inside(path[kind][n].transpose(1, 2)) for n in names]
                 self.buffers["rests"] = [path["rests"][n].clone() for n in names]
                 for key in ("awake", "quiet"):
                     self.buffers[key] = [self.step - path[key][n] for n in names]
@@ -334,11 +352,16 @@ class Online:
                 for key in ("columns", "rows"):
                     self.buffers[key] = [path[key][n].clone() for n in names]
             same = ~same
-            for ours, given, out in zip(self._settled(), fresh["weights"], self.network.sizes[1:], strict=True):
-                same &= (bits(ours[..., :out]) == bits(given[..., :out])).flatten(1).all(1)
+            if self.sleeps:  # what was owed at another pace was paid at that one, in the numbers given
+                for name in PACE:
+                    same &= path["scalars"][name] == self.scalars[name]
+            settled = self._settled()
+            for kind in self.owing or ("weights",):
+                for ours, given, out in zip(settled[kind], fresh[kind], self.network.sizes[1:], strict=True):
+                    same &= (bits(ours[..., :out]) == bits(given[..., :out])).flatten(1).all(1)
         for key in ("awake", "quiet"):
             fresh[key] = [torch.full_like(value, self.step) for value in fresh[key]]
-        for key in ("weights", "rests", "awake", "quiet", *(("columns", "rows") * self.sums)):
+        for key in {"weights", *self.owing, "rests", "awake", "quiet", *(("columns", "rows") * self.sums)}:
             for ours, given in zip(self.buffers[key], fresh[key], strict=True):
                 ours[~same] = given[~same]
         if self.units is not None:

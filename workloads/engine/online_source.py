@@ -127,8 +127,14 @@ class Plan:
         waits = found is not None and found[1].when == "step" and found[1].noise == "lazy"
         return waits and not self.adam and self.units is None
 
+    @property
+    def naps(self) -> bool:
+        """Whether rows without gradient may sleep under Adam, as far as the program goes (see `online_adam.h`)."""
+        settings = self.learner.optimizer.config
+        return self.adam and self.units is None and not self.noise and 0.0325 / max(1 - settings.beta2, 1e-300) >= 8
+
     def scalars(self, hyper: Tree) -> dict[str, Tensor]:
-        """The numbers of the C++ structure Member, (P,) float64 each."""
+        """The numbers of the C++ structure Member, (P,) float64 each, which no later change of `hyper` changes."""
         optimizer = hyper["optimizer"]
         zero = torch.zeros(len(optimizer["step_size"]), dtype=torch.float64)
         scalars = {name: zero for name in SCALARS}
@@ -149,7 +155,7 @@ class Plan:
         if self.units is not None and (found := of_kind(self.learner, ContinualBackprop)):
             for name in ("replacement_rate", "maturity_threshold"):
                 scalars[name] = hyper[found[0]][name].double()
-        return scalars
+        return {name: value.clone() for name, value in scalars.items()}
 
     def tables(self) -> dict[str, Tensor]:
         """Bias corrections: of the units' running statistics, of Adam's two moments."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from workloads.engine import online_source
+from workloads.engine.computing import computing
 from workloads.engine.lanes import Lanes
 from workloads.engine.layout import Tree, flattened, mapped, stacked
 from workloads.engine.looped import Looped
@@ -308,6 +309,79 @@ def test_running_sums_replace_the_units_that_looped_replaces_for_twenty_thousand
     assert distance(looped.state, online.state) < 1e-6
 
 
+# ---- rows that sleep through Adam ----
+
+SLEEPERS = [
+    Case("adam"),
+    Case("adamw", settings={"weight_decay": 0.3}),
+    Case("adam", settings={"beta1": 0.0}),
+    Case("adam", settings={"beta2": 0.9965}),  # the fastest decay through which rows sleep
+    Case("adamo", {}, {"isometry_strength": 0.1, "every": 16}),
+    Case("adamo", {}, {"isometry_strength": 0.1, "every": 16, "order": "sequential"}, batch=3),
+]
+
+
+def grown(case: Case, kind: type, dtype: torch.dtype, steps: float) -> Run:
+    """Members that have taken so many steps of Adam already, and whose first layer has moments of all sizes."""
+    run = Run(case, {0: {}, 1: {"step_size": 0.001}}, kind, dtype)
+    state = run.state
+    optimizer = {**state["state"]["optimizer"]}
+    optimizer["steps"] = mapped(lambda v: torch.full_like(v, steps), optimizer["steps"])
+    for slot, power in (("mean", 1), ("square", 2)):
+        spread = torch.logspace(-12, 0, case.inputs, dtype=dtype) ** power
+        first = torch.ones_like(optimizer[slot]["layers.0.weight"]) * spread
+        optimizer[slot] = {**optimizer[slot], "layers.0.weight": first}
+    run.engine.load({**public(state), "state": {**state["state"], "optimizer": optimizer}})
+    return run
+
+
+@pytest.mark.parametrize("steps", [990.0, 1500.0, 40_000.0])  # about to sleep, corrections that change, and none
+@pytest.mark.parametrize("case", SLEEPERS, ids=str)
+def test_rows_that_slept_are_where_adam_would_have_brought_them(case: Case, steps: float) -> None:
+    x, y = data(case, 300)
+    x[40:280, ..., -5:] = 0  # seen, then dark for longer than one piece
+    online, looped = (grown(case, kind, torch.float64, steps).train(x, y) for kind in (Online, Looped))
+    assert distance(looped.state, online.state) < 1e-10
+    assert isinstance(online.engine, Online)
+    assert int((online.step - online.engine.buffers["awake"][0]).max()) > 0  # some sleep
+
+
+@pytest.mark.parametrize("steps", [1500.0, 40_000.0])
+def test_rows_that_slept_are_there_in_float32(steps: float) -> None:
+    x, y = data(Case(), 200)
+    online, looped = (grown(Case("adam"), kind, torch.float32, steps).train(x, y) for kind in (Online, Looped))
+    assert distance(looped.state, online.state) < 1e-5
+
+
+def test_a_row_whose_moments_are_gone_stays_where_it_is() -> None:
+    x, y = data(Case(), 20_000)
+    x[10:, ..., 3:5] = 0
+    run = grown(Case("adam"), Online, torch.float32, 40_000.0)
+    with computing():
+        states = [run.train(x[first : first + 10_000], y[first : first + 10_000]).state for first in (0, 10_000)]
+    moved = [s["state"]["optimizer"]["mean"]["layers.0.weight"][..., 3:5] for s in states]
+    assert not moved[0].any() and not moved[1].any()
+    weights = [s["params"]["layers.0.weight"] for s in states]
+    assert torch.equal(weights[0][..., 3:5], weights[1][..., 3:5])
+    assert not torch.equal(weights[0][..., 6:], weights[1][..., 6:])
+
+
+@pytest.mark.parametrize("case", [Case(methods={"l2": L2}), Case("adam")], ids=str)
+def test_what_was_owed_at_another_step_size_is_paid_at_that_one(case: Case) -> None:
+    x, y = data(case, 60)
+    run = grown(case, Online, torch.float32, 40_000.0) if case.optimizer == "adam" else Run(case, THREE)
+    run.train(x[:30], y[:30])
+    assert isinstance(run.engine, Online)
+    run.engine.hyper["optimizer"]["step_size"].mul_(0.1)
+    bare = Run(case, run.members, dtype=run.dtype, step=30)
+    bare.engine.hyper["optimizer"]["step_size"].copy_(run.engine.hyper["optimizer"]["step_size"])
+    state = run.state
+    bare.engine.load(public(state))
+    run.engine.load(state)
+    both = [pack.train(x[30:], y[30:]).state for pack in (run, bare)]
+    assert same_bits(public(both[0]), public(both[1]))
+
+
 # ---- splitting, checkpoints, members ----
 
 INTERNAL = [
@@ -404,10 +478,14 @@ def test_steps_of_adam_that_no_replacement_explains_are_refused() -> None:
 
 
 def test_only_what_sleeps_or_is_summed_has_a_path() -> None:
-    sums, debts = {"columns", "rows"}, {"step", "weights", "rests", "awake", "quiet"}
+    sums, debts = {"columns", "rows"}, {"step", "scalars", "weights", "rests", "awake", "quiet"}
     for case, expected in (
         (Case(), set()),
-        (Case("adam", {"l2": L2}), set()),
+        (Case("adam", {"continual_backprop": CBP}), set()),
+        (Case("adam", {"shrink_and_perturb": PERTURB}), set()),
+        (Case("adam", settings={"weight_decay": 0.1}), set()),
+        (Case("adam"), debts | {"first", "second"}),
+        (Case("adam", {"l2": L2}), debts | {"first", "second"}),  # one of the three has strength 0
         (Case(methods={"continual_backprop": CBP}), sums),
         (Case(methods={"l2": L2}), debts),
         (Case(methods={"l2": L2, "continual_backprop": CBP}), debts | sums),
