@@ -24,6 +24,7 @@ from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, MaxNLocator
+from matplotlib.typing import LineStyleType
 
 from sweep import naming
 
@@ -60,6 +61,7 @@ ARMS: dict[str, Look] = {
 SPARE_COLORS = ("#661100", "#000000", "#AA4499", "#44AA99", "#888888", "#6699CC", "#B8860B", "#117733")
 SPARE_MARKERS = ("<", ">", "d", "*", "8", "H")
 LINEAR = Look("linear learner", "#4D4D4D", "")
+DASHES: tuple[LineStyleType, ...] = ("--", "-.", (0, (8, 2)), (0, (3, 1, 1, 1, 1, 1)))  # of linear learners
 
 OPTIMIZERS = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "adamo": "AdamO"}
 ACTIVATIONS = ("relu", "leaky_relu", "elu", "swish", "selu", "tanh", "sigmoid", "linear")
@@ -72,6 +74,9 @@ WORKLOADS = {
     "relabelled": "Relabelled images",
     "warm_start": "Warm start",
 }
+
+FEW = 6  # points of a line that are marked each
+MOST_NOTES = 6  # lines in a panel's corner
 
 TITLE, LINE, FOOT = 0.30, 0.17, 0.40  # inches: the title, a line of small text, the footnote
 SETTINGS: dict[str, Any] = {
@@ -158,11 +163,17 @@ def averaged(members: pd.Series[int], binned: str) -> str:
     return f"Mean over {span(members)} seeds{binned}; shaded: 95 % bootstrap interval."
 
 
+def dotted(data: pd.DataFrame) -> str:
+    """What a dotted line is, to follow `averaged`; nothing where no line has one."""
+    some = (data["seeds"] > 0) & (data["seeds"] < data["members"])
+    return " Dotted: seeds are missing (diverged or undefined), the mean is over the others." if some.any() else ""
+
+
 def selected(candidates: pd.Series[int]) -> str:
     """How the arms' settings were chosen, to follow `averaged`; nothing where each arm has one."""
     if not (candidates > 1).any():
         return ""
-    return " Each arm at its best setting by the mean over the last tenth, selected on these same seeds."
+    return " Each arm at its best setting by the mean over the last tenth of the tasks, selected on these same seeds."
 
 
 def span(counts: Iterable[float]) -> str:
@@ -176,9 +187,22 @@ def workload(name: str) -> str:
     return WORKLOADS.get(name, naming.words(name))
 
 
-def lost(row: pd.Series[Any]) -> str:
-    """How many trials of a line diverged, from its last row."""
-    return f"{row['diverged']:.0f} of {row['members']:.0f} diverged"
+def missing(line: pd.DataFrame, *, diverged: bool = True) -> str:
+    """How many seeds of a line are not in its mean, and from which step: nothing where all are.
+
+    `2 of 30 diverged, from step 40k`, `3 of 30 undefined`: a trial that diverged has no value, and some measures of a
+    collapsed network are not defined. line: the rows of one curve, in the order of steps; without `diverged` only what
+    is undefined is told.
+    """
+    members, worst = int(line["members"].max()), line.iloc[-1]
+    parts = []
+    if worst["diverged"] and diverged:
+        begin = line.loc[line["diverged"] > 0, "step"].iloc[0]
+        parts.append(f"{worst['diverged']:.0f} of {members} diverged, from step {EngFormatter(sep='')(begin)}")
+    undefined = int((line["members"] - line["seeds"] - line["diverged"]).max())
+    if undefined > 0:
+        parts.append(f"{undefined} of {members} undefined")
+    return "; ".join(parts)
 
 
 def steps_label(batch: float | None) -> str:
@@ -263,15 +287,53 @@ def footnote(figure: Figure, text: str) -> None:
     figure.text(0.10 / width, 0.06 / height, "\n".join(lines), size=7, color="#666666", va="bottom")
 
 
-def band(axes: Axes, rows: pd.DataFrame, **look: Any) -> Line2D:
-    """A mean over steps with its interval as a shade."""
-    (line,) = axes.plot(rows["step"], rows["mean"], **look)
-    axes.fill_between(rows["step"], rows["ci_low"], rows["ci_high"], color=line.get_color(), alpha=0.15, linewidth=0)
+def band(axes: Axes, rows: pd.DataFrame, *, marker: str = "", **look: Any) -> Line2D:
+    """A mean over steps with its interval as a shade; where seeds are missing the line is dotted.
+
+    A few points are marked each. One that stands alone is too, with its interval as a bar: neither a line nor a shade
+    of one point would be seen. rows: step, mean, ci_low, ci_high, seeds and members, in the order of steps. The line
+    that is returned, and has the `gid`, goes through all points.
+    """
+    means = rows["mean"].to_numpy(dtype=float)
+    known = np.isfinite(means)
+    missing = bool((rows["seeds"] < rows["members"])[known].any())
+    marked = _marked(known, few=known.sum() <= FEW, thin=bool(marker))
+    style = {**look, "marker": (marker or "o") if marked else "", "markevery": marked or None}
+    if missing:
+        style |= {"linestyle": ":", "linewidth": 1.2}
+    (line,) = axes.plot(rows["step"], means, **style)
+    if missing:
+        whole = np.where(rows["seeds"] == rows["members"], means, np.nan)
+        axes.plot(rows["step"], whole, **{key: value for key, value in look.items() if key != "gid"})
+    color = line.get_color()
+    axes.fill_between(rows["step"], rows["ci_low"], rows["ci_high"], color=color, alpha=0.15, linewidth=0)
+    if len(alone := rows[_alone(known)]):
+        axes.vlines(alone["step"], alone["ci_low"], alone["ci_high"], color=color, alpha=0.5, linewidth=1)
     return line
+
+
+def _alone(known: np.ndarray) -> np.ndarray:
+    """Which of the known points have no known one beside them."""
+    padded = np.r_[False, known, False]
+    alone: np.ndarray = known & ~padded[:-2] & ~padded[2:]
+    return alone
+
+
+def _marked(known: np.ndarray, *, few: bool, thin: bool) -> list[int]:
+    """Which points get a mark: all of a few; else those that stand alone, and, where lines have marks, five spread."""
+    places = np.flatnonzero(known)
+    if few:
+        return [int(place) for place in places]
+    marks = set(np.flatnonzero(_alone(known)).tolist())
+    if thin:
+        marks.update(int(places[round(spot)]) for spot in np.linspace(0, len(places) - 1, 6))
+    return sorted(marks)
 
 
 def notes(axes: Axes, lines: Sequence[str]) -> None:
     """Small remarks in the upper right corner of a panel."""
+    if len(lines) > MOST_NOTES:
+        lines = [*lines[: MOST_NOTES - 1], f"and {len(lines) - MOST_NOTES + 1} more"]
     if lines:
         axes.annotate(
             "\n".join(lines),

@@ -307,12 +307,30 @@ def report(planned: Plan, outcome: Outcome, figures: list[Path], *, tracked: boo
     diverged = f"; {outcome.diverged:,} of all diverged" if outcome.diverged else ""
     took = f" in {duration(outcome.seconds)}" if outcome.computed else ""
     say(f"{count(outcome.computed, 'trial')} computed{took}, {outcome.already_done:,} done before{diverged}")
+    show_results(outcome.record, planned.ledger)
     say(f"results   {planned.storage}")
     for figure in figures:
         if figure.suffix == ".png":
             say(f"figure    {figure}  (also .svg, .pdf, .csv)")
     if tracked:
         say(f"MLflow    sweep ui --storage {shlex.quote(planned.storage)}")
+
+
+def show_results(record: SweepRecord, ledger: Ledger) -> None:
+    """The leaderboard, or why there is none."""
+    from sweep import results
+
+    try:
+        board = results.leaderboard(record, ledger)
+    except InputError as error:
+        say(f"no leaderboard: {error}")
+        return
+    say(f"\n{results.heading(board)}")
+    for panel, standings in board.panels():
+        say(f"\n{panel}" if panel else "")
+        show(results.table(standings))
+        say(results.sentence(standings))
+    say()
 
 
 def drawn(record: SweepRecord, ledger: Ledger, names: list[str]) -> list[Path]:
@@ -323,12 +341,14 @@ def drawn(record: SweepRecord, ledger: Ledger, names: list[str]) -> list[Path]:
     import hashlib
 
     done = ledger.done()
-    finished = sorted(trial.id for trial in record.trials if trial.id in done)
+    finished = sorted((trial.id, trial.arms) for trial in record.trials if trial.id in done)
     folder = figure_folder(record, ledger)
     stamp = folder / ".made_of"
-    made_of = hashlib.sha256(json.dumps([names, finished, record.manifest["commit"]]).encode()).hexdigest()
+    # The file's text has the question, the arms' labels and the metrics; the commit stands for the figures' code.
+    content = [names, finished, record.file_text, record.manifest["commit"]]
+    made_of = hashlib.sha256(json.dumps(content).encode()).hexdigest()
     files = [folder / f"{name}.{kind}" for name in names for kind in ("png", "svg", "pdf", "csv")]
-    if not finished or (stamp.exists() and stamp.read_text() == made_of and all(map(Path.exists, files))):
+    if not names or not finished or (stamp.exists() and stamp.read_text() == made_of and all(map(Path.exists, files))):
         return [file for file in files if file.exists()]
     from dashboards.figures import render
     from sweep.progress import working
@@ -372,6 +392,54 @@ def status_command(
         print_json({**facts, "digest": ledger.digest([trial.id for trial in record.trials])})
     else:
         say(status.as_text(facts))
+
+
+@app.command(name="results")
+def results_command(
+    sweep: Sweep,
+    storage: StorageOption = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, a row for each arm in each panel.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say what a sweep found. Each arm at its best setting, beside the first arm, and what can be told from chance."""
+    from dataclasses import asdict
+
+    from sweep import results
+
+    record, ledger = found(sweep, storage)
+    if as_csv and as_json:
+        raise InputError("--csv or --json, not both")
+    if as_json:
+        print_json(asdict(results.leaderboard(record, ledger)))
+    elif as_csv:
+        import pandas as pd
+
+        say(pd.DataFrame(results.rows(results.leaderboard(record, ledger))).to_csv(index=False).rstrip())
+    else:
+        say(f"{record.identity}: {record.manifest.get('question', '')}")
+        show_results(record, ledger)
+
+
+@app.command(name="list")
+def list_command(storage: StorageOption = None, as_json: AsJson = False) -> None:
+    """List the sweeps that a storage has. Their questions, and how far they are."""
+    from rich.table import Table
+
+    from sweep.service import sweeps
+
+    ledger = opened(storage)
+    rows = sweeps(ledger)
+    if as_json:
+        print_json(rows)
+        return
+    if not rows:
+        say(f"no sweep was run in {ledger.storage.uri} yet: sweep run STUDY, or name another --storage")
+        return
+    table = Table("sweep", "question", "trials", "done", "diverged", "left", "last run", box=None, pad_edge=False)
+    for row in rows:
+        counts = (f"{row[name]:,}" for name in ("trials", "done", "diverged", "left"))
+        table.add_row(row["sweep"], row["question"], *counts, row["time"].replace("T", " ")[:16])
+    show(table)
 
 
 @app.command()

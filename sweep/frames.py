@@ -183,15 +183,26 @@ def observed(trials: pd.DataFrame, curves: pd.DataFrame, metric: str) -> pd.Data
 
 
 def _ends(finished: pd.DataFrame, grids: pd.DataFrame) -> pd.DataFrame:
-    """The last task of every grid on which all trials diverged; its step by the pace of the steps that are known."""
-    alive = finished.loc[finished["status"] == "done", "grid"]
-    lost = finished.loc[~finished["grid"].isin(alive), ["grid", "tasks"]].drop_duplicates("grid")
-    ends = lost.merge(grids.groupby("grid", as_index=False).max(), on="grid", how="left")
-    pace = (ends["step"] / (ends["task"] + 1)).fillna(0.0)
-    ends["step"] = (pace * ends["tasks"]).round().astype("int64")
-    short = ends["task"].fillna(-1) < ends["tasks"] - 1
-    ends["task"] = ends["tasks"] - 1
-    return ends.loc[short, ["grid", "task", "step"]]
+    """What is left up to the last task of every grid on which all trials diverged, at the pace of what is known.
+
+    The last task alone, at step 0, where nothing is known.
+    """
+    alive = set(finished.loc[finished["status"] == "done", "grid"])
+    ends = []
+    for grid, tasks in finished[["grid", "tasks"]].drop_duplicates("grid").itertuples(index=False):
+        if grid in alive:
+            continue
+        known = grids[grids["grid"] == grid].sort_values("task")
+        begin, pace, stride = tasks - 1, 0.0, 1
+        if len(known):
+            last = known.iloc[-1]
+            pace = last["step"] / (last["task"] + 1)
+            stride = int(known["task"].diff().min()) if len(known) > 1 else 1
+            begin = int(last["task"]) + stride
+        left = sorted({*range(begin, tasks, stride), tasks - 1} - set(known["task"]))
+        steps = [round(pace * (task + 1)) for task in left]
+        ends.append(pd.DataFrame({"grid": grid, "task": left, "step": steps}))
+    return pd.concat(ends, ignore_index=True) if ends else grids.iloc[:0]
 
 
 def bins(frame: pd.DataFrame, width: int) -> pd.DataFrame:

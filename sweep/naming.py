@@ -48,9 +48,8 @@ def number(value: float) -> str:
 
 
 def listed(names: Sequence[str]) -> str:
-    """`a`, `a and b`, `a, b and c`; nothing for none. Parts that hold commas are parted by semicolons."""
-    between = "; " if any("," in name for name in names) else ", "
-    return " and ".join(part for part in (between.join(names[:-1]), *names[-1:]) if part)
+    """`a`, `a and b`, `a, b and c`; nothing for none."""
+    return " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)
 
 
 def metric(name: str) -> str:

@@ -21,6 +21,8 @@ import pandas as pd
 from sweep import frames, naming
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from sweep.ledger import Ledger, SweepRecord
 
 # Of the difference to the first arm: its interval leaves out 0, or not (or there are too few seeds), or there is none.
@@ -200,19 +202,20 @@ def _verdict(difference: Estimate | None, *, higher: bool) -> Verdict:
 
 
 def sentence(standings: Sequence[Standing]) -> str:
-    """What of one panel can be told from its first arm, and what cannot."""
+    """What of one panel can be told from its first arm, and what cannot; settings are in the table."""
     [first] = [standing for standing in standings if standing.verdict == "first"]
     others = [standing for standing in standings if standing.verdict != "first"]
+    arm = naming.words(first.arm)
     if not others:
         return "There is one arm, so there is nothing to compare."
     if not first.late.seeds:
-        return f"{first.name} has no value to compare with: {lost(first)}."
+        return f"{arm} has no value to compare with: {lost(first)}."
     seeds = max(standing.difference.seeds if standing.difference else 0 for standing in others)
     if seeds < FEWEST_SEEDS:
         few = "1 seed" if seeds == 1 else f"{seeds} seeds"
-        return f"With {few} in common no difference to {first.name} can be told from chance; it takes {FEWEST_SEEDS}."
+        return f"With {few} in common no difference to {arm} can be told from chance; it takes {FEWEST_SEEDS}."
     said = {
-        kind: naming.listed([standing.name for standing in others if standing.verdict == kind])
+        kind: naming.listed([naming.words(standing.arm) for standing in others if standing.verdict == kind])
         for kind in ("better", "worse", "open", "none")
     }
     told = [f"{text} {said[kind]}" for kind, text in (("better", "better:"), ("worse", "worse:")) if said[kind]]
@@ -220,7 +223,7 @@ def sentence(standings: Sequence[Standing]) -> str:
         told.append(f"not distinguishable: {said['open']}")
     if said["none"]:
         told.append(f"no value to compare: {said['none']}")
-    return f"Beside {first.name}, at 95 %: {'; '.join(told)}."
+    return f"Beside {arm}, at 95 %: {'; '.join(told)}."
 
 
 def lost(standing: Standing) -> str:
@@ -230,6 +233,37 @@ def lost(standing: Standing) -> str:
     first, last = (task + 1 for task in standing.diverged_in)  # people count from 1
     when = f"in task {first}" if first == last else f"in tasks {first} to {last}"
     return f"{standing.diverged} of {standing.members} diverged, {when}"
+
+
+def table(standings: Sequence[Standing]) -> Table:
+    """One panel's standings as a table for the terminal."""
+    from rich.table import Table
+
+    [first] = [standing for standing in standings if standing.verdict == "first"]
+    beside = len(standings) > 1
+    shown = Table("arm, at its best setting", box=None, pad_edge=False)
+    for name in ("mean", "95 %", "seeds", *([f"minus {first.arm}", "95 %", ""] * beside), ""):
+        shown.add_column(name, justify="left" if not name else "right")
+    for standing in standings:
+        difference = standing.difference
+        compared = ["", "", ""] if difference is None else [f"{difference.mean:+.3g}", _interval(difference, "+")]
+        word = {"better": "better", "worse": "worse"}.get(standing.verdict, "")
+        mean = f"{standing.late.mean:.4g}" if standing.late.seeds else "none"
+        cells = [standing.name, mean, _interval(standing.late), str(standing.late.seeds)]
+        shown.add_row(*cells, *([*compared, word][:3] if beside else []), lost(standing))
+    return shown
+
+
+def _interval(estimate: Estimate, sign: str = "") -> str:
+    """`0.012 to 0.014`; nothing where there is none."""
+    return "" if math.isnan(estimate.low) else f"{estimate.low:{sign}.3g} to {estimate.high:{sign}.3g}"
+
+
+def heading(board: Leaderboard) -> str:
+    """What the numbers are: `online squared error, mean of the last tenth of the tasks (lower is better)`."""
+    better = "higher" if board.higher else "lower"
+    part = f"; {board.finished:,} of {board.trials:,} trials have ended" if board.finished < board.trials else ""
+    return f"{naming.metric(board.metric)}, mean of the last tenth of the tasks ({better} is better){part}"
 
 
 def rows(board: Leaderboard) -> list[dict[str, Any]]:

@@ -441,6 +441,34 @@ def find_sweep(ledger: Ledger, name: str, scale: str | None = None) -> SweepReco
     )
 
 
+COUNTS = ("trials", "done", "diverged", "left")
+
+
+def sweeps(ledger: Ledger) -> list[dict[str, Any]]:
+    """Every sweep of a storage: sweep, question, trials, done, diverged, left, time (UTC, of its last run)."""
+    ended = ledger.done()
+    rows = []
+    for name, scale in ledger.sweeps():
+        record = earlier(ledger, name, scale)
+        if record is None:
+            question = "damaged; run it again to write its record anew"
+            rows.append({"sweep": f"{name}@{scale}", "question": question} | dict.fromkeys(COUNTS, 0) | {"time": ""})
+            continue
+        own = [ended[trial.id].status for trial in record.trials if trial.id in ended]
+        rows.append(
+            {
+                "sweep": record.identity,
+                "question": str(record.manifest.get("question", "")),
+                "trials": len(record.trials),
+                "done": own.count("done"),
+                "diverged": own.count("diverged"),
+                "left": len(record.trials) - len(own),
+                "time": str(record.manifest.get("time", "")),
+            }
+        )
+    return rows
+
+
 def describe_failure(planned: Plan, outcome: Outcome) -> PliantError | None:
     """The error to end a run with, if any pack failed for good."""
     if not outcome.failures:

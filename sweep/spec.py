@@ -24,6 +24,7 @@ from sweep import axes
 from sweep.axes import MOST_SETTINGS, Section, section
 from sweep.document import Document, KeyPath, Problems, as_file, read_document, unknown_key
 from sweep.errors import InputError, SpecError
+from sweep.figures import FIGURES
 from workloads.diagnostics import DIAGNOSTICS
 from workloads.extensions import load_code, owner, told
 from workloads.methods.config import METHODS, OPTIMIZERS
@@ -32,7 +33,6 @@ from workloads.streams import STREAMS
 from workloads.streams.base import Stream
 
 STUDIES = Path(__file__).parent / "studies"
-FIGURES = ("error_over_time", "arms", "four_axes", "within_task", "relative")
 ONLINE = ("online_error", "online_accuracy", "online_loss")
 TESTED = ("test_accuracy", "test_accuracy_max")  # need a stream that holds examples out
 ASKED = ("plasticity_gap", "within_task")  # recorded where they are asked for
@@ -375,6 +375,7 @@ class _Checked:
         )
         self.check_needs(spec)
         self.check_pictures(spec)
+        self.check_figures(spec)
         if spec.size > MOST_SETTINGS:
             self.wrong((), f"at scale {scale} this means {spec.size:,} trials; at most {MOST_SETTINGS:,}")
         return spec
@@ -552,6 +553,13 @@ class _Checked:
                         config.parameters(shape, 2)
                     except ValueError as error:
                         self.wrong(path, str(error))
+
+    def check_figures(self, spec: Spec) -> None:
+        """A figure needs something to show."""
+        for place, name in enumerate(spec.figures):
+            missing = FIGURES[name](spec)
+            if missing:
+                self.wrong(("figures", place), missing, name)
 
     def check_needs(self, spec: Spec) -> None:
         """Methods that must be told when a task changes need a stream that shows it."""

@@ -9,11 +9,13 @@ recorded below it.
 
 from __future__ import annotations
 
+import itertools
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.typing import HashableList
+from matplotlib.typing import HashableList, LineStyleType
 
 from dashboards import theme
 from dashboards.figures import panels
@@ -40,14 +42,11 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
     axes = frames.panel_axes(networks)
     best = frames.best_settings(networks, late, ["arm", *axes], higher=higher)
     cells = best[axes].drop_duplicates() if axes else best[axes].head(1)  # rows without columns never repeat
-    baseline = panels.linear_lines(cells, linear, late, higher=higher)
-    lines = pd.concat(
-        [
-            best.assign(line="network", source=best["arm"]),
-            baseline.assign(line="linear", arm="linear learner"),
-        ],
-        ignore_index=True,
-    )
+    baselines = [
+        panels.linear_lines(cells, own, late, higher=higher).assign(line="linear", arm=label)
+        for label, own in _baselines(networks, linear).items()
+    ]
+    lines = pd.concat([best.assign(line="network", source=best["arm"]), *baselines], ignore_index=True)
     lines["kind"] = lines["line"].eq("linear")
     lines = theme.in_order(panels.named(lines, axes, networks), [*axes, "kind", "arm"])
     lines["setting"] = _settings(lines, trials)
@@ -62,6 +61,14 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
         columns = ["panel", "line", "arm", "setting", "source", "group", "candidates"]
         parts.append(drawn[columns].merge(bands, on=["source", "group"]))
     return pd.concat(parts, ignore_index=True).assign(**facts)
+
+
+def _baselines(networks: pd.DataFrame, linear: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The linear learners to draw, by label: each arm that has no networks, or else the best of all of them."""
+    own = [arm for arm in linear["arm"].unique() if arm not in set(networks["arm"])]
+    if len(own) < 2:
+        return {"linear learner": linear[linear["arm"].isin(own)] if own else linear}
+    return {f"linear learner, {naming.words(arm)}": linear[linear["arm"] == arm] for arm in own}
 
 
 def _settings(lines: pd.DataFrame, trials: pd.DataFrame) -> list[str]:
@@ -85,8 +92,9 @@ def draw(data: pd.DataFrame) -> Figure:
     metrics = list(dict.fromkeys(data["metric"]))
     first = data.iloc[0]
     handles = [_handle(data, arm, look) for arm, look in looks.items()]
-    for arm in dict.fromkeys(data.loc[data["line"] == "linear", "arm"]):
-        handles.append(_handle(data, arm, theme.LINEAR))
+    linear = list(dict.fromkeys(data.loc[data["line"] == "linear", "arm"]))
+    dashes = dict(zip(linear, itertools.cycle(theme.DASHES), strict=False))
+    handles += [_handle(data, arm, theme.LINEAR, dashes[arm]) for arm in linear]
 
     beside = len(titles) == 1  # one panel: the diagnostics stand below it in a row of their own
     width = 7.6 if beside else max(6.4, 2.25 * len(titles) + 0.6)
@@ -104,13 +112,11 @@ def draw(data: pd.DataFrame) -> Figure:
             lost = []
             for arm in dict.fromkeys(part["arm"]):
                 line = part[part["arm"] == arm]
-                linear = line["line"].iloc[0] == "linear"
-                look = theme.LINEAR if linear else looks[arm]
-                dash = {"linestyle": "--", "zorder": 3} if linear else {"marker": look.marker, "markevery": 0.2}
+                look = theme.LINEAR if arm in dashes else looks[arm]
+                dash = {"linestyle": dashes[arm], "zorder": 3} if arm in dashes else {"marker": look.marker}
                 theme.band(axes, line, gid=f"{title}/{metric}/{arm}", color=look.color, **dash)
-                last = line.iloc[-1]
-                if last["diverged"] and metric == metrics[0]:
-                    lost.append(f"{look.label}: {theme.lost(last)}")
+                if said := theme.missing(line, diverged=metric == metrics[0]):
+                    lost.append(f"{look.label}: {said}")
             theme.notes(axes, lost)
             theme.steps_axis(axes.xaxis)
             theme.value_limits(axes, data[data["metric"] == metric], ["panel", "arm"])
@@ -136,20 +142,19 @@ def _places(figure: Figure, titles: list[str], metrics: list[str], beside: bool)
     }
 
 
-def _handle(data: pd.DataFrame, arm: str, look: theme.Look) -> Line2D:
+def _handle(data: pd.DataFrame, arm: str, look: theme.Look, dash: LineStyleType = "-") -> Line2D:
     """The legend's entry; it names the setting where the arm has one and the same in every panel."""
     settings = data.loc[data["arm"] == arm, "setting"].dropna().unique()
     chosen = f" ({settings[0]})" if len(settings) == 1 and settings[0] and data["panel"].nunique() == 1 else ""
-    handle = Line2D([], [], color=look.color, marker=look.marker, label=f"{look.label}{chosen}")
-    handle.set_linestyle("-" if look.marker else "--")
-    return handle
+    text = f"{naming.words(arm) if look is theme.LINEAR else look.label}{chosen}"
+    return Line2D([], [], color=look.color, marker=look.marker, linestyle=dash, label=text)
 
 
 def _subtitle(data: pd.DataFrame) -> str:
     """What a line and its shade are, and how settings were chosen."""
     first = data.iloc[0]
     binned = f" (online metric in bins of {first['bin_tasks']} tasks)" if first["bin_tasks"] > 1 else ""
-    text = theme.averaged(data["members"], binned)
+    text = theme.averaged(data["members"], binned) + theme.dotted(data)
     if (data["candidates"] > 1).any():
         text += theme.selected(data["candidates"])
         if data["panel"].nunique() > 1:

@@ -25,22 +25,23 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
     """One row per line and bin: arm, panel, line (network, linear), step_size, task, step, mean, ci_low,
     ci_high, ...
 
-    Arms are those without methods, or all where every arm has one. Where settings differ in more than the
-    step size, the best one is shown, chosen by the mean over the last tenth; `candidates` says from how
-    many. `source` is the arm of the trials, which is not `arm` where the linear learner is borrowed from
-    another arm.
+    Arms are those without methods, or all where every arm has one; `left_out` names the others. Where
+    settings differ in more than the step size, the best one is shown, chosen by the mean over the last tenth;
+    `candidates` says from how many. `source` is the arm of the trials, which is not `arm` where the linear
+    learner is borrowed from another arm.
     """
     metric = frames.headline(trials)
     trials = panels.finished(trials)
     networks, linear = frames.split(trials)
     alone = networks[networks["methods"] == ""]
-    networks = alone if len(alone) else networks
+    left_out = [naming.words(arm) for arm in networks["arm"].unique() if arm not in set(alone["arm"])]
+    networks, left_out = (alone, left_out) if len(alone) else (networks, [])
     values = frames.observed(trials, curves, metric)
     lines = _lines(networks, linear, frames.late(values), higher=frames.HIGHER_IS_BETTER[metric])
     facts = panels.facts(trials)
     chosen = lines[["source", "group"]].rename(columns={"source": "arm"})
     bands = frames.curve_bands(values, chosen, width=facts["bin_tasks"]).rename(columns={"arm": "source"})
-    return lines.merge(bands, on=["source", "group"]).assign(**facts)
+    return lines.merge(bands, on=["source", "group"]).assign(left_out=", ".join(left_out), **facts)
 
 
 def _lines(networks: pd.DataFrame, linear: pd.DataFrame, late: pd.DataFrame, *, higher: bool) -> pd.DataFrame:
@@ -71,8 +72,10 @@ def draw(data: pd.DataFrame) -> Figure:
     linear = data[data["line"] == "linear"]
     first = data.iloc[0]
 
-    places = [(arm, title) for arm in arms for title in titles]
-    columns = min(len(places), COLUMNS_PER_ROW) if 1 in (len(arms), len(titles)) else len(titles)
+    there = set(zip(data["arm"], data["panel"], strict=True))  # an arm may have some of the panels only
+    places = [(arm, title) for arm in arms for title in titles if (arm, title) in there]
+    whole = len(places) == len(arms) * len(titles) and 1 not in (len(arms), len(titles))
+    columns = len(titles) if whole else min(len(places), COLUMNS_PER_ROW)
     rows = -(-len(places) // columns)
     handles = [
         Line2D([], [], color=shade, label=naming.setting({panels.STEP_SIZE: step_size}))
@@ -100,9 +103,8 @@ def draw(data: pd.DataFrame) -> Figure:
                     else {"color": shades[step_size]}
                 )
                 theme.band(axes, line, gid=f"{arm}/{title}/{kind}/{step_size!r}", **look)
-                last = line.iloc[-1]
-                if last["diverged"]:
-                    lost.append(f"{naming.number(step_size)}: {theme.lost(last)}")
+                if said := theme.missing(line):
+                    lost.append(f"{naming.number(step_size)}: {said}")
             theme.notes(axes, lost)
             axes.set_title(title if len(arms) == 1 else ", ".join(filter(None, (arms[arm].label, title))))
         for axes in grid.flat[len(places) :]:
@@ -122,12 +124,14 @@ def _subtitle(data: pd.DataFrame) -> str:
     """What a line and its shade are, and how settings were chosen."""
     first = data.iloc[0]
     binned = f" in bins of {first['bin_tasks']} tasks" if first["bin_tasks"] > 1 else " per task"
-    text = theme.averaged(data["members"], binned)
+    text = theme.averaged(data["members"], binned) + theme.dotted(data)
     several = data["candidates"] > 1
     if (several & (data["line"] == "linear")).any():
         text += " Dashed: the linear learner at its best step size."
     if (several & (data["line"] == "network")).any():
         text += " Settings other than the step size are the best ones."
     if several.any():
-        text += " Best: by the mean over the last tenth, selected on these same seeds."
+        text += " Best: by the mean over the last tenth of the tasks, selected on these same seeds."
+    if isinstance(first["left_out"], str) and first["left_out"]:  # a CSV has nothing for no text
+        text += f" Not shown, as they have methods: {first['left_out']}; the figure `arms` has all."
     return text

@@ -20,9 +20,9 @@ from dashboards import theme
 from dashboards.figures import panels
 from sweep import frames, naming
 from sweep.errors import InputError
+from sweep.figures import CROSSED, crossing
 
 METRICS = tuple(frames.HIGHER_IS_BETTER)
-CROSSED = {"", "continual_backprop", "coupled_isometry", "continual_backprop coupled_isometry"}
 CELL = ["row", "column", "step_size", "replacement_rate"]
 
 
@@ -33,16 +33,14 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
     Arms with other methods are left out; without continual backprop the rate is 0. Where several settings
     fall into a cell the best is shown; `candidates` says from how many. `half` is half the interval's width,
     `members` the trials of the cell, `diverged` how many of them have no last tenth. Raises InputError
-    where no arm fits.
+    where no arms cross step size and replacement rate.
     """
     metric = frames.headline(trials)
     networks, _ = frames.split(panels.finished(trials))
-    networks = networks[networks["methods"].isin(CROSSED)]
-    if networks.empty:
-        raise InputError(
-            "this figure crosses step size and replacement rate: it needs an arm that is an optimizer alone,"
-            " or with continual_backprop or coupled_isometry and no other method"
-        )
+    networks = networks[[CROSSED.issuperset(methods.split()) for methods in networks["methods"]]]
+    rates = _column(networks, "continual_backprop.replacement_rate").fillna(0.0)
+    if missing := crossing(networks[panels.STEP_SIZE] if len(networks) else (), rates):
+        raise InputError(missing)
     axes = frames.panel_axes(networks)
     places = panels.named(networks, axes, networks).assign(
         column=[_learner(trial) for trial in networks.to_dict("records")],
@@ -50,7 +48,7 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
             _column(networks, "coupled_isometry.strength")
         ),
         step_size=networks[panels.STEP_SIZE],
-        replacement_rate=_column(networks, "continual_backprop.replacement_rate").fillna(0.0),
+        replacement_rate=rates,
     )
     places = places.rename(columns={"panel": "row"})
     late = frames.late(frames.observed(networks, curves, metric))

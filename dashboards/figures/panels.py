@@ -11,8 +11,9 @@ import pandas as pd
 from sweep import frames, naming
 
 STEP_SIZE = naming.STEP_SIZE
-# Tasks per plotted point of an online metric; the paper bins the regression by two.
+# Tasks per plotted point of an online metric; the paper bins the regression by two. Fewer where that leaves few points.
 BIN_TASKS = {"slowly_changing_regression": 2}
+FEWEST_BINS = 4
 
 
 def finished(trials: pd.DataFrame) -> pd.DataFrame:
@@ -43,9 +44,10 @@ def linear_lines(panels: pd.DataFrame, linear: pd.DataFrame, late: pd.DataFrame,
 def facts(trials: pd.DataFrame) -> dict[str, Any]:
     """What a figure says about its sweep as a whole: workload, tasks per bin, examples per step."""
     workload = str(trials["workload.name"].iloc[0])
+    most = int(trials["tasks"].min()) // FEWEST_BINS
     batches = list(trials["workload.batch"].unique()) if "workload.batch" in trials else []
     return {
         "workload": workload,
-        "bin_tasks": BIN_TASKS.get(workload, 1),
+        "bin_tasks": max(1, min(BIN_TASKS.get(workload, 1), most)),
         "batch": batches[0] if len(batches) == 1 else None,
     }

@@ -60,15 +60,19 @@ def draw(data: pd.DataFrame) -> Figure:
     first = data.iloc[0]
     handles = [Line2D([], [], color=look.color, marker=look.marker, label=look.label) for look in looks.values()]
     subtitle = theme.averaged(data["members"], " of the paired difference")
-    subtitle += theme.selected(data["candidates"])
+    subtitle += theme.dotted(data) + theme.selected(data["candidates"])
     with theme.style():
         title = f"{theme.workload(first['workload'])}: beside a network from scratch"
         figure = theme.page(6.6, 3.2, title, subtitle, handles)
         axes = figure.subplots()
+        lost: list[str] = []
         axes.axhline(0, color="#4D4D4D", linewidth=1, linestyle="--")
         for arm, look in looks.items():
             line = data[data["arm"] == arm].assign(step=lambda rows: rows["task"] + 1)
-            theme.band(axes, line, gid=str(arm), color=look.color, marker=look.marker, markevery=0.2)
+            theme.band(axes, line, gid=str(arm), color=look.color, marker=look.marker)
+            if said := theme.missing(line.assign(step=line["task"] + 1)):
+                lost.append(f"{look.label}: {said}")
+        theme.notes(axes, lost)
         axes.set_ylabel(f"{naming.metric(first['metric'])}\nminus {naming.words(first['baseline'])}")
         axes.set_xlabel("task")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -57,7 +57,7 @@ def draw(data: pd.DataFrame) -> Figure:
     handles = [Line2D([], [], color=shade, label=f"task {int(task) + 1:,}") for task, shade in tasks.items()]
     first = data.iloc[0]
     subtitle = theme.averaged(data["members"], f" ({BINS} bins per task)")
-    subtitle += theme.selected(data["candidates"])
+    subtitle += theme.dotted(data) + theme.selected(data["candidates"])
     with theme.style():
         title = f"{theme.workload(first['workload'])}: learning inside single tasks"
         figure = theme.page(max(6.4, 2.6 * columns), 2.3 * rows + 0.3, title, subtitle, handles)
@@ -68,9 +68,13 @@ def draw(data: pd.DataFrame) -> Figure:
                 continue
             arm, panel = cells[place]
             part = data[(data["arm"] == arm) & (data["panel"] == panel)]
+            lost: list[str] = []
             for task, shade in tasks.items():
                 line = part[part["task"] == task].assign(step=lambda rows: rows["share"])
                 theme.band(axes, line, gid=f"{arm}/{panel}/{task}", color=shade)
+                if len(line) and (said := theme.missing(line)):
+                    lost.append(f"task {int(task) + 1:,}: {said.partition(', from')[0]}")
+            theme.notes(axes, lost)
             axes.set_title(f"{looks[arm].label}, {panel}" if several else looks[arm].label)
             axes.xaxis.set_major_formatter(PercentFormatter(1.0))
             axes.set_xlim(0, 1)

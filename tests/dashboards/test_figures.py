@@ -209,7 +209,8 @@ def test_error_over_time_draws_its_table() -> None:
         artist = drawn[f"{arm}/{panel}/{line}/{step_size!r}"]
         np.testing.assert_array_equal(artist.get_ydata(), rows["mean"])
         np.testing.assert_array_equal(artist.get_xdata(), rows["step"])
-        assert artist.get_linestyle() == ("--" if line == "linear" else "-")
+        whole = (rows["seeds"] == rows["members"]).all()
+        assert artist.get_linestyle() == (":" if not whole else "--" if line == "linear" else "-")
 
 
 def test_error_over_time_is_binned_by_hand() -> None:

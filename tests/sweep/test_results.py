@@ -82,9 +82,7 @@ def test_differences_are_paired_by_seed_and_have_a_direction() -> None:
 
 
 def test_the_sentence_says_what_can_be_told_apart() -> None:
-    assert results.sentence(board().standings) == (
-        "Beside sgd 0.003, at 95 %: better: adam 0.001; not distinguishable: linear."
-    )
+    assert results.sentence(board().standings) == ("Beside sgd, at 95 %: better: adam; not distinguishable: linear.")
 
 
 @pytest.mark.parametrize(("seeds", "said"), [(1, "With 1 seed in common"), (5, "With 5 seeds in common")])
@@ -124,7 +122,7 @@ def test_an_arm_that_diverged_wholly_is_a_result() -> None:
         assert results.lost(gone) == f"8 of 8 diverged, in task {task + 1}"
         said = results.sentence(found.standings)
         if arm == "sgd":
-            assert said.startswith("sgd 0.01 has no value to compare with: 8 of 8 diverged") or "sgd 0.003" in said
+            assert said.startswith("sgd has no value to compare with: 8 of 8 diverged, in task 1")
         else:
             assert gone.verdict == "none" and "no value to compare: adam" in said
 

@@ -502,3 +502,32 @@ def test_reading_a_sweep_file_imports_nothing_heavy() -> None:
     heavy = ["torch", "ray", "mlflow", "pandas", "matplotlib", "sklearn", "pyarrow"]
     out = subprocess.run([sys.executable, "-c", program, *heavy], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+NO_FIGURES: dict[str, tuple[str, str, str]] = {
+    "one step size and one rate": (
+        "four_axes", "cbp: {optimizer: sgd, continual_backprop: {}}",
+        "give step_size and continual_backprop.replacement_rate two values or more there",
+    ),
+    "axes of arms with other methods": (
+        "four_axes", "l2: {optimizer: sgd, step_size: [1, 2], l2: {}, continual_backprop: {replacement_rate: [0, 1]}}",
+        "give step_size and",
+    ),
+    "rates alone": (
+        "four_axes", "cbp: {optimizer: sgd, continual_backprop: {replacement_rate: [0, 1]}}", "give step_size two"
+    ),
+    "no bins": ("within_task", "sgd: {optimizer: sgd}", "it needs within_task: add it to `metrics`"),
+    "no baseline": ("relative", "sgd: {optimizer: sgd}", "the network from scratch, not none"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("figure, arm, said", NO_FIGURES.values(), ids=NO_FIGURES)
+def test_a_figure_says_what_it_needs_before_anything_is_computed(figure: str, arm: str, said: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        read(REGRESSION + f"arms:\n  {arm}\nfigures: [arms, {figure}]\n")
+    assert str(caught.value).startswith(f'mine.yaml:4: figures[1] = "{figure}": ') and said in str(caught.value)
+
+
+def test_a_figure_that_has_what_it_needs_is_taken() -> None:
+    arms = "arms:\n  a: {optimizer: sgd, step_size: [0.1, 0.2]}\n  b: {optimizer: sgd, continual_backprop: {}}\n"
+    assert read(REGRESSION + arms + "figures: [four_axes]\n").figures == ("four_axes",)
