@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from sweep import completion
 from sweep.errors import InputError, PliantError, TrackingError
 from sweep.output import count, duration, kept_quiet, rendered, size
 from sweep.redaction import redacted
@@ -63,12 +64,19 @@ app.add_typer(data_app, name="data")
 app.add_typer(job_app, name="job")
 
 Study = Annotated[
-    str, typer.Argument(metavar="STUDY", help="A shipped study's name (`sweep studies`) or the path of a sweep file.")
+    str,
+    typer.Argument(
+        metavar="STUDY",
+        help="A shipped study's name (`sweep studies`) or the path of a sweep file.",
+        autocompletion=completion.studies,
+    ),
 ]
 Sweep = Annotated[
     str,
     typer.Argument(
-        metavar="SWEEP", help="A sweep that was run: its name, or NAME@SCALE where it was run at several scales."
+        metavar="SWEEP",
+        help="A sweep that was run: its name, or NAME@SCALE where it was run at several scales.",
+        autocompletion=completion.sweeps,
     ),
 ]
 Scale = Annotated[
@@ -76,6 +84,7 @@ Scale = Annotated[
     typer.Option(
         help="One of the sizes below `scales` in the file; full (paper in a shipped study) is the file as written.",
         show_default="laptop if the file has it, else the file as written",
+        autocompletion=completion.scales,
     ),
 ]
 StorageOption = Annotated[
@@ -444,7 +453,10 @@ def list_command(storage: StorageOption = None, as_json: AsJson = False) -> None
 
 @app.command()
 def trial(
-    trial_id: Annotated[str, typer.Argument(metavar="ID", help="A trial's id, or its beginning.")],
+    trial_id: Annotated[
+        str,
+        typer.Argument(metavar="ID", help="A trial's id, or its beginning.", autocompletion=completion.trials),
+    ],
     storage: StorageOption = None,
     run_again: Annotated[
         bool, typer.Option("--run", help="Train it again, alone, and compare with what the ledger has.")
@@ -503,7 +515,9 @@ def trained_again(
 @app.command()
 def figure(
     sweep: Sweep,
-    name: Annotated[str | None, typer.Option(help="One figure; default: those of the study.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="One figure; default: those of the study.", autocompletion=completion.figures)
+    ] = None,
     storage: StorageOption = None,
 ) -> None:
     """Draw a sweep's figures. PNG, SVG and PDF, and the CSV of what was drawn."""
@@ -776,7 +790,9 @@ def data_list(as_json: AsJson = False) -> None:
             say(textwrap.indent(entry.advice, "  "))
 
 
-DatasetName = Annotated[str, typer.Argument(help="A name that `sweep data list` shows.")]
+DatasetName = Annotated[
+    str, typer.Argument(help="A name that `sweep data list` shows.", autocompletion=completion.datasets)
+]
 
 
 @data_app.command("fetch")

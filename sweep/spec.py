@@ -207,12 +207,16 @@ def load(study: str | Path | Mapping[str, Any], scale: str | None = None) -> Spe
     if not isinstance(study, str | Path):
         raise SpecError(f"a sweep is a path, a shipped study's name or a mapping of its keys, not {study!r:.60}")
     path = study_path(study)
+    return parse(read_text(path), path, scale=scale)
+
+
+def read_text(path: Path) -> str:
+    """A sweep file's text. Raises SpecError."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise SpecError(f"{path}: cannot be read: {why}") from None
-    return parse(text, path, scale=scale)
 
 
 def study_path(study: str | Path) -> Path:
@@ -240,6 +244,12 @@ def studies() -> list[Study]:
         spec = specs[PAPER]
         found.append(Study(spec.name, spec.question, path, {name: s.size for name, s in specs.items()}))
     return found
+
+
+def sizes(study: str | Path) -> dict[str, int]:
+    """Scale -> trials of a study. Raises SpecError."""
+    path = study_path(study)
+    return {scale: spec.size for scale, spec in _all_scales(read_text(path), path).items()}
 
 
 def parse(text: str, path: Path, *, scale: str | None = None, numbered: bool = True) -> Spec:
