@@ -30,6 +30,8 @@ METRICS = {
     "online_accuracy": "online accuracy",
     "dormant_fraction": "dormant fraction",
     "effective_rank": "effective rank",
+    "stable_rank_99": "stable rank (99 % of singular values)",
+    "units_replaced": "units replaced",
     "weight_magnitude": "mean |weight|",
 }
 

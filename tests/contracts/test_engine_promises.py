@@ -89,6 +89,12 @@ def test_several_units_of_a_layer_are_replaced_before_the_next_layers(path: str)
     assert both(Arm("sgd", ("continual_backprop",), settings), shape, steps=60, path=path) < 1e-10
 
 
+@pytest.mark.parametrize("path", ["lifted", "lanes"])
+def test_a_path_is_looped_where_a_method_has_no_unit_to_act_on(path: str) -> None:
+    linear = Shape(width=5, depth=0, inputs=6, outputs=1, loss="squared_error", batch=1)
+    assert both(Arm("sgd", ("continual_backprop",)), linear, steps=20, path=path) < 1e-10
+
+
 @pytest.mark.parametrize("arm", COMPILED, ids=str)
 def test_compiled_is_looped(arm: Arm) -> None:
     assert both(arm, TINY, steps=40, compiled=True) < 1e-10

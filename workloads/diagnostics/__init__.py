@@ -4,6 +4,7 @@ dormant_fraction     share of units that are almost silent beside their layer (S
 dead_fraction        share of units that are exactly zero on the whole probe; tells of relu only
 effective_rank       exp of the entropy of the features' singular values (Roy and Vetterli 2007)
 stable_rank          squared Frobenius norm of the features over their squared spectral norm
+stable_rank_99       singular values that make 99 % of their sum: the papers' "stable rank" (Dohare et al. 2024)
 rank_99              singular values that make 99 % of the features' squared Frobenius norm
 weight_magnitude     mean |w| over all weight matrices
 gradient_norm        L2 norm of the gradient of all parameters
@@ -37,9 +38,10 @@ class Diagnostic:
 DIAGNOSTICS: dict[str, Diagnostic] = {
     "dormant_fraction": Diagnostic(name="dormant_fraction", needs="features"),
     "dead_fraction": Diagnostic(name="dead_fraction", needs="features"),
-    "effective_rank": Diagnostic(name="effective_rank", needs="features"),
-    "stable_rank": Diagnostic(name="stable_rank", needs="features"),
-    "rank_99": Diagnostic(name="rank_99", needs="features"),
+    "effective_rank": Diagnostic(name="effective_rank", needs="features", semantics=2),
+    "stable_rank": Diagnostic(name="stable_rank", needs="features", semantics=2),
+    "stable_rank_99": Diagnostic(name="stable_rank_99", needs="features"),
+    "rank_99": Diagnostic(name="rank_99", needs="features", semantics=2),
     "weight_magnitude": Diagnostic(name="weight_magnitude", needs="weights"),
     "gradient_norm": Diagnostic(name="gradient_norm", needs="gradients"),
     "isometry_deviation": Diagnostic(name="isometry_deviation", needs="weights"),

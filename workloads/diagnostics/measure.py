@@ -20,6 +20,7 @@ from workloads.diagnostics.isometry import isometry_deviation, largest_of_spectr
 from workloads.diagnostics.rank_99 import rank_99_of_spectrum
 from workloads.diagnostics.spectrum import feature_values, singular_values
 from workloads.diagnostics.stable_rank import stable_rank_of_spectrum
+from workloads.diagnostics.stable_rank_99 import stable_rank_99_of_spectrum
 from workloads.diagnostics.weight_magnitude import weight_magnitude
 from workloads.networks.base import Network
 from workloads.registry import lookup
@@ -31,6 +32,7 @@ OF_ACTIVITY: dict[str, Callable[[Tensor], Tensor]] = {
 OF_FEATURE_SPECTRUM: dict[str, Callable[[Tensor], Tensor]] = {
     "effective_rank": effective_rank_of_spectrum,
     "stable_rank": stable_rank_of_spectrum,
+    "stable_rank_99": stable_rank_99_of_spectrum,
     "rank_99": rank_99_of_spectrum,
 }
 OF_WEIGHTS: dict[str, Callable[[Sequence[Tensor]], Tensor]] = {

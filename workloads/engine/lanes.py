@@ -273,7 +273,7 @@ class Lanes:
         if self.program is None:
             return mapped(torch.clone, self.held)
         leaves = [
-            self._view(k).transpose(1, 2).reshape(-1, *leaf.shape)[: self.members].clone()
+            self._view(k).transpose(1, 2).reshape(self.blocks * LANES, *leaf.shape)[: self.members].clone()
             for k, leaf in enumerate(self.program.leaves)
         ]
         found = zip(leaves, self.program.leaves, strict=True)
@@ -327,7 +327,7 @@ class Lanes:
         self.base = self.arena.data_ptr() + self.shift
         leaves = [*flattened(self.held)[0], *flattened(self.hyper)[0]]
         for k, leaf in enumerate(leaves):
-            padded = leaf[self.owner].reshape(self.blocks, LANES, -1)
+            padded = leaf[self.owner].reshape(self.blocks, LANES, leaf[0].numel())
             padded = -padded.int() if padded.dtype == torch.bool else padded
             self._view(k).copy_(padded.transpose(1, 2))
         self.held = {}

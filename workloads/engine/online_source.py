@@ -199,7 +199,7 @@ class Plan:
             "UNITS": units is not None,
             "ACCUMULATE": units is not None and units.replacement == "accumulate",
             "TRANSFER": units is not None and bool(units.bias_transfer),
-            "RESETS": units is not None and units.reset_optimizer,
+            "RESETS": units is not None and bool(units.reset_optimizer),
         }
         numbers = {
             "LEAKY_SLOPE": LEAKY_SLOPE,

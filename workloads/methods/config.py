@@ -128,10 +128,12 @@ class ContinualBackpropConfig:
     """Continual backprop (Dohare, Sutton, Mahmood 2021; Dohare et al. 2024, Algorithm 1).
 
     `preset` sets what the paper and its released codes decide differently, unless a field says otherwise:
-    `official` (code for linear layers: no bias transfer, one unit with probability rate x eligible), `paper` (the
-    contribution of a replaced unit moves to the next bias, fractions of units accumulate), `official_conv` (code for
-    convolutional networks: fractions of rate x all units accumulate), `official_resnet` (code for ResNets: as
-    official_conv, and the utility is outgoing weight x a sum of magnitudes that never decays and is never reset).
+    `official` (code for linear layers as used for regression and reinforcement learning: no bias transfer, one unit
+    with probability rate x eligible; its MNIST script asks for `replacement: accumulate`), `paper` (the contribution
+    of a replaced unit moves to the next bias, fractions of units accumulate), `official_conv` (code for convolutional
+    networks: fractions of rate x all units accumulate, fresh kernels have torch's default bound), `official_resnet`
+    (code for ResNets: as official_conv, and the utility is outgoing weight x a sum of magnitudes that never decays and
+    is never reset; fresh kernels are drawn as at initialisation).
     """
 
     preset: Literal["official", "paper", "official_conv", "official_resnet"] = "official"
@@ -145,7 +147,12 @@ class ContinualBackpropConfig:
     # decaying: the utility is a running mean, as published for all networks. summed: that of the released ResNet
     # code, outgoing weight x the sum of the magnitudes of all steps, whoever was the unit then. null: as the preset
     magnitudes: Literal["decaying", "summed"] | None = None
-    reset_optimizer: bool = True  # zero the optimizer's state of a replaced unit, element by element
+    # Zero the optimizer's state of a replaced unit, element by element: always, never, or (adam) Adam's and its kin's
+    # alone, so that SGD's momentum stays, as in the released codes. null: as the preset; paper, which is silent: always
+    reset_optimizer: bool | Literal["adam"] | None = None
+    # Of convolutions: drawn as the layer was (initial), or uniform in torch's default bound, 1 / sqrt(fan_in), whatever
+    # the initialisation (default), as in the released convolutional code. null: as the preset
+    fresh_kernels: Literal["initial", "default"] | None = None
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -159,6 +166,8 @@ class ContinualBackpropConfig:
             "bias_transfer": self.preset == "paper",
             "share_of": "all" if convolutional else "eligible",
             "magnitudes": "summed" if self.preset == "official_resnet" else "decaying",
+            "reset_optimizer": {"paper": True, "official_resnet": False}.get(self.preset, "adam"),
+            "fresh_kernels": "default" if self.preset == "official_conv" else "initial",
         }
         for name, value in defaults.items():
             if getattr(self, name) is None:
@@ -197,5 +206,7 @@ METHODS: dict[str, MethodSpec] = {
     "shrink_and_perturb": MethodSpec(config=ShrinkAndPerturbConfig, varies=("strength", "perturb_scale"), semantics=2),
     "coupled_isometry": MethodSpec(config=CoupledIsometryConfig, varies=("strength",)),
     "reset": MethodSpec(config=ResetConfig, varies=()),
-    "continual_backprop": MethodSpec(config=ContinualBackpropConfig, varies=("replacement_rate", "maturity_threshold")),
+    "continual_backprop": MethodSpec(
+        config=ContinualBackpropConfig, varies=("replacement_rate", "maturity_threshold"), semantics=2
+    ),
 }

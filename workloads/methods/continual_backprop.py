@@ -11,20 +11,24 @@ step after the optimizer's, with the activations h of the forward pass before it
         incoming weights drawn anew, incoming bias 0, outgoing weights 0, a = u = f = 0
 
 Paper and released code differ in two places, both named options: fractions of a unit accumulate (`accumulate`:
-Algorithm 1) or become a unit with that probability (`stochastic`: released code), and the mean contribution f̂ w_out
-of a replaced unit moves into the next bias (`bias_transfer`: intended by the 2021 paper; a no-op in the released
-code, which zeroes f first). The released codes for convolutional networks take the rate as a share of all units
-(`share_of: all`); the one for ResNets ranks by outgoing weight x a sum of all past magnitudes (`magnitudes: summed`).
-The released code leaves the optimizer's state of a replaced unit alone unless its own
-Adam is used; here it is zeroed, element by element, unless `reset_optimizer` is off.
+Algorithm 1, and the released MNIST script) or become a unit with that probability (`stochastic`: the released code
+unless told otherwise, so its regression and reinforcement learning), and the mean contribution f̂ w_out of a replaced
+unit moves into the next bias (`bias_transfer`: intended by the 2021 paper; a no-op in the released code, which zeroes f
+first). The released codes for convolutional networks take the rate as a share of all units (`share_of: all`); the one
+for ResNets ranks by outgoing weight x a sum of all past magnitudes (`magnitudes: summed`). The released codes leave
+the optimizer's state of a replaced unit alone unless their own Adam is used (`reset_optimizer: adam`), the one for
+ResNets always; `paper` zeroes it, element by element.
 
-A unit of a convolution is a channel: means run over examples and places, over the kernel's elements, and, where a
-picture is flattened for a linear layer, over the channel's columns, which all become 0 when it is replaced. Where
-batch norm scales a unit, the fresh one's scale is 1, its shift 0 and its running statistics are 0 and 1.
+A unit of a convolution is a channel: means run over examples and places and over the kernel's elements. Where a
+picture is flattened for a linear layer, a channel owns several columns, which all become 0 when it is replaced; its
+utility is the mean over them of |w_out| |h − f̂| (or |w_out| |h|), each column with its own place of the picture, as in
+the released code; f̂ is the channel's. Where batch norm scales a unit, the fresh one's scale is 1, its shift 0 and its
+running statistics are 0 and 1.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -39,7 +43,7 @@ from workloads.random import Draw
 def instantaneous_utility(
     kind: str, magnitude: Tensor, deviation: Tensor, incoming: Tensor, outgoing: Tensor
 ) -> Tensor:
-    """y (units,), from mean|h|, mean|h − f̂|, mean |w_in| and mean |w_out| per unit."""
+    """y from mean|h|, mean|h − f̂|, mean |w_in| and mean |w_out|, which broadcast to the shape of y."""
     if kind == "weight":
         return outgoing
     if kind == "contribution":
@@ -58,6 +62,11 @@ def instantaneous_utility(
 def incoming_magnitude(weight: Tensor) -> Tensor:
     """mean |w_in| per unit, (units,), of a matrix or kernel (units, ...)."""
     return weight.abs().flatten(1).mean(1)
+
+
+def owns_columns(weight: Tensor, site: Site) -> bool:
+    """Whether each unit owns several columns of the matrix after it, one per place of a flattened picture."""
+    return weight.ndim == 2 and weight.shape[1] != site.units
 
 
 def outgoing_magnitude(weight: Tensor, site: Site) -> Tensor:
@@ -85,8 +94,10 @@ class ContinualBackprop(Method):
         self.acts = frozenset({"after_step"} if network.sites else ())
 
     def init(self, params: Params, *, per_element: bool) -> State:
-        """All zero. The counter is float64: in float32, adding 5e-6 to nearly 1 rounds by a percent."""
+        """All zero, and nothing for a linear model. In float32, adding 5e-6 to a counter near 1 rounds by a percent."""
         sites = self.network.sites
+        if not sites:
+            return {}
         blank = {site.name: params[site.weight].new_zeros(site.units) for site in sites}
         device = params[self.network.head].device
         return {
@@ -110,13 +121,7 @@ class ContinualBackprop(Method):
                 utility[site.name] = state["utility"][site.name] + (1 - decay) * hidden.abs().mean(0)
                 continue
             centre = mean[site.name] / bias_correction(decay, age[site.name])
-            y = instantaneous_utility(
-                self.config.utility,
-                hidden.abs().mean(0),
-                (hidden - centre).abs().mean(0),
-                incoming_magnitude(params[site.weight]),
-                outgoing_magnitude(params[site.outgoing_weight], site),
-            )
+            y = self.utility_now(params, site, seen.activations[site.name], centre)
             utility[site.name] = decay * state["utility"][site.name] + (1 - decay) * y
         mature = torch.stack(eligible)
         share = mature
@@ -143,6 +148,20 @@ class ContinualBackprop(Method):
             "due": due.to(torch.int32),
         }
 
+    def utility_now(self, params: Params, site: Site, shown: Tensor, centre: Tensor) -> Tensor:
+        """y (units,) of one step from the activations `shown` (B, units, ...) and f̂, `centre` (units,)."""
+        incoming, weight = incoming_magnitude(params[site.weight]), params[site.outgoing_weight]
+        if not owns_columns(weight, site):
+            hidden = as_examples(shown)
+            size, deviation = hidden.abs().mean(0), (hidden - centre).abs().mean(0)
+            return instantaneous_utility(
+                self.config.utility, size, deviation, incoming, outgoing_magnitude(weight, site)
+            )
+        columns = shown.flatten(2)  # (B, units, places)
+        size, deviation = columns.abs().mean(0), (columns - centre[:, None]).abs().mean(0)
+        outgoing = by_unit(weight.abs(), site).mean(0)  # (units, places)
+        return instantaneous_utility(self.config.utility, size, deviation, incoming[:, None], outgoing).mean(1)
+
     def repair(
         self, params: Params, state: State, optimizer: State, hyper: Hyper, place: int, draw: Draw
     ) -> tuple[Params, State, State]:
@@ -158,8 +177,11 @@ class ContinualBackprop(Method):
             chosen = torch.arange(site.units, device=outgoing.device) == unit
             moved = torch.where(chosen, by_unit(outgoing, site).sum(2) * centre, 0).sum(1)
             params[site.outgoing_bias] = params[site.outgoing_bias] + moved
-        fresh = self.network.fresh_incoming(site, draw, unit).view(params[site.weight].shape[1:])
-        params[site.weight] = replaced_rows(params[site.weight], unit, fresh)
+        weight = params[site.weight]
+        default = weight.ndim > 2 and self.config.fresh_kernels == "default"
+        bound = math.sqrt(1 / site.fan_in) if default else None
+        fresh = self.network.fresh_incoming(site, draw, unit, bound=bound).view(weight.shape[1:])
+        params[site.weight] = replaced_rows(weight, unit, fresh)
         if site.bias is not None:
             params[site.bias] = replaced_rows(params[site.bias], unit, zero)
         if site.norm is not None:
@@ -173,7 +195,7 @@ class ContinualBackprop(Method):
             **{key: {**state[key], site.name: replaced_rows(state[key][site.name], unit, zero)} for key in forgotten},
             "due": state["due"] - (torch.arange(len(self.network.sites), device=unit.device) == place).int(),
         }
-        if self.config.reset_optimizer:
+        if self.config.reset_optimizer is True or (self.config.reset_optimizer == "adam" and "square" in optimizer):
             optimizer = {slot: self.forget(values, params, site, unit) for slot, values in optimizer.items()}
         return params, state, optimizer
 

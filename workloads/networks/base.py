@@ -97,12 +97,13 @@ class Network(ABC):
         found = self.distribution(site.weight)
         return found.scale if found.kind == "uniform" else math.sqrt(3 / max(site.fan_in, site.units))
 
-    def fresh_incoming(self, site: Site, draw: Draw, unit: Tensor) -> Tensor:
-        """Fresh incoming weights (fan_in,) of one unit, drawn as the layer's were."""
+    def fresh_incoming(self, site: Site, draw: Draw, unit: Tensor, *, bound: float | None = None) -> Tensor:
+        """Fresh incoming weights (fan_in,) of one unit, drawn as the layer's were, or uniform in +-`bound`."""
         found = self.distribution(site.weight)
-        if found.kind == "normal":
+        if found.kind == "normal" and bound is None:
             return found.scale * draw.normal(f"reinit/{site.name}", site.fan_in, offset=unit)
-        return self.reinit_bound(site) * (2 * draw.uniform(f"reinit/{site.name}", site.fan_in, offset=unit) - 1)
+        bound = self.reinit_bound(site) if bound is None else bound
+        return bound * (2 * draw.uniform(f"reinit/{site.name}", site.fan_in, offset=unit) - 1)
 
 
 def channels_inside(x: Tensor) -> Tensor:

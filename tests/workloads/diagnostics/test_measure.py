@@ -20,6 +20,7 @@ from workloads.diagnostics.isometry import isometry_deviation, singular_value_ma
 from workloads.diagnostics.measure import measure
 from workloads.diagnostics.rank_99 import rank_99
 from workloads.diagnostics.stable_rank import stable_rank
+from workloads.diagnostics.stable_rank_99 import stable_rank_99
 from workloads.diagnostics.weight_magnitude import weight_magnitude
 from workloads.errors import InputError
 from workloads.networks.config import MLPConfig
@@ -30,6 +31,7 @@ FEATURES = {
     "dead_fraction": dead_fraction,
     "effective_rank": effective_rank,
     "stable_rank": stable_rank,
+    "stable_rank_99": stable_rank_99,
     "rank_99": rank_99,
 }
 WEIGHTS = {

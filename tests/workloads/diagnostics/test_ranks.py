@@ -1,4 +1,4 @@
-"""The three ranks of a feature matrix, on matrices whose singular values are known."""
+"""The ranks of a feature matrix, on matrices whose singular values are known."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from torch import Tensor
 from workloads.diagnostics.effective_rank import effective_rank
 from workloads.diagnostics.rank_99 import rank_99
 from workloads.diagnostics.stable_rank import stable_rank
+from workloads.diagnostics.stable_rank_99 import stable_rank_99
 
-RANKS = [effective_rank, stable_rank, rank_99]
+RANKS = [effective_rank, stable_rank, stable_rank_99, rank_99]
 
 
 def features(*values: float) -> Tensor:
@@ -59,20 +60,38 @@ def test_rank_99_counts_squares() -> None:
     assert rank_99(features(10, 2, 1, 1)).item() == 3
 
 
+def test_the_papers_stable_rank_counts_values_that_are_not_squared() -> None:
+    # 100 and 1: 100 / 101 = 99.0099 %. 98 and 1: 98.99 %. Squared, one value would do for both.
+    assert stable_rank_99(features(100, 1)).item() == 1
+    assert stable_rank_99(features(98, 1)).item() == 2
+    assert rank_99(features(98, 1)).item() == 1
+    # 50, 40, 9.5, 0.5: 50 %, 90 %, 99.5 %.
+    assert stable_rank_99(features(50, 40, 9.5, 0.5)).item() == 3
+
+
 def test_rank_99_at_a_tie() -> None:
+    assert stable_rank_99(torch.eye(100)).item() == 99
     assert rank_99(torch.eye(100)).item() == 99
     assert rank_99(0.1 * torch.eye(200)).item() == 198
 
 
 @pytest.mark.parametrize("rank", RANKS)
-def test_nothing_to_measure_is_nan_and_stays_in_its_member(rank: Callable[[Tensor], Tensor]) -> None:
+def test_a_silent_layer_has_rank_one_and_what_is_undefined_stays_in_its_member(
+    rank: Callable[[Tensor], Tensor],
+) -> None:
     batch = torch.stack([features(2, 1, 1)] * 4)
     expected = rank(batch[0]).item()
     batch[1] = 0
     batch[2, 0, 0] = math.nan
     found = rank(batch)
-    assert found[[1, 2]].isnan().all()
+    assert found[1].item() == 1 and found[2].isnan()
     assert found[0].item() == found[3].item() == expected
+
+
+@pytest.mark.parametrize("rank", RANKS)
+def test_a_layer_that_fades_unit_by_unit_ends_where_a_silent_one_is(rank: Callable[[Tensor], Tensor]) -> None:
+    fading = [rank(features(*values)).item() for values in ((3, 2, 1), (3, 2, 0), (3, 0, 0), (0, 0, 0))]
+    assert fading[2:] == pytest.approx([1, 1]) and fading == sorted(fading, reverse=True)
 
 
 @pytest.mark.parametrize("rank", RANKS)

@@ -542,7 +542,7 @@ OPTIMIZERS = {
 @pytest.mark.parametrize("place", [0, 1])
 def test_the_optimizers_state_of_a_replaced_unit_is_zero_and_no_other(optimizer: str, place: int) -> None:
     network = MLP(MLPConfig(width=6, depth=2, activation="tanh"), 4, 2)
-    config = ContinualBackpropConfig(maturity_threshold=5)
+    config = ContinualBackpropConfig(maturity_threshold=5, reset_optimizer=True)
     learner, params, state, hyper = mature(config, network, OPTIMIZERS[optimizer])
     _, after = learner.repair(params, state, hyper, draw_at(12), method=NAME, place=place)
     ((_, _, unit),) = learner.events
@@ -638,3 +638,9 @@ def test_presets_and_what_overrides_them() -> None:
 def test_values_out_of_range_are_refused(choice: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=next(iter(choice))):
         TypeAdapter(ContinualBackpropConfig).validate_python(choice)
+
+
+def test_a_linear_model_has_nothing_to_replace_and_no_state() -> None:
+    network = MLP(MLPConfig(depth=0), 4, 2)
+    method = ContinualBackprop(ContinualBackpropConfig(), network)
+    assert not method.acts and method.init(network.init(0), per_element=False) == {}

@@ -135,11 +135,14 @@ class Naive:
                 scores.append(out * (self.utility[name][i] if self.config.utility == "contribution" else 1))
             else:
                 spread = sum(abs(v - centre) for v in own) / len(own)
+                contribution, zero_contribution = out * size, out * spread
+                if name == "convs.2":  # each place of the picture with the matrix's column for it
+                    contribution, zero_contribution = self.over_columns(k, i, h[:, i], centre)
                 y = {
                     "weight": out,
-                    "contribution": out * size,
-                    "zero_contribution": out * spread,
-                    "adaptable_contribution": out * spread / into,
+                    "contribution": contribution,
+                    "zero_contribution": zero_contribution,
+                    "adaptable_contribution": zero_contribution / into,
                 }[self.config.utility]
                 self.utility[name][i] = eta * self.utility[name][i] + (1 - eta) * y
                 scores.append(self.utility[name][i] / correction)
@@ -152,6 +155,18 @@ class Naive:
         self.counter[name] -= count
         return [(i, centres[i]) for i in sorted(old, key=lambda i: (scores[i], i))[:count]]
 
+    def over_columns(self, k: int, unit: int, h: Array, centre: float) -> tuple[float, float]:
+        """Means over a channel's columns of |w| |h| and of |w| |h - centre|; h (B, height, width)."""
+        matrix, flat = self.array(f"{self.chain[k + 1]}.weight"), h.reshape(len(h), -1)
+        places = flat.shape[1]
+        total, centred = 0.0, 0.0
+        for place in range(places):
+            column = [abs(float(w)) for w in matrix[:, unit * places + place]]
+            weight = sum(column) / len(column)
+            total += weight * sum(abs(float(v)) for v in flat[:, place]) / len(flat)
+            centred += weight * sum(abs(float(v) - centre) for v in flat[:, place]) / len(flat)
+        return total / places, centred / places
+
     def replace(self, k: int, unit: int, centre: float, step: int) -> None:
         name, following = self.chain[k], self.chain[k + 1]
         self.events.append((step, name, unit))
@@ -160,7 +175,7 @@ class Naive:
                 len(self.array(f"{following}.bias")), -1
             ).sum(1)
         row = self.array(f"{name}.weight")[unit]
-        if name in RESNET_CHAIN:
+        if name in RESNET_CHAIN and self.config.fresh_kernels == "initial":
             fresh = math.sqrt(2 / row.size) * draw_at(step).normal(f"reinit/{name}", row.size, offset=unit)
         else:
             uniform = draw_at(step).uniform(f"reinit/{name}", row.size, offset=unit)
@@ -176,7 +191,9 @@ class Naive:
             self.array(f"{name}_norm.bias")[unit] = 0
             self.state["buffers"][f"{name}_norm.running_mean"].numpy()[unit] = 0
             self.state["buffers"][f"{name}_norm.running_var"].numpy()[unit] = 1
-        if self.config.reset_optimizer:
+        if self.config.reset_optimizer is True or (
+            self.config.reset_optimizer == "adam" and "square" in self.state["optimizer"]
+        ):
             for values in self.state["optimizer"].values():
                 own = {key: value.numpy() for key, value in values.items()}
                 own[f"{name}.weight"][unit] = 0
@@ -230,7 +247,8 @@ def agree(config: ContinualBackpropConfig, network: Any, chain: list[str], optim
 
 CONVNET_CASES: dict[str, tuple[dict[str, Any], Any]] = {
     "official_conv": ({"preset": "official_conv", "utility": "contribution"}, MOMENTUM),
-    "adaptable": ({"preset": "official_conv", "reset_optimizer": False}, MOMENTUM),
+    "official_conv-adam": ({"preset": "official_conv"}, ADAM),
+    "adaptable": ({"preset": "official_conv", "reset_optimizer": True}, MOMENTUM),
     "paper": ({"preset": "paper"}, ADAM),
     "instantaneous": ({"preset": "paper", "utility": "zero_contribution", "utility_decay": 0.0}, MOMENTUM),
     "weight": ({"preset": "official_conv", "utility": "weight", "replacement_rate": 0.6}, MOMENTUM),
@@ -248,7 +266,7 @@ def test_a_convnet_loses_the_same_units_as_the_naive_learner(case: str) -> None:
 
 RESNET_CASES: dict[str, tuple[dict[str, Any], Any]] = {
     "official_resnet": ({"preset": "official_resnet", "utility": "contribution"}, MOMENTUM),
-    "official_resnet-weight": ({"preset": "official_resnet", "utility": "weight", "reset_optimizer": False}, MOMENTUM),
+    "official_resnet-weight": ({"preset": "official_resnet", "utility": "weight", "reset_optimizer": True}, MOMENTUM),
     "decaying": ({"preset": "official_conv", "utility": "contribution"}, MOMENTUM),
     # Not Adam: a bias before batch norm has no gradient but rounding, which Adam makes as large as any.
     "paper": ({"preset": "paper"}, MOMENTUM),
@@ -272,7 +290,8 @@ def still(network: Network, hidden: dict[str, Tensor], **fields: Any) -> tuple[C
     config = ContinualBackpropConfig(maturity_threshold=0, **fields)
     method = ContinualBackprop(config, network)
     params = network.init(0)
-    given = {site.name: hidden.get(site.name, torch.zeros(1, site.units).double()) for site in network.sites}
+    x = torch.zeros(1, math.prod(network.shape)).double()  # type: ignore[attr-defined]
+    given = {name: hidden.get(name, torch.zeros_like(h)) for name, h in network.apply(params, x)[1]}
     seen = Seen(grads={}, activations=given, phase=0)
     state = method.init(params, per_element=True)
     return method, params, method.after_step(params, state, rates(config), seen, draw_at(0))[1]
@@ -281,7 +300,8 @@ def still(network: Network, hidden: dict[str, Tensor], **fields: Any) -> tuple[C
 def test_a_channels_utility_by_hand() -> None:
     """Channel 0: mean |h| over 2 examples and 2 places is (1 + 3 + 0 + 4) / 4 = 2, channel 1's is 1.
 
-    Of kernels into the next layer: mean |w| over out, height and width. Into a matrix: over a channel's 4 columns.
+    Of kernels into the next layer: mean |w| over out, height and width. Into a matrix each of a channel's 4 columns
+    counts with its own place: the mean over columns of mean |w| x |h - f|.
     """
     h = f64([[[[1.0, -3.0]], [[1.0, 1.0]]], [[[0.0, 4.0]], [[1.0, -1.0]]]])  # (2, 2, 1, 2)
     _, params, state = still(CONVNET, {"convs.0": h}, utility="contribution", utility_decay=0.0)
@@ -292,10 +312,45 @@ def test_a_channels_utility_by_hand() -> None:
     h = torch.zeros(1, 8, 2, 2).double()
     h[0, 5] = f64([[1.0, 2.0], [3.0, 6.0]])  # mean 3, deviations 2, 1, 0, 3
     _, params, state = still(CONVNET, {"convs.2": h}, utility="adaptable_contribution", utility_decay=0.0)
-    out = params["layers.0.weight"][:, 20:24].abs().sum().item() / 20
+    out = [params["layers.0.weight"][:, column].abs().sum().item() / 5 for column in (20, 21, 22, 23)]
     into = params["convs.2.weight"][5].abs().sum().item() / 36
-    assert state["utility"]["convs.2"][5].item() == pytest.approx(out * 1.5 / into)
+    contribution = (2 * out[0] + 1 * out[1] + 0 * out[2] + 3 * out[3]) / 4
+    assert state["utility"]["convs.2"][5].item() == pytest.approx(contribution / into)
     assert state["mean"]["convs.2"].tolist() == [0, 0, 0, 0, 0, 3, 0, 0]
+
+
+def test_a_channel_that_is_active_only_where_nothing_leaves_it_is_of_no_use() -> None:
+    """Its mean |h| and its mean |w_out| are large; their product place by place is 0."""
+    h = torch.ones(1, 8, 2, 2).double()
+    h[0, 5] = f64([[40.0, 0.0], [0.0, 0.0]])
+    config = ContinualBackpropConfig(preset="official_conv", utility="contribution", utility_decay=0.0)
+    method, params = ContinualBackprop(config, CONVNET), CONVNET.init(0)
+    params["layers.0.weight"][:, 20] = 0
+    site = CONVNET.sites[2]
+    utility = method.utility_now(params, site, h, torch.zeros(8).double())
+    assert utility.argmin() == 5 and utility[5] == 0
+
+
+def test_fresh_kernels_are_drawn_as_the_layer_or_in_torchs_default_bound() -> None:
+    """Kaiming's bound for relu is sqrt(6) times the default one; the linear layers keep theirs under either."""
+    network = ConvNet(ConvNetConfig(width=2, hidden=5, initialisation="kaiming"), (3, 32, 32), 3)
+    params = network.init(0)
+    for fields, ratio in (
+        ({"preset": "official_conv"}, 1.0),
+        ({"preset": "official_conv", "fresh_kernels": "initial"}, math.sqrt(6)),
+        ({"preset": "paper"}, math.sqrt(6)),
+        ({"preset": "paper", "fresh_kernels": "default"}, 1.0),
+    ):
+        method = ContinualBackprop(ContinualBackpropConfig(maturity_threshold=0, **fields), network)  # type: ignore[arg-type]
+        for place, expected in ((1, ratio), (3, math.sqrt(6))):
+            site = network.sites[place]
+            state = method.init(params, per_element=True)
+            state["age"][site.name] += 1
+            after, _, _ = method.repair(params, state, {}, rates(method.config), place, draw_at(0))
+            fresh = after[site.weight][after[site.weight].flatten(1).ne(params[site.weight].flatten(1)).any(1)]
+            uniform = draw_at(0).uniform(f"reinit/{site.name}", site.fan_in, offset=0)
+            own = expected * math.sqrt(1 / site.fan_in) * (2 * uniform - 1)
+            torch.testing.assert_close(fresh.flatten(), own, rtol=1e-12, atol=0)
 
 
 def test_published_magnitudes_are_sums_over_the_whole_run_and_survive_a_replacement() -> None:
@@ -461,7 +516,7 @@ def test_only_a_channels_contribution_leaves_a_convnets_function(place: int, bia
 @pytest.mark.parametrize("optimizer", [MOMENTUM, ADAM], ids=["momentum", "adam"])
 @pytest.mark.parametrize("place", range(5))
 def test_the_optimizers_state_of_exactly_a_channels_weights_is_zeroed(place: int, optimizer: Any) -> None:
-    learner, params, state, hyper = mature(SMOOTH, optimizer, preset="official_conv")
+    learner, params, state, hyper = mature(SMOOTH, optimizer, preset="official_conv", reset_optimizer=True)
     name, following = CONVNET_CHAIN[place : place + 2]
     _, after = learner.repair(params, state, hyper, draw_at(8), method=NAME, place=place)
     ((_, _, unit),) = learner.events
@@ -504,7 +559,7 @@ def test_a_replaced_channel_of_a_resnet_starts_with_a_new_batch_norm(place: int)
         assert now[key][unit] == value and held[key][unit] != value
         assert torch.equal(now[key][others], held[key][others])
         momentum = state_after["optimizer"]["momentum"].get(key)
-        assert momentum is None or (momentum[unit] == 0 and (momentum[others] != 0).any())
+        assert momentum is None or (momentum[unit] != 0 and (momentum[others] != 0).any())  # the released code's stays
     assert (after[f"{following}.weight"][:, unit] == 0).all()
     # Nothing else is touched: no path that skips, no bias or batch norm of the next layer.
     touched = {f"{name}.weight", f"{name}.bias", f"{norm}.weight", f"{norm}.bias", f"{following}.weight"}
@@ -543,6 +598,18 @@ def test_channels_of_one_step_get_different_kernels() -> None:
 # ------------------------------------------------------------------------------------------------ what it is told
 
 
+@pytest.mark.parametrize(("optimizer", "slot", "zeroed"), [(MOMENTUM, "momentum", False), (ADAM, "mean", True)])
+def test_published_codes_forget_adams_moments_of_a_replaced_unit_and_leave_sgds_momentum(
+    optimizer: Any, slot: str, zeroed: bool
+) -> None:
+    for preset, forgets in (("official", zeroed), ("official_conv", zeroed), ("paper", True)):
+        learner, params, state, hyper = mature(SMOOTH, optimizer, preset=preset)
+        _, after = learner.repair(params, state, hyper, draw_at(8), method=NAME, place=3)
+        ((_, _, unit),) = learner.events
+        held, now = (values["optimizer"][slot]["layers.0.weight"][unit] for values in (state, after))
+        assert held.any() and now.any() != forgets
+
+
 def test_presets_fill_in_what_the_released_codes_decide() -> None:
     found = {
         preset: ContinualBackpropConfig(preset=preset, utility="contribution")  # type: ignore[arg-type]
@@ -553,6 +620,12 @@ def test_presets_fill_in_what_the_released_codes_decide() -> None:
         "paper": ("accumulate", True, "eligible", "decaying"),
         "official_conv": ("accumulate", False, "all", "decaying"),
         "official_resnet": ("accumulate", False, "all", "summed"),
+    }
+    assert {name: (c.reset_optimizer, c.fresh_kernels) for name, c in found.items()} == {
+        "official": ("adam", "initial"),
+        "paper": (True, "initial"),
+        "official_conv": ("adam", "default"),
+        "official_resnet": (False, "initial"),
     }
     mixed = ContinualBackpropConfig(preset="official_resnet", magnitudes="decaying", share_of="eligible")
     assert (mixed.replacement, mixed.share_of, mixed.magnitudes) == ("accumulate", "eligible", "decaying")
