@@ -3,6 +3,7 @@
 import sweep
 sweep.run("my_sweep.yaml")            # what `sweep run` does, in this process; or a dict of the same keys
 sweep.curves("my_sweep")              # -> tidy pandas DataFrame
+sweep.leaderboard("my_sweep")         # -> each arm at its best setting, beside the first
 sweep.load(trial_id)                  # -> the trained network, where its weights were kept
 """
 
@@ -11,7 +12,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from sweep.errors import InputError
+from sweep.errors import (
+    CheckpointError,
+    ClusterError,
+    DataError,
+    InputError,
+    PliantError,
+    SpecError,
+    StorageError,
+    TrackingError,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,9 +29,24 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from sweep.networks import TrainedNetwork
+    from sweep.results import Leaderboard
     from sweep.service import Outcome
 
-__all__ = ["configs", "curves", "load", "run"]
+__all__ = [
+    "CheckpointError",
+    "ClusterError",
+    "DataError",
+    "InputError",
+    "PliantError",
+    "SpecError",
+    "StorageError",
+    "TrackingError",
+    "configs",
+    "curves",
+    "leaderboard",
+    "load",
+    "run",
+]
 
 
 def run(
@@ -78,12 +103,26 @@ def run(
 def curves(
     name: str, *, metrics: list[str] | None = None, scale: str | None = None, storage: str | None = None
 ) -> pd.DataFrame:
-    """Every measured value of a sweep that was run: sweep, trial, arm, workload, seed, task, step, metric, value."""
+    """Every measured value of a sweep that was run: sweep, trial, arm, workload, seed, task, step, metric, value.
+
+    Then a column for each axis that tells settings apart, such as optimizer.step_size: an arm may have many settings,
+    and a mean over an arm alone is one over all of them. A trial of two arms has its values in both.
+    """
     from sweep import frames, service
     from sweep.ledger import Ledger
 
     ledger = Ledger(service.storage_of(storage))
-    return frames.curves(service.find_sweep(ledger, name, scale), ledger, metrics)
+    record = service.find_sweep(ledger, name, scale)
+    return frames.with_axes(frames.curves(record, ledger, metrics), frames.trials(record, ledger))
+
+
+def leaderboard(name: str, *, scale: str | None = None, storage: str | None = None) -> Leaderboard:
+    """What a sweep that was run found: each arm at its best setting, beside the first arm; see `sweep.results`."""
+    from sweep import results, service
+    from sweep.ledger import Ledger
+
+    ledger = Ledger(service.storage_of(storage))
+    return results.leaderboard(service.find_sweep(ledger, name, scale), ledger)
 
 
 def configs(name: str, *, scale: str | None = None, storage: str | None = None) -> pd.DataFrame:

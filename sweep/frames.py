@@ -101,6 +101,22 @@ def trials(record: SweepRecord, ledger: Ledger) -> pd.DataFrame:
     return pd.concat([own, settings.reset_index(drop=True)], axis=1).set_index("trial")
 
 
+def axes(trials: pd.DataFrame) -> list[str]:
+    """The config columns that tell settings apart: those that vary inside an arm, or have two values in the sweep."""
+    fields = [column for column in trials.columns if "." in column and not column.endswith(".name")]
+    inside = {column for _, arm in trials.groupby("arm") for column in varying(arm, *fields)}
+    return [column for column in fields if column in inside or trials[column].nunique() > 1]
+
+
+def with_axes(curves: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
+    """`curves` with the `axes` of `trials` as further columns, so that a mean over an arm need not mix its settings."""
+    columns = axes(trials)
+    once = trials.loc[~trials.index.duplicated(), columns]  # a trial of two arms has one config
+    known = once.reindex(curves["trial"].cat.categories)
+    settings = known.take(curves["trial"].cat.codes.to_numpy()).set_axis(curves.index)
+    return pd.concat([curves, settings], axis=1)
+
+
 def _memberships(record: SweepRecord) -> Iterator[tuple[Trial, str]]:
     """Every trial with each arm it belongs to."""
     return ((trial, arm) for trial in record.trials for arm in trial.arms)

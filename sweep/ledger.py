@@ -210,7 +210,7 @@ class Cleaned:
     kept: tuple[str, ...]  # packs that hold wanted trials too
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class SweepRecord:
     """A sweep as it was last run: its file, what it takes to repeat it, and the trials the file means now.
 
@@ -223,6 +223,10 @@ class SweepRecord:
     file_text: str
     manifest: dict[str, Any]
     trials: list[Trial]
+
+    def __repr__(self) -> str:
+        """One line: the trials may be a million."""
+        return f"<sweep {self.identity}: {len(self.trials):,} trials>"
 
     @property
     def identity(self) -> str:

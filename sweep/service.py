@@ -45,7 +45,7 @@ def storage_of(storage: str | None) -> str:
     return place_of(storage or os.environ.get("PLIANT_STORAGE") or DEFAULT_STORAGE)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Plan:
     """What running a sweep would do."""
 
@@ -56,6 +56,11 @@ class Plan:
     done: Mapping[str, Done]  # of the sweep's trials
     packs: list[PlannedPack]
     failed: Sequence[Failure]  # of packs that had trials which are to run
+
+    def __repr__(self) -> str:
+        """One line: a plan holds every trial."""
+        left = f"{self.missing:,} to run in {len(self.packs):,} packs"
+        return f"<plan of {self.identity}: {len(self.trials):,} trials, {len(self.done):,} done, {left}>"
 
     @property
     def identity(self) -> str:
@@ -76,7 +81,7 @@ class Plan:
         return placement.measured_seconds(pack, measured)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Outcome:
     """What a run did."""
 
@@ -87,6 +92,13 @@ class Outcome:
     failures: dict[str, Failure] = field(default_factory=dict)  # by pack
     interrupted: bool = False
     seconds: float = 0.0
+
+    def __repr__(self) -> str:
+        """One line: the record holds every trial."""
+        parts = [f"{self.computed:,} trials computed", f"{self.already_done:,} done before"]
+        parts += [f"{self.diverged:,} of all diverged"] * bool(self.diverged)
+        parts += [f"{len(self.failures):,} packs failed"] * bool(self.failures) + ["interrupted"] * self.interrupted
+        return f"<{self.record.identity}: {', '.join(parts)}, in {self.seconds:.0f} s>"
 
     @property
     def failed_packs(self) -> list[str]:

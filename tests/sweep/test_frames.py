@@ -132,6 +132,23 @@ def test_a_trial_of_two_arms_counts_in_both(toy: tuple[Record, FakeLedger]) -> N
     assert best[["arm", "group", "candidates"]].values.tolist() == [["default", "ga", 1], ["tuned", "ga", 2]]
 
 
+def test_the_axes_that_vary_are_columns(toy: tuple[Record, FakeLedger]) -> None:
+    record, ledger = toy
+    slow = [Trial(f"c{seed}", config(seed, 1e-6), ("a",), "gc") for seed in range(2)]
+    ledger.rows += [(trial.id, "online_error", 0, 10, 7.0) for trial in slow]
+    ledger.statuses |= dict.fromkeys(("c0", "c1", "b0"), "done")
+    ledger.rows.append(("b0", "online_error", 0, 10, 8.0))
+    record = Record([*record.trials, *slow])
+    trials, curves = frames.trials(record, ledger), frames.curves(record, ledger)
+    assert frames.axes(trials) == ["optimizer.step_size"], "one rate in one arm tells no settings apart"
+    wide = frames.with_axes(curves, trials)
+    assert list(wide.columns) == [*frames.COLUMNS, "optimizer.step_size"]
+    pd.testing.assert_frame_equal(wide[list(frames.COLUMNS)], curves)
+    assert wide.groupby("optimizer.step_size")["value"].unique().map(set).to_dict() == {
+        1e-6: {7.0}, 0.01: {1.0, 2.0, 3.0, 4.0, 8.0}
+    }  # fmt: skip
+
+
 def test_observed_fills_the_grid_of_diverged_trials(toy: tuple[Record, FakeLedger]) -> None:
     values = frames.observed(frames.trials(*toy), frames.curves(*toy), "online_error")
     assert values["trial"].value_counts().to_dict() == {"a0": 4, "a1": 4, "a2": 4}

@@ -388,12 +388,15 @@ def test_a_users_method_end_to_end(
     storage = str(tmp_path / "storage")
     outcome = sweep.run(file, storage=storage, inline=True, track=False)
     assert (outcome.computed, outcome.diverged) == (6, 0)
+    assert repr(outcome) == f"<clipped@full: 6 trials computed, 0 done before, in {outcome.seconds:.0f} s>"
 
     configs = sweep.configs("clipped", storage=storage)
     assert set(configs["status"]) == {"done"} and len(configs) == 6
     bound = configs["weight_clipping.bound"]
     frame = sweep.curves("clipped", storage=storage, metrics=["online_error"])
-    assert list(frame.columns) == ["sweep", "trial", "arm", "workload", "seed", "task", "step", "metric", "value"]
+    assert list(frame.columns) == [
+        "sweep", "trial", "arm", "workload", "seed", "task", "step", "metric", "value", "weight_clipping.bound"
+    ]  # fmt: skip
     assert len(frame) == 6 * 2 and frame["value"].between(0, 100).all()
 
     plain = configs.index[(configs["arm"] == "sgd") & (configs["seed"] == 0)][0]
