@@ -233,7 +233,7 @@ def reached(uri: str) -> tuple[fs.FileSystem, str]:
         raise StorageError(f"the storage {uri} cannot be used: {failed[0]}") from failed[0]
     if not found:
         raise StorageError(
-            f"the storage {uri} does not answer within {ANSWER_WITHIN:.0f} s: is there a network, are there credentials?"
+            f"the storage {uri} does not answer within {ANSWER_WITHIN:.0f} s: is there a network, and credentials?"
         )
     return found[0]
 
