@@ -263,7 +263,6 @@ def run(
     same command continues.
     """
     from sweep import calibration, placement, service
-    from sweep.failures import told
     from sweep.progress import ProgressView, working
 
     planned = service.plan(study, scale=scale, storage=storage, workers=workers, device=device.value)
@@ -273,8 +272,8 @@ def run(
         f"{planned.identity}: {count(len(planned.trials), 'trial')}, {len(planned.done):,} already done, "
         f"{planned.missing:,} to run" + (f" in {count(len(planned.packs), 'pack')}" if planned.packs else "")
     )
-    if planned.failed:
-        say("again, after the last attempt failed:\n" + "\n".join(told(planned.failed)))
+    for line in planned.again():
+        say(line)
     here = placement.trains_here(planned.packs, asked=inline, address=address, workers=workers)
     if here and planned.packs and inline is None:
         say("trains in this process, which is done before Ray has started (--ray: on Ray)")

@@ -29,6 +29,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
@@ -201,6 +202,14 @@ class KnownPack:
 
 
 @dataclass(frozen=True, slots=True)
+class Damage:
+    """A file of results whose bytes are not what was written."""
+
+    file: str  # in the storage
+    trials: frozenset[str]  # whose results it holds, or held
+
+
+@dataclass(frozen=True, slots=True)
 class Cleaned:
     """What `Ledger.clean` did."""
 
@@ -329,11 +338,20 @@ class Ledger:
     # Writing
 
     def describe(self, pack: Packed) -> None:
-        """Write down what a pack is, unless that is known, for the worker that will ask for `description`."""
+        """Write down what a pack is, unless that is known, for the worker that will ask for `description`.
+
+        A pack's id stands for its members and how they train, so what says otherwise is damaged, and written anew.
+        """
         folder = f"{PACKS}/{pack.id}"
-        members = json.dumps({"members": [member.id for member in pack.members]})
-        self.storage.put_if_absent(f"{folder}/pack.json", pack.to_json().encode())
-        self.storage.put_if_absent(f"{folder}/members.json", members.encode())
+        members = json.dumps({"members": [member.id for member in pack.members]}).encode()
+        description = pack.to_json()
+        if not self.storage.put_if_absent(f"{folder}/pack.json", description.encode()):
+            if not _same_pack(self._text(f"{folder}/pack.json"), description):
+                self.storage.write_bytes(f"{folder}/pack.json", description.encode())
+        if not self.storage.put_if_absent(f"{folder}/members.json", members):
+            if self._text(f"{folder}/members.json") != members:
+                self.storage.write_bytes(f"{folder}/members.json", members)
+                self._parsed.clear()  # it may have been read as it was, and its length may be the same
 
     def open(self, pack: Packed, *, resume: Resume | None = None, name: str | None = None) -> Attempt:
         """A new attempt at a pack, continuing `resume` where it is given. Its name was never used before."""
@@ -431,6 +449,29 @@ class Ledger:
             for member in pack.members
             if pack.failure and member not in done
         }
+
+    def damaged(self, ids: Iterable[str]) -> list[Damage]:
+        """Shards of these trials' results whose bytes are not what was written: all of them are read."""
+        winners = self._winners()
+        holders: dict[tuple[str, Named], set[str]] = defaultdict(set)
+        for trial in ids:
+            if trial in winners:
+                manifest = winners[trial][1]
+                for shard in manifest.shards:
+                    holders[manifest.pack, shard].add(trial)
+        whole = _parallel(lambda place: self._content(*place) is not None, holders)
+        return [
+            Damage(f"{PACKS}/{pack}/{shard.file}", frozenset(trials))
+            for ((pack, shard), trials), sound in zip(holders.items(), whole, strict=True)
+            if not sound
+        ]
+
+    def set_aside(self, damage: Damage) -> None:
+        """Take a damaged file out of the ledger, under a hidden name beside it: commits that name it count no more."""
+        folder, _, name = damage.file.rpartition("/")
+        with suppress(FileNotFoundError):
+            self.storage.write_bytes(f"{folder}/.damaged-{name}", self.storage.read_bytes(damage.file))
+        self.storage.delete(damage.file)
 
     def incomplete(self) -> list[KnownPack]:
         """Packs that committed something and are not finished: worth resuming."""
@@ -580,6 +621,13 @@ class Ledger:
             pack, _, file = name.partition("/")
             packs[pack][file] = size
         return packs
+
+    def _text(self, name: str) -> bytes:
+        """A file's content; empty where there is none."""
+        try:
+            return self.storage.read_bytes(name)
+        except FileNotFoundError:
+            return b""
 
     def _once(self, name: str, size: int, parse: Callable[[bytes], T]) -> T | None:
         """A file that never changes, parsed; None where it is torn, short or gone."""
@@ -811,6 +859,15 @@ def _parallel(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     """Results in order."""
     with ThreadPoolExecutor(READERS) as pool:
         yield from pool.map(work, items)
+
+
+def _same_pack(kept: bytes, description: str) -> bool:
+    """Whether a pack's description means what it should; the user's sources may be laid out in another way."""
+    try:
+        one, other = json.loads(kept), json.loads(description)
+        return all(one[part] == other[part] for part in ("id", "path", "device", "members"))
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def attempt_name() -> str:

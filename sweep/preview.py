@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweep import calibration, naming, placement
-from sweep.failures import told
 from sweep.output import count, duration, rendered, size
 from sweep.packing import PlannedPack
 from sweep.service import Plan
@@ -54,8 +53,7 @@ def as_text(planned: Plan, workers: int | None = None) -> str:
         f"{count(len(planned.trials), 'trial')}, {len(planned.done):,} already done, {planned.missing:,} to run"
         f" in {count(len(planned.packs), 'pack')}; results in {planned.storage}",
     ]
-    if planned.failed:
-        said += ["again, after the last attempt failed:", *told(planned.failed)]
+    said += planned.again()
     if planned.packs:
         measured = calibration.read()
         said += ["", table(planned, measured), "", *reasons(planned.packs), "", time_of(planned, measured, workers)]

@@ -26,8 +26,8 @@ from sweep import calibration, placement, provenance, spec
 from sweep.checking import check_trials
 from sweep.errors import InputError, PliantError, StorageError, TrackingError
 from sweep.failures import Failure, told, without_error
-from sweep.ledger import Done, Ledger, SweepRecord, attempt_name
-from sweep.packing import PlannedPack, plan_packs, shape_of
+from sweep.ledger import Damage, Done, Ledger, SweepRecord, attempt_name
+from sweep.packing import PlannedPack, pack_id, plan_packs, shape_of
 from sweep.spec import Spec
 from sweep.storage import place_of
 from sweep.trials import Trial, expand, of_one_meaning, structure_key
@@ -56,6 +56,7 @@ class Plan:
     done: Mapping[str, Done]  # of the sweep's trials
     packs: list[PlannedPack]
     failed: Sequence[Failure]  # of packs that had trials which are to run
+    damaged: Sequence[Damage] = ()  # files of trials that were done and are to run again
 
     def __repr__(self) -> str:
         """One line: a plan holds every trial."""
@@ -75,6 +76,17 @@ class Plan:
     def warnings(self) -> list[str]:
         """What is allowed and may not be meant, a sentence each."""
         return [f"arms {' and '.join(arms)} mean the same trials" for arms in of_one_meaning(self.trials)]
+
+    def again(self) -> list[str]:
+        """Lines that say what is tried or computed again, and why."""
+        spoilt = [
+            f"  {self.ledger.storage.where(damage.file)}, results of {len(damage.trials):,} trials"
+            for damage in self.damaged
+        ]
+        return [
+            *(["again, after the last attempt failed:", *told(self.failed)] if self.failed else []),
+            *(["computed anew, as the file is damaged:", *spoilt] if spoilt else []),
+        ]
 
     def seconds(self, pack: PlannedPack, measured: Mapping[str, float]) -> float | None:
         """How long a pack would take, or None where packs like it were not measured."""
@@ -120,7 +132,9 @@ def plan(
     ledger = Ledger(place)
     trials = expand(found)
     known = ledger.done()
-    done = {trial.id: known[trial.id] for trial in trials if trial.id in known}
+    damaged = ledger.damaged(trial.id for trial in trials)
+    lost = {trial for damage in damaged for trial in damage.trials}
+    done = {trial.id: known[trial.id] for trial in trials if trial.id in known and trial.id not in lost}
     missing = {trial.id: trial for trial in trials if trial.id not in done}
     check_trials(list(missing.values()))
     resumed = list(resumable(ledger, missing))
@@ -130,7 +144,7 @@ def plan(
     fresh = plan_packs(list(missing.values()), workers=workers or cpus(), device=device)
     failed = ledger.failures()
     again = {failed[trial.id].pack: failed[trial.id] for trial in trials if trial.id in failed}
-    return Plan(found, place, ledger, trials, done, [*resumed, *fresh], list(again.values()))
+    return Plan(found, place, ledger, trials, done, [*resumed, *fresh], list(again.values()), damaged)
 
 
 def resumable(ledger: Ledger, missing: Mapping[str, Trial]) -> Iterator[PlannedPack]:
@@ -143,16 +157,21 @@ def resumable(ledger: Ledger, missing: Mapping[str, Trial]) -> Iterator[PlannedP
         taken.update(known.members)
         try:
             description = json.loads(ledger.description(known.id))
-        except ValueError:  # a damaged description: its trials begin anew, in a pack of another name if need be
+            path, device = description["path"], description["device"]
+        except (ValueError, KeyError, TypeError):
+            continue
+        if (
+            pack_id(known.members, path, device) != known.id
+        ):  # damaged: its trials begin anew, in another pack if need be
             continue
         trials = [missing[member] for member in known.members]
         yield PlannedPack(
             id=known.id,
             trials=trials,
             structure=structure_key(trials[0].config),
-            path=description["path"],
+            path=path,
             reason=f"as it began; continues from step {known.step:,}",
-            device=description["device"],
+            device=device,
             shape=shape_of(trials[0].config),
             memory=0,
             resumes=True,
@@ -241,6 +260,8 @@ def execute(
     if inline:
         for device in {pack.device for pack in planned.packs}:
             check_device(device)
+    for damage in planned.damaged:
+        planned.ledger.set_aside(damage)
     datasets = check_data(planned.spec, stage)
     previous = earlier(planned.ledger, planned.spec.name, planned.spec.scale)
     record = record_of(planned, datasets, previous)
@@ -338,14 +359,13 @@ def train_packs(
 
 
 def describe(planned: Plan) -> None:
-    """Write down what every new pack is, for the workers."""
+    """Write down what every pack is, for the workers; what was written of one that goes on is checked."""
     from workloads.pack import Pack
 
     for pack in planned.packs:
-        if not pack.resumes:
-            planned.ledger.describe(
-                Pack(id=pack.id, members=pack.trials, path=pack.path, device=pack.device, code=planned.spec.code)
-            )
+        planned.ledger.describe(
+            Pack(id=pack.id, members=pack.trials, path=pack.path, device=pack.device, code=planned.spec.code)
+        )
 
 
 @contextmanager

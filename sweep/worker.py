@@ -17,6 +17,8 @@ from sweep import failures
 from sweep.errors import InputError, StorageError
 from sweep.failures import Failure
 from sweep.ledger import Ledger, attempt_name
+from sweep.packing import pack_id
+from sweep.trials import trial_id
 
 if TYPE_CHECKING:  # imports torch
     from workloads.pack import Pack
@@ -46,7 +48,7 @@ class Progress:
 Listener = Callable[[Progress], None]
 
 
-def train(pack_id: str, storage: str, listener: Listener) -> Failure | None:
+def train(id: str, storage: str, listener: Listener) -> Failure | None:
     """Train the pack described in the ledger from its furthest checkpoint; None once it is committed whole.
 
     What its training raises is written down in the ledger and returned. Raises StorageError where the storage itself
@@ -55,16 +57,16 @@ def train(pack_id: str, storage: str, listener: Listener) -> Failure | None:
     $PLIANT_COMMIT_SECONDS changes how often it commits: less is lost where machines come and go, more is written.
     """
     ledger = Ledger(storage)
-    pack, name = described(ledger, pack_id), attempt_name()
+    pack, name = described(ledger, id), attempt_name()
     try:
         _train(pack, ledger, name, listener)
     except (Exception, SystemExit) as error:
         if isinstance(error, SystemExit) and failures.line_of_user(error, pack.code) is None:
             raise  # how Ray ends a worker; in a user's own code it is a mistake like any other
-        known = ledger.pack(pack_id)
+        known = ledger.pack(id)
         failure = failures.of_error(
             error,
-            pack=pack_id,
+            pack=id,
             attempt=name,
             step=known.step if known else 0,
             code=pack.code,
@@ -89,15 +91,20 @@ def check_device(device: str) -> None:
         raise InputError(f"packs are to train on {device}, and torch on {platform.node()} {built}: leave out --device")
 
 
-def described(ledger: Ledger, pack_id: str) -> Pack:
+def described(ledger: Ledger, id: str) -> Pack:
     """The pack that the ledger describes. Raises StorageError where that is missing or damaged."""
     from workloads.pack import Pack
 
     try:
-        return Pack.from_json(ledger.description(pack_id))
+        pack = Pack.from_json(ledger.description(id))
+        if pack_id([member.id for member in pack.members], pack.path, pack.device) != id:
+            raise ValueError(f"it describes another pack than {id}")
+        if any(trial_id(member.config) != member.id for member in pack.members):
+            raise ValueError("a trial in it has another config than its id says")
+        return pack
     except (ValueError, KeyError, TypeError) as error:
-        folder = ledger.storage.where(f"ledger/packs/{pack_id}")
-        raise StorageError(f"{folder}/pack.json is damaged ({error}): delete that folder and run again") from error
+        place = ledger.storage.where(f"ledger/packs/{id}/pack.json")
+        raise StorageError(f"{place} is damaged ({error}): run the sweep again, which writes it anew") from error
 
 
 def _train(pack: Pack, ledger: Ledger, name: str, listener: Listener) -> None:

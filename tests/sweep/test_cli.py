@@ -257,16 +257,45 @@ def test_a_damaged_record_is_said_and_mended_by_a_run(command: Command, ran: Pat
     assert command("status", "tiny", "--storage", storage, "--digest").out == digest
 
 
-def test_a_damaged_pack_description_is_said(command: Command, tiny: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("file", ["pack.json", "members.json"])
+@pytest.mark.parametrize("harm", ["torn", "altered"])
+def test_a_damaged_pack_description_is_written_anew(
+    command: Command, ran: Path, tmp_path: Path, file: str, harm: str
+) -> None:
     storage = tmp_path / "storage"
-    planned = json.loads(command("plan", tiny, "--storage", storage, "--json").out)
-    [pack] = [pack["pack"] for pack in planned["packs"]]
-    description = storage / "ledger" / "packs" / pack / "pack.json"
-    description.parent.mkdir(parents=True)
-    description.write_text("{")
-    refused(
-        command("run", tiny, "--storage", storage, "--inline", "--no-track"), str(description), "delete that folder"
-    )
+    shutil.copytree(ran, storage)
+    [description] = storage.glob(f"ledger/packs/*/{file}")
+    whole = description.read_text()
+    first = json.loads((description.parent / "members.json").read_text())["members"][0]
+    description.write_text("{" if harm == "torn" else whole.replace(first, "0" + first[1:]))
+    if file == "pack.json":  # which is read where there is something to train
+        for results in description.parent.glob("2*"):
+            shutil.rmtree(results)
+    again = command("run", ran.parent / "tiny.yaml", "--storage", storage, "--inline", "--no-track")
+    assert again.code == 0, again.err
+    if (file, harm) != ("members.json", "altered"):  # there one trial is missing, and trained in a pack of its own
+        assert description.read_text() == whole
+    digests = [command("status", "tiny", "--storage", place, "--digest").out for place in (ran, storage)]
+    assert digests[0] == digests[1]
+
+
+def test_a_shard_with_a_flipped_byte_is_named_and_computed_anew(command: Command, ran: Path, tmp_path: Path) -> None:
+    storage = tmp_path / "storage"
+    shutil.copytree(ran, storage)
+    shard = next(storage.glob("ledger/packs/*/*/shard-*.parquet"))
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    run = ("run", ran.parent / "tiny.yaml", "--storage", storage, "--inline", "--no-track")
+    assert f"computed anew, as the file is damaged:\n  {shard}" in command("plan", *run[1:4]).out
+    assert shard.exists()  # a plan changes nothing
+    again = command(*run)
+    assert again.code == 0 and f"  {shard}, results of 4 trials" in again.out
+    assert "4 trials computed" in again.out
+    digests = [command("status", "tiny", "--storage", place, "--digest").out for place in (ran, storage)]
+    assert digests[0] == digests[1]
+    assert "damaged" not in command(*run).out
+    assert (shard.parent / f".damaged-{shard.name}").read_bytes() == content
 
 
 def test_the_real_command_refuses_quickly_and_without_torch(tmp_path: Path) -> None:

@@ -29,14 +29,14 @@ seeds: 2
 arms: {sgd: {optimizer: sgd, step_size: [0.01, 0.003]}}
 metrics: [online_error]
 """
-# The stream of one pack fails from its second task on, for as long as a file called `switch` lies beside this one.
+# The stream of one pack fails in its last task, for as long as a file called `switch` lies beside this one.
 FAULTY = """
 import pathlib
 from workloads.streams.slowly_changing_regression import SlowlyChangingRegression
 
 class Faulty(SlowlyChangingRegression):
     def batches(self, start, count):
-        if self.config.flip == "one" and start >= 40 and pathlib.Path({switch!r}).exists():
+        if self.config.flip == "one" and start >= 80 and pathlib.Path({switch!r}).exists():
             raise ArithmeticError("the switch is on")
         return super().batches(start, count)
 
@@ -86,7 +86,7 @@ def test_a_pack_that_fails_does_not_stop_the_others(
 
     ledger = Ledger(tmp_path / "ray")
     assert sorted((pack.finished, pack.tasks, pack.step, pack.attempts) for pack in ledger.packs()) == [
-        (False, 1, 40, 1),
+        (False, 2, 80, 1),
         (True, 3, 120, 1),
     ]
     assert not (tmp_path / "ray" / "tune").exists()

@@ -23,14 +23,14 @@ seeds: 2
 arms: {sgd: {optimizer: sgd, step_size: [0.01, 0.003]}}
 metrics: [online_error]
 """
-# The stream of one pack fails from its second task on, for as long as a file called `switch` lies beside this one.
+# The stream of one pack fails in its last task, for as long as a file called `switch` lies beside this one.
 FAULTY = """
 import pathlib
 from workloads.streams.slowly_changing_regression import SlowlyChangingRegression
 
 class Faulty(SlowlyChangingRegression):
     def batches(self, start, count):
-        if self.config.flip == "one" and start >= 40 and pathlib.Path({switch!r}).exists():
+        if self.config.flip == "one" and start >= 80 and pathlib.Path({switch!r}).exists():
             raise {error}
         return super().batches(start, count)
 
@@ -62,7 +62,7 @@ def test_a_failure_is_kept_shown_and_tried_again(command: Command, study: Path, 
     [failed] = [pack for pack in ledger.packs() if not pack.finished]
     why = failed.failure
     assert why is not None and (why.type, why.message) == ("ArithmeticError", "the switch is on")
-    assert (why.place, why.step, why.deterministic) == ("faulty.py:8", 40, True)
+    assert (why.place, why.step, why.deterministic) == ("faulty.py:8", 80, True)
     assert 'raise ArithmeticError("the switch is on")' in why.traceback and "site-packages" not in why.traceback
     assert ledger.failures() == dict.fromkeys(failed.members, why)
 
@@ -71,7 +71,7 @@ def test_a_failure_is_kept_shown_and_tried_again(command: Command, study: Path, 
     facts = json.loads(command("status", "study", *arguments[1:], "--json").out)
     assert {pack["failure"] and pack["failure"]["type"] for pack in facts["packs"]} == {None, "ArithmeticError"}
     trial = command("trial", failed.members[0], *arguments[1:])
-    assert "failed at step 40" in trial.out and 'raise ArithmeticError("the switch is on")' in trial.out
+    assert "failed at step 80" in trial.out and 'raise ArithmeticError("the switch is on")' in trial.out
     assert sorted(sweep.configs("study", storage=str(tmp_path / "st"))["status"]) == ["done"] * 4 + ["failed"] * 4
     assert "1 pack: ArithmeticError: the switch is on" in command("plan", *arguments).out
 
