@@ -74,7 +74,7 @@ def trials(ctx: typer.Context, args: list[str], incomplete: str) -> Iterator[tup
 
 def figures(ctx: typer.Context, args: list[str], incomplete: str) -> list[str]:
     """The figures there are."""
-    from sweep.spec import FIGURES
+    from sweep.figures import FIGURES
 
     return [name for name in FIGURES if name.startswith(incomplete)]
 
