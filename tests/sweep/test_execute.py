@@ -82,7 +82,8 @@ def test_a_pack_that_fails_does_not_stop_the_others(
     assert "goes on from its last commit" not in ran.stderr
     assert ran.stderr.count("failed: ArithmeticError: the switch is on (faulty.py:8)") == 1
     assert "Traceback" not in ran.stderr
-    assert [line.split()[0] for line in ran.stdout.splitlines()] == ["study@full:", "4", "results"]
+    words = [line.split()[0] for line in ran.stdout.splitlines() if line]
+    assert words[:2] == ["study@full:", "4"] and "results" in words
 
     ledger = Ledger(tmp_path / "ray")
     assert sorted((pack.finished, pack.tasks, pack.step, pack.attempts) for pack in ledger.packs()) == [
