@@ -194,6 +194,34 @@ def studies(as_json: AsJson = False) -> None:
     show(table)
 
 
+@app.command(name="describe")
+def describe_command(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="NAME",
+            help="An optimizer, method, workload, network, metric or figure.",
+            show_default="all, a line each",
+            autocompletion=completion.names,
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what a name in a sweep file means. Its settings, defaults and what is allowed, its meaning and source."""
+    from dataclasses import asdict
+
+    import dashboards
+    from sweep import describe
+
+    figures = Path(dashboards.__file__).parent / "figures"
+    if as_json:
+        print_json([asdict(e) for e in (describe.found(name, figures) if name else describe.entries(figures))])
+    elif name is None:
+        say(describe.overview(figures))
+    else:
+        say("\n\n".join(describe.as_text(entry) for entry in describe.found(name, figures)))
+
+
 @app.command()
 def plan(
     study: Study,

@@ -84,3 +84,16 @@ def datasets(ctx: typer.Context, args: list[str], incomplete: str) -> list[str]:
     from workloads.datasets import DATASETS
 
     return [name for name in DATASETS if name.startswith(incomplete)]
+
+
+def names(ctx: typer.Context, args: list[str], incomplete: str) -> list[str]:
+    """What `sweep describe` knows."""
+    from sweep.describe import MEASURED
+    from sweep.figures import FIGURES
+    from workloads.diagnostics import DIAGNOSTICS
+    from workloads.methods.config import METHODS, OPTIMIZERS
+    from workloads.networks.config import NETWORKS
+    from workloads.streams import STREAMS
+
+    known = dict.fromkeys([*OPTIMIZERS, *METHODS, *STREAMS, *NETWORKS, *MEASURED, *DIAGNOSTICS, *FIGURES])
+    return [name for name in known if name.startswith(incomplete)]
