@@ -260,6 +260,29 @@ def warn(planned: Plan) -> None:
 
 
 @app.command()
+def check(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A Python file, as a sweep's `code` names it.")],
+) -> None:
+    """Try methods, streams and networks of your own. Asks of a file the promises that those which ship keep."""
+    from sweep.checking import check_file
+
+    findings, broken, entry = check_file(file), 0, ""
+    while True:
+        with contextlib.redirect_stdout(sys.stderr):  # what the file prints is no part of the verdict
+            finding = next(findings, None)
+        if finding is None:
+            break
+        if finding.entry != entry:
+            entry = finding.entry
+            say(f"{file.name}: {entry}")
+        say(f"  {'ok' if finding.kept else 'WRONG':<7}{finding.promise:<13}{finding.text}")
+        broken += not finding.kept
+    if broken:
+        raise InputError(f"{count(broken, 'promise')} of {file.name} not kept")
+    say("every promise is kept")
+
+
+@app.command()
 def run(
     study: Study,
     scale: Scale = None,

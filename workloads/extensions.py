@@ -43,6 +43,11 @@ _owners: dict[tuple[str, str], str] = {}  # (table, name) -> the file that defin
 _undo: list[Callable[[], Any]] = []  # takes the loaded entries out again
 
 
+def entries() -> list[tuple[str, str]]:
+    """(table, name) of everything that the user's files define, in order."""
+    return list(_owners)
+
+
 def owner(table: str, name: str) -> str | None:
     """The user's file that defines an entry of a table now; None for one that ships."""
     return _owners.get((table, name))

@@ -16,15 +16,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workloads.engine import build
-from workloads.engine.computing import computing
-from workloads.engine.layout import Tree, flattened, in_order, mapped, member, stacked
-from workloads.engine.lifted import SMALL, Lifted
+from workloads.checks.contracts import Make, Members, distance, leaves, same_bits
+from workloads.engine.layout import Tree
 from workloads.learner import Learner
 from workloads.methods.config import METHODS, OPTIMIZERS
-from workloads.networks.config import NETWORKS, MLPConfig
+from workloads.networks.config import NETWORKS, SMALL, MLPConfig
 from workloads.networks.implementations import IMPLEMENTATIONS as NETWORK_IMPLEMENTATIONS
 from workloads.networks.mlp import MLP
+
+__all__ = ["distance", "leaves", "same_bits"]  # beside what is defined here
 
 Config = dict[str, Any]
 
@@ -166,7 +166,7 @@ def data(
     return x, (x[..., : shape.outputs] + 0.1 * noise).to(dtype)
 
 
-class Pack:
+class Pack(Members):
     """Members of one arm and shape around an engine: `indices` number the members, and so their settings and seeds."""
 
     def __init__(
@@ -183,59 +183,27 @@ class Pack:
         change: Callable[[int, Tree], Tree] | None = None,
     ) -> None:
         """`change` may alter a member's hyperparameters by its index."""
-        self.indices = list(indices)
-        self.learner = Learner(shape.network, shape.loss, *arm.configs(0))  # type: ignore[arg-type]
+        indices = list(indices)
+        learner = Learner(shape.network, shape.loss, *arm.configs(0))  # type: ignore[arg-type]
         hypers = []
-        for i in self.indices:
+        for i in indices:
             optimizer, methods = arm.configs(i)
-            numbers = self.learner.hyper_of(optimizer[1], methods)
-            hypers.append(mapped(lambda v: torch.tensor(v, dtype=dtype), change(i, numbers) if change else numbers))
-        seeds = torch.tensor([100 + i for i in self.indices], device=device)
-        hyper = mapped(lambda v: v.to(device), stacked(hypers))
-        if path == "lifted":
-            self.engine = Lifted(self.learner, hyper, seeds, compiled=compiled)
-        else:
-            self.engine = build(path, self.learner, hyper, seeds)
-        params = stacked([mapped(lambda v: v.to(device, dtype), shape.network.init(i)) for i in self.indices])
-        zero = torch.zeros(len(seeds), dtype=torch.float64, device=device)
-        state = torch.func.vmap(self.learner.init)(params)
-        self.engine.load({"params": params, "state": state, "loss": zero, "correct": zero.clone()})
-        self.which = torch.tensor([i % streams for i in self.indices], device=device)
-        self.step = 0
-
-    def train(self, x: Tensor, y: Tensor) -> Pack:
-        """Train on all of x, y."""
-        with computing():
-            self.engine.advance(x, y, self.which, self.step)
-        self.step += len(x)
-        return self
-
-    def state(self) -> Tree:
-        """All members' state."""
-        return self.engine.state()
-
-    def member(self, index: int) -> Tree:
-        """The state of the member numbered `index`."""
-        return member(self.engine.state(), self.indices.index(index))
+            numbers = learner.hyper_of(optimizer[1], methods)
+            hypers.append(change(i, numbers) if change else numbers)
+        super().__init__(
+            learner,
+            indices,
+            hypers=hypers,
+            seeds=[100 + i for i in indices],
+            params=[shape.network.init(i) for i in indices],
+            which=[i % streams for i in indices],
+            dtype=dtype,
+            path=path,
+            compiled=compiled,
+            device=device,
+        )
 
 
-def leaves(tree: Tree) -> list[Tensor]:
-    """The tensors of a tree."""
-    return flattened(tree)[0]
-
-
-def same_bits(left: Tree, right: Tree) -> bool:
-    """Whether two trees agree in structure and in every bit (NaN equals itself)."""
-    one, other = flattened(left), flattened(right)
-    return one[1] == other[1] and all(
-        a.dtype == b.dtype and a.numpy().tobytes() == b.numpy().tobytes() for a, b in zip(one[0], other[0], strict=True)
-    )
-
-
-def distance(left: Tree, right: Tree) -> float:
-    """Largest difference of two trees' tensors, each relative to its largest entry."""
-    worst = 0.0
-    for a, b in zip(leaves(left), leaves(in_order(right, left)), strict=True):
-        scale = a.double().abs().max().item() or 1.0
-        worst = max(worst, (a.double() - b.double()).abs().max().item() / scale)
-    return worst
+def making(arm: Arm, shape: Shape | PictureShape, **options: Any) -> Make:
+    """How to make members of an arm and shape, as the contracts ask for them."""
+    return lambda indices, path: Pack(arm, shape, indices, path=path, **options)

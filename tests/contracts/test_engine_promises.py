@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from packs import ARMS, LARGE, LARGE_CLASSES, SMALL_CLASSES, TINY, Arm, Pack, Shape, data, distance, same_bits
+from packs import ARMS, LARGE, LARGE_CLASSES, SMALL_CLASSES, TINY, Arm, Pack, Shape, data, distance, making, same_bits
 
+from workloads.checks.contracts import apart_from_neighbours, disagreement, resumes
 from workloads.engine.layout import Tree, mapped
 from workloads.methods.config import METHODS, OPTIMIZERS
 
@@ -32,9 +33,7 @@ def both(
 ) -> float:
     """The distance between a path and the looped one after some steps."""
     x, y = data(shape, steps, streams=2, dtype=dtype)
-    fast = Pack(arm, shape, range(members), dtype=dtype, compiled=compiled, path=path).train(x, y)
-    looped = Pack(arm, shape, range(members), dtype=dtype, path="looped").train(x, y)
-    return distance(looped.state(), fast.state())
+    return disagreement(making(arm, shape, dtype=dtype, compiled=compiled), x, y, path, range(members))
 
 
 def with_step_size(chosen: dict[int, float]) -> Callable[[int, Tree], Tree]:
@@ -147,10 +146,9 @@ def test_compiled_is_looped_for_other_shapes(arm: Arm, shape: Shape) -> None:
 def test_a_members_bits_do_not_depend_on_who_shares_the_pack(path: str, dtype: torch.dtype, compiled: bool) -> None:
     arm = Arm("adam", ("continual_backprop",))
     x, y = data(TINY, 60, streams=2, dtype=dtype)
-    alone = Pack(arm, TINY, [3], dtype=dtype, compiled=compiled, path=path).train(x, y)
+    make = making(arm, TINY, dtype=dtype, compiled=compiled)
     for indices in ([*range(17)], [3, *range(20, 35)], [*range(40)]):  # padded, exactly one vector, and three
-        together = Pack(arm, TINY, indices, dtype=dtype, compiled=compiled, path=path).train(x, y)
-        assert same_bits(alone.member(3), together.member(3))
+        assert apart_from_neighbours(make, x, y, path, indices, 3) == 0
 
 
 @pytest.mark.parametrize("path", ["lifted", pytest.param("lanes", marks=pytest.mark.slow)])
@@ -180,16 +178,8 @@ def test_a_member_of_a_large_network_stays_close_whoever_shares_the_pack(compile
 def test_how_steps_are_split_over_calls_changes_no_bit(path: str, dtype: torch.dtype) -> None:
     arm = Arm("adamo", ("continual_backprop",), {"every": 3})
     x, y = data(TINY, 50, streams=2, dtype=dtype)
-
-    def pack() -> Pack:
-        name = "lifted" if path == "compiled" else path
-        return Pack(arm, TINY, range(3), dtype=dtype, path=name, compiled=path == "compiled")
-
-    whole, pieces = pack().train(x, y), pack()
-    for first, last in ((0, 1), (1, 18), (18, 35), (35, 50)):
-        pieces.train(x[first:last], y[first:last])
-        pieces.engine.load(pieces.state())
-    assert same_bits(whole.state(), pieces.state())
+    name = "lifted" if path == "compiled" else path
+    assert resumes(making(arm, TINY, dtype=dtype, compiled=path == "compiled"), x, y, name, range(3))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from test_service import CLIPPING
-from tiny import Command, sweep_command
+from tiny import Command, Said, sweep_command
 
 from sweep import service
 from sweep.errors import InputError
@@ -88,6 +88,81 @@ def test_what_code_prints_is_not_the_plan(alone: None, file: Path) -> None:
     assert "loading" in said.err and "stepping" in said.err
 
 
+# sweep check
+
+
+README = Path(__file__).parents[2] / "README.md"
+EXAMPLE = next(part for part in README.read_text().split("```python\n") if "class WeightClipping" in part).split("```")[
+    0
+]
+
+
+def checked(command: Command, folder: Path, old: str, new: str) -> Said:
+    """`sweep check` on the README's example with this changed."""
+    assert old in EXAMPLE
+    (folder / "mine.py").write_text(EXAMPLE.replace(old, new))
+    return command("check", folder / "mine.py")
+
+
+def test_the_readmes_example_keeps_every_promise(command: Command, tmp_path: Path) -> None:
+    said = checked(command, tmp_path, "", "")
+    assert said.code == 0 and not said.err, said
+    first, *lines, last = said.out.splitlines()
+    assert first == "mine.py: method weight_clipping" and last == "every promise is kept"
+    assert [line.split()[:2] for line in lines] == [
+        ["ok", word] for word in ("first", "paths", "resume", "members", "finite", "path")
+    ]
+    assert "lanes" in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            "        bound = ",
+            "        self.n = vars(self).get('n', 0) + 1\n        bound = ",
+            "changes self.n, which a traced",
+        ),
+        ('hyper["bound"]', "self.config.bound", "arrives in hyper; self.config holds the first member's"),
+        (
+            "value.clamp(-bound, bound)",
+            "value.clamp(-bound, bound)[:1]",
+            "is float64 (1, 20), expected float64 (5, 20)",
+        ),
+    ],
+)
+def test_a_broken_example_is_told_what_is_wrong(
+    command: Command, tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    ended = checked(command, tmp_path, old, new)
+    assert ended.code == 2 and ended.err == "error: 1 promise of mine.py not kept\n"
+    assert ended.out.startswith("mine.py: method weight_clipping\n  WRONG  first steps  mine.py") and said in ended.out
+
+
+@pytest.mark.slow
+def test_a_method_that_diverges_by_default_is_told(command: Command, tmp_path: Path) -> None:
+    ended = checked(command, tmp_path, "value.clamp(-bound, bound)", "value * 100")
+    assert ended.code == 2 and "WRONG  finite       loss or weights are not finite after 500 steps" in ended.out
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("mine.yaml", "", "a Python file is expected"),
+        ("mine.py", "1 / 0", "mine.py:1: ZeroDivisionError"),
+        ("mine.py", "x = 1", "defines none of METHODS"),
+        ("gone.py", None, "gone.py: cannot be read: No such file"),
+    ],
+)
+def test_what_cannot_be_checked_is_said(
+    command: Command, tmp_path: Path, name: str, text: str | None, said: str
+) -> None:
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    ended = command("check", tmp_path / name)
+    assert ended.code == 2 and said in ended.err and not ended.out
+
+
 STREAM = """\
 from workloads.streams.slowly_changing_regression import SlowlyChangingRegression
 
@@ -163,3 +238,18 @@ def test_a_method_that_replaces_units_is_refused_where_none_are_shown(alone: Non
         service.plan(file, storage=str(tmp_path / "st"))
     file.write_text(file.read_text().replace("depth: 1", "depth: 0"))  # a linear model has none to show
     assert service.plan(file, storage=str(tmp_path / "st")).missing == 8
+
+
+@pytest.mark.slow
+def test_streams_networks_and_optimizers_are_checked_too(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        STREAM + "\nfrom workloads.networks.mlp import MLP, MLPConfig\n\nclass Wide(MLP):\n"
+        "    Config, semantics = MLPConfig, 1\n\nfrom workloads.methods.sgd import SGD\n"
+        "from workloads.methods.config import SGDConfig\n\nclass Twice(SGD):\n"
+        '    Config, varies, semantics = SGDConfig, ("step_size", "weight_decay"), 1\n\n'
+        'NETWORKS = {"wide": Wide}\nOPTIMIZERS = {"twice": Twice}\n'
+    )
+    said = command("check", tmp_path / "mine.py")
+    assert said.code == 0, said
+    headings = [line for line in said.out.splitlines() if not line.startswith(" ")]
+    assert headings[:-1] == [f"mine.py: {what}" for what in ("optimizer twice", "workload own", "network wide")]

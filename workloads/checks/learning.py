@@ -23,9 +23,10 @@ from workloads.checks.watch import Phase, Watched, acting_places, clocks_refused
 from workloads.engine.layout import Tree, in_order, mapped, member, stacked
 from workloads.errors import InputError
 from workloads.extensions import owner, told
+from workloads.learner import Learner
 from workloads.methods.config import METHODS, OPTIMIZERS
 from workloads.networks.config import NETWORKS
-from workloads.pack import Member, Pack, Training
+from workloads.pack import Member, Pack, Training, ways_of_learning
 from workloads.random import Draw
 
 STEPS = 6  # in a row, from the first
@@ -67,6 +68,7 @@ class _Trial:
         self.check_scalars(members)
         self.training = training = Training(Pack(id="", members=members, path="looped"), dtype=torch.float64)
         self.learner = training.learner
+        self.own = [self.learner, *(self.learner_of(member) for member in members[1:])]
         self.watched: list[Watched] = []
         if file := owner("OPTIMIZERS", self.config["optimizer"]["name"]):
             self.learner.optimizer = self.watch(self.learner.optimizer, self.config["optimizer"]["name"], file)
@@ -81,6 +83,10 @@ class _Trial:
         x, y = training.batches(0, self.steps)
         self.x, self.y = x[:, :, :EXAMPLES], y[:, :, :EXAMPLES]
         self.liftable = NETWORKS[self.config["network"]["name"]].liftable
+
+    def learner_of(self, member: Member) -> Learner:
+        """A member's own, as it has it alone: in a pack all share the first one's."""
+        return Learner(self.training.network, self.training.stream.loss, *ways_of_learning(member.config))
 
     def watch(self, method: Any, name: str, file: str) -> Any:
         """A part of the learner, watched."""
@@ -111,6 +117,7 @@ class _Trial:
         self.check_needs()
         start = self.newborn()
         alone = [self.alone(start, i) for i in range(len(start))]
+        self.check_scalars_used(start, alone)
         if self.liftable:
             self.compare(alone, self.together(stacked(start)), f"after {self.steps} steps members trained together")
             self.check_trace(alone)
@@ -189,6 +196,25 @@ class _Trial:
                 "read from outside; draws come from `draw`, e.g. draw.normal(what, count)"
             )
         return found[0]
+
+    def check_scalars_used(self, start: list[Tree], alone: list[Tree]) -> None:
+        """A member alone is what it is under the first member's learner, with its own scalars in `hyper`."""
+        for index, learner in enumerate(self.own):
+            tree, hyper = start[index], member(self.training.hyper, index)
+            for at in range(self.steps):
+                draw = Draw(self.training.seeds[index], torch.tensor(at), torch.float64)
+                phase = at % learner.period
+                params, state, _ = learner.step(
+                    tree["params"], tree["state"], hyper, *self.batch(index, at), draw, phase=phase
+                )
+                tree = {"params": params, "state": state}
+            where, gap = apart(tree, alone[index])
+            if gap > TOLERANCE:
+                names = ", ".join(name for part in self.watched for name in getattr(part, "varies", ()))
+                raise InputError(
+                    f"{self.whom}: with the settings of another member it comes out {percent(gap)} off ({where}): what "
+                    f"`varies` names ({names}) arrives in hyper; self.config holds the first member's"
+                )
 
     def together(self, start: Tree) -> list[Tree]:
         """The same steps of all members at once, as the engine batches them."""

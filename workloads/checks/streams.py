@@ -45,7 +45,9 @@ def timetable(stream: Stream) -> str:
     tasks = range(0, stream.tasks, max(1, stream.tasks // MOST_TASKS))
     said: list[Any] = [stream.tasks, *(stream.task_start(task) for task in (*tasks, stream.tasks))]
     if isinstance(stream, TaskStream):
-        said += [(stream.evaluations(task), stream.step_sizes(task)) for task in tasks]
+        said += [stream.evaluations(task) for task in tasks if stream.evaluations(task)]
+        schedules = [stream.step_sizes(task) for task in tasks]
+        said += [schedule for schedule in schedules if {factor for _, factor in schedule} != {1.0}]
     return hashlib.sha256(repr(said).encode()).hexdigest()[:16]
 
 

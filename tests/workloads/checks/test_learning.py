@@ -154,6 +154,10 @@ WRONG = {
         after(SCALED.format("hyper['bund']")),
         "KeyError: 'bund'; hyper holds what `varies` names: bound",
     ),
+    "the first member's setting": (
+        after(SCALED.format("self.config.bound")),
+        r"what `varies` names .bound. arrives in",
+    ),
     "no period": (
         after(SCALED.format("1 if seen.phase % 50 else 0.9")),
         "own.py:27: own.after_step reads seen.phase % 50, and period is 1.* say `period = 50`",
