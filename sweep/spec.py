@@ -36,6 +36,7 @@ STUDIES = Path(__file__).parent / "studies"
 ONLINE = ("online_error", "online_accuracy", "online_loss")
 TESTED = ("test_accuracy", "test_accuracy_max")  # need a stream that holds examples out
 ASKED = ("plasticity_gap", "within_task")  # recorded where they are asked for
+REPLACED = "units_replaced"  # recorded for every arm with a method that replaces units, and for no other
 DEFAULT_METRICS = (
     "dormant_fraction",
     "effective_rank",
@@ -180,7 +181,9 @@ class Settings(Strict):
     arms: Annotated[dict[Label, dict[str, Any]], Field(min_length=1)]
     network: dict[str, Any] = {}
     seeds: Annotated[Any, BeforeValidator(seed_list)] = (0,)
-    metrics: Annotated[tuple[str, ...], named("metric", (*ONLINE, *TESTED, *ASKED, *DIAGNOSTICS))] | None = None
+    metrics: Annotated[tuple[str, ...], named("metric", (*ONLINE, *TESTED, *ASKED, REPLACED, *DIAGNOSTICS))] | None = (
+        None
+    )
     diagnostics: Diagnostics = Diagnostics()
     dtype: Literal["float32", "float64", "tf32"] = "float32"
     keep: Annotated[Any, BeforeValidator(keep_rule)] = "none"

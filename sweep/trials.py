@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sweep.spec import Arm, Spec
+from sweep.spec import REPLACED, Arm, Spec
 from workloads.diagnostics import DIAGNOSTICS
 from workloads.extensions import load_code, sources_of
 from workloads.methods.config import METHODS, OPTIMIZERS
@@ -103,10 +103,15 @@ def of_one_meaning(trials: Iterable[Trial]) -> list[tuple[str, ...]]:
     return [tuple(labels) for labels in alike.values() if len(labels) > 1]
 
 
+def _metrics(spec: Spec, arm: Arm) -> list[str]:
+    """What an arm's trials record, sorted: what the sweep asks for, and how many units a method replaced."""
+    asked = set(spec.metrics) - {REPLACED}
+    return sorted({*asked, REPLACED} if any(METHODS[m.name].replaces for m in arm.methods) else asked)
+
+
 def _groups(spec: Spec) -> Iterator[tuple[Arm, dict[str, Any]]]:
     """Every setting of every arm, as a trial's config without the seed."""
     shared: dict[str, Any] = {
-        "metrics": list(spec.metrics),
         "every": spec.every,
         "probe": spec.probe,
         "dtype": spec.dtype,
@@ -144,6 +149,7 @@ def _groups(spec: Spec) -> Iterator[tuple[Arm, dict[str, Any]]]:
                     "methods": {m.name: setting for m, setting in zip(methods, chosen, strict=True)},
                     "semantics": semantics,
                     "code": [said[file] for file in used] or None,
+                    "metrics": _metrics(spec, arm),
                     **shared,
                 },
             )

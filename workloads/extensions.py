@@ -167,6 +167,7 @@ def _register(table: str, name: str, implementation: Any, *, file: str) -> None:
         _put(NETWORKS, name, spec, place)
         _put(networks, name, implementation, place)
         return
+    from workloads.methods.base import Method
     from workloads.methods.config import METHODS, OPTIMIZERS, MethodSpec
     from workloads.methods.implementations import IMPLEMENTATIONS as methods
 
@@ -175,7 +176,12 @@ def _register(table: str, name: str, implementation: Any, *, file: str) -> None:
     _put(
         METHODS if table == "METHODS" else OPTIMIZERS,
         name,
-        MethodSpec(config=implementation.Config, varies=varies, semantics=implementation.semantics),
+        MethodSpec(
+            config=implementation.Config,
+            varies=varies,
+            semantics=implementation.semantics,
+            replaces=implementation.repair is not Method.repair,
+        ),
         place,
     )
     _put(methods, name, implementation, place)

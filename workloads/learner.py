@@ -101,10 +101,15 @@ class Learner:
         return hyper
 
     def init(self, params: Params) -> State:
-        """The state before the first step: {"optimizer": ..., method name: ...}, and "buffers" where there are any."""
-        state = {"optimizer": self.optimizer.init(params, per_element=bool(self.rare))}
+        """The state before the first step: {"optimizer": ..., method name: ...}, and "buffers" where there are any.
+
+        Where a method has rare events, "replaced" counts them, 0-d: units replaced, since somebody set it to 0.
+        """
+        state: State = {"optimizer": self.optimizer.init(params, per_element=bool(self.rare))}
         for name, method in self.methods.items():
             state[name] = method.init(params, per_element=bool(self.rare))
+        if self.rare:
+            state["replaced"] = params[self.network.head].new_zeros((), dtype=torch.int64)
         if self.network.buffers:
             state["buffers"] = self.network.initial_buffers(params[self.network.head])
         return state
@@ -174,7 +179,7 @@ class Learner:
         mended, own, optimizer = self.methods[method].repair(
             {**params, **state.get("buffers", {})}, state[method], state["optimizer"], hyper[method], place, draw
         )
-        state = {**state, method: own, "optimizer": optimizer}
+        state = {**state, method: own, "optimizer": optimizer, "replaced": state["replaced"] + 1}
         if self.network.buffers:
             state["buffers"] = {name: mended.pop(name) for name in self.network.buffers}
         return mended, state

@@ -588,7 +588,10 @@ class Training:
         if self.held_out is not None:
             tree = self.held_out.reloaded(tree)
         zero = torch.zeros_like(tree["loss"])
-        self.engine.load({**tree, "loss": zero, "correct": zero.clone()})
+        state = dict(tree["state"])
+        if self.learner.rare:
+            state["replaced"] = torch.zeros_like(state["replaced"])
+        self.engine.load({**tree, "state": state, "loss": zero, "correct": zero.clone()})
         self.keep_weights(task + 1, evaluated(tree))
 
     def results(self, task: int, tree: Tree) -> dict[str, Tensor]:
@@ -599,6 +602,8 @@ class Training:
             "online_loss": tree["loss"] / count,
             "online_accuracy": tree["correct"] / count,
         }
+        if self.learner.rare:
+            values["units_replaced"] = tree["state"]["replaced"]
         if self.held_out is not None:
             values |= {"test_accuracy": self.held_out.last, "test_accuracy_max": self.held_out.best}
         return values

@@ -242,3 +242,10 @@ def test_a_hundred_thousand_trials_take_seconds() -> None:
     trials = expand(spec)
     assert len(trials) == 100_000
     assert time.process_time() - began < 5
+
+
+def test_units_replaced_is_recorded_where_a_method_replaces_units_and_nowhere_else() -> None:
+    for listed in ("", "metrics: [units_replaced, weight_magnitude]"):
+        recorded = {trial.arms[0]: trial.config["metrics"] for trial in expand(read(SWEEP + listed))}
+        assert {arm for arm, names in recorded.items() if "units_replaced" in names} == {"cbp"}
+        assert all(names == sorted(names) for names in recorded.values())

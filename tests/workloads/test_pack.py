@@ -369,3 +369,22 @@ def test_paths_agree_in_distribution_over_a_long_run(path: str) -> None:
 
     result = stats.ks_2samp(late(path, torch.float32), late("looped", torch.float64))
     assert result.pvalue > 0.001
+
+
+@pytest.mark.parametrize("path", ["looped", "lifted", "lanes", "online"])
+def test_units_replaced_in_each_task_are_counted_and_a_resumed_pack_goes_on_counting(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if path == "lifted":
+        monkeypatch.setattr(lifted, "compiled_program", lambda function, arguments, small: function)
+    monkeypatch.setattr(packs, "COMMIT_SECONDS", 0.0)
+    monkeypatch.setattr(packs, "CHUNK_STEPS", 15)
+    # Every unit older than 9 steps, at once: 4 units at steps 10, 20, 30, 40 of each task of 40.
+    settings = {"replacement_rate": 1.0, "maturity_threshold": 9}
+    methods = {"continual_backprop": {**settings, "preset": "paper"}}
+    what = pack([config(s, methods=methods, metrics=["units_replaced"]) for s in range(2)], path)
+    whole = run(what)
+    expected = [("units_replaced", i, task, 40 * (task + 1), 16.0) for i in range(2) for task in range(3)]
+    assert table(whole) == expected
+    middle = next(snapshot for snapshot in whole if snapshot.step == 70)  # 30 steps into the second task
+    assert [row for row in table(run(what, middle.checkpoint)) if row[2] == 1] == expected[1::3]

@@ -106,6 +106,7 @@ struct Member {
     double* counter;             // per hidden layer
     double* loss;
     double* correct;
+    int64_t* replaced;           // units, of all layers
     double step_size, decay, weight_decay, noise, pull, replacement_rate, maturity_threshold;
     int64_t seed;
 };

@@ -268,12 +268,13 @@ class Online:
         for key in ("utility", "mean", "age"):
             self.buffers[key] = [self.widened(own[key][site.name]) for site in self.network.sites]
         self.single["counter"] = own["counter"].double().clone()
+        self.single["replaced"] = state["replaced"].clone()
         sizes = self.network.sizes
         for name, length in (("columns", sizes[1:]), ("rows", sizes[:-1])):
             self.buffers[name] = [torch.zeros(self.members, padded(n), dtype=torch.float64) for n in length]
 
     def _units_state(self) -> Tree:
-        """The inverse of `_load_units`, by the method's name."""
+        """The inverse of `_load_units`."""
         found = of_kind(self.learner, ContinualBackprop)
         assert found is not None
         own = dict(self.given[found[0]])
@@ -284,7 +285,7 @@ class Online:
             }
         own["counter"] = self.single["counter"].clone()
         own["due"] = torch.zeros_like(own["due"])
-        return {found[0]: own}
+        return {found[0]: own, "replaced": self.single["replaced"].clone()}
 
     # ---- what is owed ----
 

@@ -68,7 +68,7 @@ PER_LAYER = (
     *("weights", "biases", "rests", "awake", "quiet", "columns", "rows", "utility", "mean", "age"),
     *("first", "second", "bias_first", "bias_second", "row_steps", "column_steps", "bias_steps"),
 )
-SINGLE = ("counter", "loss", "correct")
+SINGLE = ("counter", "loss", "correct", "replaced")
 SCALARS = ("step_size", "decay", "weight_decay", "noise", "pull", "replacement_rate", "maturity_threshold")
 
 

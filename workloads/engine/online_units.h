@@ -107,6 +107,7 @@ void replace(const Step& s, int site) {
         if (BIASES) m.bias_first[site][unit] = m.bias_second[site][unit] = m.bias_steps[site][unit] = 0;
     }
     m.utility[site][unit] = m.mean[site][unit] = m.age[site][unit] = 0;
+    ++*m.replaced;
 }
 
 // Continual backprop: ages, means and utilities advance, and units that are due are replaced.

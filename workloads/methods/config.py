@@ -24,6 +24,7 @@ class MethodSpec:
     config: type
     varies: tuple[str, ...]
     semantics: int = 1
+    replaces: bool = False  # units: how many in each task is then recorded, the metric units_replaced
 
     def needs(self, config: Any) -> frozenset[str]:
         """What the method must be given under this config; it may depend on the config."""
@@ -207,6 +208,6 @@ METHODS: dict[str, MethodSpec] = {
     "coupled_isometry": MethodSpec(config=CoupledIsometryConfig, varies=("strength",)),
     "reset": MethodSpec(config=ResetConfig, varies=()),
     "continual_backprop": MethodSpec(
-        config=ContinualBackpropConfig, varies=("replacement_rate", "maturity_threshold"), semantics=2
+        config=ContinualBackpropConfig, varies=("replacement_rate", "maturity_threshold"), semantics=2, replaces=True
     ),
 }
