@@ -432,7 +432,15 @@ def figure_folder(record: SweepRecord, ledger: Ledger) -> Path:
 
 @app.command(name="status")
 def status_command(
-    sweep: Sweep,
+    sweep: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="SWEEP",
+            help="A sweep that was run: NAME or NAME@SCALE. Without one, what there is.",
+            show_default=False,
+            autocompletion=completion.sweeps,
+        ),
+    ] = None,
     storage: StorageOption = None,
     digest: Annotated[
         bool, typer.Option("--digest", help="Print only the SHA-256 over all results: equal results, equal digests.")
@@ -442,6 +450,11 @@ def status_command(
     """Say how far a sweep is. Trials done, diverged and left, by arm, and where its packs stand."""
     from sweep import status
 
+    if sweep is None:
+        if digest:
+            raise InputError("--digest is of one sweep: sweep status NAME --digest")
+        list_command(storage, as_json)
+        return
     record, ledger = found(sweep, storage)
     if digest:
         say(ledger.digest([trial.id for trial in record.trials]))

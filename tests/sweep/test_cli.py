@@ -382,6 +382,14 @@ def test_status(command: Command, ran: Path) -> None:
     assert facts["arms"] == {"sgd": {"trials": 4, "done": 4, "diverged": 0, "failed": 0, "left": 0}}
 
 
+def test_status_without_a_name_says_what_there_is(command: Command, ran: Path, tmp_path: Path) -> None:
+    said = command("status", "--storage", ran)
+    assert said.code == 0 and re.search(r"^tiny@full +Does a small sweep run\?", said.out, re.MULTILINE), said
+    assert said == command("list", "--storage", ran)
+    assert "no sweep was run in" in command("status", "--storage", tmp_path / "none").out
+    refused(command("status", "--digest", "--storage", ran), "--digest is of one sweep")
+
+
 def test_status_says_arms_and_the_packs_that_are_not_finished(command: Command, ran: Path, tmp_path: Path) -> None:
     said = command("status", "tiny", "--storage", ran).out
     assert re.search(r"^arm +trials +done +diverged +left\nsgd +4 +4 +0 +0$", said, re.MULTILINE), said
