@@ -140,11 +140,11 @@ def headline(trials: pd.DataFrame) -> str:
             break
     else:
         raise InputError(
-            f"this figure needs {' or '.join(HIGHER_IS_BETTER)}, and the sweep records"
+            f"a sweep is judged by {' or '.join(HIGHER_IS_BETTER)}, and this one records"
             f" {', '.join(sorted(recorded)) or 'no metric'}: add one of them to `metrics:` in the sweep file"
         )
     if not trials["status"].isin(FINISHED).any():
-        raise InputError("no trial of this sweep has finished yet: a figure needs at least one")
+        raise InputError("no trial of this sweep has finished yet")
     return metric
 
 

@@ -23,6 +23,7 @@ from sweep import frames, naming
 
 INSIDE = ("dormant_fraction", "effective_rank", "weight_magnitude", "plasticity_gap")
 METRICS = (*frames.HIGHER_IS_BETTER, *INSIDE)
+MOST_NOTES = 2  # in a small panel
 
 
 def data(trials: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
@@ -117,6 +118,9 @@ def draw(data: pd.DataFrame) -> Figure:
                 theme.band(axes, line, gid=f"{title}/{metric}/{arm}", color=look.color, **dash)
                 if said := theme.missing(line, diverged=metric == metrics[0]):
                     lost.append(f"{look.label}: {said}")
+            if metric != metrics[0] and len(lost) > MOST_NOTES:
+                worst = (part["members"] - part["seeds"] - part["diverged"]).max()
+                lost = [f"{len(lost)} arms: up to {worst:.0f} of {part['members'].max():.0f} undefined"]
             theme.notes(axes, lost)
             theme.steps_axis(axes.xaxis)
             theme.value_limits(axes, data[data["metric"] == metric], ["panel", "arm"])

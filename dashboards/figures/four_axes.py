@@ -101,8 +101,8 @@ def draw(data: pd.DataFrame) -> Figure:
     higher = frames.HIGHER_IS_BETTER[first["metric"]]
     quiet = data.loc[theme.quiet(data["mean"]), "mean"]
     scale = Normalize(quiet.min(), quiet.max())
-    width = max(6.4, len(columns) * max(0.58 * len(step_sizes) + 0.15, 1.5) + 1.6)
-    height = len(rows) * (0.40 * len(rates) + 0.35) + 0.35
+    width = max(7.4, len(columns) * max(0.58 * len(step_sizes) + 0.15, 1.5) + 1.6)
+    height = len(rows) * max(0.40 * len(rates) + 0.35, 1.35) + 0.35
     with theme.style():
         figure = theme.page(
             width,
@@ -171,7 +171,7 @@ def _cell(axes: Axes, place: tuple[int, int], cell: dict[Hashable, float], color
 def _subtitle(data: pd.DataFrame) -> str:
     """What a cell says, and how its setting was chosen."""
     text = (
-        f"Mean of the last tenth over {theme.span(data['members'])} seeds, ± half the width of its"
+        f"Mean of the last tenth of the tasks over {theme.span(data['members'])} seeds, ± half the width of its"
         " 95 % bootstrap interval. Grey: not run. Hatched: trials diverged, the mean is over the others."
     )
     if (data["candidates"] > 1).any():

@@ -158,7 +158,7 @@ def test_a_measure_that_is_nowhere_defined_leaves_its_panel_with_the_reason() ->
 def test_a_mean_over_fewer_seeds_is_dotted_and_said() -> None:
     def values(trial: Trial, metric: str) -> np.ndarray:
         whole = synthetic.flat(trial, metric)
-        if metric == "effective_rank" and trial.config["seed"] == 2:
+        if metric == "effective_rank" and trial.config["seed"] == 2 and "adam" in trial.arms:
             whole[6:] = np.nan
         return whole
 
