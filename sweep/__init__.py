@@ -60,6 +60,7 @@ def run(
     inline: bool | None = None,
     track: bool = True,
     tracking_uri: str | None = None,
+    replace: bool = False,
 ) -> Outcome:
     """Train what is missing of a sweep, keep it in the ledger, write MLflow runs.
 
@@ -71,6 +72,7 @@ def run(
         address: of a Ray cluster; a local Ray otherwise.
         inline: train in this process, or on Ray; whichever is sooner done where it is not said.
         track: write MLflow runs, to `tracking_uri`, else $MLFLOW_TRACKING_URI, else a database in the storage.
+        replace: take the place of another file's sweep of this name.
 
     Raises: SpecError, StorageError, DataError, ClusterError and TrackingError, before anything is trained;
         PliantError where packs failed; KeyboardInterrupt where it was stopped. The same call continues.
@@ -90,6 +92,7 @@ def run(
         workers=workers,
         inline=placement.trains_here(planned.packs, asked=inline, address=address, workers=workers),
         on_finished=tracker.nudge if tracker else lambda: None,
+        replace=replace,
     )
     if outcome.interrupted:
         raise KeyboardInterrupt

@@ -121,6 +121,7 @@ class Kind(StrEnum):
 
 
 Device = Annotated[Kind, typer.Option(help="What packs train on: a core each, or a quarter of a GPU each.")]
+Replace = Annotated[bool, typer.Option("--replace", help="Take the place of another file's sweep of this name.")]
 Address = Annotated[
     str, typer.Option(help="The cluster's head: http://HOST:8265, ray://HOST:10001, or auto for this machine's.")
 ]
@@ -307,6 +308,7 @@ def run(
     ] = None,
     track: Annotated[bool, typer.Option(help="Write MLflow runs.")] = True,
     draw: Annotated[bool, typer.Option("--figures/--no-figures", help="Draw the study's figures.")] = True,
+    replace: Replace = False,
 ) -> None:
     """Run what is missing of a study. Records it in MLflow and draws its figures.
 
@@ -338,6 +340,7 @@ def run(
             inline=here,
             on_finished=tracker.nudge if tracker else lambda: None,
             stage=view.stage,
+            replace=replace,
         )
     if outcome.interrupted:
         say(STOPPED)
@@ -745,13 +748,16 @@ def clean(
     own = {trial.id for trial in record.trials}
     others = [identity for identity in ledger.sweeps() if identity != (record.name, record.scale)]
     wanted = {trial.id for other in others for trial in ledger.sweep(*other).trials}
-    if not yes:
-        typer.confirm(
-            f"delete the results of {count(len(own - wanted), 'trial')} of {record.identity} in {ledger.storage.uri}?",
-            abort=True,
-        )
     # With the packs go trials in them that no sweep holds any more: nothing else would ever delete them.
     packed = {member for pack in ledger.packs() if own.intersection(pack.members) for member in pack.members}
+    if not yes:
+        trials = ledger.clean(packed - wanted, pretend=True).trials
+        others_too = (
+            ", some of which no sweep holds any more," if trials > len(own - wanted) else f" of {record.identity}"
+        )
+        typer.confirm(
+            f"delete the results of {count(trials, 'trial')}{others_too} in {ledger.storage.uri}?", abort=True
+        )
     cleaned = ledger.clean(packed - wanted)
     ledger.forget_sweep(record)
     shutil.rmtree(figure_folder(record, ledger), ignore_errors=True)
@@ -768,15 +774,21 @@ def submit(
     scale: Scale = None,
     storage: StorageOption = None,
     tracking_uri: Tracking = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Packs to train at once.", min=1, show_default="the head node's CPUs")
+    ] = None,
+    device: Device = Kind.cpu,
+    replace: Replace = False,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the job's output until it ends.")] = False,
 ) -> None:
     """Run a study on a Ray cluster. Through its Jobs API; the storage must be one that the whole cluster reaches."""
     from sweep import submit as jobs
 
     place = storage or os.environ.get("PLIANT_STORAGE") or "pliant"
-    job = jobs.submit(study, address=address, scale=scale, storage=place, tracking_uri=tracking_uri)
+    options = jobs.Options(workers=workers, device=device.value, replace=replace)
+    job = jobs.submit(study, address=address, scale=scale, storage=place, tracking_uri=tracking_uri, options=options)
     say(job)
-    say(f"sweep job status {job} --address {address}")
+    typer.echo(f"sweep job status {job} --address {address}", err=True)  # ID=$(sweep submit ...) takes the job alone
     if wait:
         for piece in jobs.logs(job, address, follow=True):
             sys.stdout.write(piece)

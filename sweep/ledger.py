@@ -392,10 +392,11 @@ class Ledger:
         """Delete a sweep's record; its trials' results are `clean`'s matter."""
         self.storage.delete_folder(f"{SWEEPS}/{record.identity}")
 
-    def clean(self, ids: Iterable[str]) -> Cleaned:
+    def clean(self, ids: Iterable[str], *, pretend: bool = False) -> Cleaned:
         """Delete the packs whose trials are all among `ids`, results and all; packs that hold others stay.
 
-        Which trials another sweep wants is for the caller to know. A pack must not be in training meanwhile.
+        With `pretend`, say what would be deleted and delete nothing. Which trials another sweep wants is for the
+        caller to know. A pack must not be in training meanwhile.
         """
         unwanted = set(ids)
         deleted, kept, trials, freed = [], [], 0, 0
@@ -407,9 +408,8 @@ class Ledger:
                 kept.append(pack)
                 continue
             # Results before the description: if this is cut short, the pack can still be found and cleaned.
-            for attempt in _attempts(files):
-                self.storage.delete_folder(f"{PACKS}/{pack}/{attempt}")
-            self.storage.delete_folder(f"{PACKS}/{pack}")
+            for folder in () if pretend else (*_attempts(files), ""):
+                self.storage.delete_folder(f"{PACKS}/{pack}/{folder}".rstrip("/"))
             deleted.append(pack)
             trials += len(members)
             freed += sum(files.values())

@@ -26,6 +26,7 @@ from sweep import calibration, placement, provenance, spec
 from sweep.checking import check_trials
 from sweep.errors import InputError, PliantError, StorageError, TrackingError
 from sweep.failures import Failure, told, without_error
+from sweep.identity import clash, name_of, origin
 from sweep.ledger import Damage, Done, Ledger, SweepRecord, attempt_name
 from sweep.packing import PlannedPack, pack_id, plan_packs, shape_of
 from sweep.spec import Spec
@@ -196,6 +197,7 @@ def record_of(planned: Plan, datasets: Mapping[str, str], previous: SweepRecord 
     manifest: dict[str, Any] = {
         **provenance.collect(),
         "question": found.question,
+        "origin": origin(found),
         "arms": [arm.label for arm in found.arms],
         "figures": list(found.figures),
         "track": {"points": found.track.points, "metrics": found.track.metrics, "trials": found.track.trials},
@@ -250,10 +252,14 @@ def execute(
     inline: bool = False,
     on_finished: Callable[[], None] = lambda: None,
     stage: Callable[[str], None] = lambda text: None,
+    replace: bool = False,
 ) -> Outcome:
     """Train what is missing and keep it in the ledger. Interrupted or killed at any moment, the next call continues.
 
-    Raises: StorageError, DataError, ClusterError, InputError (no such device) before anything is trained.
+    With `replace`, the record of another file's sweep of this name may be replaced.
+
+    Raises: StorageError, DataError, ClusterError, InputError (no such device, another file's sweep) before anything is
+        trained.
     """
     began = time.monotonic()
     planned.ledger.check_writable()
@@ -264,6 +270,8 @@ def execute(
         planned.ledger.set_aside(damage)
     datasets = check_data(planned.spec, stage)
     previous = earlier(planned.ledger, planned.spec.name, planned.spec.scale)
+    if previous and not replace and (why := clash(previous, planned.spec, planned.trials)):
+        raise InputError(why)
     record = record_of(planned, datasets, previous)
     if previous is not None and not planned.packs and same_but_for_its_time(previous, record):
         record = previous  # a new one would have figures and tracking looked at again
@@ -456,12 +464,16 @@ def find_sweep(ledger: Ledger, name: str, scale: str | None = None) -> SweepReco
     """
     known = ledger.sweeps()
     base, _, given = name.partition("@")
-    base = Path(base).stem if base.endswith((".yaml", ".yml")) else base
+    file = Path(base) if base.endswith((".yaml", ".yml")) else None
+    base = name_of(file) if file else base
     wanted = given or scale
     matches = [s for s in known if s[0] == base and (not wanted or s[1] == wanted)]
     if len(matches) == 1:
         try:
-            return ledger.sweep(*matches[0])
+            record = ledger.sweep(*matches[0])
+            if file:
+                check_file(record, file)
+            return record
         except StorageError as error:
             raise StorageError(f"{error}\nRun the sweep again to write it anew; results are not lost.") from error
     if matches:
@@ -470,6 +482,17 @@ def find_sweep(ledger: Ledger, name: str, scale: str | None = None) -> SweepReco
     listed = ", ".join(f"{n}@{s}" for n, s in known) or "none yet"
     raise InputError(
         f"sweep {name!r} was not run in the storage {ledger.storage.uri} (--storage, PLIANT_STORAGE); there: {listed}"
+    )
+
+
+def check_file(record: SweepRecord, file: Path) -> None:
+    """Raises InputError where a sweep is another file's than the one it is asked for by."""
+    there = record.manifest.get("origin")
+    if there in (None, str(file.resolve())) or not file.exists() or spec.read_text(file) == record.file_text:
+        return
+    raise InputError(
+        f"the sweep {record.identity} in this storage is of {there}, not of {file}: "
+        f"say {record.identity} if that is meant"
     )
 
 

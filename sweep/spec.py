@@ -25,6 +25,7 @@ from sweep.axes import MOST_SETTINGS, Section, section
 from sweep.document import Document, KeyPath, Problems, as_file, read_document, unknown_key
 from sweep.errors import InputError, SpecError
 from sweep.figures import FIGURES
+from sweep.identity import NAME, name_of
 from workloads.diagnostics import DIAGNOSTICS
 from workloads.extensions import load_code, owner, told
 from workloads.methods.config import METHODS, OPTIMIZERS
@@ -192,7 +193,7 @@ class Settings(Strict):
     scales: dict[Label, dict[str, Any] | None] = {}
     code: list[str] = []
     question: str | None = None
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] | None = None
+    name: Annotated[str, Field(pattern=NAME)] | None = None
 
 
 OWNERS: dict[str, type[Strict]] = {"track": Track, "diagnostics": Diagnostics}
@@ -367,7 +368,7 @@ class _Checked:
             return None
         stream = STREAMS[workload.name]
         spec = Spec(
-            name=settings.name or re.sub(r"[^A-Za-z0-9_.-]+", "_", path.stem).strip("_.-") or "sweep",
+            name=settings.name or name_of(path),
             scale=scale,
             question=settings.question or question_of(text),
             file=str(path),

@@ -34,9 +34,10 @@ from urllib.parse import urlsplit
 
 from ruamel.yaml import YAML
 
-from sweep import tokens
+from sweep import identity, tokens
 from sweep.errors import ClusterError, InputError, SpecError
 from sweep.spec import Spec, load, study_path
+from sweep.storage import place_of
 from workloads.registry import nearest
 
 if TYPE_CHECKING:
@@ -67,6 +68,24 @@ class Job:
         return self.status in {"STOPPED", "SUCCEEDED", "FAILED"}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Of the `sweep run` on the cluster."""
+
+    workers: int | None = None
+    device: str = "cpu"
+    replace: bool = False
+
+    def words(self) -> list[str]:
+        """As they stand on its command line."""
+        given = ["--workers", str(self.workers)] if self.workers else []
+        given += ["--device", self.device] if self.device != "cpu" else []
+        return given + (["--replace"] if self.replace else [])
+
+
+DEFAULTS = Options()
+
+
 def submit(
     study: str,
     *,
@@ -74,6 +93,7 @@ def submit(
     scale: str | None = None,
     storage: str,
     tracking_uri: str | None = None,
+    options: Options = DEFAULTS,
     pip: Sequence[str] = (),
     entrypoint: str | None = None,
 ) -> str:
@@ -108,14 +128,15 @@ def submit(
     if pip:
         runtime["pip"] = list(pip)
 
-    job = f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', spec.name)}-{spec.scale}-{secrets.token_hex(3)}"
+    job = f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', spec.name).strip('-') or 'sweep'}-{spec.scale}-{secrets.token_hex(3)}"
+    environment |= {identity.ORIGIN: str(files[0])} if files else {}
     with _shipped(files) if files else nullcontext((None, study)) as (folder, argument):
         if folder is not None:
             runtime["working_dir"] = str(folder)
         client = _client(cluster)
         with _explained(cluster.url):
             return client.submit_job(
-                entrypoint=entrypoint or _command(argument, spec.scale, storage, here),
+                entrypoint=entrypoint or _command(argument, spec.scale, storage, here, options),
                 submission_id=job,
                 runtime_env=runtime,
                 metadata={"sweep": f"{spec.name}@{spec.scale}"},
@@ -175,12 +196,13 @@ def wait(job: str, address: str, *, timeout: float | None = None, every: float =
 # ---------------------------------------------------------------------------------------------- what is sent
 
 
-def _command(study: str, scale: str, storage: str, here: bool) -> str:
+def _command(study: str, scale: str, storage: str, here: bool, options: Options = DEFAULTS) -> str:
     # `exec` lets the stop signal reach Python itself and not only a shell around it. A cluster on this
     # machine may have been started from any environment; ours certainly has Pliant.
     python = sys.executable if here else "python"
-    arguments = ["run", study, "--scale", scale, "--address", "auto", "--storage", storage]
-    return "exec " + shlex.join([python, "-m", "sweep.cli", *arguments])
+    arguments = ["run", study, "--scale", scale, "--address", "auto", "--storage", storage, *options.words()]
+    # -P: the job's folder is no place to import from.
+    return "exec " + shlex.join([python, "-P", "-m", "sweep.cli", *arguments])
 
 
 def _files(study: str, spec: Spec) -> list[Path]:
@@ -215,7 +237,10 @@ def _shipped(files: list[Path]) -> Iterator[tuple[Path, str]]:
 def _there(place: str, kind: str, url: str, here: bool) -> str:
     """The storage or database `place` as a name that means the same to the cluster, or InputError."""
     scheme, separator, path = place.partition("://")
-    if separator and scheme not in {"file", "sqlite"}:
+    if scheme == "file":
+        place_of(place)  # refuses what would be another place there too
+        return place
+    if separator and scheme != "sqlite":
         return place
     # sqlite:///x names the relative path x, and sqlite:////x the absolute path /x
     path = path.removeprefix("/") if scheme == "sqlite" else path if separator else place

@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tiny import sweep_command
 
 from sweep import submit
-from sweep.errors import ClusterError, InputError, SpecError
+from sweep.errors import ClusterError, InputError, SpecError, StorageError
 from sweep.spec import load
 from workloads.extensions import load_code
 
@@ -84,7 +85,7 @@ def dashboard() -> Iterator[Callable[[Callable[[str, str], tuple[int, str]]], st
 def test_the_command_runs_the_sweep_on_the_cluster_that_runs_it() -> None:
     command = submit._command("study/my study.yaml", "smoke", "s3://bucket/x", here=False)
     assert command == (
-        "exec python -m sweep.cli run 'study/my study.yaml' --scale smoke --address auto --storage s3://bucket/x"
+        "exec python -P -m sweep.cli run 'study/my study.yaml' --scale smoke --address auto --storage s3://bucket/x"
     )
     assert submit._command("permuted_mnist", "paper", "/x", here=True).startswith(f"exec {sys.executable} -m ")
 
@@ -128,6 +129,30 @@ def test_a_file_that_cannot_travel_is_refused_before_any_cluster_is_asked(tmp_pa
             submit.submit(str(study), address="127.0.0.1:1", storage="/x")
     with pytest.raises(SpecError, match="permuted_mnist"):
         submit.submit("permuted_mnits", address="127.0.0.1:1", storage="/x")
+
+
+def test_options_go_with_the_command() -> None:
+    options = submit.Options(workers=3, device="cuda", replace=True)
+    command = submit._command("demo", "smoke", "/x", False, options)
+    assert command.endswith("--storage /x --workers 3 --device cuda --replace")
+
+
+def test_a_script_catches_the_job_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[submit.Options] = []
+
+    def submitted(study: str, *, options: submit.Options, **rest: object) -> str:
+        asked.append(options)
+        return "demo-smoke-abc"
+
+    monkeypatch.setattr(submit, "submit", submitted)
+    said = sweep_command("submit", "demo", "--device", "cuda", "--workers", "2")
+    assert said.out == "demo-smoke-abc\n" and said.err == "sweep job status demo-smoke-abc --address auto\n"
+    assert asked == [submit.Options(workers=2, device="cuda")]
+
+
+def test_a_files_host_is_refused() -> None:
+    with pytest.raises(StorageError, match="names a host, 'rel'"):
+        submit._there("file://rel/x", "storage", "http://head:8265", here=False)
 
 
 def test_places_are_named_as_the_cluster_sees_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
