@@ -87,7 +87,7 @@ def test_the_command_runs_the_sweep_on_the_cluster_that_runs_it() -> None:
     assert command == (
         "exec python -P -m sweep.cli run 'study/my study.yaml' --scale smoke --address auto --storage s3://bucket/x"
     )
-    assert submit._command("permuted_mnist", "paper", "/x", here=True).startswith(f"exec {sys.executable} -m ")
+    assert submit._command("permuted_mnist", "paper", "/x", here=True).startswith(f"exec {sys.executable} -P -m ")
 
 
 def files_of(study: str) -> list[Path]:
@@ -165,7 +165,7 @@ def test_places_are_named_as_the_cluster_sees_them(monkeypatch: pytest.MonkeyPat
         "file:///mnt",
     ):
         assert submit._there(place, "storage", "http://head:8265", here=False) == place
-    for place in ("pliant", "./pliant", "~/pliant", "sqlite:///mlflow.db", "file://pliant"):
+    for place in ("pliant", "./pliant", "~/pliant", "sqlite:///mlflow.db"):
         with pytest.raises(InputError, match="relative to a folder here, which the cluster at http://head:8265"):
             submit._there(place, "storage", "http://head:8265", here=False)
     assert submit._there("pliant", "storage", "", here=True) == str(tmp_path / "pliant")
