@@ -49,6 +49,7 @@ class Shape:
     outputs: int
     batch: int
     steps: int
+    tasks: int
     parameters: int
     loss: str
     boundaries_shown: bool
@@ -80,6 +81,7 @@ def shape_of(config: Mapping[str, Any]) -> Shape:
         outputs=stream.outputs,
         batch=stream.batch,
         steps=stream.task_start(stream.tasks),
+        tasks=stream.tasks,
         parameters=settings.parameters(known.built_for(stream), stream.outputs),
         loss=stream.loss,
         boundaries_shown=stream.boundaries_shown,

@@ -24,6 +24,7 @@ from typing import Any
 
 from sweep import calibration, placement, provenance, spec
 from sweep.checking import check_trials
+from sweep.doubts import doubts
 from sweep.errors import InputError, PliantError, StorageError, TrackingError
 from sweep.failures import Failure, told, without_error
 from sweep.identity import clash, name_of, origin
@@ -76,7 +77,8 @@ class Plan:
 
     def warnings(self) -> list[str]:
         """What is allowed and may not be meant, a sentence each."""
-        return [f"arms {' and '.join(arms)} mean the same trials" for arms in of_one_meaning(self.trials)]
+        alike = [f"arms {' and '.join(arms)} mean the same trials" for arms in of_one_meaning(self.trials)]
+        return alike + doubts(self.packs)
 
     def again(self) -> list[str]:
         """Lines that say what is tried or computed again, and why."""

@@ -1,0 +1,77 @@
+"""What a sweep is allowed to say and hardly means: told in `plan` and `run`, one sentence each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sweep.service import plan
+
+SWEEP = """
+workload: {{name: slowly_changing_regression, tasks: {tasks}, period: 100, batch: {batch}, task_boundaries: shown}}
+network: {{width: 5, depth: {depth}}}
+dtype: {dtype}
+seeds: 1
+arms:
+  one: {{{arm}}}
+"""
+
+
+def told(
+    folder: Path, arm: str, *, tasks: int = 4, batch: int = 1, depth: int = 1, dtype: str = "float32"
+) -> list[str]:
+    """The warnings about one arm."""
+    file = folder / "mine.yaml"
+    file.write_text(SWEEP.format(arm=arm, tasks=tasks, batch=batch, depth=depth, dtype=dtype))
+    return plan(file, storage=str(folder / "storage")).warnings()
+
+
+CBP = "optimizer: sgd, continual_backprop: "
+
+
+def test_a_threshold_that_no_unit_reaches(tmp_path: Path) -> None:
+    (said,) = told(tmp_path, CBP + "{maturity_threshold: 100000}")
+    assert (
+        said
+        == "arm one: continual_backprop replaces nothing: no unit is older than maturity_threshold 1e5 in 400 steps"
+    )
+    assert told(tmp_path, CBP + "{maturity_threshold: 100, replacement_rate: 1e-3}") == []  # 1e-3 x 5 units x 300
+
+
+def test_a_rate_of_less_than_one_unit_and_the_rate_0_that_is_a_control(tmp_path: Path) -> None:
+    (said,) = told(tmp_path, CBP + "{replacement_rate: [1e-4, 1e-5, 0.1]}")
+    assert (
+        said
+        == "arm one: continual_backprop at replacement_rate 1e-5, 1e-4 comes to less than one of 5 units in 400 steps"
+    )
+    assert told(tmp_path, CBP + "{replacement_rate: 0, maturity_threshold: 100000}") == []
+
+
+def test_a_network_without_units(tmp_path: Path) -> None:
+    (said,) = told(tmp_path, CBP + "{}", depth=0)
+    assert said == "arm one: continual_backprop has no unit to replace in a network without hidden layers"
+
+
+@pytest.mark.parametrize("utility", ["adaptable_contribution", "zero_contribution", "feature_by_input"])
+def test_a_utility_that_is_0_for_every_unit(utility: str, tmp_path: Path) -> None:
+    arm = CBP + "{{utility_decay: {}, utility: {}, replacement_rate: 0.01}}"
+    (said,) = told(tmp_path, arm.format(0, utility))
+    assert "is 0 for every unit at batch 1 with utility_decay 0" in said
+    assert told(tmp_path, arm.format(0, utility), batch=2) == []
+    assert told(tmp_path, arm.format(0, "contribution")) == told(tmp_path, arm.format(0.5, utility)) == []
+
+
+def test_what_acts_at_tasks_needs_a_second_one(tmp_path: Path) -> None:
+    for arm in ("optimizer: sgd, reset: {}", "optimizer: sgd, shrink_and_perturb: {when: task}"):
+        (said,) = told(tmp_path, arm, tasks=1)
+        assert said.endswith("acts as a new task begins, and this stream has only one task")
+        assert told(tmp_path, arm) == []
+
+
+def test_decay_that_float32_rounds_away_where_weights_are_taken_step_by_step(tmp_path: Path) -> None:
+    arm = "optimizer: {}, step_size: 0.01, l2: {{strength: {}}}"
+    (said,) = told(tmp_path, arm.format("sgd", "1e-6"))
+    assert "path lanes" in said and "step_size x strength = 1e-8," in said
+    assert told(tmp_path, arm.format("sgd", "1e-5")) == told(tmp_path, arm.format("adam", "1e-6")) == []
+    assert told(tmp_path, arm.format("sgd", "1e-6"), dtype="float64") == []
