@@ -391,6 +391,9 @@ def show_results(record: SweepRecord, ledger: Ledger) -> None:
     for panel, standings in board.panels():
         say(f"\n{panel}" if panel else "")
         show(results.table(standings))
+        for standing in standings:
+            if standing.diverged:
+                say(f"{standing.name}: {results.lost(standing)}")
         say(results.sentence(standings))
     say()
 

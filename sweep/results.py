@@ -215,7 +215,7 @@ def sentence(standings: Sequence[Standing]) -> str:
         few = "1 seed" if seeds == 1 else f"{seeds} seeds"
         return f"With {few} in common no difference to {arm} can be told from chance; it takes {FEWEST_SEEDS}."
     said = {
-        kind: naming.listed([naming.words(standing.arm) for standing in others if standing.verdict == kind])
+        kind: naming.listed([_told(standing) for standing in others if standing.verdict == kind])
         for kind in ("better", "worse", "open", "none")
     }
     told = [f"{text} {said[kind]}" for kind, text in (("better", "better:"), ("worse", "worse:")) if said[kind]]
@@ -224,6 +224,12 @@ def sentence(standings: Sequence[Standing]) -> str:
     if said["none"]:
         told.append(f"no value to compare: {said['none']}")
     return f"Beside {arm}, at 95 %: {'; '.join(told)}."
+
+
+def _told(standing: Standing) -> str:
+    """The arm, and how many seeds its verdict leaves out: a mean over survivors flatters."""
+    label = naming.words(standing.arm)
+    return f"{label} ({standing.diverged} of {standing.members} diverged)" if standing.diverged else label
 
 
 def lost(standing: Standing) -> str:
@@ -240,23 +246,22 @@ def table(standings: Sequence[Standing]) -> Table:
     from rich.table import Table
 
     [first] = [standing for standing in standings if standing.verdict == "first"]
-    beside = len(standings) > 1
+    compared = [f"minus {naming.words(first.arm)}", "95 %"] if len(standings) > 1 else []
     shown = Table("arm, at its best setting", box=None, pad_edge=False)
-    for name in ("mean", "95 %", "seeds", *([f"minus {first.arm}", "95 %", ""] * beside), ""):
-        shown.add_column(name, justify="left" if not name else "right")
+    for name in ("mean", "95 %", "seeds", *compared):
+        shown.add_column(name, justify="right")
     for standing in standings:
-        difference = standing.difference
-        compared = ["", "", ""] if difference is None else [f"{difference.mean:+.3g}", _interval(difference, "+")]
-        word = {"better": "better", "worse": "worse"}.get(standing.verdict, "")
-        mean = f"{standing.late.mean:.4g}" if standing.late.seeds else "none"
-        cells = [standing.name, mean, _interval(standing.late), str(standing.late.seeds)]
-        shown.add_row(*cells, *([*compared, word][:3] if beside else []), lost(standing))
+        late, difference = standing.late, standing.difference
+        cells = [f"{late.mean:.4g}", _interval(late), str(late.seeds)] if late.seeds else ["diverged", "", "0"]
+        if difference is not None:
+            cells += [f"{difference.mean:+.3g}", _interval(difference, "+")]
+        shown.add_row(standing.name, *cells)
     return shown
 
 
 def _interval(estimate: Estimate, sign: str = "") -> str:
-    """`0.012 to 0.014`; nothing where there is none."""
-    return "" if math.isnan(estimate.low) else f"{estimate.low:{sign}.3g} to {estimate.high:{sign}.3g}"
+    """`[0.012, 0.014]`; nothing where there is none."""
+    return "" if math.isnan(estimate.low) else f"[{estimate.low:{sign}.3g}, {estimate.high:{sign}.3g}]"
 
 
 def heading(board: Leaderboard) -> str:
