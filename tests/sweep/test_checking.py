@@ -9,6 +9,7 @@ import pytest
 from test_service import CLIPPING
 from tiny import Command, Said, sweep_command
 
+import sweep
 from sweep import service
 from sweep.errors import InputError
 from sweep.packing import plan_packs
@@ -253,3 +254,26 @@ def test_streams_networks_and_optimizers_are_checked_too(command: Command, tmp_p
     assert said.code == 0, said
     headings = [line for line in said.out.splitlines() if not line.startswith(" ")]
     assert headings[:-1] == [f"mine.py: {what}" for what in ("optimizer twice", "workload own", "network wide")]
+
+
+SHIFT = CLIPPING.replace("weight_clipping", "shifting").replace("WeightClipping", "Shifting")
+SHIFT = SHIFT.replace("value.clamp(-limit, limit) if value.ndim == 2 else value", "value + limit")
+
+
+def late(file: Path, code: str, storage: Path) -> float:
+    """The error of the arm that clips and shifts, with the files listed so, trained as a worker does it."""
+    arm = "clipped: {optimizer: sgd, weight_clipping: {bound: 0.1}, shifting: {bound: 0.2}}"
+    text = SWEEP[: SWEEP.index("  sgd:")] + f"  {arm}\nmetrics: [online_error]\nfigures: []\n"
+    file.write_text(text.replace("[clipping.py]", code).replace("seeds: 2", "seeds: 1"))
+    service.execute(service.plan(file, storage=str(storage)), listener=lambda progress: None, inline=True)
+    return float(sweep.curves(file.stem, storage=str(storage))["value"].iloc[-1])
+
+
+def test_methods_of_several_files_act_in_the_order_listed(alone: None, uncompiled: None, file: Path) -> None:
+    """They do not commute; what a worker reads is the pack's description in the ledger."""
+    (file.parent / "shifting.py").write_text(SHIFT)
+    (file.parent / "zebra.py").write_text(CLIPPING)
+    clip_first = late(file, "[clipping.py, shifting.py]", file.parent / "a")
+    shift_first = late(file, "[shifting.py, clipping.py]", file.parent / "b")
+    renamed = late(file, "[zebra.py, shifting.py]", file.parent / "c")
+    assert clip_first == renamed != shift_first

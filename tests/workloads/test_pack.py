@@ -117,6 +117,14 @@ def test_resuming_from_any_commit_gives_the_same_bits(path: str, monkeypatch: py
             assert content(again[-2]) == content(whole[-2])
 
 
+def test_a_description_keeps_the_order_of_the_users_files() -> None:
+    """Methods of several files act in that order; an older description holds a mapping."""
+    what = Pack(id="p", members=[], code={"zebra.py": "z = 1", "ant.py": "a = 1"})
+    assert list(Pack.from_json(what.to_json()).code) == ["zebra.py", "ant.py"]
+    older = {**json.loads(what.to_json()), "code": {"ant.py": "a = 1"}}
+    assert Pack.from_json(json.dumps(older)).code == {"ant.py": "a = 1"}
+
+
 def test_resuming_keeps_who_diverged_and_what_tasks_begin_with(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packs, "COMMIT_SECONDS", 0.0)
     monkeypatch.setattr(packs, "CHUNK_STEPS", 15)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -34,6 +35,7 @@ LATER = (1000, 123_457)  # further steps, from the state after those
 MOST_PHASES = 64  # of a schedule, each of which is tried
 EXAMPLES = 8  # of a batch
 TOLERANCE = 1e-8  # relative to a tensor's largest entry: float64 rounds to 1e-16, and few steps amplify little
+SHAKEN = 1e3  # times what a change of the last bits does is no difference
 
 
 def check_learning(members: Sequence[Member]) -> None:
@@ -46,18 +48,27 @@ def check_learning(members: Sequence[Member]) -> None:
         raise InputError(told(error)) from error
 
 
-def apart(one: Tree, other: Tree) -> tuple[str, float]:
-    """Where two trees differ most, and by how much of that tensor's largest entry."""
-    worst = ("", 0.0)
+def gaps(one: Tree, other: Tree) -> dict[str, float]:
+    """How far each tensor of a tree is from another's, by its largest entry; infinite where only one is NaN."""
+    found = {}
     left, right = (pytree.tree_flatten_with_path(tree)[0] for tree in (one, in_order(other, one)))
     for (path, a), (_, b) in zip(left, right, strict=True):
         a, b = a.double(), b.double()
         scale = a[torch.isfinite(a)].abs().max().item() if torch.isfinite(a).any() else 1.0
         gap = torch.where((a == b) | (a.isnan() & b.isnan()), 0, (a - b).abs() / (scale or 1.0))
-        most = gap.nan_to_num(nan=math.inf).max().item() if gap.numel() else 0.0
-        if most > worst[1]:
-            worst = (" ".join(str(getattr(part, "key", part)) for part in path), most)
-    return worst
+        where = " ".join(str(getattr(part, "key", part)) for part in path)
+        found[where] = gap.nan_to_num(nan=math.inf).max().item() if gap.numel() else 0.0
+    return found
+
+
+def apart(one: Tree, other: Tree, shaken: Mapping[str, float] = MappingProxyType({})) -> tuple[str, float]:
+    """Where two trees differ most, and by how much; ("", 0.0) where nowhere by more than rounding.
+
+    `shaken`: how far a change of the last bits of the weights moves each tensor. What is nothing but rounding, such as
+    the gradient of a bias before batch norm, differs between any two ways to compute it.
+    """
+    found = {w: gap for w, gap in gaps(one, other).items() if gap > max(TOLERANCE, SHAKEN * shaken.get(w, 0.0))}
+    return max(found.items(), key=lambda item: item[1], default=("", 0.0))
 
 
 class _Trial:
@@ -70,6 +81,7 @@ class _Trial:
         self.learner = training.learner
         self.own = [self.learner, *(self.learner_of(member) for member in members[1:])]
         self.watched: list[Watched] = []
+        self.shaken: dict[str, float] = {}
         if file := owner("OPTIMIZERS", self.config["optimizer"]["name"]):
             self.learner.optimizer = self.watch(self.learner.optimizer, self.config["optimizer"]["name"], file)
         for name, method in self.learner.methods.items():
@@ -116,6 +128,7 @@ class _Trial:
             check_network(file, self.config["network"]["name"], network, self.training.stream, self.x[0, 0].double())
         self.check_needs()
         start = self.newborn()
+        self.shaken = gaps(self.shake(start[0], 0), self.shake(start[0], 2.0**-48))
         alone = [self.alone(start, i) for i in range(len(start))]
         self.check_scalars_used(start, alone)
         if self.liftable:
@@ -182,20 +195,27 @@ class _Trial:
     def alone(self, start: list[Tree], index: int) -> Tree:
         """A member after its first steps by itself, twice the same."""
         found = []
-        hyper, seed = member(self.training.hyper, index), self.training.seeds[index]
         for again in (False, True):
-            tree = start[index]
-            for at in range(self.steps):
-                with self.strictly(not again):
-                    tree = self.one(mapped(torch.clone, tree), hyper, seed, at, *self.batch(index, at))
-            found.append(tree)
-        where, gap = apart(*found)
+            with self.strictly(not again):
+                found.append(self.walked(start[index], index))
+        where, gap = max(gaps(*found).items(), key=lambda item: item[1])
         if gap:
             raise InputError(
                 f"{self.whom}: the same steps taken twice give other numbers ({where}): something in them is drawn or "
                 "read from outside; draws come from `draw`, e.g. draw.normal(what, count)"
             )
         return found[0]
+
+    def walked(self, tree: Tree, index: int) -> Tree:
+        """A member after its first steps."""
+        hyper, seed = member(self.training.hyper, index), self.training.seeds[index]
+        for at in range(self.steps):
+            tree = self.one(mapped(torch.clone, tree), hyper, seed, at, *self.batch(index, at))
+        return tree
+
+    def shake(self, tree: Tree, by: float) -> Tree:
+        """The first member after its first steps from weights that are changed by so much of themselves."""
+        return self.walked({**tree, "params": mapped(lambda v: v * (1 + by), tree["params"])}, 0)
 
     def check_scalars_used(self, start: list[Tree], alone: list[Tree]) -> None:
         """A member alone is what it is under the first member's learner, with its own scalars in `hyper`."""
@@ -208,8 +228,8 @@ class _Trial:
                     tree["params"], tree["state"], hyper, *self.batch(index, at), draw, phase=phase
                 )
                 tree = {"params": params, "state": state}
-            where, gap = apart(tree, alone[index])
-            if gap > TOLERANCE:
+            where, gap = apart(tree, alone[index], self.shaken)
+            if gap:
                 names = ", ".join(name for part in self.watched for name in getattr(part, "varies", ()))
                 raise InputError(
                     f"{self.whom}: with the settings of another member it comes out {percent(gap)} off ({where}): what "
@@ -233,8 +253,8 @@ class _Trial:
     def compare(self, alone: list[Tree], other: list[Tree], what: str) -> None:
         """Raise where members come out otherwise than one network at a time."""
         for one, also in zip(alone, other, strict=True):
-            where, gap = apart(one, also)
-            if gap > TOLERANCE:
+            where, gap = apart(one, also, self.shaken)
+            if gap:
                 raise InputError(f"{self.whom}: {what} are {percent(gap)} off ({where}) from one at a time; {OUTSIDE}")
 
     def check_trace(self, alone: list[Tree]) -> None:
@@ -252,8 +272,8 @@ class _Trial:
             if key not in programs:
                 programs[key] = self.traced(phase, arguments), phase
             program, first = programs[key]
-            where, gap = apart(self.one(tree, hyper, seed, at, *x_y), program(*arguments))
-            if gap > TOLERANCE:
+            where, gap = apart(self.one(tree, hyper, seed, at, *x_y), program(*arguments), self.shaken)
+            if gap:
                 cause = OUTSIDE
                 if period > 1 and phase != first:
                     cause = f"only a phase of 0 may be another program, and this step's is {phase}"
