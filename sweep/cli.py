@@ -318,6 +318,8 @@ def run(
     from sweep import calibration, placement, service
     from sweep.progress import ProgressView, working
 
+    if inline and address:
+        raise InputError("--inline trains in this process and --address on a cluster: leave one of them out")
     planned = service.plan(study, scale=scale, storage=storage, workers=workers, device=device.value)
     tracker = service.Tracker(planned, tracking_uri) if track else None
     warn(planned)

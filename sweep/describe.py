@@ -124,6 +124,9 @@ def found(name: str, figures: Path) -> list[Entry]:
     known = list(entries(figures))
     matching = [entry for entry in known if entry.name == name]
     if not matching:
+        having = [entry.name for entry in known if name in {each.name for each in entry.settings}]
+        if having:
+            raise InputError(f"{name!r} is a setting of {', '.join(having)}: sweep describe {having[0]}")
         raise InputError(unknown(name, "name", {entry.name for entry in known}))
     return matching
 

@@ -126,6 +126,10 @@ class Document:
     def _not_to_be_set(self, path: KeyPath) -> str | None:
         """What is wrong with a scale that sets `path`."""
         if path[0] not in SCALED:
+            parts = {part: self.tree.get(part) for part in ("workload", "network")}
+            meant = [f"{part}.{path[0]}" for part, f in parts.items() if isinstance(f, dict) and path[0] in f]
+            if meant:
+                return f"unknown key for a scale; did you mean {meant[0]!r}?"
             return unknown_key(str(path[0]), SCALED, "key for a scale")
         arms = self.tree.get("arms")
         if path[0] == "arms" and isinstance(arms, dict) and (len(path) < 2 or path[1] not in arms):
@@ -213,6 +217,8 @@ def read_document(text: str, problems: Problems) -> Document:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         what = ": ".join(part for part in (error.context, error.problem) if part)
+        if "'\\t'" in what:
+            what = "a tab; YAML indents with spaces"
         raise SpecError(f"{problems.file}:{line}: not YAML, column {column}: {what}") from None
     except YAMLError as error:
         raise SpecError(f"{problems.file}:1: not YAML: {str(error).splitlines()[0]}") from None
@@ -269,7 +275,9 @@ class _Reader:
             line = key_node.start_mark.line + 1
             key = key_node.value
             if not isinstance(key_node, ScalarNode) or not str(key_node.tag).endswith(":str"):
-                self.problems.add(line, path, "keys must be words (quote it if it is meant as one)", key)
+                number = isinstance(value_node, ScalarNode) and value_node.value == "" and str(key).isdecimal()
+                hint = "a number has no comma: 0.01, 1000" if number else "quote it if it is meant as one"
+                self.problems.add(line, path, f"keys must be words ({hint})", key)
                 continue
             inner = (*path, key)
             if key in result:

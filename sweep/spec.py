@@ -30,6 +30,7 @@ from workloads.diagnostics import DIAGNOSTICS
 from workloads.extensions import load_code, owner, told
 from workloads.methods.config import METHODS, OPTIMIZERS
 from workloads.networks.config import NETWORKS
+from workloads.registry import nearest
 from workloads.streams import STREAMS
 from workloads.streams.base import Stream
 
@@ -196,6 +197,10 @@ class Settings(Strict):
     name: Annotated[str, Field(pattern=NAME)] | None = None
 
 
+EXAMPLES = {
+    "workload": "workload: {name: slowly_changing_regression}, or another that `sweep describe` lists",
+    "arms": "arms: {mine: {optimizer: sgd}}",
+}
 OWNERS: dict[str, type[Strict]] = {"track": Track, "diagnostics": Diagnostics}
 
 
@@ -220,7 +225,10 @@ def read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise SpecError(f"{path}: cannot be read: {why}") from None
+        others = [file.name for file in path.parent.glob("*.y*ml")] if isinstance(error, FileNotFoundError) else []
+        close = nearest(path.name, others)
+        hint = f"; did you mean {path.with_name(close)}?" if close else ""
+        raise SpecError(f"{path}: cannot be read: {why}{hint}") from None
 
 
 def study_path(study: str | Path) -> Path:
@@ -230,6 +238,8 @@ def study_path(study: str | Path) -> Path:
         return path
     shipped = {file.stem: file for file in sorted(STUDIES.glob("*.yaml"))}
     if study not in shipped:
+        if (own := path.with_suffix(".yaml")).is_file():
+            raise SpecError(f"no study {study!r} ships; the file of that name is given by its path: {own}")
         text = unknown_key(study, shipped, f"study {study!r}")
         raise SpecError(f"{text}; a file of your own is given by its path, such as {study}.yaml")
     return shipped[study]
@@ -411,7 +421,7 @@ class _Checked:
             owner = OWNERS.get(str(path[0]), Settings)
             self.wrong(path, unknown_key(str(path[-1]), owner.model_fields))
         elif kind == "missing":
-            self.wrong(path, "is missing")
+            self.wrong(path, f"is missing: {EXAMPLES[path[0]]}" if path[0] in EXAMPLES else "is missing")
         elif kind == "string_pattern_mismatch":
             self.wrong(path, "a name is made of letters, digits, _ and -, and starts with a letter or digit")
         elif kind == "too_short":
@@ -430,7 +440,8 @@ class _Checked:
         if found is None:
             return {}
         if not isinstance(found, dict):
-            self.wrong(path, "must be a mapping of its fields, or null for the defaults", found)
+            if len(path) > 1:  # what is wrong with whole sections, `settings` says
+                self.wrong(path, "must be a mapping of its fields, or null for the defaults", found)
             return {}
         return {key: axes.Field(value, (*path, key)) for key, value in found.items()}
 

@@ -13,7 +13,11 @@ T = TypeVar("T")
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
     """The name a reader most likely meant, or None when nothing is close."""
-    return next(iter(difflib.get_close_matches(name, list(names), n=1, cutoff=0.6)), None)
+    known = list(names)
+    spellings = (name, name.lower())  # names here are in lower case, and people write SGD
+    return next(
+        (close for word in spellings for close in difflib.get_close_matches(word, known, n=1, cutoff=0.6)), None
+    )
 
 
 def unknown(name: str, kind: str, names: Iterable[str]) -> str:

@@ -221,6 +221,7 @@ def test_a_cluster_that_is_not_there(command: Command, tmp_path: Path) -> None:
         (["data", "fetch", "mnst"], "did you mean 'mnist'"),
         (["figure", "tiny", "--name", "armz"], "did you mean 'arms'"),
         (["figure", "tinny"], "tiny@full"),
+        (["run", "demo", "--inline", "--address", "auto"], "leave one of them out"),
         (["status", "tinny"], "was not run in the storage"),
         (["status", "tiny@smoke"], "tiny@full"),
         (["clean", "tinny", "--yes"], "tiny@full"),

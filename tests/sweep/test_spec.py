@@ -345,7 +345,10 @@ MISTAKES = {
     ),
     "an arm's name": (REGRESSION + "arms: {a b: {optimizer: sgd}}\n", "arms.a b: a name is made of letters"),
     "no arms": (REGRESSION + "arms: {}\n", "mine.yaml:2: arms: a sweep needs at least one arm"),
-    "no workload": (ARMS, "mine.yaml:1: workload: is missing"),
+    "no workload": (
+        ARMS,
+        "mine.yaml:1: workload: is missing: workload: {name: slowly_changing_regression}, or another",
+    ),
     "a method that is no mapping": (
         arm("optimizer: sgd, l2: 0.1"),
         "mine.yaml:3: arms.a.l2 = 0.1: must be a mapping of its fields, or null for the defaults",
@@ -390,6 +393,16 @@ MISTAKES = {
     "a path through a scalar": (
         PLAIN + "scales: {smoke: {workload.tasks.x: 3}}\n",
         "workload.tasks has no keys to set",
+    ),
+    "an optimizer in capitals": (arm("optimizer: SGD"), "unknown optimizer; did you mean 'sgd'?"),
+    "a tab": (REGRESSION + "arms:\n\ta: {}\n", "mine.yaml:3: not YAML, column 1: a tab; YAML indents with spaces"),
+    "a comma in a number": (
+        arm("optimizer: sgd, step_size: 0,01"),
+        'arms.a = "01": keys must be words (a number has no comma: 0.01, 1000)',
+    ),
+    "a scale's key without its section": (
+        PLAIN + "scales: {smoke: {tasks: 3}}\n",
+        "scales.smoke.tasks: unknown key for a scale; did you mean 'workload.tasks'?",
     ),
     "a number that would be read as 0": (
         arm("optimizer: sgd, step_size: 1e-400"),
@@ -472,6 +485,19 @@ def test_a_study_that_does_not_exist() -> None:
         load("permuted_minst")
     with pytest.raises(SpecError, match="nowhere.yaml: cannot be read: No such file"):
         load("nowhere.yaml")
+
+
+def test_a_file_of_ones_own_is_found_nearby(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("my_sweep.yaml").write_text(PLAIN)
+    with pytest.raises(SpecError, match="no study 'my_sweep' ships; the file .* is given by its path: my_sweep.yaml"):
+        load("my_sweep")
+    with pytest.raises(SpecError, match="No such file or directory; did you mean my_sweep.yaml?"):
+        load("mysweep.yaml")
+
+
+def test_a_section_that_is_no_mapping_is_told_once() -> None:
+    assert refused(PLAIN + "network: mlp\n") == ['mine.yaml:4: network = "mlp": must be a mapping such as {name: ...}']
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
