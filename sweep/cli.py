@@ -655,13 +655,17 @@ def bench(
             show_default="dashboards/benchmarks of a checkout, else ./benchmarks",
         ),
     ] = None,
+    no_flush: Annotated[
+        bool, typer.Option("--no-flush", help="Leave subnormal numbers as they are, to see what they cost.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Time packs against the plain torch.nn loop. One core, both sides in one run, 8 minutes; let nothing else run.
+    """Time packs against the plain torch.nn loop. One core, both sides in one run, 15 minutes; let nothing else run.
 
-    A row is a stream, a network, an arm and a number of trials in the pack. Its ratio says how many times less a
-    trial's step costs in the pack than in the loop everybody writes; its limit is what the counted operations would
-    take at this core's measured speed; before is the ratio in the last record.
+    A row is a stream, a network, an arm and a number of trials in the pack, all networks aged. Its ratio says how many
+    times less a trial's step costs in the pack than in the loop everybody writes; newborn is the same for networks that
+    have not trained yet; its limit is what the counted operations would take at this core's measured speed; before is
+    the ratio in the last record.
     """
     from dataclasses import asdict
 
@@ -672,9 +676,11 @@ def bench(
     if history:
         draw_history(kept)
         return
-    if record and (quick or stream or arm or members):
-        raise InputError("--record keeps whole runs: leave out --quick, --stream, --arm and --members")
-    cases = benches.selected(quick=quick, stream=stream, arm=arm, members=members)
+    if record and (quick or stream or arm or members or no_flush):
+        raise InputError("--record keeps whole runs: leave out --quick, --stream, --arm, --members and --no-flush")
+    if record:
+        records.refuse_changed_code()
+    cases = benches.selected(quick=quick, stream=stream, arm=arm, members=members, flushed=not no_flush)
     known = records.records(kept)  # now, so that a file that cannot be read costs no run
     rows, failures = [], []
     for case in cases:
@@ -695,7 +701,7 @@ def bench(
         changed = records.changes(rows, last)
         say()
         show(bench_table(changed))
-        for aside in (benches.shares(rows), benches.together(rows)):
+        for aside in (benches.bandwidth(rows), benches.shares(rows), benches.together(rows), benches.wholes(rows)):
             if aside:
                 say("\n" + aside)
         if last and any(change.then for change in changed):
@@ -721,7 +727,7 @@ def bench_table(changes: Sequence[Change]) -> Table:
     from rich.table import Table
 
     table = Table("stream, network, arm", box=None, pad_edge=False)
-    for name in ("trials", "path", "plain ns", "pack ns", "limit ns", "ratio", "target", "before", "change"):
+    for name in ("trials", "path", "plain ns", "pack ns", "limit ns", "ratio", "newborn", "target", "before", "change"):
         table.add_column(name, justify="left" if name == "path" else "right")
     shown = ""
     for change in changes:
@@ -731,7 +737,8 @@ def bench_table(changes: Sequence[Change]) -> Table:
             shown = place
         table.add_row(
             f"  {r.arm}", f"{r.members:,}", r.path, f"{r.plain_ns:,.0f}",
-            ratio(r.ns_per_trial_step), ratio(r.limit_ns), ratio(r.ratio) + ("" if r.valid else "?"), ratio(r.target),
+            ratio(r.ns_per_trial_step), ratio(r.limit_ns), ratio(r.ratio) + ("" if r.valid else "?"),
+            ratio(r.newborn_plain_ns / r.newborn_ns if r.newborn_plain_ns and r.newborn_ns else None), ratio(r.target),
             ratio(change.then), f"x {change.times:.2f}" if change.times else "",
         )  # fmt: skip
     return table

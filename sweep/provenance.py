@@ -17,6 +17,7 @@ from workloads.machine import cpus
 
 PACKAGES = ("pliant", "torch", "ray", "mlflow", "numpy")
 CPU_INFO = Path("/proc/cpuinfo")
+CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 FLAGS = ("sse4_2", "avx", "avx2", "fma", "avx512f", "avx512dq", "avx512bw", "avx512vl", "asimd", "sve")  # that matter
 
 
@@ -51,7 +52,10 @@ def version(package: str) -> str | None:
 
 
 def machine() -> dict[str, str | int | float | list[str] | None]:
-    """What decides how fast this machine is: cpu (its name), cores, flags (of `FLAGS`), memory_gb; None if unknown."""
+    """What decides how fast this machine is, None if unknown: cpu (its name), caches, cores, flags, memory_gb.
+
+    Caches are those of the first processor, such as "L1d 32K, L2 1024K, L3 32768K"; flags those of `FLAGS`.
+    """
     facts = cpu_facts()
     flags = (facts.get("flags") or facts.get("Features") or "").split()
     try:
@@ -60,10 +64,24 @@ def machine() -> dict[str, str | int | float | list[str] | None]:
         memory = None
     return {
         "cpu": facts.get("model name") or platform.processor() or platform.machine() or None,
+        "caches": caches(),
         "cores": cpus(),
         "flags": [flag for flag in FLAGS if flag in flags],
         "memory_gb": memory,
     }
+
+
+def caches() -> str | None:
+    """The data caches of the first processor, from the nearest; None where the system does not tell."""
+    found = {}
+    try:
+        for cache in sorted(CACHES.glob("index*")):
+            level, kind, size = ((cache / name).read_text().strip() for name in ("level", "type", "size"))
+            if kind != "Instruction":
+                found[f"L{level}{'d' * (kind == 'Data')}"] = size
+    except OSError:
+        return None
+    return ", ".join(f"{name} {size}" for name, size in found.items()) or None
 
 
 def cpu_facts() -> dict[str, str]:

@@ -1,13 +1,15 @@
 """How much faster a pack is than the loop everybody writes (`sweep.benchmarks.plain_loop`), row by row.
 
 Both sides of a ratio are measured in one run, on one core, by the same clock, with the making of the stream, the
-error bins and the divergence check inside. Compilation is outside (it is paid once and cached); the time of a first
-call is shown apart. Every row runs in a process of its own, so that its peak memory is its own. How many steps are
-timed is found out first: as many as fill `Case.seconds`.
+error bins and the divergence check inside, on networks that have aged (`ageing`): the plain loop goes on from the
+state of the pack's first member. Newborn networks are measured beside them. Compilation is outside (it is paid once
+and cached); the time of a first call is shown apart. Every row runs in a process of its own, so that its peak memory
+is its own. How many steps are timed is found out first: as many as fill `Case.seconds`.
 
 Some rows also say what share of the training their stream's study spends on its diagnostics, at its schedule: how long
 `Training.diagnose` takes, over the steps between two of them. What a task draws once is left out: training needs it.
 The same rows say how fast all cores are together, a pack on each at the same time, beside as many times one alone.
+One row is of the whole command (`whole`).
 """
 
 from __future__ import annotations
@@ -28,12 +30,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from sweep.benchmarks import ageing, whole
 from sweep.benchmarks.limits import limit_ns, peaks, work_of
 from sweep.errors import InputError
 from workloads.methods.config import METHODS
 from workloads.registry import unknown
 
 if TYPE_CHECKING:
+    from sweep.benchmarks.plain_loop import PlainLoop
     from workloads.pack import Training
 
 REPEATS = 3  # of either side; the best counts, since noise only ever adds
@@ -49,9 +53,13 @@ LENGTHS: dict[str, dict[str, Any]] = {
     PAIRS: {"dataset": "glyphs", "epochs": 1000},
 }
 
-# The plain loop's ns per step, by stream, arm and width, on the small cloud machine the targets were set on. A machine
-# on which it is over 20 % slower than this is busy or different, and its ratios would flatter: such a row is marked
-# invalid.
+# How many steps networks have trained when they are measured, at least; and how many members are aged, in whole seeds.
+AGES = {REGRESSION: 200_000, IMAGES: 60_000, RELABELLED: 600, PAIRS: 60}
+ELDERS = {REGRESSION: 300, IMAGES: 1, RELABELLED: 3, PAIRS: 2}
+
+# The plain loop's ns per step on newborn networks, by stream, arm and width, on the small cloud machine the targets
+# were set on. A machine on which it is over 20 % slower than this is busy or different, and its ratios would flatter:
+# such a row is marked invalid.
 REFERENCE_NS = {
     (REGRESSION, "sgd", 5): 145_000,
     (REGRESSION, "adam", 5): 260_000,
@@ -75,11 +83,19 @@ ARMS: dict[str, tuple[dict[str, Any], dict[str, dict[str, Any]]]] = {
     "adamo": ({"name": "adamo", "isometry_strength": 1e-2}, {}),
     "adamo_every_16": ({"name": "adamo", "isometry_strength": 1e-2, "every": 16}, {}),
     "shrink_and_perturb": ({"name": "sgd"}, {"shrink_and_perturb": {}}),
+    # The ends of the studies' grids, where numbers get strange; step sizes of which most diverge.
+    "l2_strongest": ({"name": "sgd", "step_size": 0.01}, {"l2": {"strength": 0.1}}),
+    "perturbed_most": (
+        {"name": "sgd", "step_size": 0.01},
+        {"shrink_and_perturb": {"strength": 0.01, "perturb_scale": 0.1}},
+    ),
+    "divergent": ({"name": "sgd", "step_size": 3.0}, {}),
 }
+EXTREMES = ("l2_strongest", "perturbed_most", "divergent")
 STEP_SIZES = {"sgd": 0.003, "adam": 0.001, "adamo": 0.001}
 
-REGRESSION_ARMS = tuple(arm for arm in ARMS if arm not in ("momentum", "adamo_every_16"))
-IMAGE_ARMS = tuple(arm for arm in ARMS if arm not in ("momentum", "continual_backprop_1e-2"))
+REGRESSION_ARMS = tuple(arm for arm in ARMS if arm not in ("momentum", "adamo_every_16", *EXTREMES))
+IMAGE_ARMS = tuple(arm for arm in ARMS if arm not in ("momentum", "continual_backprop_1e-2", *EXTREMES))
 
 # The ratios aimed at.
 REGRESSION_TARGETS = {
@@ -90,6 +106,9 @@ REGRESSION_TARGETS = {
     "adam": 3000,
     "adamo": 2000,
     "shrink_and_perturb": 800,
+    "l2_strongest": 4000,
+    "perturbed_most": 800,
+    "divergent": 6000,
 }
 FEW, FEW_PERTURBED, ALONE = 1000, 500, 150  # regression: 30 members, the same under noise, one
 IMAGE_TARGETS: dict[str, float] = {
@@ -97,9 +116,9 @@ IMAGE_TARGETS: dict[str, float] = {
     "continual_backprop": 35,
     "l2": 20,
     "shrink_and_perturb": 20,
-    "adam": 6,
+    "adam": 12,
     "adamo": 1.5,
-    "adamo_every_16": 5,
+    "adamo_every_16": 12,
 }
 WIDE_TARGETS = {1000: 15, 2000: 7}
 SHARE_TARGET = 3.0  # percent of training that diagnostics may cost
@@ -116,7 +135,20 @@ class Case:
     seeds: int
     configs: int  # per seed
     width: int  # units per hidden layer
-    seconds: float = 1.0  # of one timed repeat of the pack; the plain loop gets half
+    seconds: float = 0.6  # of one timed repeat of the pack; the plain loop gets half
+    older: int | None = None  # steps before it is measured; None for the stream's of `AGES`
+    command: bool = False  # the whole command instead of a pack
+    flushed: bool = True  # else subnormal numbers are what they are, to see what they cost
+
+    @property
+    def age(self) -> int:
+        """Steps before it is measured."""
+        return AGES[self.stream] if self.older is None else self.older
+
+    @property
+    def elders(self) -> int:
+        """Seeds that are aged."""
+        return max(1, min(self.seeds, ELDERS[self.stream] // self.configs))
 
     @property
     def members(self) -> int:
@@ -137,6 +169,8 @@ class Case:
     @property
     def target(self) -> float | None:
         """The ratio aimed at, where there is one."""
+        if self.command:
+            return None
         if self.stream in (RELABELLED, PAIRS):
             return PARITY if self.stream == PAIRS else None
         if self.stream == IMAGES:
@@ -149,7 +183,7 @@ class Case:
     @property
     def main(self) -> bool:
         """Whether the share of the diagnostics and the speed of all cores are measured too."""
-        return self.arm == "sgd" and (self.stream, self.width, self.members) in MAIN
+        return self.arm == "sgd" and not self.command and (self.stream, self.width, self.members) in MAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +208,13 @@ class Row:
     diagnostics: float | None = None  # percent of the training, where it is measured; older records have none
     cores: int | None = None  # logical processors, with a pack on each
     all_cores: float | None = None  # how fast those were together, over so many times one alone
+    age: int = 0  # steps the networks had trained; older records have newborn ones
+    newborn_ns: float | None = None  # the same two of newborn networks
+    newborn_plain_ns: float | None = None
+    moved: float | None = None  # bytes per ns that the counted reads and writes come to, see `limits`
+    triad: float | None = None  # and that this core moves at best over as large a working set
+    kernels_ns: float | None = None  # of the whole command: per trial-step of its kernels alone, on all processors
+    flushed: bool = True  # false: subnormal numbers were left as they are
 
 
 CASES = [
@@ -184,16 +225,20 @@ CASES = [
     ],
     *[Case(IMAGES, arm, 30, 1, 100) for arm in IMAGE_ARMS],
     *[Case(IMAGES, arm, 1, 1, 100) for arm in ("sgd", "continual_backprop")],
+    *[Case(REGRESSION, arm, 100, 3, 5) for arm in EXTREMES],
     # A repeat ends a task, which copies all weights: short ones would count that more often than a sweep does it.
-    *[Case(IMAGES, arm, 1, 1, width, seconds=4.0) for width in (1000, 2000) for arm in ("sgd", "continual_backprop")],
+    *[Case(IMAGES, arm, 1, 1, width, seconds=2.5) for width in (1000, 2000) for arm in ("sgd", "continual_backprop")],
     *[Case(RELABELLED, arm, 3, 1, 512) for arm in ("sgd", "adam")],
     Case(PAIRS, "momentum", 2, 1, 32, seconds=4.0),
+    Case(REGRESSION, "sgd", 100, 60, 5, command=True),
 ]
 MAIN = {(REGRESSION, 5, 3000), (IMAGES, 100, 30), (IMAGES, 1000, 1)}  # stream, width, members
-QUICK = [Case(REGRESSION, arm, 8, 2, 5, seconds=0.1) for arm in ("sgd", "continual_backprop")]
+QUICK = [Case(REGRESSION, arm, 8, 2, 5, seconds=0.1, older=20_000) for arm in ("sgd", "continual_backprop")]
 
 
-def selected(*, quick: bool, stream: str | None, arm: str | None, members: int | None = None) -> list[Case]:
+def selected(
+    *, quick: bool, stream: str | None, arm: str | None, members: int | None = None, flushed: bool = True
+) -> list[Case]:
     """The cases asked for. Raises InputError where none is."""
     for name, kind, known in ((stream, "stream", {c.stream for c in CASES}), (arm, "arm", set(ARMS))):
         if name is not None and name not in known:
@@ -207,13 +252,13 @@ def selected(*, quick: bool, stream: str | None, arm: str | None, members: int |
     if not chosen:
         sizes = ", ".join(map(str, sorted({c.members for c in found})))
         raise InputError(f"there is no such row with {members} members; there is: {sizes}")
-    return chosen
+    return [replace(case, flushed=flushed) for case in chosen]
 
 
 def config_of(case: Case, seed: int, which: int) -> dict[str, Any]:
     """A trial's config for the bench; `which` spreads the step sizes, as a sweep would."""
     optimizer, methods = ARMS[case.arm]
-    step_size = STEP_SIZES[optimizer["name"]] * 10 ** (-which / case.configs)
+    largest = optimizer.get("step_size", STEP_SIZES[optimizer["name"]])
     if case.stream == PAIRS:
         network = {"name": "convnet", "width": case.width}
     else:
@@ -221,7 +266,7 @@ def config_of(case: Case, seed: int, which: int) -> dict[str, Any]:
     return {
         "workload": {"name": case.stream, "tasks": 10_000, **LENGTHS[case.stream]},  # more than anybody gets through
         "network": network,
-        "optimizer": {**optimizer, "step_size": step_size},
+        "optimizer": {**optimizer, "step_size": largest * 10 ** (-which / case.configs)},
         "methods": {name: asdict(METHODS[name].config(**chosen)) for name, chosen in methods.items()},
         "seed": seed,
         "metrics": ["online_error" if case.stream == REGRESSION else "online_accuracy"],
@@ -278,7 +323,8 @@ def beside_others(case: Case, core: int) -> None:
     All train equally long, whatever they get done, so that none is alone for more than a part of its last repeat.
     """
     on_one_core(core)
-    _, _, once = pack_timer(case)
+    training, _ = new_pack(case)
+    once = pack_timer(aged(case, training), case)
     print("ready", flush=True)
     if not sys.stdin.readline():
         return  # nobody is there any more
@@ -299,26 +345,26 @@ def on_one_core(core: int) -> None:
 
 def measured(case: Case) -> Row:
     """One row, in this process, which it pins to one core."""
-    import torch
+    from workloads.engine import computing
 
-    from sweep.packing import LANES
-
+    computing.FLUSHED = case.flushed
+    if case.command:
+        return measured_whole(case)
     on_one_core(min(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0)
-    training, first_call, pack_once = pack_timer(case)
-    plain_once = plain_timer(case)
+    training, first_call = new_pack(case)
+    loop = plain_loop(case)
+    brief = replace(case, seconds=case.seconds / 3)
+    newborn = (plain_timer(loop, brief, 0)(), pack_timer(training, brief)())
+    training = aged(case, training)
+    ageing.hand_over(training, loop)
+    pack_once, plain_once = pack_timer(training, case), plain_timer(loop, case, training.step)
     look_once = diagnosis_timer(training) if case.main else lambda: math.nan
     # The sides alternate, so that a machine that slows down slows all.
     times = [(plain_once(), pack_once(), look_once()) for _ in range(REPEATS)]
     plain_ns, pack_ns, look_ns = (min(side) for side in zip(*times, strict=True))
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    limit = None
-    if case.stream in (REGRESSION, IMAGES):
-        sharing = min(case.configs, LANES) if case.stream == REGRESSION else 1
-        work = work_of(case.sizes, *ARMS[case.arm], sparse=case.stream == IMAGES, sharing=sharing)
-        reached = peaks(work.resident)
-        limit = round(limit_ns(work, reached), 2) if reached else None
     reference = REFERENCE_NS.get((case.stream, case.arm, case.width))
-    return Row(
+    row = Row(
         stream=case.stream,
         network=case.network,
         batch=training.stream.batch,
@@ -328,28 +374,85 @@ def measured(case: Case) -> Row:
         ns_per_trial_step=round(pack_ns, 2),
         plain_ns=round(plain_ns, 1),
         ratio=round(plain_ns / pack_ns, 1),
-        limit_ns=limit,
+        limit_ns=None,
         target=case.target,
         first_call_s=round(first_call, 2),
         peak_mb=round(peak_mb, 1),
-        valid=reference is None or plain_ns <= SLACK * reference,
-        versions={
-            "pliant": importlib.metadata.version("pliant"),
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
+        valid=reference is None or newborn[0] <= SLACK * reference,
+        versions=versions(),
         diagnostics=round(100 * look_ns / pack_ns, 2) if case.main else None,
+        age=case.age,
+        newborn_ns=round(newborn[1], 2),
+        newborn_plain_ns=round(newborn[0], 1),
+        flushed=case.flushed,
+    )
+    return beside_limits(case, training, row)
+
+
+def beside_limits(case: Case, training: Training, row: Row) -> Row:
+    """The row with what its counted work would take at this core's peaks, where that can be said."""
+    from sweep.packing import LANES
+
+    if case.stream not in (REGRESSION, IMAGES):
+        return row
+    shares = ageing.shares_read(training) if case.stream == IMAGES else None
+    sharing = min(case.configs, LANES) if case.stream == REGRESSION else 1
+    work = work_of(case.sizes, *ARMS[case.arm], shares=shares, sharing=sharing)
+    reached = peaks(work.resident)
+    if reached is None:
+        return row
+    row = replace(row, limit_ns=round(limit_ns(work, reached), 2))
+    if not shares:
+        return row
+    return replace(row, moved=round(work.moved / row.ns_per_trial_step, 1), triad=round(reached.moved, 1))
+
+
+def measured_whole(case: Case) -> Row:
+    """The row of the whole command, in this process and its children, on all processors."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    taken = whole.seconds(seeds=case.seeds, configs=case.configs)
+    whole_ns = taken / (whole.steps() * case.members) * 1e9
+    kernels = replace(case, configs=min(case.configs, 30), command=False)
+    training, first_call = new_pack(kernels)
+    kernels_ns = pack_timer(aged(kernels, training), kernels)() / cores
+    plain_ns = plain_timer(plain_loop(case), case, 0)()
+    return Row(
+        stream=case.stream,
+        network=case.network,
+        batch=1,
+        arm=case.arm,
+        members=case.members,
+        path="sweep run",
+        ns_per_trial_step=round(whole_ns, 2),
+        plain_ns=round(plain_ns, 1),
+        ratio=round(plain_ns / whole_ns, 1),
+        limit_ns=None,
+        target=case.target,
+        first_call_s=round(first_call, 2),
+        peak_mb=round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024, 1),
+        valid=True,
+        versions=versions(),
+        cores=cores,
+        kernels_ns=round(kernels_ns, 2),
+        flushed=case.flushed,
     )
 
 
-def pack_timer(case: Case) -> tuple[Training, float, Callable[[], float]]:
-    """(the pack, seconds of its first call, function that trains it for a repeat: ns per trial-step)."""
+def versions() -> dict[str, str]:
+    """Of what decides how fast a row is."""
+    return {name: importlib.metadata.version(name) for name in ("pliant", "torch")} | {
+        "python": platform.python_version()
+    }
+
+
+def new_pack(case: Case, seeds: int | None = None) -> tuple[Training, float]:
+    """(the case's pack of newborn networks, seconds from its description to its first steps)."""
     from sweep.packing import path_of
     from workloads.pack import Pack, PackMember, Training
 
     members = [
         PackMember(f"{seed}-{which}", config_of(case, seed, which))
-        for seed in range(case.seeds)
+        for seed in range(seeds or case.seeds)
         for which in range(case.configs)
     ]
     path, _ = path_of(members[0].config, "cpu")
@@ -357,16 +460,31 @@ def pack_timer(case: Case) -> tuple[Training, float, Callable[[], float]]:
     training = Training(Pack(id="bench", members=members, path=path))
     training.begin()
     training.train(min(FIRST_STEPS, training.chunk))
-    first_call = time.perf_counter() - began
+    return training, time.perf_counter() - began
+
+
+def aged(case: Case, training: Training) -> Training:
+    """The case's pack at its age; `training` is it newborn."""
+    if case.elders == case.seeds:
+        ageing.grow(training, case.age)
+        return training
+    elder, _ = new_pack(case, case.elders)
+    ageing.grow(elder, case.age)
+    ageing.take_over(training, elder, configs=case.configs)
+    return training
+
+
+def pack_timer(training: Training, case: Case) -> Callable[[], float]:
+    """Function that trains a pack for a repeat: ns per trial-step."""
     steps = filling(case.seconds, lambda count: trained(training, count))
 
     def once() -> float:
         taken = trained(training, steps)
-        if not bool(training.alive.all()):
+        if case.arm != "divergent" and not bool(training.alive.all()):
             raise RuntimeError("members of the pack diverged: its time would mean nothing")
         return taken / (steps * case.members) * 1e9
 
-    return training, first_call, once
+    return once
 
 
 def diagnosis_timer(training: Training) -> Callable[[], float]:
@@ -407,6 +525,27 @@ def together(rows: Sequence[Row]) -> str:
     return under(f"packs on all N cores at once, over one core alone (at least {CORES_TARGET:g} N)", lines)
 
 
+def bandwidth(rows: Sequence[Row]) -> str:
+    """How much memory the widest networks move, a line each, beside what this core moves at best."""
+    lines = [
+        f"  {r.network} {r.arm} x {r.members:,}: {r.moved:.1f} of {r.triad:.1f} ({r.moved / r.triad:.0%})"
+        for r in rows
+        if r.moved and r.triad and "-100-" not in r.network
+    ]
+    return under("bytes moved per ns, of what this core moves over as large a working set (triad)", lines)
+
+
+def wholes(rows: Sequence[Row]) -> str:
+    """How fast the whole command was, a line for every row that says so; empty where none does."""
+    lines = [
+        f"  {r.members:,} trials: {1e3 / r.ns_per_trial_step:,.0f} M trial-steps/s; "
+        f"kernels alone, on {r.cores} processors, {1e3 / r.kernels_ns:,.0f} M"
+        for r in rows
+        if r.kernels_ns
+    ]
+    return under("sweep run as a whole: start, Ray, ledger, MLflow and figures included", lines)
+
+
 def under(heading: str, lines: Sequence[str]) -> str:
     """Lines under a heading, which is nothing without them."""
     return "\n".join([heading, *lines]) if lines else ""
@@ -424,8 +563,8 @@ def trained(training: Training, count: int) -> float:
     return taken
 
 
-def plain_timer(case: Case) -> Callable[[], float]:
-    """Function that trains a plain loop for a repeat, stream and error bins included: ns per step."""
+def plain_loop(case: Case) -> PlainLoop:
+    """The case's first trial as everybody would write it, newborn."""
     import torch
 
     from sweep.benchmarks.plain_loop import PlainLoop
@@ -433,8 +572,11 @@ def plain_timer(case: Case) -> Callable[[], float]:
 
     torch.manual_seed(0)
     config = config_of(case, 0, 0)
-    loop = PlainLoop(config, stream_of(config, 0))
-    at = 0
+    return PlainLoop(config, stream_of(config, 0))
+
+
+def plain_timer(loop: PlainLoop, case: Case, at: int) -> Callable[[], float]:
+    """Function that trains a plain loop from step `at` for a repeat, stream and error bins included: ns per step."""
 
     def run(count: int) -> float:
         nonlocal at
@@ -447,7 +589,7 @@ def plain_timer(case: Case) -> Callable[[], float]:
 
     def once() -> float:
         taken = run(steps)
-        if not math.isfinite(statistics.fmean(loop.losses)):
+        if case.arm != "divergent" and not math.isfinite(loop.losses[-1]):
             raise RuntimeError("the plain loop diverged: its time would mean nothing")
         return taken / steps * 1e9
 

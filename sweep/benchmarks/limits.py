@@ -10,12 +10,14 @@ Counted from the shapes, for one example (`work_of`):
 - continual backprop one addition per weight for each sum of |w| it is in, and eight operations and two divisions per
   hidden unit. Replacements are rare and not counted.
 
-A sparse step counts only rows that are read: 19 % of the inputs (MNIST's ink) and half of the hidden units. Adam's
-moments move every weight all the same. Its weights leave the first cache, so bytes are counted too: a weight is read
-forward, read and written backward; under Adam it and both moments are read and written. Bytes move as fast as they do
-over and over one working set of the size of all weights (and moments), since which rows are read changes from step to
-step; a step that finds rows again in a nearer cache can be faster than that. The weights of packs in lanes stay in the
-first cache, and their bytes are not counted; that a pack of few trials leaves lanes empty is not counted either. Nor
+A sparse step counts only rows that are read, by the shares of inputs and hidden units that are not zero: as measured
+in the network at hand, or 19 % (MNIST's ink) and a half. Under Adam the other rows sleep, but for pulls towards an
+isometry, weight decay and unit replacement, which move every weight. Weights leave the first cache, so bytes are
+counted too: a weight is read forward, read and written backward; under Adam it and both moments are read and written.
+Bytes move as fast as they do over and over one working set of the size of all weights (and moments), since which rows
+are read changes from step to step; a step that finds rows again in a nearer cache can be faster than that. The weights
+of packs in lanes stay in the first cache, and their bytes are not counted; that a pack of few trials leaves lanes empty
+is not counted either. Nor
 are the stream, the loss and the activation anywhere.
 
 Of arithmetic, roots and divisions (one unit does both), normals and bytes, the slowest alone is the limit: a bound
@@ -33,7 +35,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-INK, AWAKE = 0.19, 0.5  # shares of MNIST's pixels, and of relu units, that are not zero
+SHARES = (0.19, 0.5, 0.5, 0.5)  # of MNIST's pixels, and of relu units, that are not zero: where none were measured
 WIDTH = 4  # bytes of a float32
 MEASURE_NS, REPEATS = 5e6, 5  # of every peak; the best counts
 
@@ -76,19 +78,24 @@ def work_of(
     optimizer: Mapping[str, Any],
     methods: Mapping[str, Any],
     *,
-    sparse: bool = False,
+    shares: Sequence[float] | None = None,
     sharing: int = 1,
 ) -> Work:
     """The work of one step at batch 1. `sizes` are inputs, hidden widths and outputs; see the module.
 
-    `sharing`: how many trials of one seed use the same normal numbers.
+    `shares`: of inputs and hidden units that are not zero, for a sparse step. `sharing`: how many trials of one seed
+    use the same normal numbers.
     """
     layers = list(zip(sizes, sizes[1:], strict=False))
-    reads = [n * share for n, share in zip(sizes, [INK, *[AWAKE] * len(sizes)], strict=False)] if sparse else sizes
+    reads = [n * share for n, share in zip(sizes, shares, strict=False)] if shares else sizes
     per_layer = [rows * out for rows, (_, out) in zip(reads, layers, strict=False)]
     read, weights, biases = sum(per_layer), sum(a * b for a, b in layers), sum(sizes[1:])
     adam = optimizer["name"] != "sgd"
-    changed = (weights if adam else read) + biases
+    every = optimizer.get("every", 1) if optimizer.get("isometry_strength") else 0  # steps between pulls
+    dense = adam and ("l2" in methods or "continual_backprop" in methods or "shrink_and_perturb" in methods)
+    # A pull moves every weight, and finds all of them where Adam had left them when they fell asleep.
+    moving = weights if dense or every == 1 else read + (2 * (weights - read) / every if every else 0)
+    changed = (moving if adam else read) + biases
     operations = read + sum(per_layer[1:]) + (6 if adam else 1) * changed
     roots = changed if adam else 0
     divisions = normals = 0.0
@@ -102,13 +109,13 @@ def work_of(
         operations += sum(per_layer[:-1]) + sum(per_layer[1:]) + 8 * hidden
         divisions = 2 * hidden
     if optimizer.get("isometry_strength"):
-        operations += sum(gram_products(*layer) for layer in layers) / optimizer.get("every", 1)
+        operations += sum(gram_products(*layer) for layer in layers) / every
     return Work(
         multiply_adds=operations,
         roots=roots,
         divisions=divisions,
         normals=normals,
-        moved=sparse * WIDTH * (read + 6 * weights if adam else 3 * read),
+        moved=WIDTH * (read + 6 * moving if adam else 3 * read) if shares else 0.0,
         resident=WIDTH * (3 if adam else 1) * weights,
     )
 

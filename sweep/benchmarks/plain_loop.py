@@ -45,6 +45,24 @@ class PlainLoop:
             rate = methods["continual_backprop"]["replacement_rate"]
             self.replacement = PlainReplacement([*self.hidden, self.head], rate)
 
+    def carry_on(self, state: Mapping[str, Any]) -> None:
+        """Go on from a trial's state: "params", and "state" of its optimizer and methods, as the engine keeps it."""
+        given, optimizer = list(state["params"]), state["state"]["optimizer"]
+        for name, value in zip(given, self.parameters, strict=True):
+            value.data.copy_(state["params"][name])
+            if "momentum" in optimizer:
+                self.optimizer.state[value]["momentum_buffer"] = optimizer["momentum"][name].clone()
+            elif "mean" in optimizer:
+                self.optimizer.state[value] = {
+                    "step": optimizer["steps"][name].max().clone(),
+                    "exp_avg": optimizer["mean"][name].clone(),
+                    "exp_avg_sq": optimizer["square"][name].clone(),
+                }
+        if self.replacement:
+            own = state["state"]["continual_backprop"]
+            for name in ("utility", "mean", "age"):
+                setattr(self.replacement, name, [value.clone() for value in own[name].values()])
+
     def run(self, start: int, count: int) -> None:
         """Train `count` steps, one bin of the online loss at the end."""
         inputs, targets = (torch.from_numpy(v) for v in self.stream.batches(start, count))

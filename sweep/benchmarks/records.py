@@ -1,7 +1,8 @@
 """Runs of the bench, kept: one dated JSON file each, so that a ratio can be compared with what it was before.
 
 A file is `<date>-<commit>.json`: {date, commit, machine, versions, note, rows}, rows as `sweep bench --json` prints
-them. Fields that are not known are null, and a bare list of rows, as older versions printed, is a record too.
+them, of a commit as it is. Fields that are not known are null, and a bare list of rows, as older versions printed, is
+a record too.
 """
 
 from __future__ import annotations
@@ -93,6 +94,13 @@ def read(path: Path) -> Record:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is no record of the bench: {type(error).__name__}: {error}") from error
     return record
+
+
+def refuse_changed_code() -> None:
+    """Raises InputError where this checkout's files are not those of its commit: nobody could measure them again."""
+    commit = provenance.commit(ROOT)
+    if commit and commit.endswith("-dirty"):
+        raise InputError(f"--record keeps runs of a commit, and files of {ROOT} differ from theirs: commit them first")
 
 
 def write(rows: Sequence[Row], folder: Path) -> Path:

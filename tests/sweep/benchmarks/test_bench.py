@@ -17,7 +17,7 @@ from tiny import Command
 
 from dashboards import history
 from sweep import packing, provenance
-from sweep.benchmarks import bench, limits, records
+from sweep.benchmarks import ageing, bench, limits, records, whole
 from sweep.benchmarks.bench import (
     ARMS,
     CASES,
@@ -35,13 +35,15 @@ from sweep.benchmarks.limits import Peaks, Work, limit_ns, work_of
 from sweep.benchmarks.plain_loop import PlainIsometry, PlainLoop, plain_convnet
 from sweep.errors import InputError
 from sweep.spec import load
+from workloads.engine import computing
+from workloads.engine.layout import member
 from workloads.networks.config import ConvNetConfig
 from workloads.networks.convnet import ConvNet
 from workloads.pack import stream_of, ways_of_learning
 
 KEYS = ["stream", "network", "batch", "arm", "members", "path", "ns_per_trial_step", "plain_ns", "ratio"]
 KEYS += ["limit_ns", "target", "first_call_s", "peak_mb", "valid", "versions", "diagnostics"]
-KEYS += ["cores", "all_cores"]
+KEYS += ["cores", "all_cores", "age", "newborn_ns", "newborn_plain_ns", "moved", "triad", "kernels_ns", "flushed"]
 
 
 @pytest.fixture(autouse=True)
@@ -80,7 +82,9 @@ def row(arm: str = "sgd", members: int = 3000, ratio: float = 6000.0, **changed:
 
 def test_the_rows_that_were_promised_are_there() -> None:
     there = {(case.stream, case.network, case.arm, case.members) for case in CASES}
-    assert len(there) == len(CASES) == 7 * 4 + 7 + 3 * 2 + 3
+    assert len(there) == len(CASES) == 7 * 4 + 3 + 7 + 3 * 2 + 3 + 1
+    assert {(REGRESSION, "20-5-1", arm, 300) for arm in bench.EXTREMES} <= there
+    assert [case.members for case in CASES if case.command] == [6000]
     for arm in ("sgd", "continual_backprop", "continual_backprop_1e-2", "l2", "adam", "adamo", "shrink_and_perturb"):
         assert {(REGRESSION, "20-5-1", arm, members) for members in (3000, 300, 30, 1)} <= there
     for arm in ("sgd", "continual_backprop", "l2", "shrink_and_perturb", "adam", "adamo", "adamo_every_16"):
@@ -107,6 +111,10 @@ def test_every_row_has_the_path_that_its_trials_would_have_in_a_sweep() -> None:
         (Case(REGRESSION, "sgd", 8, 2, 5), None),
         (Case(IMAGES, "continual_backprop", 30, 1, 100), 35),
         (Case(IMAGES, "adamo", 30, 1, 100), 1.5),
+        (Case(IMAGES, "adam", 30, 1, 100), 12),
+        (Case(IMAGES, "adamo_every_16", 30, 1, 100), 12),
+        (Case(REGRESSION, "l2_strongest", 100, 3, 5), 4000),
+        (Case(REGRESSION, "sgd", 100, 60, 5, command=True), None),
         (Case(IMAGES, "sgd", 1, 1, 1000), 15),
         (Case(IMAGES, "continual_backprop", 1, 1, 2000), 7),
         (Case(PAIRS, "momentum", 2, 1, 32), 0.95),
@@ -115,7 +123,13 @@ def test_every_row_has_the_path_that_its_trials_would_have_in_a_sweep() -> None:
 )
 def test_every_row_has_its_target(case: Case, target: float | None) -> None:
     assert case.target == target
-    assert all(case.target for case in CASES if case.stream != RELABELLED)
+    assert all(case.target for case in CASES if case.stream != RELABELLED and not case.command)
+
+
+def test_every_row_is_of_networks_that_have_aged() -> None:
+    ages = {stream: {case.age for case in CASES if case.stream == stream} for stream in (REGRESSION, IMAGES)}
+    assert ages == {REGRESSION: {200_000}, IMAGES: {60_000}}
+    assert all(case.age > 0 for case in [*CASES, *QUICK])
 
 
 def test_rows_are_chosen_by_stream_arm_and_members() -> None:
@@ -140,7 +154,7 @@ def test_a_case_is_a_trial_the_engine_accepts(arm: str) -> None:
     config = config_of(Case(IMAGES, arm, 2, 3, 1000), seed=1, which=2)
     (name, optimizer), methods = ways_of_learning(config)
     assert name == ARMS[arm][0]["name"] and set(methods) == set(ARMS[arm][1])
-    assert 0 < optimizer.step_size < 0.01 and config["seed"] == 1
+    assert 0 < optimizer.step_size < (3 if arm == "divergent" else 0.01) and config["seed"] == 1
     assert config["network"] == {"name": "mlp", "width": 1000, "depth": 3}
     sizes = [config_of(Case(REGRESSION, arm, 1, 3, 5), 0, k)["optimizer"]["step_size"] for k in range(3)]
     assert len(set(sizes)) == 3
@@ -172,7 +186,7 @@ def test_they_are_measured_once_for_each_shape_that_a_study_trains() -> None:
 
 
 def test_diagnostics_are_timed_as_the_study_asks_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    training, _, _ = bench.pack_timer(Case(REGRESSION, "sgd", 2, 2, 5, seconds=0.01))
+    training, _ = bench.new_pack(Case(REGRESSION, "sgd", 2, 2, 5))
     looked: list[int] = []
     diagnose = training.diagnose
     monkeypatch.setattr(training, "diagnose", lambda task: (looked.append(task), diagnose(task)))
@@ -221,7 +235,7 @@ def test_packs_train_at_once_and_their_speeds_add_up(monkeypatch: pytest.MonkeyP
 # The plain loop
 
 
-@pytest.mark.parametrize("arm", ARMS)
+@pytest.mark.parametrize("arm", [arm for arm in ARMS if arm not in bench.EXTREMES])
 def test_the_plain_loop_learns(arm: str) -> None:
     config = config_of(Case(REGRESSION, arm, 1, 1, 5), 0, 0)
     torch.manual_seed(0)
@@ -273,6 +287,83 @@ def test_the_plain_pull_is_the_gradient_of_the_isometry_penalty() -> None:
         torch.testing.assert_close(pulled, weight - 0.02 * copy.grad)
 
 
+# Networks of an age
+
+
+@pytest.mark.parametrize("arm", ["adam", "continual_backprop", "l2"])
+def test_the_plain_loop_goes_on_from_an_aged_pack(arm: str) -> None:
+    case = Case(REGRESSION, arm, 2, 1, 5, older=500)
+    young, _ = bench.new_pack(case)
+    training, loop = bench.aged(case, young), bench.plain_loop(case)
+    ageing.hand_over(training, loop)
+    assert training.step == 500
+    own = member(training.engine.state(), 0)
+    for name, value in zip(own["params"], loop.parameters, strict=True):
+        assert torch.equal(own["params"][name], value.data)
+    if loop.replacement:
+        utility = own["state"]["continual_backprop"]["utility"]["layers.0"]
+        assert torch.equal(loop.replacement.utility[0], utility) and utility.any()
+    # Both see the same examples from here on, and both take the same steps.
+    before = own["loss"]
+    training.train(540)
+    loop.run(500, 40)
+    assert float(member(training.engine.state(), 0)["loss"] - before) / 40 == pytest.approx(loop.losses[-1], rel=1e-3)
+    after = member(training.engine.state(), 0)["params"]
+    for name, value in zip(after, loop.parameters, strict=True):
+        torch.testing.assert_close(value.data, after[name], rtol=1e-3, atol=1e-4)
+
+
+def test_seeds_that_were_not_aged_go_on_from_one_that_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(bench.ELDERS, REGRESSION, 4)
+    case = Case(REGRESSION, "adam", 5, 2, 5, older=300)
+    young, _ = bench.new_pack(case)
+    training = bench.aged(case, young)
+    assert case.elders == 2 and training is young and training.step == 300
+    weight = training.engine.state()["params"]["layers.0.weight"]
+    for seed in range(5):
+        for which in range(2):
+            assert torch.equal(weight[seed * 2 + which], weight[seed % 2 * 2 + which])
+    assert len(weight.flatten(1).unique(dim=0)) == 4
+    training.train(340)
+    assert len(training.engine.state()["params"]["layers.0.weight"].flatten(1).unique(dim=0)) == 10
+
+
+def test_what_a_network_reads_is_looked_up_in_it() -> None:
+    training, _ = bench.new_pack(Case(REGRESSION, "sgd", 1, 1, 5))
+    tree = training.engine.state()
+    bias = torch.tensor([[1e3, 1e3, -1e3, -1e3, -1e3]])
+    training.engine.load({**tree, "params": {**tree["params"], "layers.0.bias": bias}})
+    ink, awake = ageing.shares_read(training)
+    assert 0.4 < ink < 0.7 and awake == 0.4
+
+
+def test_subnormal_numbers_can_be_left_alone_to_see_what_they_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = selected(quick=True, stream=None, arm="sgd", flushed=False)
+    assert [case.flushed for case in chosen] == [False]
+    monkeypatch.setattr(computing, "FLUSHED", True)
+    monkeypatch.setattr(bench, "measured_whole", lambda case: (computing.FLUSHED, case))
+    assert bench.measured(replace(chosen[0], command=True))[0] is False  # type: ignore[index]
+
+
+@pytest.mark.slow
+def test_the_whole_command_is_timed_with_all_that_belongs_to_it() -> None:
+    assert 1 < whole.seconds(seeds=2, configs=2, tasks=2) < 300
+
+
+def test_the_whole_command_is_said_beside_its_kernels() -> None:
+    said = bench.wholes([row(members=6000, ns_per_trial_step=20.0, kernels_ns=5.0, cores=2), row()])
+    assert said.splitlines()[1:] == ["  6,000 trials: 50 M trial-steps/s; kernels alone, on 2 processors, 200 M"]
+
+
+def test_bandwidth_is_said_of_the_widest() -> None:
+    wide = "784-1000-1000-1000-10"
+    rows = [
+        row(network=wide, members=1, moved=20.0, triad=40.0),
+        row(moved=1.0, triad=2.0, network="784-100-100-100-10"),
+    ]
+    assert bench.bandwidth(rows).splitlines()[1:] == [f"  {wide} sgd x 1: 20.0 of 40.0 (50%)"]
+
+
 # Limits
 
 
@@ -304,13 +395,18 @@ def test_the_work_of_a_small_network_counted_by_hand() -> None:
 
 def test_a_sparse_step_reads_some_rows_and_moves_their_bytes() -> None:
     # 100-10-10-2: 19 inputs of 100 and 5 units of 10 are read: 190 + 50 + 10 weights.
-    sgd = work_of((100, 10, 10, 2), {"name": "sgd"}, {}, sparse=True)
+    sgd = work_of((100, 10, 10, 2), {"name": "sgd"}, {}, shares=limits.SHARES)
     assert sgd.multiply_adds == pytest.approx(250 + 60 + 250 + 22)
     assert (sgd.moved, sgd.resident) == (pytest.approx(250 * 4 * 3), 1120 * 4)
-    # Adam's moments are dense: 1120 weights and 22 biases.
-    adam = work_of((100, 10, 10, 2), {"name": "adam"}, {}, sparse=True)
-    assert adam.multiply_adds == pytest.approx(250 + 60 + 6 * 1142)
-    assert (adam.moved, adam.resident) == (pytest.approx(4 * (250 + 6 * 1120)), 4 * 3 * 1120)
+    # Under Adam the others sleep, but not through decay, and a pull wakes all of the 1120.
+    adam = work_of((100, 10, 10, 2), {"name": "adam"}, {}, shares=limits.SHARES)
+    assert (adam.multiply_adds, adam.roots) == (pytest.approx(250 + 60 + 6 * 272), pytest.approx(272))
+    assert (adam.moved, adam.resident) == (pytest.approx(4 * (250 + 6 * 250)), 4 * 3 * 1120)
+    assert work_of((100, 10, 10, 2), {"name": "adam"}, {"l2": {}}, shares=limits.SHARES).roots == 1142
+    pulled = {"name": "adamo", "isometry_strength": 0.01}
+    assert work_of((100, 10, 10, 2), pulled, {}, shares=limits.SHARES).roots == 1142
+    seldom = work_of((100, 10, 10, 2), {**pulled, "every": 10}, {}, shares=limits.SHARES)
+    assert seldom.roots == pytest.approx(272 + 2 * 870 / 10)
 
 
 def test_the_limit_is_the_slowest_part_alone() -> None:
@@ -364,6 +460,16 @@ def test_a_machine_is_described_in_short(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(provenance, "CPU_INFO", tmp_path / "cpuinfo")
     found = provenance.machine()
     assert (found["cpu"], found["flags"]) == ("Fast 9000", ["avx", "avx2", "fma"])
+    for index, level, kind, cache_size in (
+        (0, 1, "Data", "32K"),
+        (1, 1, "Instruction", "32K"),
+        (2, 2, "Unified", "1M"),
+    ):
+        (tmp_path / f"index{index}").mkdir()
+        for name, value in (("level", level), ("type", kind), ("size", cache_size)):
+            (tmp_path / f"index{index}" / name).write_text(f"{value}\n")
+    monkeypatch.setattr(provenance, "CACHES", tmp_path)
+    assert provenance.machine()["caches"] == "L1d 32K, L2 1M"
     monkeypatch.setattr(provenance, "CPU_INFO", tmp_path / "none")
     assert provenance.machine()["flags"] == []
 
@@ -470,7 +576,8 @@ def test_a_run_prints_a_table_and_what_it_was_before(
     said = command("bench", "--members", "3000", "--arm", "sgd", "--records", tmp_path)
     assert said.code == 0, said.err
     lines = [line.split() for line in said.out.splitlines()]
-    assert "stream, network, arm trials path plain ns pack ns limit ns ratio target before change".split() in lines
+    heading = "stream, network, arm trials path plain ns pack ns limit ns ratio newborn target before change"
+    assert heading.split() in lines
     assert [REGRESSION, "20-5-1"] in lines
     assert ["sgd", "3,000", "lanes", "100,000", "20.0", "4.0", "5,000", "6,000", "6,400", "x", "0.78"] in lines
     assert "against 2026-11-25-0123: of 1 rows that both have, 0 are faster, 1 slower" in said.out
@@ -479,7 +586,11 @@ def test_a_run_prints_a_table_and_what_it_was_before(
 
 def test_a_run_is_recorded_whole(command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     measured_by_hand(monkeypatch)
-    for part in (["--quick"], ["--arm", "sgd"], ["--stream", IMAGES], ["--members", "1"]):
+    monkeypatch.setattr(provenance, "commit", lambda root: "0123456789abcdef-dirty")
+    refused = command("bench", "--record", "--records", tmp_path)
+    assert refused.code == 2 and "commit them first" in refused.err
+    monkeypatch.setattr(provenance, "commit", lambda root: "0123456789abcdef")
+    for part in (["--quick"], ["--arm", "sgd"], ["--stream", IMAGES], ["--members", "1"], ["--no-flush"]):
         refused = command("bench", "--record", "--records", tmp_path, *part)
         assert refused.code == 2 and "--record keeps whole runs" in refused.err
     said = command("bench", "--record", "--json", "--records", tmp_path)
@@ -502,6 +613,7 @@ def test_a_measured_row_has_the_documented_keys(command: Command, tmp_path: Path
         assert list(r) == KEYS
         assert (r["stream"], r["network"], r["batch"], r["members"]) == (REGRESSION, "20-5-1", 1, 16)
         assert r["path"] == "lanes" and r["ratio"] > 1 and r["peak_mb"] > 50
+        assert r["age"] == 20_000 and r["newborn_ns"] > 0 and r["newborn_plain_ns"] > 0 and r["flushed"]
         assert r["ratio"] == pytest.approx(r["plain_ns"] / r["ns_per_trial_step"], rel=0.02)
         assert 0 < r["limit_ns"] < r["ns_per_trial_step"] and r["target"] is None
         assert {"pliant", "torch", "python"} <= set(r["versions"])
