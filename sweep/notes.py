@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sweep.results import Estimate, Leaderboard, Standing
 
 TAG = "mlflow.note.content"
+APART = "&emsp;"  # the page draws a table's columns without a gap
 LENGTH = 7900  # characters; MLflow keeps 8,000 of a run's tag
 
 
@@ -43,7 +44,7 @@ class Told:
     counts: Counts
     experiment: str  # id
     run: str  # id of the sweep's own run, which holds the files
-    pictures: Sequence[str]  # PNG files in its folder figures
+    pictures: Sequence[str]  # SVG files in its folder figures: the page shows pictures in their own size alone
 
 
 def of_experiment(told: Told) -> str:
@@ -108,12 +109,13 @@ def _answer(told: Told) -> Iterator[str]:
 
 def _table(standings: Sequence[Standing], board: Leaderboard) -> Iterator[str]:
     """The leaderboard as a Markdown table."""
-    yield f"| arm at its best setting | late {naming.metric(board.metric)} | seeds | to {board.first} | diverged |"
+    heads = ("arm at its best setting", f"late {naming.metric(board.metric)}", "seeds", f"to {board.first}", "diverged")
+    yield f"|{'|'.join(head + APART for head in heads)}|"
     yield "|---|---|---|---|---|"
     for standing in standings:
         difference = _late(standing.difference) if standing.difference else ""
         lost = f"{standing.diverged} of {standing.members}" if standing.diverged else ""
-        yield f"| {standing.name} | {_late(standing.late)} | {standing.late.seeds} | {difference} | {lost} |"
+        yield f"| {standing.name}{APART} | {_late(standing.late)} | {standing.late.seeds} | {difference} | {lost} |"
 
 
 def _late(estimate: Estimate) -> str:
@@ -137,7 +139,8 @@ def _levels(told: Told) -> str:
         f"[Every setting]({views.address(told.experiment, 'settings')[1:]}): one run per setting, over its seeds."
     )
     trials = f"[Every trial]({views.address(told.experiment, 'trials')[1:]}): one run per setting and seed."
-    files = f"[The sweep's own run](#/experiments/{told.experiment}/runs/{told.run}/artifacts) holds its files."
+    own = f"#/experiments/{told.experiment}/runs/{told.run}/artifacts?workflowType=machine_learning"
+    files = f"[The sweep's own run]({own}) holds its files."
     return f"Levels, also in the menu *Views*:\n\n- {arms}\n- {settings}\n- {trials}\n- {files}"
 
 

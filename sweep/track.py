@@ -97,7 +97,10 @@ PARENT, RUN_NAME = "mlflow.parentRunId", "mlflow.runName"
 OWN_TAGS = (PARENT, RUN_NAME, notes.TAG, views.COLOR)  # of runs, besides those that begin with pliant.
 REPLACED = "replaced"  # the kind of a run that a sync has deleted
 LAYOUT = 2  # of runs; raised when those written earlier are to be written again
-ASSISTANT_SHOWN = "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1"  # the page remembers it in the browser
+FIRST_VISIT = (  # what MLflow's page remembers in the browser
+    ("mlflow.workflowType_v1", '"machine_learning"'),  # rather than GenAI
+    ("mlflow.assistant.fab.autoOpenedOnFirstLoad_v1", "true"),  # or it opens by itself over a third of the charts
+)
 RELATIVE = "mlflow-artifacts:/"  # files where the server keeps them, wherever that is
 
 
@@ -148,6 +151,7 @@ def server(tracking_uri: str) -> FastAPI:
 
     os.environ[constants.BACKEND_STORE_URI_ENV_VAR] = _with_driver(tracking_uri)
     os.environ[constants.SERVE_ARTIFACTS_ENV_VAR] = "true"
+    os.environ[constants.ARTIFACT_ROOT_ENV_VAR] = RELATIVE
     folder = artifact_folder(tracking_uri)
     if folder is not None:
         os.environ[constants.ARTIFACTS_DESTINATION_ENV_VAR] = str(folder)
@@ -161,12 +165,12 @@ def server(tracking_uri: str) -> FastAPI:
 
 
 def _open_undisturbed(app: FastAPI, page: Path) -> None:
-    """Serve the page with its assistant closed: at a first visit it opens by itself over a third of the charts."""
+    """Serve the page so that a browser's first visit shows model training, and not the assistant over the charts."""
     from starlette.responses import HTMLResponse
     from starlette.routing import Route
 
-    closed = f"<head><script>localStorage.setItem({json.dumps(ASSISTANT_SHOWN)}, 'true')</script>"
-    text = page.read_text().replace("<head>", closed, 1)
+    first = "".join(f"localStorage.getItem('{key}') ?? localStorage.setItem('{key}', '{v}');" for key, v in FIRST_VISIT)
+    text = page.read_text().replace("<head>", f"<head><script>{first}</script>", 1)
     app.router.routes.insert(0, Route("/", lambda _: HTMLResponse(text, headers={"Cache-Control": "no-cache"})))
 
 
@@ -280,7 +284,7 @@ class _Tracker:
         content = self._sweep_content(drawn)
         if tags.get("pliant.content") == content:
             return SyncReport(0, len(self.updated), int(tags["pliant.runs"]) - len(self.updated))
-        if figures and tags.get("pliant.figures") != drawn:
+        if figures and (tags.get("pliant.figures") != drawn or "pliant.pictures" not in tags):
             self._keep_figures(parent, figures, drawn)
         touched = self._sync_groups(None, progress)
         if not self.writer.exclusive and touched:
@@ -350,11 +354,11 @@ class _Tracker:
     def _keep_figures(self, run: Run, figures: Sequence[Path], content: str) -> None:
         for path in figures:
             self._keep(run, f"figures/{path.name}", path.read_bytes())
-        pictures = ",".join(path.name for path in figures if path.suffix == ".png")
+        pictures = ",".join(path.name for path in figures if path.suffix == ".svg")
         self._tag(run.info.run_id, {"pliant.pictures": pictures, "pliant.figures": content})
 
     def _pictures(self, run_id: str) -> list[str]:
-        """The names of the figures that are kept with the sweep's run as PNG."""
+        """The names of the figures that are kept with the sweep's run as SVG."""
         return [name for name in self.client.get_run(run_id).data.tags.get("pliant.pictures", "").split(",") if name]
 
     def _keep(self, run: Run, name: str, content: bytes) -> None:
@@ -421,7 +425,7 @@ class _Tracker:
         bands = _band_curves(self._binned(list({standing.group for standing in board.standings}), board.metric))
         drafts = {}
         for standing in board.standings:
-            place = f"{standing.panel}/{standing.arm}"
+            place = f"{standing.panel}/{standing.arm}" if standing.panel else standing.arm
             drafts[place] = self._arm_draft(standing, board, place, bands.get(standing.group, []))
         return drafts
 
@@ -435,7 +439,7 @@ class _Tracker:
             "pliant.sweep": self.identity,
             "pliant.place": place,
             "pliant.arm": standing.arm,
-            "pliant.panel": standing.panel,
+            **({"pliant.panel": standing.panel} if standing.panel else {}),
             "pliant.group": group,
             "pliant.seeds": str(standing.members),
             "pliant.diverged": str(standing.diverged),
