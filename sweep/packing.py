@@ -39,6 +39,7 @@ WEIGHT_COPIES = {"sgd": 3, "adam": 6, "adamw": 6, "adamo": 7}
 
 # What a step costs beside plain SGD's, roughly, so that packs take about equally long and the longest begin first.
 COSTS = {"adam": 4.0, "adamw": 4.0, "adamo": 6.0, "l2": 0.2, "shrink_and_perturb": 6.0}
+COMPILED = ("lanes", "online", "lifted")  # paths that want a C++ compiler on a CPU
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,12 +16,11 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
 from sweep.pace import Pace
-from sweep.packing import PlannedPack
+from sweep.packing import COMPILED, PlannedPack
 from sweep.worker import Progress as PackProgress
 
 LINE_EVERY = 15.0  # seconds between lines where there is no terminal
 BAR = 20  # characters, in a line
-COMPILED = ("lanes", "online", "lifted")
 
 
 class ProgressView:

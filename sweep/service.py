@@ -15,9 +15,10 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -29,15 +30,17 @@ from sweep.errors import InputError, PliantError, StorageError, TrackingError
 from sweep.failures import Failure, told, without_error
 from sweep.identity import clash, name_of, origin
 from sweep.ledger import Damage, Done, Ledger, SweepRecord, attempt_name
-from sweep.packing import PlannedPack, pack_id, plan_packs, shape_of
+from sweep.packing import COMPILED, PlannedPack, pack_id, plan_packs, shape_of
 from sweep.spec import Spec
 from sweep.storage import place_of
 from sweep.trials import Trial, expand, of_one_meaning, structure_key
 from sweep.worker import Listener, Progress, check_device, run_inline
+from workloads import native
 from workloads.datasets import DATASETS
 from workloads.machine import cpus
 
 DEFAULT_STORAGE = "pliant"
+NO_COMPILER = r"no working C\+\+ compiler"
 GPU_SHARE = 0.25  # of a GPU per pack: one small pack alone leaves most of it idle
 TRACK_EVERY = 20.0  # seconds between two looks at what the tracker could write while packs train
 
@@ -59,6 +62,7 @@ class Plan:
     packs: list[PlannedPack]
     failed: Sequence[Failure]  # of packs that had trials which are to run
     damaged: Sequence[Damage] = ()  # files of trials that were done and are to run again
+    uncompiled: str | None = None  # why packs would train so on this machine
 
     def __repr__(self) -> str:
         """One line: a plan holds every trial."""
@@ -78,7 +82,7 @@ class Plan:
     def warnings(self) -> list[str]:
         """What is allowed and may not be meant, a sentence each."""
         alike = [f"arms {' and '.join(arms)} mean the same trials" for arms in of_one_meaning(self.trials)]
-        return alike + doubts(self.packs)
+        return [*alike, *([self.uncompiled] if self.uncompiled else []), *doubts(self.packs)]
 
     def again(self) -> list[str]:
         """Lines that say what is tried or computed again, and why."""
@@ -147,7 +151,22 @@ def plan(
     fresh = plan_packs(list(missing.values()), workers=workers or cpus(), device=device)
     failed = ledger.failures()
     again = {failed[trial.id].pack: failed[trial.id] for trial in trials if trial.id in failed}
-    return Plan(found, place, ledger, trials, done, [*resumed, *fresh], list(again.values()), damaged)
+    packs, uncompiled = as_compiled_here([*resumed, *fresh])
+    return Plan(found, place, ledger, trials, done, packs, list(again.values()), damaged, uncompiled)
+
+
+def as_compiled_here(packs: list[PlannedPack]) -> tuple[list[PlannedPack], str | None]:
+    """The packs, promising no kernel where this machine has no compiler that works; and what to say then."""
+    wanting = {pack.id for pack in packs if pack.path in COMPILED and pack.device == "cpu"}
+    if not wanting:
+        return packs, None
+    try:
+        native.check()
+    except native.NoCompiler as error:
+        why = "uncompiled, many times slower: this machine has no working C++ compiler"
+        told = [replace(pack, reason=why) if pack.id in wanting else pack for pack in packs]
+        return told, f"no working C++ compiler here, so packs train uncompiled, many times slower: {error}"
+    return packs, None
 
 
 def resumable(ledger: Ledger, missing: Mapping[str, Trial]) -> Iterator[PlannedPack]:
@@ -350,7 +369,9 @@ def train_packs(
             stage("loading torch" if inline else "starting Ray")
             describe(planned)
             if inline:
-                outcome.failures = run_inline(ids, planned.storage, heard)
+                with warnings.catch_warnings():
+                    warnings.filterwarnings("ignore", message=NO_COMPILER)  # the plan has said it
+                    outcome.failures = run_inline(ids, planned.storage, heard)
             else:
                 from sweep.execute import run_on_ray
 

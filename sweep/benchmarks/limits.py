@@ -250,7 +250,7 @@ void triad(int64_t count, float* a, const float* b, int64_t size, float s) {
 
 def library() -> ctypes.CDLL:
     """The compiled kernels. Raises NoCompiler."""
-    from workloads.engine.native import compiled
+    from workloads.native import compiled
 
     kernels = compiled(SOURCE)
     pointer, number, real = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
@@ -265,7 +265,7 @@ def peaks(resident: float) -> Peaks | None:
     """This core's peaks, bytes as they move in a working set of `resident` bytes; None without a compiler."""
     import numpy as np
 
-    from workloads.engine.native import NoCompiler
+    from workloads.native import NoCompiler
 
     try:
         kernels = library()

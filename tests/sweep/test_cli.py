@@ -299,6 +299,19 @@ def test_a_shard_with_a_flipped_byte_is_named_and_computed_anew(command: Command
     assert (shard.parent / f".damaged-{shard.name}").read_bytes() == content
 
 
+def test_without_a_compiler_no_kernel_is_promised_and_it_is_said_once(
+    command: Command, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    arguments = (tiny, "--storage", tmp_path / "st")
+    assert "kernel" in command("plan", *arguments).out
+    monkeypatch.setenv("CXX", "/bin/false")
+    planned = command("plan", *arguments)
+    assert "kernel" not in planned.out and "this machine has no working C++ compiler" in planned.out
+    ran = command("run", *arguments, "--inline", "--no-track", "--no-figures")
+    assert ran.code == 0 and ran.err.count("no working C++ compiler here, so packs train uncompiled") == 1
+    assert not [warning for warning in recwarn if "compiler" in str(warning.message)]
+
+
 def test_the_real_command_refuses_quickly_and_without_torch(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text(TINY.replace("seeds: 2", "seeds: 0"))
     code = "import sys; sys.argv = ['sweep', 'run', 'bad.yaml']\nfrom sweep.cli import main\n"

@@ -19,7 +19,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from workloads.engine import native
+from workloads import native
 from workloads.engine.lanes import Lanes
 from workloads.engine.layout import Tree
 from workloads.engine.lifted import Lifted, settle_products

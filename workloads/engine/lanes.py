@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workloads.engine import native
+from workloads import native
 from workloads.engine.layout import Tree, flattened, in_order, mapped, unflattened
 from workloads.engine.lowering import KINDS, SCALARS, Lowering, MarkedDraw, NotLowered, array
 from workloads.learner import Learner

@@ -34,9 +34,9 @@ from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from workloads.engine.layout import Tree, flattened, in_order, mapped, unflattened
-from workloads.engine.native import cache_folder
 from workloads.engine.replay import Replayed, Shared
 from workloads.learner import Learner
+from workloads.native import cache_folder
 from workloads.networks.config import SMALL
 from workloads.random import Draw
 

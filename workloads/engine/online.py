@@ -26,7 +26,6 @@ from torch import Tensor
 
 from workloads.datasets import Bytes
 from workloads.engine.layout import Tree
-from workloads.engine.native import compiled
 from workloads.engine.online_source import SCALARS, Plan, Shared, member_structure, of_kind
 from workloads.errors import InputError
 from workloads.learner import Learner
@@ -38,6 +37,7 @@ from workloads.methods.l2 import L2
 from workloads.methods.reset import Reset
 from workloads.methods.sgd import SGD
 from workloads.methods.shrink_and_perturb import ShrinkAndPerturb
+from workloads.native import compiled
 from workloads.networks.mlp import MLP
 from workloads.random import Int64
 

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "contracts"))
 from packs import SMALL_CLASSES, TINY, Arm, Pack, data, distance, same_bits  # noqa: E402
 
 from sweep.packing import path_of  # noqa: E402
-from workloads.engine import native  # noqa: E402
+from workloads import native  # noqa: E402
 from workloads.engine.lanes import ALIGNMENT, Lanes  # noqa: E402
 from workloads.extensions import load_code  # noqa: E402
 from workloads.pack import Pack as Trials  # noqa: E402

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from workloads.engine import native
+from workloads import native
 from workloads.engine.lanes import LANES
 from workloads.engine.lowering import KINDS, REDUCTIONS, UNARY, VIEWS, Lowering, MarkedDraw, NotLowered
 from workloads.random import Draw, words

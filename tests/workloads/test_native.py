@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from workloads.engine import Lifted, build, native
-from workloads.engine.native import NoCompiler, compiled
+from workloads import native
+from workloads.engine import Lifted, build
 from workloads.learner import Learner
 from workloads.methods.config import SGDConfig
+from workloads.native import NoCompiler, compiled
 from workloads.networks.config import MLPConfig
 from workloads.networks.mlp import MLP
 
@@ -75,7 +76,7 @@ def test_damaged_files_are_made_anew(cache: Path, tmp_path: Path, monkeypatch: p
     """Cut short anywhere, or with zeros where a disk did not write: loaded, some of these would kill the process."""
     monkeypatch.setenv("CXX", str(counting(tmp_path)))
     damages = [(share, filled) for share in (0.0, 0.001, 0.3, 0.999) for filled in (False, True)]
-    program = "from workloads.engine.native import compiled\n" + "\n".join(
+    program = "from workloads.native import compiled\n" + "\n".join(
         f"print(compiled({ANSWER.format(k)!r}).answer())" for k in range(len(damages))
     )
 
@@ -133,7 +134,7 @@ def test_no_compiler_says_what_was_looked_for(cache: Path, tmp_path: Path, monke
 
 
 def test_two_processes_that_compile_the_same_leave_one_file(cache: Path) -> None:
-    program = f"from workloads.engine.native import compiled; print(compiled({ANSWER.format(9)!r}).answer())"
+    program = f"from workloads.native import compiled; print(compiled({ANSWER.format(9)!r}).answer())"
     both = [subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) for _ in range(2)]
     assert [process.communicate(timeout=120)[0] for process in both] == ["9\n", "9\n"]
     assert [file.suffix for file in cache.iterdir()] == [".so"]
