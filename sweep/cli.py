@@ -515,7 +515,7 @@ def list_command(storage: StorageOption = None, as_json: AsJson = False) -> None
     if not rows:
         say(f"no sweep was run in {ledger.storage.uri} yet: sweep run STUDY, or name another --storage")
         return
-    table = Table("sweep", "question", "trials", "done", "diverged", "left", "last run", box=None, pad_edge=False)
+    table = Table("sweep", "question", "trials", "done", "diverged", "left", "last run (UTC)", box=None, pad_edge=False)
     for row in rows:
         counts = (f"{row[name]:,}" for name in ("trials", "done", "diverged", "left"))
         table.add_row(row["sweep"], row["question"], *counts, row["time"].replace("T", " ")[:16])

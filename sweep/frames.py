@@ -185,7 +185,8 @@ def observed(trials: pd.DataFrame, curves: pd.DataFrame, metric: str) -> pd.Data
     values = curves.loc[curves["metric"] == metric, ["trial", "arm", "task", "step", "value"]]
     values = values.astype({"trial": str, "arm": str})
     if values.empty and (finished["status"] == "done").any():
-        raise InputError(f"no values of {metric}: add it to `metrics:` in the sweep file and run the sweep again")
+        asked = metric.partition("/")[0]  # within_task/1 is one of many that within_task records
+        raise InputError(f"no values of {asked}: add it to `metrics:` in the sweep file and run the sweep again")
     same_grid = [column for column in finished.columns if column.startswith("workload.") or column == "every"]
     finished["grid"] = finished.groupby(same_grid, dropna=False).ngroup()
     keys = ["trial", "arm"]
@@ -357,12 +358,17 @@ def paired_difference(
     return bands(pairs, by, value, seed=seed, draws=draws)
 
 
+def late_from(tasks: pd.Series[int]) -> pd.Series[int]:
+    """The first of the last tenth (`LATE`) of so many tasks; at least one is left."""
+    return tasks - np.ceil(tasks * LATE).astype(int)
+
+
 def late(frame: pd.DataFrame) -> pd.DataFrame:
     """Each trial's mean over the last tenth (`LATE`) of its planned tasks, at least one, from an `observed` frame.
 
     NaN where it diverged. Columns trial, arm, group, seed, status, metric, value.
     """
-    late = frame[frame["task"] >= frame["tasks"] - np.ceil(frame["tasks"] * LATE)]
+    late = frame[frame["task"] >= late_from(frame["tasks"])]
     keys = ["trial", "arm", "group", "seed", "status", "metric"]
     grouped = late.groupby(keys, sort=False)["value"]
     means: pd.Series[float] = grouped.mean().where(grouped.count() == grouped.size())

@@ -40,7 +40,7 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
     networks = networks[[CROSSED.issuperset(methods.split()) for methods in networks["methods"]]]
     rates = _column(networks, "continual_backprop.replacement_rate").fillna(0.0)
     if missing := crossing(networks[panels.STEP_SIZE] if len(networks) else (), rates):
-        raise InputError(missing)
+        raise InputError(f"four_axes: {missing}")
     axes = frames.panel_axes(networks)
     places = panels.named(networks, axes, networks).assign(
         column=[_learner(trial) for trial in networks.to_dict("records")],

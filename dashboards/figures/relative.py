@@ -34,7 +34,7 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
     baselines = list(dict.fromkeys(trials.loc[scratch, "arm"]))
     if len(baselines) != 1:
         found = f"{len(baselines)} ({', '.join(map(str, baselines))})" if baselines else "none"
-        raise InputError(f"this figure needs one arm with reset: {{what: all}}, the network from scratch, not {found}")
+        raise InputError(f"relative: it needs one arm with reset: {{what: all}}, the network from scratch, not {found}")
     values = frames.observed(trials, curves, metric)
     late = frames.late(values)
     best = frames.best_settings(trials, late, ["arm"], higher=frames.HIGHER_IS_BETTER[metric])
