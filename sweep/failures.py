@@ -8,11 +8,12 @@ import platform
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 from sweep.errors import InputError
+from workloads.extensions import place_of
 
 MESSAGE_LENGTH = 2000  # characters
 FRAMES = 12  # of a traceback, the innermost
@@ -61,7 +62,7 @@ class Failure:
 
 
 def of_error(
-    error: BaseException, *, pack: str, attempt: str, step: int, code: Iterable[str], before: Failure | None
+    error: BaseException, *, pack: str, attempt: str, step: int, code: Collection[str], before: Failure | None
 ) -> Failure:
     """The failure that an error is.
 
@@ -71,7 +72,7 @@ def of_error(
         before: the pack's last failure: the same once more, at the same step, is taken for one that comes again.
     """
     kind, message = type(error).__name__, str(error)[:MESSAGE_LENGTH]
-    place = line_of_user(error, code)
+    place = place_of(error, code)
     again = before is not None and (before.type, before.message, before.step) == (kind, message, step)
     passing = any(ancestor.__name__ in TRANSIENT for ancestor in type(error).__mro__)
     return Failure(
@@ -102,13 +103,6 @@ def without_error(type: str, message: str, *, pack: str, attempt: str, step: int
         time=time.time(),
         deterministic=False,
     )
-
-
-def line_of_user(error: BaseException, code: Iterable[str]) -> str | None:
-    """FILE:LINE of the innermost frame in the user's own files (named as in `code:`), or None."""
-    own = set(code)
-    frames = traceback.extract_tb(error.__traceback__)
-    return next((f"{frame.filename}:{frame.lineno}" for frame in reversed(frames) if frame.filename in own), None)
 
 
 def trimmed(error: BaseException) -> str:

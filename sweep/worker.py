@@ -19,6 +19,7 @@ from sweep.failures import Failure
 from sweep.ledger import Ledger, attempt_name
 from sweep.packing import pack_id
 from sweep.trials import trial_id
+from workloads.extensions import place_of
 
 if TYPE_CHECKING:  # imports torch
     from workloads.pack import Pack
@@ -61,7 +62,7 @@ def train(id: str, storage: str, listener: Listener) -> Failure | None:
     try:
         _train(pack, ledger, name, listener)
     except (Exception, SystemExit) as error:
-        if isinstance(error, SystemExit) and failures.line_of_user(error, pack.code) is None:
+        if isinstance(error, SystemExit) and place_of(error, pack.code) is None:
             raise  # how Ray ends a worker; in a user's own code it is a mistake like any other
         known = ledger.pack(id)
         failure = failures.of_error(

@@ -59,13 +59,14 @@ def sources_of(entries: Collection[tuple[str, str]]) -> dict[str, str]:
     return {file: source for file, source in _loaded.items() if file in used}
 
 
-def place_of(error: BaseException) -> str | None:
+def place_of(error: BaseException, files: Collection[str] = _loaded) -> str | None:
     """`clipping.py:21`, the innermost line of a user's file that an error passed through; None where it met none.
 
-    Such an error comes again whenever the same is tried: training draws on nothing but its config and seed.
+    Such an error comes again whenever the same is tried: training draws on nothing but its config and seed. `files` are
+    the user's, those loaded now unless given.
     """
     frames = traceback.extract_tb(error.__traceback__)
-    lines = [f"{frame.filename}:{frame.lineno}" for frame in frames if frame.filename in _loaded]
+    lines = [f"{frame.filename}:{frame.lineno}" for frame in frames if frame.filename in files]
     return lines[-1] if lines else None
 
 

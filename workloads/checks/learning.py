@@ -7,10 +7,11 @@ float64, with at most a few examples per batch, so that differences are not roun
 
 from __future__ import annotations
 
+import contextlib
+import io
 import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
 
@@ -39,9 +40,12 @@ SHAKEN = 1e3  # times what a change of the last bits does is no difference
 
 
 def check_learning(members: Sequence[Member]) -> None:
-    """Try the first steps of a few trials of one structure. Raises InputError that names file, line and the mend."""
+    """Try the first steps of a few trials of one structure. Raises InputError that names file, line and the mend.
+
+    What they print is not shown: these are steps of no trial.
+    """
     try:
-        with torch.no_grad(), warnings.catch_warnings():
+        with torch.no_grad(), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")  # torch's, on what it batches slowly
             _Trial(members).check()
     except (Exception, SystemExit) as error:
@@ -79,7 +83,7 @@ class _Trial:
         self.check_scalars(members)
         self.training = training = Training(Pack(id="", members=members, path="looped"), dtype=torch.float64)
         self.learner = training.learner
-        self.own = [self.learner, *(self.learner_of(member) for member in members[1:])]
+        self.own = [self.learner_of(member) for member in members]
         self.watched: list[Watched] = []
         self.shaken: dict[str, float] = {}
         if file := owner("OPTIMIZERS", self.config["optimizer"]["name"]):
@@ -166,7 +170,7 @@ class _Trial:
             states.append({"params": params, "state": state})
         return states
 
-    @contextmanager
+    @contextlib.contextmanager
     def strictly(self, on: bool) -> Iterator[None]:
         """Watch what hooks do beside computing, while this lasts."""
         for part in self.watched:
@@ -232,8 +236,11 @@ class _Trial:
             if gap:
                 names = ", ".join(name for part in self.watched for name in getattr(part, "varies", ()))
                 raise InputError(
-                    f"{self.whom}: with the settings of another member it comes out {percent(gap)} off ({where}): what "
-                    f"`varies` names ({names}) arrives in hyper; self.config holds the first member's"
+                    f"{self.whom}: made with the settings of another member it comes out {percent(gap)} off ({where}): "
+                    f"what `varies` names ({names}) arrives in hyper; self.config holds the first member's"
+                    if index
+                    else f"{self.whom}: made anew it comes out {percent(gap)} off ({where}): what __init__ sets may "
+                    "depend on its config and network alone"
                 )
 
     def together(self, start: Tree) -> list[Tree]:

@@ -158,6 +158,11 @@ WRONG = {
         after(SCALED.format("self.config.bound")),
         r"what `varies` names .bound. arrives in",
     ),
+    "drawn as it is made": (
+        "    def __init__(self, config, network):\n        super().__init__(config, network)\n"
+        "        self.factor = random.random()\n" + after(SCALED.format("self.factor")),
+        "own: made anew it comes out .* what __init__ sets may depend on its config and network alone",
+    ),
     "no period": (
         after(SCALED.format("1 if seen.phase % 50 else 0.9")),
         "own.py:27: own.after_step reads seen.phase % 50, and period is 1.* say `period = 50`",
