@@ -59,11 +59,19 @@ def of_replacement(settings: Mapping[str, Any], network: Mapping[str, Any], shap
     elif rate > 0 and units is not None and rate * units * (shape.steps - threshold) < 1:
         sentence = "continual_backprop at replacement_rate {} comes to less than one"
         yield f"{sentence} of {units:,} units in {shape.steps:,} steps", rate
-    if settings["utility_decay"] == 0 and settings["utility"] in OF_DEVIATION and shape.batch == 1 and units != 0:
+    if rate == 0 or shape.batch > 1 or units == 0 or settings["utility"] not in OF_DEVIATION:
+        return
+    if settings["utility_decay"] == 0:
         yield (
             f"continual_backprop's utility {settings['utility']} is 0 for every unit at batch 1 with utility_decay 0,"
             " so the first unit is always replaced: take utility contribution, or a decay above 0",
             0,
+        )
+    elif threshold == 0:
+        yield (
+            f"at batch 1 a unit's utility {settings['utility']} is 0 but for rounding in its first step, so with"
+            " maturity_threshold {} rounding decides which unit is replaced, on every path otherwise",
+            threshold,
         )
 
 

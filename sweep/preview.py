@@ -13,6 +13,10 @@ from sweep.service import Plan
 
 ROWS = 16  # of packs, on one screen
 SHOWN = 6  # values of an axis in a row
+# Both tested over random sweeps: tests/contracts/test_random_sweeps.py.
+PROMISE = (
+    "every path trains the same up to rounding; where that decides, as between units of equal utility, paths may part"
+)
 
 
 def as_data(planned: Plan, workers: int | None = None) -> dict[str, Any]:
@@ -164,6 +168,8 @@ def reasons(packs: Sequence[PlannedPack]) -> list[str]:
         for reason, those in why.items():
             whose = f" ({', '.join(arms_of(those))})" if len(why) > 1 else ""
             said.append(f"{path:{width}}  {reason}{whose}")
+    if said:
+        said.append(PROMISE)
     if begun:
         said.append(f"{count(len(begun), 'pack')} that an earlier run began: from the last commit, on the path it took")
     return said

@@ -565,6 +565,17 @@ class Training:
             self.before_bin = sums
         if self.held_out is not None and looked_at:
             self.held_out.look(tree, task)
+            self.engine.load(self.committed(tree))
+
+    def committed(self, tree: Tree) -> Tree:
+        """A state that was read, to go on from as it was measured: what a reading drew is not drawn anew.
+
+        Lazy noise of weights that sleep is drawn when they are read, and otherwise in every reading by itself, each
+        right and none on the way to the next. Checkpoints are no measurements and leave it owed: when they are taken,
+        which a clock decides, changes no bit.
+        """
+        drawn = isinstance(self.engine, Online) and self.engine.plan.lazy
+        return {name: value for name, value in tree.items() if name != "path"} if drawn else tree
 
     def online_sums(self, tree: Tree) -> Tensor:
         """(P,) sums, since the task began, of what the stream's online metric is the mean of."""
@@ -591,7 +602,7 @@ class Training:
         state = dict(tree["state"])
         if self.learner.rare:
             state["replaced"] = torch.zeros_like(state["replaced"])
-        self.engine.load({**tree, "state": state, "loss": zero, "correct": zero.clone()})
+        self.engine.load(self.committed({**tree, "state": state, "loss": zero, "correct": zero.clone()}))
         self.keep_weights(task + 1, evaluated(tree))
 
     def results(self, task: int, tree: Tree) -> dict[str, Tensor]:

@@ -62,6 +62,13 @@ def test_a_utility_that_is_0_for_every_unit(utility: str, tmp_path: Path) -> Non
     assert told(tmp_path, arm.format(0, "contribution")) == told(tmp_path, arm.format(0.5, utility)) == []
 
 
+def test_a_choice_that_rounding_makes(tmp_path: Path) -> None:
+    arm = CBP + "{{maturity_threshold: {}, replacement_rate: 0.05}}"
+    (said,) = told(tmp_path, arm.format(0))
+    assert "with maturity_threshold 0 rounding decides which unit is replaced" in said
+    assert told(tmp_path, arm.format(1)) == told(tmp_path, arm.format(0), batch=2) == []
+
+
 def test_what_acts_at_tasks_needs_a_second_one(tmp_path: Path) -> None:
     for arm in ("optimizer: sgd, reset: {}", "optimizer: sgd, shrink_and_perturb: {when: task}"):
         (said,) = told(tmp_path, arm, tasks=1)

@@ -396,3 +396,37 @@ def test_units_replaced_in_each_task_are_counted_and_a_resumed_pack_goes_on_coun
     assert table(whole) == expected
     middle = next(snapshot for snapshot in whole if snapshot.step == 70)  # 30 steps into the second task
     assert [row for row in table(run(what, middle.checkpoint)) if row[2] == 1] == expected[1::3]
+
+
+class Dark(Spoilt):
+    """The trial's stream in the dark: every input is 0."""
+
+    def batches(self, start: int, count: int) -> tuple[Any, Any]:
+        x, y = self.inner.batches(start, count)
+        return np.zeros_like(x), y
+
+
+def test_what_a_reading_drew_of_lazy_noise_is_what_training_goes_on_from() -> None:
+    methods = {"shrink_and_perturb": {"strength": 0.0, "perturb_scale": 0.01}}
+    network = {"name": "mlp", "width": 300, "depth": 1}
+    settings = config(methods=methods, network=network, optimizer={"name": "sgd", "step_size": 0.0}, every=1)
+
+    def readings(*, looks: int) -> list[torch.Tensor]:
+        training = Training(pack([settings], "online"), stream=lambda seed: Dark(stream_of(settings, seed)))
+        training.begin()
+        seen = [training.engine.state()["params"]["layers.0.weight"]]
+        for task in range(3):
+            training.begin_task(task)
+            for _ in range(looks):  # as for checkpoints
+                training.train(training.step + 40 // looks)
+                training.engine.state()
+            training.end_task(task)
+            seen.append(training.engine.state()["params"]["layers.0.weight"])
+        return seen
+
+    found = readings(looks=1)
+    steps = [after - before for before, after in zip(found, found[1:], strict=False)]
+    for moved in steps:  # 6,000 weights that slept through 40 steps: 0.01 sqrt(40), to 4 standard errors
+        assert moved.std().item() == pytest.approx(0.01 * 40**0.5, rel=4 / (2 * moved.numel()) ** 0.5)
+    assert abs((steps[0] * steps[1]).mean() / (steps[0].std() * steps[1].std())) < 4 / steps[0].numel() ** 0.5
+    assert all(torch.equal(one, other) for one, other in zip(found, readings(looks=4), strict=True))

@@ -94,7 +94,8 @@ class ShrinkAndPerturbConfig:
     perturb_scale: Strength = 1e-5  # standard deviation of the noise, not its variance
     when: Literal["step", "task"] = "step"  # perturb after every step (paper) or when a task begins
     # lazy: where a path can let a weight sleep, its noise is drawn once for all the steps it slept: equal in
-    # distribution, not in bits. All other paths, and dense, draw every weight in every step.
+    # distribution, not in bits; what a measurement reads of it is what training goes on from. All other paths, and
+    # dense, draw every weight in every step.
     noise: Literal["lazy", "dense"] = "lazy"
 
     @property
