@@ -23,6 +23,7 @@ import workloads
 from sweep import naming
 from sweep.errors import InputError
 from sweep.output import rendered
+from sweep.spec import REPLACED
 from workloads.diagnostics import DIAGNOSTICS
 from workloads.methods.config import METHODS, OPTIMIZERS
 from workloads.networks.config import NETWORKS
@@ -87,6 +88,13 @@ def entries(figures: Path) -> Iterator[Entry]:
         yield Entry("network", name, summary, f"network: {{name: {name}, ...}}", text, settings(network.config))
     for name, meaning in MEASURED.items():
         yield Entry("metric", name, meaning, f"metrics: [{name}, ...]", "")
+    yield Entry(
+        "metric",
+        REPLACED,
+        "units that a method replaced in each task",
+        "recorded for every arm whose method replaces units",
+        "",
+    )
     lines = diagnostic_lines()
     for name in DIAGNOSTICS:
         text = docstring(WORKLOADS / "diagnostics" / f"{FILES.get(name, name)}.py")

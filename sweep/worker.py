@@ -24,7 +24,7 @@ from workloads.extensions import place_of
 if TYPE_CHECKING:  # imports torch
     from workloads.pack import Pack
 
-TELL_EVERY = 3.0  # seconds between two words on how far a pack is; on Ray each one waits for the driver
+TELL_EVERY = 5.0  # seconds between two words on how far a pack is; on Ray each one waits for the driver
 
 
 @dataclass(frozen=True, slots=True)
