@@ -24,7 +24,7 @@ demo: install
 	test $$scale = laptop || echo "MNIST cannot be had here: the image sweep trains on $$scale instead"; \
 	$(BIN)/sweep run demo_mnist --scale $$scale
 	@echo
-	@echo "Browse the runs:  $(BIN)/sweep ui --storage $(PLIANT_STORAGE)"
+	@echo "Browse the runs:  $(BIN)/sweep ui demo --storage $(PLIANT_STORAGE)"
 
 test: install
 	$(BIN)/pytest -n 2 --durations=15

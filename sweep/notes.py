@@ -109,7 +109,13 @@ def _answer(told: Told) -> Iterator[str]:
 
 def _table(standings: Sequence[Standing], board: Leaderboard) -> Iterator[str]:
     """The leaderboard as a Markdown table."""
-    heads = ("arm at its best setting", f"late {naming.metric(board.metric)}", "seeds", f"to {board.first}", "diverged")
+    heads = (
+        "arm at its best setting",
+        f"late {naming.metric(board.metric)}",
+        "seeds",
+        f"minus {board.first}",
+        "diverged",
+    )
     yield f"|{'|'.join(head + APART for head in heads)}|"
     yield "|---|---|---|---|---|"
     for standing in standings:

@@ -175,12 +175,16 @@ def _open_undisturbed(app: FastAPI, page: Path) -> None:
 
 
 def view_address(tracking_uri: str, identity: str) -> str | None:
-    """Where a sweep's prepared view is on the server of its pages, such as /#/experiments/1/...; None without one."""
+    """Where a sweep's arms are on the server of its pages, such as /#/experiments/1/...; None where it is not tracked.
+
+    Its runs where there is no view, as no trial has ended or an earlier version wrote them.
+    """
     with _explained(tracking_uri):
         found = _writer(_with_driver(tracking_uri)).client.get_experiment_by_name(identity)
     if found is None or found.lifecycle_stage != "active":
         return None
-    return views.address(found.experiment_id, "arms")
+    there = views.TAG + "arms" in found.tags
+    return views.address(found.experiment_id, "arms") if there else views.runs(found.experiment_id)
 
 
 def check(tracking_uri: str) -> None:

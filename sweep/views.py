@@ -150,15 +150,16 @@ def search(where: Mapping[str, str]) -> str:
 
 def address(experiment: str, key: str) -> str:
     """Where a view is, on its server: model training rather than GenAI, charts rather than a table."""
-    return f"{_runs(experiment)}&viewStateShareKey={key}"
+    return f"{runs(experiment)}&viewStateShareKey={key}"
 
 
 def found(experiment: str, where: Mapping[str, str]) -> str:
     """Where the runs with these tags are, on their server, without a view."""
-    return f"{_runs(experiment)}&searchFilter={quote(search(where), safe='')}"
+    return f"{runs(experiment)}&searchFilter={quote(search(where), safe='')}"
 
 
-def _runs(experiment: str) -> str:
+def runs(experiment: str) -> str:
+    """Where an experiment's runs are, on their server, without a view."""
     return f"/#/experiments/{experiment}/runs?workflowType=machine_learning&compareRunsMode=CHART"
 
 

@@ -149,3 +149,14 @@ def test_the_printed_address_shows_a_curve_for_each_arm(command: Command, tmp_pa
         assert picture > 400, "the figure in the description, though the storage was moved"
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=30) == 0, "Ctrl-C ends it well"
+
+
+def test_a_sweep_without_a_view_opens_on_its_runs(tmp_path: Path) -> None:
+    """As one of which no trial has ended, or a database that an earlier version has written."""
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    client = track._writer(uri).client
+    experiment = client.create_experiment("tiny@full")
+    assert track.view_address(uri, "tiny@full") == views.runs(experiment)
+    assert track.view_address(uri, "other@full") is None
+    client.set_experiment_tag(experiment, f"{views.TAG}arms", "{}")
+    assert track.view_address(uri, "tiny@full") == views.address(experiment, "arms")
