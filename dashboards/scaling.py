@@ -22,6 +22,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator
 
 from dashboards import theme
 from dashboards.figures import METADATA, write
+from sweep import palette
 from sweep.benchmarks.records import short
 from sweep.benchmarks.scaling import FITTED, Point, slopes
 from sweep.errors import InputError
@@ -40,7 +41,7 @@ def read(path: Path) -> tuple[list[Point], dict[str, Any]]:
 
 def looks(stages: Sequence[str]) -> dict[str, theme.Look]:
     """A colour and a marker for every stage, no two alike."""
-    colors = list(dict.fromkeys([look.color for look in theme.ARMS.values()] + list(theme.SPARE_COLORS)))
+    colors = list(dict.fromkeys([look.color for look in theme.ARMS.values()] + list(palette.SPARE)))
     return {
         stage: theme.Look(stage, colors[place % len(colors)], MARKERS[place % len(MARKERS)])
         for place, stage in enumerate(stages)

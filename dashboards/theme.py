@@ -26,7 +26,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, MaxNLocator
 from matplotlib.typing import LineStyleType
 
-from sweep import naming
+from sweep import naming, palette
 
 Color = tuple[float, float, float, float]
 
@@ -42,23 +42,22 @@ class Look:
 
 # In the order in which figures list them.
 ARMS: dict[str, Look] = {
-    "backprop": Look("backprop", "#D55E00", "o"),
-    "sgd": Look("SGD", "#D55E00", "o"),
-    "adam": Look("Adam", "#E69F00", "s"),
-    "adamw": Look("AdamW", "#882255", "p"),
-    "l2": Look("L2", "#009E73", "v"),
-    "shrink_and_perturb": Look("shrink and perturb", "#CC79A7", "^"),
-    "snp": Look("shrink and perturb", "#CC79A7", "^"),
-    "continual_backprop": Look("continual backprop", "#0072B2", "D"),
-    "cbp": Look("continual backprop", "#0072B2", "D"),
-    "adamo": Look("AdamO", "#56B4E9", "P"),
-    "coupled_isometry": Look("coupled isometry", "#999933", "h"),
-    "head_reset": Look("head reset", "#E69F00", "s"),
-    "retrained": Look("retrained from scratch", "#4D4D4D", "*"),
-    "cbp_adamo": Look("continual backprop + AdamO", "#332288", "X"),
-    "continual_backprop_adamo": Look("continual backprop + AdamO", "#332288", "X"),
+    "backprop": Look("backprop", palette.ARMS["backprop"], "o"),
+    "sgd": Look("SGD", palette.ARMS["sgd"], "o"),
+    "adam": Look("Adam", palette.ARMS["adam"], "s"),
+    "adamw": Look("AdamW", palette.ARMS["adamw"], "p"),
+    "l2": Look("L2", palette.ARMS["l2"], "v"),
+    "shrink_and_perturb": Look("shrink and perturb", palette.ARMS["shrink_and_perturb"], "^"),
+    "snp": Look("shrink and perturb", palette.ARMS["snp"], "^"),
+    "continual_backprop": Look("continual backprop", palette.ARMS["continual_backprop"], "D"),
+    "cbp": Look("continual backprop", palette.ARMS["cbp"], "D"),
+    "adamo": Look("AdamO", palette.ARMS["adamo"], "P"),
+    "coupled_isometry": Look("coupled isometry", palette.ARMS["coupled_isometry"], "h"),
+    "head_reset": Look("head reset", palette.ARMS["head_reset"], "s"),
+    "retrained": Look("retrained from scratch", palette.ARMS["retrained"], "*"),
+    "cbp_adamo": Look("continual backprop + AdamO", palette.ARMS["cbp_adamo"], "X"),
+    "continual_backprop_adamo": Look("continual backprop + AdamO", palette.ARMS["continual_backprop_adamo"], "X"),
 }
-SPARE_COLORS = ("#661100", "#000000", "#AA4499", "#44AA99", "#888888", "#6699CC", "#B8860B", "#117733")
 SPARE_MARKERS = ("<", ">", "d", "*", "8", "H")
 LINEAR = Look("linear learner", "#4D4D4D", "")
 DASHES: tuple[LineStyleType, ...] = ("--", "-.", (0, (8, 2)), (0, (3, 1, 1, 1, 1, 1)))  # of linear learners
@@ -117,15 +116,13 @@ def looks(arms: Iterable[str]) -> dict[str, Look]:
     names = list(dict.fromkeys(arms))
     order = list(ARMS)
     names.sort(key=lambda name: order.index(name) if name in ARMS else len(order))
+    colors = palette.colors(names)
     result: dict[str, Look] = {}
-    taken: set[str] = set()
     for place, name in enumerate(names):
         look = ARMS.get(name)
-        if look is None or look.color in taken:
-            free = [color for color in SPARE_COLORS if color not in taken] or list(SPARE_COLORS)
+        if look is None or look.color != colors[name]:
             marker = SPARE_MARKERS[place % len(SPARE_MARKERS)]
-            look = Look(ARMS[name].label if name in ARMS else naming.words(name), free[0], marker)
-        taken.add(look.color)
+            look = Look(ARMS[name].label if name in ARMS else naming.words(name), colors[name], marker)
         result[name] = look
     labels = [look.label for look in result.values()]
     return {

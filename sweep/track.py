@@ -58,7 +58,7 @@ import numpy as np
 import sqlalchemy
 from sqlalchemy import bindparam, event
 
-from sweep import naming, notes, views
+from sweep import naming, notes, palette, views
 from sweep.errors import InputError, PliantError, TrackingError
 from sweep.ledger import began
 from sweep.redaction import redacted
@@ -448,7 +448,7 @@ class _Tracker:
             "pliant.seeds": str(standing.members),
             "pliant.diverged": str(standing.diverged),
             "pliant.content": _digest([LAYOUT, self._content(group), place, name, str(standing)]),
-            views.COLOR: views.COLORS[self.record.arms.index(standing.arm) % len(views.COLORS)],
+            views.COLOR: palette.colors(self.record.arms)[standing.arm],
             notes.TAG: notes.of_arm(standing, board, self.experiment.experiment_id),
         }
         points = bands + [(views.final(board.metric) + part, 0, value) for part, value in final.items()]

@@ -19,8 +19,6 @@ from sweep import naming
 
 TAG = "mlflow.sharedViewState."
 COLOR = "mlflow.runColor"  # tag of a run
-# Okabe and Ito (2008) and Tol's muted colours, which stay apart under the common colour blindnesses.
-COLORS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#332288", "#882255", "#999933", "#4D4D4D")
 BAND = ("mean", "ci_low", "ci_high")  # of a metric's curve, drawn as a solid, a dashed and a dotted line
 NAME_COLUMN = "attributes.`Run Name`"
 ALL, FIRST_TEN = "SHOW_ALL", "FIRST_10_RUNS"

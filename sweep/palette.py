@@ -1,0 +1,44 @@
+"""The colour of every arm, the same in figures and on MLflow's pages.
+
+Colours are those of Okabe and Ito (2008) and Tol's muted set, which stay apart under the common colour blindnesses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+# In the order in which figures list them.
+ARMS = {
+    "backprop": "#D55E00",
+    "sgd": "#D55E00",
+    "adam": "#E69F00",
+    "adamw": "#882255",
+    "l2": "#009E73",
+    "shrink_and_perturb": "#CC79A7",
+    "snp": "#CC79A7",
+    "continual_backprop": "#0072B2",
+    "cbp": "#0072B2",
+    "adamo": "#56B4E9",
+    "coupled_isometry": "#999933",
+    "head_reset": "#E69F00",
+    "retrained": "#4D4D4D",
+    "cbp_adamo": "#332288",
+    "continual_backprop_adamo": "#332288",
+}
+SPARE = ("#661100", "#000000", "#AA4499", "#44AA99", "#888888", "#6699CC", "#B8860B", "#117733")
+
+
+def colors(arms: Iterable[str]) -> dict[str, str]:
+    """A colour for every arm, no two alike while there are spare ones. Known arms have theirs, the first of two alike.
+
+    Other labels, such as a user's own arms, take free ones in the order in which they are given.
+    """
+    known = list(ARMS)
+    names = sorted(dict.fromkeys(arms), key=lambda name: known.index(name) if name in ARMS else len(known))
+    found: dict[str, str] = {}
+    for name in names:
+        own = ARMS.get(name)
+        if own is None or own in found.values():
+            own = next((color for color in SPARE if color not in found.values()), SPARE[0])
+        found[name] = own
+    return found
