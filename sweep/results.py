@@ -91,10 +91,8 @@ def of_frames(record: SweepRecord, trials: pd.DataFrame, curves: pd.DataFrame) -
     metric = frames.headline(trials)
     higher = frames.HIGHER_IS_BETTER[metric]
     ended = trials[trials["status"].isin(frames.FINISHED)]
-    last = curves[
-        curves["task"] >= frames.late_from(ended["tasks"]).min()
-    ]  # all that is asked for, a tenth of the work
-    late = frames.late(frames.observed(trials, last, metric))
+    begin = frames.late_from(ended["tasks"]).min()  # what comes before is not asked for
+    late = frames.late(frames.observed(trials, curves[curves["task"] >= begin], metric))
     networks, linear = frames.split(ended)
     axes = frames.panel_axes(networks)
     best = _best(networks, linear, late, axes, higher=higher)

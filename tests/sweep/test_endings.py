@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 from tiny import Command, Said
 
+import sweep
+from sweep import errors
+
 HEAD = """\
 # Does it end well?
 workload: {name: slowly_changing_regression, tasks: 4, period: 50}
@@ -63,6 +66,14 @@ def test_a_run_says_what_it_found_and_results_says_it_again(command: Command, tm
     assert [row["verdict"] for row in rows] == ["first", "open"]
     assert float(rows[0]["mean"]) == board["standings"][0]["late"]["mean"]
     assert command(*asked, "--csv", "--json").code == 2
+    in_python = sweep.leaderboard("mine", storage=str(tmp_path / "storage"))
+    assert [standing.late.mean for standing in in_python.standings] == [s["late"]["mean"] for s in board["standings"]]
+
+
+def test_the_errors_that_can_be_caught_are_in_the_package() -> None:
+    assert {name for name in errors.__all__} <= set(sweep.__all__)
+    with pytest.raises(sweep.InputError):
+        sweep.leaderboard("nothing", storage="/nowhere")
 
 
 def test_list_says_which_sweeps_there_are(command: Command, tmp_path: Path) -> None:
