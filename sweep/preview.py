@@ -187,7 +187,7 @@ def time_of(planned: Plan, measured: Mapping[str, float], workers: int | None) -
             f"{count(len(planned.packs) - len(known), 'pack')} not measured: --measure trains each kind a moment"
         )
         least = f"over {duration(start + placement.together(known, slots))}; " if known else ""
-        return f"{least}{unmeasured}\ntrains {where}, {count(slots, 'pack')} at once"
+        return f"{least}{unmeasured}\ntrains {where}, {count(slots, 'pack')} at once; {duration(start)} to start"
     total = duration(start + placement.together(known, slots))
     return (
         f"about {total}, {count(slots, 'pack')} at once {where}, {duration(start)} of it to start; then figures, MLflow"
