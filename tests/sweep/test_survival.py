@@ -36,6 +36,7 @@ metrics: [online_error, dormant_fraction]
 diagnostics: {every: 3}
 """
 TRIALS = 16
+REPLACING = 8  # of them, which record units_replaced too
 TASKS, STEPS = 25, 25 * 2000  # of each of the two packs
 DIAGNOSED = 9  # tasks 0, 3, ..., 24
 KILLS = 5
@@ -210,7 +211,7 @@ def check_each_trial_is_measured_once(storage: Path) -> None:
     assert len(ledger.done()) == len(record.trials) == TRIALS
     table = ledger.curves([trial.id for trial in record.trials])
     rows = Counter(zip(*(table.column(name).to_pylist() for name in ("trial", "metric", "task")), strict=True))
-    assert len(rows) == table.num_rows == TRIALS * (TASKS + DIAGNOSED)
+    assert len(rows) == table.num_rows == TRIALS * (TASKS + DIAGNOSED) + REPLACING * TASKS
 
 
 def check_nothing_was_computed_twice(storage: Path) -> int:
