@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from sweep import axes
 from sweep.errors import InputError
-from sweep.packing import path_of
+from sweep.packing import path_of, shape_of
 from sweep.trials import Trial, canonical, structure_key
 from workloads import streams
 from workloads.extensions import entries, load_code, owner, told
@@ -74,10 +74,12 @@ def check_workload(workload: Mapping[str, Any], seeds: Sequence[int], file: str)
 
 def check_structure(members: Sequence[Trial]) -> None:
     """The first steps of a few of the trials that one pack could hold."""
-    from workloads.checks.learning import check_learning
+    from workloads.checks.learning import LARGE, check_learning
 
-    chosen = sorted({0, len(members) // 2, len(members) - 1})[:TRIED]
-    check_learning([members[place] for place in chosen])
+    chosen = {0, len(members) // 2, len(members) - 1}
+    if shape_of(members[0].config).parameters > LARGE:
+        chosen = {0, len(members) - 1}
+    check_learning([members[place] for place in sorted(chosen)])
 
 
 def _alike(trials: Sequence[Trial], key: Any) -> list[list[Trial]]:

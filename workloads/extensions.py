@@ -4,8 +4,9 @@ A file may define any of four dicts, name -> class:
 
     METHODS, OPTIMIZERS  a subclass of `workloads.methods.base.Method` with `Config` (a frozen dataclass),
                          `varies` (scalars that may differ inside a pack) and `semantics` (an int)
-    STREAMS              a class as in `workloads.streams`, with its own `Config`, `semantics` and `name`; a subclass of
-                         `workloads.streams.base.TaskStream` where it holds examples out
+    STREAMS              a class as in `workloads.streams`, with its own `Config`, `semantics`, `name`, `loss`,
+                         `online_metric`, `default_every` and `default_probe` (see `workloads.streams.base.Stream`); a
+                         subclass of `workloads.streams.base.TaskStream` where it holds examples out
     NETWORKS             a subclass of `workloads.networks.base.Network` with `Config` (that has
                          `parameters(inputs, outputs)`) and `semantics`; perhaps `liftable = False`, or
                          `pictures = True`, to be built for (channels, height, width), and `convolutional = True`

@@ -28,10 +28,11 @@ from workloads.extensions import owner, told
 from workloads.learner import Learner
 from workloads.methods.config import METHODS, OPTIMIZERS
 from workloads.networks.config import NETWORKS
-from workloads.pack import Member, Pack, Training, ways_of_learning
+from workloads.pack import Member, Pack, Training, dtype_of, ways_of_learning
 from workloads.random import Draw
 
-STEPS = 6  # in a row, from the first
+STEPS, STEPS_OF_LARGE = 6, 2  # in a row, from the first
+LARGE = 100_000  # parameters from which fewer steps must do
 LATER = (1000, 123_457)  # further steps, from the state after those
 MOST_PHASES = 64  # of a schedule, each of which is tried
 EXAMPLES = 8  # of a batch
@@ -95,9 +96,12 @@ class _Trial:
         files = {part.file for part in self.watched} or {owner("NETWORKS", network) or network}
         self.whom = f"{', '.join(sorted(files))}: {', '.join(part.name for part in self.watched) or network}"
         length = training.stream.task_start(training.stream.tasks)
-        self.steps = min(STEPS, length)
-        x, y = training.batches(0, self.steps)
-        self.x, self.y = x[:, :, :EXAMPLES], y[:, :, :EXAMPLES]
+        x, y = (v[:, :, :EXAMPLES] for v in training.batches(0, min(STEPS, length)))
+        if file := owner("NETWORKS", network):
+            check_network(file, network, training.network, training.stream, x[0, 0])
+        parameters = sum(map(math.prod, training.network.parameter_shapes().values()))
+        self.steps = min(STEPS_OF_LARGE if parameters > LARGE else STEPS, length)
+        self.x, self.y = x[: self.steps], y[: self.steps]
         self.liftable = NETWORKS[self.config["network"]["name"]].liftable
 
     def learner_of(self, member: Member) -> Learner:
@@ -127,11 +131,9 @@ class _Trial:
 
     def check(self) -> None:
         """Every promise in turn."""
-        network = self.training.network
-        if file := owner("NETWORKS", self.config["network"]["name"]):
-            check_network(file, self.config["network"]["name"], network, self.training.stream, self.x[0, 0].double())
         self.check_needs()
         start = self.newborn()
+        self.check_type(start[0])
         self.shaken = gaps(self.shake(start[0], 0), self.shake(start[0], 2.0**-48))
         alone = [self.alone(start, i) for i in range(len(start))]
         self.check_scalars_used(start, alone)
@@ -220,6 +222,18 @@ class _Trial:
     def shake(self, tree: Tree, by: float) -> Tree:
         """The first member after its first steps from weights that are changed by so much of themselves."""
         return self.walked({**tree, "params": mapped(lambda v: v * (1 + by), tree["params"])}, 0)
+
+    def check_type(self, tree: Tree) -> None:
+        """In the trial's own type of numbers a step keeps it: what the float64 of the other questions would hide."""
+        dtype = dtype_of(self.config)
+
+        def cast(value: Tensor) -> Tensor:
+            return value.to(dtype) if value.is_floating_point() else value
+
+        params, hyper = mapped(cast, tree["params"]), mapped(cast, member(self.training.hyper, 0))
+        x, y = map(cast, self.batch(0, 0))
+        draw = Draw(self.training.seeds[0], torch.tensor(0), dtype)
+        self.learner.step(params, self.learner.init(params), hyper, x, y, draw, phase=0)
 
     def check_scalars_used(self, start: list[Tree], alone: list[Tree]) -> None:
         """A member alone is what it is under the first member's learner, with its own scalars in `hyper`."""

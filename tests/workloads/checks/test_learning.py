@@ -138,9 +138,13 @@ WRONG = {
     ),
     "another shape": (
         after("return {k: v.mean() for k, v in params.items()}, state"),
-        r"own.py:25: .* params\['layers.0.weight'\] is float64 \(\), expected float64 \(4, 20\)",
+        r"own.py:25: .* params\['layers.0.weight'\] is float32 \(\), expected float32 \(4, 20\)",
     ),
     "another type": (after("return {k: v.half() for k, v in params.items()}, state"), r"is float16 \(4, 20\)"),
+    "a wider type": (
+        after(SCALED.format("torch.ones(v.shape, dtype=torch.float64)")),
+        r"params\['layers.0.weight'\] is float64 \(4, 20\), expected float32 \(4, 20\)",
+    ),
     "one value": (after("return {k: v for k, v in params.items()}"), "and returned one dict"),
     "nothing": (after("pass"), r"own.py:25: own.after_step must return \(params, state\), and returned None"),
     "fewer weights": (
@@ -179,7 +183,7 @@ WRONG = {
     ),
     "a loss per weight": (
         LOSS.format("params['layers.0.bias'].abs()"),
-        r"own.loss must return one number, a tensor \(\), and returned float64 \(4,\)",
+        r"own.loss must return one number, a tensor \(\), and returned float32 \(4,\)",
     ),
     "a gradient of some": (
         "    def gradient(self, params, grads, hyper):\n        return {}\n",
