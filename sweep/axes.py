@@ -61,6 +61,7 @@ def explain(error: ErrorDetails) -> str:
         return str(context["error"])
     if kind == "literal_error":
         allowed = str(context["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
+        allowed = [{"True": "true", "False": "false"}.get(word, word) for word in allowed]
         close = nearest(found, allowed) if isinstance(found, str) else None
         return f"must be one of {', '.join(allowed)}" + (f"; did you mean {close!r}?" if close else "")
     if kind == "int_type" and isinstance(found, float) and found.is_integer():

@@ -198,7 +198,7 @@ def allowed(hint: Any) -> str:
         return ", ".join([allowed(hint.__origin__), *filter(None, bounds)])
     options = typing.get_args(hint)
     if typing.get_origin(hint) is Literal:
-        return ", ".join(map(str, options))
+        return ", ".join(str(option).lower() if isinstance(option, bool) else str(option) for option in options)
     if type(None) in options:
         return f"{allowed(next(option for option in options if option is not type(None)))}, or null"
     kinds: Mapping[Any, str] = {float: "a number", int: "a whole number", bool: "true or false", str: "text"}

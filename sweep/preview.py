@@ -13,7 +13,7 @@ from sweep.service import Plan
 
 ROWS = 16  # of packs, on one screen
 SHOWN = 6  # values of an axis in a row
-# Both tested over random sweeps: tests/contracts/test_random_sweeps.py.
+# Tested over random sweeps: tests/contracts/test_random_sweeps.py.
 PROMISE = (
     "every path trains the same up to rounding; where that decides, as between units of equal utility, paths may part"
 )

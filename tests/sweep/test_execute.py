@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -158,31 +157,6 @@ def test_only_what_may_pass_is_tried_again(deterministic: bool, monkeypatch: pyt
     else:
         with pytest.raises(execute.PackFailed, match="OSError: no"):
             execute.pack_trial({"pack": "p", "storage": "", "environment": {}})
-
-
-@pytest.mark.parametrize("finished", [True, False])
-def test_packs_left_without_an_error_were_interrupted(
-    finished: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    from sweep import execute
-
-    class Tuner:
-        """Tune, which a signal (SIGUSR1) makes return as if all were well."""
-
-        def __init__(self, *_: object, run_config: Any, **__: object) -> None:
-            self.forward = run_config.callbacks[0]
-
-        def fit(self) -> None:
-            if finished:
-                self.forward.finished.add("p")
-
-    monkeypatch.setattr(execute.tune, "Tuner", Tuner)
-    monkeypatch.setattr(execute, "connected", lambda *_: nullcontext({}))
-    if finished:
-        assert execute.run_on_ray(["p"], str(tmp_path), lambda progress: None) == {}
-    else:
-        with pytest.raises(KeyboardInterrupt):
-            execute.run_on_ray(["p"], str(tmp_path), lambda progress: None)
 
 
 # ------------------------------------------------------------------------------------------------ no cluster

@@ -557,3 +557,12 @@ def test_a_figure_says_what_it_needs_before_anything_is_computed(figure: str, ar
 def test_a_figure_that_has_what_it_needs_is_taken() -> None:
     arms = "arms:\n  a: {optimizer: sgd, step_size: [0.1, 0.2]}\n  b: {optimizer: sgd, continual_backprop: {}}\n"
     assert read(REGRESSION + arms + "figures: [four_axes]\n").figures == ("four_axes",)
+
+
+def test_a_choice_between_yes_no_and_a_word_is_told_as_a_sweep_file_writes_it() -> None:
+    text = "optimizer: sgd, continual_backprop: {{reset_optimizer: {}}}"
+    for written, meant in (("true", True), ("false", False), ("adam", "adam"), ("null", "adam")):
+        (found,) = read(arm(text.format(written))).arms[0].methods
+        assert found.settings[0]["reset_optimizer"] == meant
+    (said,) = refused(arm(text.format("adm")))
+    assert said.endswith("""must be one of true, false, adam; did you mean 'adam'?""")

@@ -12,6 +12,7 @@ import torch
 from scipy.special import log_softmax
 from torch import Tensor
 
+from workloads.engine.layout import flattened, in_order
 from workloads.engine.plain import train
 from workloads.learner import Learner, example_losses
 from workloads.methods.base import Hyper, Method, Params, Seen, State
@@ -355,12 +356,8 @@ def test_float32_stays_float32(name: str, config: Any) -> None:
     x, y = torch.ones(5, 1, 2), torch.ones(5, 1, 1)
     trained = train(learner, params, before, hyper, x, y, torch.tensor(0), 0)
     assert {value.dtype for value in trained.params.values()} == {torch.float32}
-    for own, kept in zip(before.values(), trained.state.values(), strict=True):
-        for key, value in own.items():
-            if isinstance(value, dict):
-                assert {n: v.dtype for n, v in kept[key].items()} == {n: v.dtype for n, v in value.items()}
-            else:
-                assert kept[key].dtype == value.dtype
+    kept = flattened(in_order(trained.state, before))[0]
+    assert [value.dtype for value in kept] == [value.dtype for value in flattened(before)[0]]
 
 
 def test_every_config_has_an_implementation_and_its_varying_scalars() -> None:

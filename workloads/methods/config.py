@@ -151,7 +151,7 @@ class ContinualBackpropConfig:
     magnitudes: Literal["decaying", "summed"] | None = None
     # Zero the optimizer's state of a replaced unit, element by element: always, never, or (adam) Adam's and its kin's
     # alone, so that SGD's momentum stays, as in the released codes. null: as the preset; paper, which is silent: always
-    reset_optimizer: bool | Literal["adam"] | None = None
+    reset_optimizer: Literal[True, False, "adam"] | None = None
     # Of convolutions: drawn as the layer was (initial), or uniform in torch's default bound, 1 / sqrt(fan_in), whatever
     # the initialisation (default), as in the released convolutional code. null: as the preset
     fresh_kernels: Literal["initial", "default"] | None = None
