@@ -287,12 +287,12 @@ def execute(
     if inline:
         for device in {pack.device for pack in planned.packs}:
             check_device(device)
-    for damage in planned.damaged:
-        planned.ledger.set_aside(damage)
     datasets = check_data(planned.spec, stage)
     previous = earlier(planned.ledger, planned.spec.name, planned.spec.scale)
     if previous and not replace and (why := clash(previous, planned.spec, planned.trials)):
         raise InputError(why)
+    for damage in planned.damaged:
+        planned.ledger.set_aside(damage)
     record = record_of(planned, datasets, previous)
     if previous is not None and not planned.packs and same_but_for_its_time(previous, record):
         record = previous  # a new one would have figures and tracking looked at again
