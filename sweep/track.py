@@ -39,6 +39,7 @@ import logging
 import math
 import os
 import secrets
+import shlex
 import sqlite3
 import sys
 import tempfile
@@ -179,6 +180,7 @@ def view_address(tracking_uri: str, identity: str) -> str | None:
 
     Its runs where there is no view, as no trial has ended or an earlier version wrote them.
     """
+    check(tracking_uri)  # says within seconds what a client would try for minutes
     with _explained(tracking_uri):
         found = _writer(_with_driver(tracking_uri)).client.get_experiment_by_name(identity)
     if found is None or found.lifecycle_stage != "active":
@@ -234,7 +236,8 @@ def sync(
             writer = _writer(tracking_uri)
         with _turn(tracking_uri, record.identity):
             files = artifact_folder(tracking_uri)
-            experiment = _experiment(writer, record.identity, artifact_root if files is None else RELATIVE)
+            root = artifact_root if files is None else RELATIVE
+            experiment = _experiment(writer, record.identity, root, tracking_uri)
             tracker = _Tracker(record, ledger, writer, experiment, files, reused_from)
             return tracker.sync(figures, progress)
 
@@ -1100,7 +1103,7 @@ def _as_expected(tables: Mapping[str, Table]) -> bool:
     return True
 
 
-def _experiment(writer: _Server, identity: str, artifact_root: str | None) -> Experiment:
+def _experiment(writer: _Server, identity: str, artifact_root: str | None, tracking_uri: str) -> Experiment:
     """The sweep's experiment, which is created where there is none."""
     from mlflow.exceptions import MlflowException
 
@@ -1118,7 +1121,8 @@ def _experiment(writer: _Server, identity: str, artifact_root: str | None) -> Ex
     if found.lifecycle_stage != "active":
         raise TrackingError(
             f"The experiment {identity} was deleted in MLflow, and its name stays taken.\n"
-            f"Bring it back: mlflow experiments restore --experiment-id {found.experiment_id}"
+            f"Bring it back: MLFLOW_TRACKING_URI={shlex.quote(_shown(tracking_uri))} {shlex.quote(sys.executable)}"
+            f" -m mlflow experiments restore --experiment-id {found.experiment_id}"
         )
     earlier = found.artifact_location.startswith("file:") and found.artifact_location.endswith("/artifacts")
     if artifact_root == RELATIVE and earlier and isinstance(writer, _Database):

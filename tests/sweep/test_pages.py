@@ -18,7 +18,7 @@ import pytest
 from tiny import TINY, Command
 
 from sweep import pages, track, views
-from sweep.errors import InputError
+from sweep.errors import InputError, TrackingError
 from sweep.ledger import Ledger
 
 ARMS = TINY.replace(
@@ -158,5 +158,9 @@ def test_a_sweep_without_a_view_opens_on_its_runs(tmp_path: Path) -> None:
     experiment = client.create_experiment("tiny@full")
     assert track.view_address(uri, "tiny@full") == views.runs(experiment)
     assert track.view_address(uri, "other@full") is None
+    with pytest.raises(TrackingError, match="No MLflow tracking server answers"), pages.held(0) as free:
+        port = free.getsockname()[1]
+        free.close()
+        track.view_address(f"http://127.0.0.1:{port}", "tiny@full")
     client.set_experiment_tag(experiment, f"{views.TAG}arms", "{}")
     assert track.view_address(uri, "tiny@full") == views.address(experiment, "arms")

@@ -5,6 +5,7 @@ import http.server
 import io
 import json
 import os
+import shlex
 import shutil
 import socket
 import sqlite3
@@ -637,8 +638,12 @@ def test_a_deleted_experiment_is_explained(uri: str) -> None:
     sync(record, ledger, uri)
     client = track._writer(uri).client
     client.delete_experiment(client.get_experiment_by_name("regression@smoke").experiment_id)
-    with pytest.raises(TrackingError, match="mlflow experiments restore --experiment-id 1"):
+    with pytest.raises(TrackingError, match="was deleted in MLflow") as caught:
         sync(record, ledger, uri)
+    [_, told] = str(caught.value).splitlines()
+    setting, program, *rest = shlex.split(told.removeprefix("Bring it back: "))
+    assert (setting, program) == (f"MLFLOW_TRACKING_URI={uri}", sys.executable)  # as it stands, from any folder
+    assert rest == ["-m", "mlflow", "experiments", "restore", "--experiment-id", "1"]
 
 
 # The whole line
