@@ -217,7 +217,7 @@ FEW = settings(
     suppress_health_check=QUIET,
     phases=[Phase.explicit, Phase.generate],
 )
-MANY = settings(max_examples=60, deadline=None, database=None, suppress_health_check=QUIET, print_blob=True)
+MANY = settings(max_examples=25, deadline=None, database=None, suppress_health_check=QUIET, phases=[Phase.generate])
 
 
 LINEAR: Config = {  # has no unit to replace, and once had a state that no lane could hold
@@ -237,6 +237,7 @@ def test_random_sweeps_agree_on_every_path(tree: Config, tmp_path: Path) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @MANY
 @given(tree=sweeps())
 def test_many_random_sweeps_agree_on_every_path(tree: Config, tmp_path: Path) -> None:
