@@ -168,7 +168,7 @@ def test_as_many_steps_are_timed_as_fill_the_time() -> None:
         return count * 0.01
 
     assert bench.filling(1.0, run) == 100
-    assert asked == [1, 2, 4, 8, 16, 32]  # until a quarter of the time is filled
+    assert asked == [1, 1, 2, 4, 8, 16, 32]  # one apart, then until a quarter of the time is filled
     assert bench.filling(1.0, lambda count: 5.0) == 1
 
 
