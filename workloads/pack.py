@@ -419,7 +419,11 @@ class Training:
         order = torch.argsort(self.which, stable=True)  # by stream, so that a probe is made once and few are held
         probes: dict[int, tuple[Tensor, Tensor]] = {}
         measured: dict[str, list[Tensor]] = {}
-        for part in torch.split(order, self.probe_members()):
+        parts = list(torch.split(order, self.probe_members()))
+        if len(parts[-1]) == 1 < self.probe_members():
+            # One matrix is multiplied by other code than several, which may sum in another order: nobody is alone.
+            parts[-1] = parts[-1].repeat(2)
+        for part in parts:
             which = self.which[part]
             shown = range(int(which[0]), int(which[-1]) + 1)
             probes = {number: probes.get(number) or self.probe(number, task) for number in shown}
@@ -431,7 +435,7 @@ class Training:
                 measured.setdefault(name, []).append(value)
         place = torch.argsort(order)
         for name, values_of in measured.items():
-            self.table.add(name, task, self.step, torch.cat(values_of)[place], self.alive)
+            self.table.add(name, task, self.step, torch.cat(values_of)[: len(order)][place], self.alive)
 
     def probe(self, number: int, task: int) -> tuple[Tensor, Tensor]:
         """The first examples of a task of one of the streams, on the device."""

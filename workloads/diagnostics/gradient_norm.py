@@ -10,8 +10,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from workloads.diagnostics.total import total
+
 
 def gradient_norm(gradients: Sequence[Tensor], *, leading: int = 0) -> Tensor:
     """One tensor per parameter -> its first `leading` axes, float64; not finite where a gradient is not."""
     squares = [(g.to(torch.float64) ** 2).flatten(leading).sum(-1) for g in gradients]
-    return torch.stack(squares).sum(0).sqrt()
+    return total(squares).sqrt()

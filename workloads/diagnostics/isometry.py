@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 from workloads.diagnostics.spectrum import lower_gram, padded, singular_values
+from workloads.diagnostics.total import total
 
 
 def isometry_deviation(weights: Sequence[Tensor]) -> Tensor:
     """One (..., out, in) tensor per matrix -> (...,) >= 0, float64; not finite where a weight is not."""
-    return torch.stack([_deviation(weight) for weight in weights]).sum(0)
+    return total([_deviation(weight) for weight in weights])
 
 
 def singular_value_max(weights: Sequence[Tensor]) -> Tensor:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-import torch
 from torch import Tensor
 
 from workloads.diagnostics import DIAGNOSTICS
@@ -21,6 +20,7 @@ from workloads.diagnostics.rank_99 import rank_99_of_spectrum
 from workloads.diagnostics.spectrum import feature_values, singular_values
 from workloads.diagnostics.stable_rank import stable_rank_of_spectrum
 from workloads.diagnostics.stable_rank_99 import stable_rank_99_of_spectrum
+from workloads.diagnostics.total import total
 from workloads.diagnostics.weight_magnitude import weight_magnitude
 from workloads.networks.base import Network
 from workloads.registry import lookup
@@ -86,7 +86,7 @@ def _of_activations(asked: list[str], layers: list[Tensor]) -> dict[str, Tensor]
                 per_layer.setdefault(name, []).append(table[name](values))
     measured = {}
     for name, by_layer in per_layer.items():
-        measured[name] = torch.stack(by_layer).mean(0)
+        measured[name] = total(by_layer) / len(by_layer)
         if len(by_layer) > 1:
             measured |= {f"{name}/{k}": value for k, value in enumerate(by_layer, start=1)}
     return measured

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from workloads.diagnostics.total import total
+
 
 def weight_magnitude(weights: Sequence[Tensor]) -> Tensor:
     """One (..., out, in) tensor per matrix -> (...,), float64; not finite where a weight is not."""
-    total = torch.stack([weight.abs().sum((-2, -1), dtype=torch.float64) for weight in weights]).sum(0)
-    return total / sum(weight.shape[-2] * weight.shape[-1] for weight in weights)
+    magnitudes = [weight.abs().sum((-2, -1), dtype=torch.float64) for weight in weights]
+    return total(magnitudes) / sum(weight.shape[-2] * weight.shape[-1] for weight in weights)
