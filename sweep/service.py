@@ -366,7 +366,8 @@ def train_packs(
     ids = [pack.id for pack in planned.packs]
     with interrupts() as interrupted:
         try:
-            stage("loading torch" if inline else "starting Ray")
+            on_ray = f"reaching the Ray cluster at {address}" if address else "starting Ray"
+            stage("loading torch" if inline else on_ray)
             describe(planned)
             if inline:
                 with warnings.catch_warnings():

@@ -17,6 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tiny import TINY
 
 from sweep.errors import ClusterError, InputError
 from sweep.failures import without_error
@@ -171,14 +172,17 @@ def nobody() -> Iterator[str]:
 
 
 def test_no_cluster_is_one_sentence_soon(
-    study: Path, sweep: Callable[..., subprocess.CompletedProcess[str]], nobody: str, tmp_path: Path
+    sweep: Callable[..., subprocess.CompletedProcess[str]], nobody: str, tmp_path: Path
 ) -> None:
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    file = str(tmp_path / "tiny.yaml")
     began = time.monotonic()
-    ran = sweep("run", str(study), "--storage", str(tmp_path), "--no-track", "--address", "auto", RAY_ADDRESS=nobody)
+    ran = sweep("run", file, "--storage", str(tmp_path), "--no-track", "--address", "auto", RAY_ADDRESS=nobody)
     assert time.monotonic() - began < 15  # Ray by itself waits for minutes
     assert ran.returncode == 2
     port = nobody.partition(":")[2]  # Ray puts this machine's name in place of 127.0.0.1
-    assert re.fullmatch(rf"error: no Ray cluster answers at auto, which means \S+:{port}: .*refused\n", ran.stderr)
+    told = rf"error: no Ray cluster answers at auto, which means \S+:{port}: .*refused\n"
+    assert re.fullmatch(rf"reaching the Ray cluster at auto\n{told}", ran.stderr)
 
 
 @pytest.mark.parametrize("address", ["{nobody}", "no port"])

@@ -39,7 +39,6 @@ TRIALS = 16
 REPLACING = 8  # of them, which record units_replaced too
 TASKS, STEPS = 25, 25 * 2000  # of each of the two packs
 DIAGNOSED = 9  # tasks 0, 3, ..., 24
-REPLACING = 8  # trials that record units_replaced too
 KILLS = 5
 PACE = 0.05  # seconds for the examples of a seed's 2000 steps, so that a pack takes about five
 PATIENCE = 120.0  # seconds for what takes a few
