@@ -3,6 +3,8 @@
 A file is `<date>-<commit>.json`: {date, commit, machine, versions, note, rows}, rows as `sweep bench --json` prints
 them, of a commit as it is. Fields that are not known are null, and a bare list of rows, as older versions printed, is
 a record too.
+
+python -m sweep.benchmarks.records FILE      prints a record as the table of the README beside this file
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -160,3 +163,30 @@ def comparison(changed: Sequence[Change], last: Record) -> str:
             f"ratio {change.then:,.1f} then, {row.ratio:,.1f} now ({times:.2f} times)"
         )
     return "\n".join(lines)
+
+
+def table(record: Record) -> str:
+    """A record's rows as a table in Markdown; what a row does not know stays empty."""
+    heads = ("stream, network", "arm", "trials", "age", "plain loop, ns", "pack, ns", "ratio", "newborn")
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    shown = ""
+    for row in record.rows:
+        place = f"{row['stream']}, {row['network']}"
+        newborn = row["newborn_plain_ns"] / row["newborn_ns"] if row.get("newborn_ns") else None
+        cells = [
+            *("" if place == shown else place, row["arm"], f"{row['members']:,}", f"{row.get('age', 0):,}"),
+            *(amount(row.get(key)) for key in ("plain_ns", "ns_per_trial_step", "ratio")),
+            amount(newborn),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+        shown = place
+    return "\n".join(lines)
+
+
+def amount(value: float | None) -> str:
+    """A number with a decimal where it is small, nothing for None."""
+    return "" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:,.1f}"
+
+
+if __name__ == "__main__":
+    print(table(read(Path(sys.argv[1]))))

@@ -487,6 +487,22 @@ def test_old_records_are_read_and_broken_ones_named(tmp_path: Path) -> None:
             records.records(tmp_path)
 
 
+def test_a_record_is_a_table_for_readers(tmp_path: Path) -> None:
+    old = {key: value for key, value in asdict(row("adam")).items() if key in KEYS[:9]}
+    rows = [asdict(row(age=200_000, newborn_ns=20.0, newborn_plain_ns=1000.0)), old]
+    (tmp_path / "2026-11-22-x.json").write_text(json.dumps(rows))
+    said = records.table(records.read(tmp_path / "2026-11-22-x.json")).splitlines()
+    assert said[2:] == [
+        "| slowly_changing_regression, 20-5-1 | sgd | 3,000 | 200,000 | 120,000 | 20.0 | 6,000 | 50.0 |",
+        "|  | adam | 3,000 | 0 | 120,000 | 20.0 | 6,000 |  |",
+    ]
+
+
+def test_no_record_is_of_changed_code() -> None:
+    for record in records.records(records.ROOT / "dashboards" / "benchmarks"):
+        assert "dirty" not in record.name and not str(record.commit).endswith("-dirty")
+
+
 def test_the_record_from_before_the_new_paths_is_there() -> None:
     first, *later = records.records(records.ROOT / "dashboards" / "benchmarks")
     assert (first.name, first.date) == ("2026-11-22-lifted", "2026-11-22")
