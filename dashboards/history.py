@@ -21,7 +21,13 @@ from sweep.benchmarks.records import Record, short
 from sweep.errors import InputError
 
 NAME, COLUMNS = "history", 4
-LABELS = {"continual_backprop_1e-2": "continual backprop, rate 1e-2", "adamo_every_16": "AdamO, every 16th step"}
+LABELS = {
+    "continual_backprop_1e-2": "continual backprop, rate 1e-2",
+    "adamo_every_16": "AdamO, every 16th step",
+    "l2_strongest": "L2, strength 0.1",
+    "perturbed_most": "shrink and perturb, noise 0.1",
+    "divergent": "SGD, steps that diverge",
+}
 TICKS = 6  # records named below a panel, at most
 
 
@@ -47,7 +53,7 @@ def data(records: Sequence[Record]) -> pd.DataFrame:
         }
         for place, record in enumerate(records)
         for row in record.rows
-        if row.get("ratio") is not None
+        if row.get("ratio") is not None and not row.get("kernels_ns")  # the whole command is no pack
     ]
     frame = pd.DataFrame(rows)
     if frame.empty:

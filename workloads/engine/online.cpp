@@ -3,8 +3,9 @@
 // Weights lie [in][out]. A row whose input is zero (a dark pixel, a unit silent under relu) adds nothing forward, gets
 // no gradient backward and is not changed by the step: it is not read. What would change it all the same, weight decay
 // and noise, is owed: the row notes the step it is at, and noise is paid for when it is next read. Decay stays owed for
-// longer, as a factor of the row: a weak one, taken step by step in single precision, would be lost in rounding. Of a row that is read, the
-// backward product and the update are one pass. Adam's moments move every weight in every step: see online_adam.h.
+// longer, as a factor of the row: a weak one, taken step by step in single precision, would be lost in rounding. Of a
+// row that is read, the backward product and the update are one pass. Adam's moments move every weight in every step:
+// see online_adam.h.
 //
 // workloads/engine/online.py puts this text together: constants (sizes, loss, activation, way of learning), philox.h,
 // online.h, online_noise.h, online_units.h, online_adam.h, and this.

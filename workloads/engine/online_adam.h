@@ -52,7 +52,8 @@ inline Piece piece(const Step& s, Real before, int steps) {
             std::sqrt(square / double(corrected(shared.second_table, shared.second_entries, BETA2, before + i)));
         if (i == 1) highest = height;
         less[i] = 1 - height / highest;
-        moved[i] = s.m.step_size * mean / double(corrected(shared.first_table, shared.first_entries, BETA1, before + i));
+        moved[i] =
+            s.m.step_size * mean / double(corrected(shared.first_table, shared.first_entries, BETA1, before + i));
     }
     for (int i = steps; i >= 1; --i, left *= shrink) {  // what is lost first shrinks longest
         double part = left * moved[i];
@@ -66,7 +67,7 @@ inline Piece piece(const Step& s, Real before, int steps) {
 // The same, kept: rows that slept equally long share it, and once the corrections are 1, all steps do.
 inline const Piece& kept_piece(const Step& s, Real before, int steps) {
     const Shared& shared = s.shared;
-    const Real settled = Real(shared.first_entries > shared.second_entries ? shared.first_entries : shared.second_entries);
+    const Real settled = Real(std::fmax(shared.first_entries, shared.second_entries));
     const bool constant = shared.first_table[shared.first_entries - 1] == Real(1) &&
                           shared.second_table[shared.second_entries - 1] == Real(1);
     const Real at = constant && before > settled ? settled : before;

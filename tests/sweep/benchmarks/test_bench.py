@@ -533,7 +533,11 @@ def two_records(folder: Path) -> None:
     before = [row(ratio=2309.0), row("adam", ratio=621.0), row(members=30, ratio=7.6, **images)]
     after = [
         *[row(ratio=6400.0), row(members=30, ratio=1100.0, target=1000), row("adam", ratio=3300.0, target=3000)],
-        *[row(members=30, ratio=31.0, target=30, **images), row("adamo_every_16", 30, 5.5, valid=False, **images)],
+        *[
+            row(members=6000, kernels_ns=5.0),
+            row(members=30, ratio=31.0, target=30, **images),
+            row("adamo_every_16", 30, 5.5, valid=False, **images),
+        ],
     ]
     for day, rows in (("2026-11-22", before), ("2026-11-25", after)):
         held = {"date": day, "commit": "0123456789abcdef", "rows": [asdict(r) for r in rows]}
