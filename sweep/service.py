@@ -182,9 +182,8 @@ def resumable(ledger: Ledger, missing: Mapping[str, Trial]) -> Iterator[PlannedP
             path, device = description["path"], description["device"]
         except (ValueError, KeyError, TypeError):
             continue
-        if (
-            pack_id(known.members, path, device) != known.id
-        ):  # damaged: its trials begin anew, in another pack if need be
+        # Damaged where its id is another: its trials begin anew, in another pack if need be.
+        if pack_id(known.members, path, device) != known.id:
             continue
         trials = [missing[member] for member in known.members]
         yield PlannedPack(
