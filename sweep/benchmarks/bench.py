@@ -135,7 +135,7 @@ class Case:
     seeds: int
     configs: int  # per seed
     width: int  # units per hidden layer
-    seconds: float = 0.6  # of one timed repeat of the pack; the plain loop gets half
+    seconds: float = 0.5  # of one timed repeat of the pack; the plain loop gets half
     older: int | None = None  # steps before it is measured; None for the stream's of `AGES`
     command: bool = False  # the whole command instead of a pack
     flushed: bool = True  # else subnormal numbers are what they are, to see what they cost
@@ -227,7 +227,7 @@ CASES = [
     *[Case(IMAGES, arm, 1, 1, 100) for arm in ("sgd", "continual_backprop")],
     *[Case(REGRESSION, arm, 100, 3, 5) for arm in EXTREMES],
     # A repeat ends a task, which copies all weights: short ones would count that more often than a sweep does it.
-    *[Case(IMAGES, arm, 1, 1, width, seconds=2.5) for width in (1000, 2000) for arm in ("sgd", "continual_backprop")],
+    *[Case(IMAGES, arm, 1, 1, width, seconds=2.2) for width in (1000, 2000) for arm in ("sgd", "continual_backprop")],
     *[Case(RELABELLED, arm, 3, 1, 512) for arm in ("sgd", "adam")],
     Case(PAIRS, "momentum", 2, 1, 32, seconds=4.0),
     Case(REGRESSION, "sgd", 100, 60, 5, command=True),
