@@ -22,10 +22,10 @@ from matplotlib.ticker import FuncFormatter, LogLocator
 
 from dashboards import theme
 from dashboards.figures import METADATA, write
-from sweep import palette
 from sweep.benchmarks.records import short
 from sweep.benchmarks.scaling import FITTED, Point, slopes
 from sweep.errors import InputError
+from sweep.results import palette
 
 MARKERS = ("o", "s", "v", "^", "D", "P")
 

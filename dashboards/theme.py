@@ -26,7 +26,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, MaxNLocator
 from matplotlib.typing import LineStyleType
 
-from sweep import naming, palette
+from sweep.results import naming, palette
 
 Color = tuple[float, float, float, float]
 

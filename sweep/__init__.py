@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from sweep.networks import TrainedNetwork
-    from sweep.results import Leaderboard
+    from sweep.results.leaderboard import Leaderboard
+    from sweep.results.trained import TrainedNetwork
     from sweep.service import Outcome
 
 __all__ = [
@@ -77,7 +77,8 @@ def run(
     Raises: SpecError, StorageError, DataError, ClusterError and TrackingError, before anything is trained;
         PliantError where packs failed; KeyboardInterrupt where it was stopped. The same call continues.
     """
-    from sweep import placement, service
+    from sweep import service
+    from sweep.cluster import placement
 
     if name is not None:
         if not isinstance(study, Mapping):
@@ -111,8 +112,9 @@ def curves(
     Then a column for each axis that tells settings apart, such as optimizer.step_size: an arm may have many settings,
     and a mean over an arm alone is one over all of them. A trial of two arms has its values in both.
     """
-    from sweep import frames, service
-    from sweep.ledger import Ledger
+    from sweep import service
+    from sweep.ledger.ledger import Ledger
+    from sweep.results import frames
 
     ledger = Ledger(service.storage_of(storage))
     record = service.find_sweep(ledger, name, scale)
@@ -120,18 +122,20 @@ def curves(
 
 
 def leaderboard(name: str, *, scale: str | None = None, storage: str | None = None) -> Leaderboard:
-    """What a sweep that was run found: each arm at its best setting, beside the first arm; see `sweep.results`."""
-    from sweep import results, service
-    from sweep.ledger import Ledger
+    """What a sweep that was run found: each arm at its best setting, beside the first."""
+    from sweep import service
+    from sweep.ledger.ledger import Ledger
+    from sweep.results import leaderboard
 
     ledger = Ledger(service.storage_of(storage))
-    return results.leaderboard(service.find_sweep(ledger, name, scale), ledger)
+    return leaderboard.leaderboard(service.find_sweep(ledger, name, scale), ledger)
 
 
 def configs(name: str, *, scale: str | None = None, storage: str | None = None) -> pd.DataFrame:
     """The trials of a sweep that was run, by id: arm, group, seed, status and every setting as a column."""
-    from sweep import frames, service
-    from sweep.ledger import Ledger
+    from sweep import service
+    from sweep.ledger.ledger import Ledger
+    from sweep.results import frames
 
     ledger = Ledger(service.storage_of(storage))
     return frames.trials(service.find_sweep(ledger, name, scale), ledger)
@@ -142,6 +146,7 @@ def load(trial: str, *, task: int | None = None, storage: str | None = None) -> 
 
     Raises InputError where the trial is unknown or its weights were not kept (`keep` in the sweep file).
     """
-    from sweep import networks, service
+    from sweep import service
+    from sweep.results import trained
 
-    return networks.load(trial, task=task, storage=service.storage_of(storage))
+    return trained.load(trial, task=task, storage=service.storage_of(storage))

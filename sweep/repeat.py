@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from sweep.cluster.worker import Listener, Progress
 from sweep.errors import InputError
-from sweep.ledger import Ledger, SweepRecord
+from sweep.ledger.ledger import Ledger, SweepRecord
 from sweep.packing import PlannedPack, shape_of
 from sweep.trials import Trial, structure_key
-from sweep.worker import Listener, Progress
 from workloads.registry import unknown
 
 PATHS = ("plain", "looped", "lifted", "lanes", "online")
@@ -88,7 +88,7 @@ def compare(
 
     Relative to the curve's largest magnitude. `pack` is from `alone`.
     """
-    from workloads.pack import Pack, Snapshot, run_pack
+    from workloads.training.pack import Pack, Snapshot, run_pack
 
     record, trial = located(ledger, pack.id)
     began = time.monotonic()

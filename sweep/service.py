@@ -23,20 +23,22 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from sweep import calibration, placement, provenance, spec
-from sweep.checking import check_trials
-from sweep.doubts import doubts
+from sweep.cluster import calibration, placement
+from sweep.cluster.worker import Listener, Progress, check_device, run_inline
 from sweep.errors import InputError, PliantError, StorageError, TrackingError
-from sweep.failures import Failure, told, without_error
-from sweep.identity import clash, name_of, origin
-from sweep.ledger import Damage, Done, Ledger, SweepRecord, attempt_name
+from sweep.ledger import provenance
+from sweep.ledger.failures import Failure, told, without_error
+from sweep.ledger.ledger import Damage, Done, Ledger, SweepRecord, attempt_name
+from sweep.ledger.storage import place_of
 from sweep.packing import COMPILED, PlannedPack, pack_id, plan_packs, shape_of
-from sweep.spec import Spec
-from sweep.storage import place_of
+from sweep.spec import grammar
+from sweep.spec.checking import check_trials
+from sweep.spec.doubts import doubts
+from sweep.spec.grammar import Spec
+from sweep.spec.identity import clash, name_of, origin
 from sweep.trials import Trial, expand, of_one_meaning, structure_key
-from sweep.worker import Listener, Progress, check_device, run_inline
 from workloads import native
-from workloads.datasets import DATASETS
+from workloads.data.catalogue import DATASETS
 from workloads.machine import cpus
 
 DEFAULT_STORAGE = "pliant"
@@ -134,7 +136,7 @@ def plan(
     device: str = "cpu",
 ) -> Plan:
     """Read a sweep, try the user's code in it and find out what is left. Raises SpecError, InputError, StorageError."""
-    found = spec.load(study, scale)
+    found = grammar.load(study, scale)
     place = storage_of(storage)
     ledger = Ledger(place)
     trials = expand(found)
@@ -206,9 +208,9 @@ def check_data(found: Spec, stage: Callable[[str], None] = lambda text: None) ->
     if not names:
         return {}
     stage(f"looking for {', '.join(names)}")
-    from workloads import data
+    from workloads.data import front
 
-    return {name: data.checksum(name) for name in names}
+    return {name: front.checksum(name) for name in names}
 
 
 def record_of(planned: Plan, datasets: Mapping[str, str], previous: SweepRecord | None) -> SweepRecord:
@@ -373,7 +375,7 @@ def train_packs(
                     warnings.filterwarnings("ignore", message=NO_COMPILER)  # the plan has said it
                     outcome.failures = run_inline(ids, planned.storage, heard)
             else:
-                from sweep.execute import run_on_ray
+                from sweep.cluster.execute import run_on_ray
 
                 on_gpu = any(pack.device != "cpu" for pack in planned.packs)
                 outcome.failures = run_on_ray(
@@ -391,7 +393,7 @@ def train_packs(
 
 def describe(planned: Plan) -> None:
     """Write down what every pack is, for the workers; what was written of one that goes on is checked."""
-    from workloads.pack import Pack
+    from workloads.training.pack import Pack
 
     for pack in planned.packs:
         planned.ledger.describe(
@@ -427,14 +429,14 @@ class Tracker:
 
     def __init__(self, planned: Plan, tracking_uri: str | None = None) -> None:
         """Raises StorageError or TrackingError where runs could not be written; nothing is started yet."""
-        from sweep import track
+        from sweep.tracking import track
 
         planned.ledger.check_writable()  # first, as MLflow's database usually lies in the storage
         uri = tracking_uri or track.default_uri(planned.storage)
         track.check(uri)
         self.command = [
             # -P: a file of the user's called sweep.py in the working directory is not meant.
-            *(sys.executable, "-P", "-m", "sweep.track", planned.identity),
+            *(sys.executable, "-P", "-m", "sweep.tracking.track", planned.identity),
             *("--storage", planned.storage),
         ]
         self.environment = {**os.environ, "MLFLOW_TRACKING_URI": uri}  # a command line is for everybody to see
@@ -511,7 +513,7 @@ def find_sweep(ledger: Ledger, name: str, scale: str | None = None) -> SweepReco
 def check_file(record: SweepRecord, file: Path) -> None:
     """Raises InputError where a sweep is another file's than the one it is asked for by."""
     there = record.manifest.get("origin")
-    if there in (None, str(file.resolve())) or not file.exists() or spec.read_text(file) == record.file_text:
+    if there in (None, str(file.resolve())) or not file.exists() or grammar.read_text(file) == record.file_text:
         return
     raise InputError(
         f"the sweep {record.identity} in this storage is of {there}, not of {file}: "

@@ -17,11 +17,11 @@ from matplotlib.figure import Figure
 
 from dashboards import theme
 from dashboards.figures import arms, error_over_time, four_axes, relative, within_task
-from sweep import frames
+from sweep.results import frames
 from workloads.registry import lookup
 
 if TYPE_CHECKING:
-    from sweep.ledger import Ledger, SweepRecord
+    from sweep.ledger.ledger import Ledger, SweepRecord
 
 
 class FigureFile(Protocol):

@@ -19,7 +19,7 @@ from matplotlib.typing import HashableList, LineStyleType
 
 from dashboards import theme
 from dashboards.figures import panels
-from sweep import frames, naming
+from sweep.results import frames, naming
 
 INSIDE = ("dormant_fraction", "effective_rank", "weight_magnitude", "plasticity_gap")
 METRICS = (*frames.HIGHER_IS_BETTER, *INSIDE)

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 
 from dashboards import theme
 from dashboards.figures import panels
-from sweep import frames, naming
+from sweep.results import frames, naming
 
 METRICS = tuple(frames.HIGHER_IS_BETTER)
 COLUMNS_PER_ROW = 3  # where panels differ in one thing alone, and may be wrapped

@@ -18,9 +18,9 @@ from matplotlib.patches import Rectangle
 
 from dashboards import theme
 from dashboards.figures import panels
-from sweep import frames, naming
 from sweep.errors import InputError
-from sweep.figures import CROSSED, crossing
+from sweep.results import frames, naming
+from sweep.spec.figures import CROSSED, crossing
 
 METRICS = tuple(frames.HIGHER_IS_BETTER)
 CELL = ["row", "column", "step_size", "replacement_rate"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from sweep import frames, naming
+from sweep.results import frames, naming
 
 STEP_SIZE = naming.STEP_SIZE
 # Tasks per plotted point of an online metric; the paper bins the regression by two. Fewer where that leaves few points.

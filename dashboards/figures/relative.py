@@ -15,8 +15,8 @@ from matplotlib.ticker import MaxNLocator
 
 from dashboards import theme
 from dashboards.figures import panels
-from sweep import frames, naming
 from sweep.errors import InputError
+from sweep.results import frames, naming
 
 METRICS = tuple(frames.HIGHER_IS_BETTER)
 KEYS = ("metric", "task", "step")

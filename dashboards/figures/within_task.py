@@ -15,7 +15,7 @@ from matplotlib.ticker import PercentFormatter
 
 from dashboards import theme
 from dashboards.figures import panels
-from sweep import frames, naming
+from sweep.results import frames, naming
 from workloads.diagnostics import BINS
 
 WITHIN = tuple(f"within_task/{k}" for k in range(1, BINS + 1))

@@ -38,7 +38,7 @@ from workloads.registry import unknown
 
 if TYPE_CHECKING:
     from sweep.benchmarks.plain_loop import PlainLoop
-    from workloads.pack import Training
+    from workloads.training.pack import Training
 
 REPEATS = 3  # of either side; the best counts, since noise only ever adds
 FIRST_STEPS = 100  # at most, of the first call
@@ -448,7 +448,7 @@ def versions() -> dict[str, str]:
 def new_pack(case: Case, seeds: int | None = None) -> tuple[Training, float]:
     """(the case's pack of newborn networks, seconds from its description to its first steps)."""
     from sweep.packing import path_of
-    from workloads.pack import Pack, PackMember, Training
+    from workloads.training.pack import Pack, PackMember, Training
 
     members = [
         PackMember(f"{seed}-{which}", config_of(case, seed, which))
@@ -489,11 +489,11 @@ def pack_timer(training: Training, case: Case) -> Callable[[], float]:
 
 def diagnosis_timer(training: Training) -> Callable[[], float]:
     """Function that takes the diagnostics of the stream's study: ns per trial-step between two of them."""
-    from sweep import spec
+    from sweep.spec import grammar
     from workloads.diagnostics import DIAGNOSTICS
-    from workloads.pack import stream_of
+    from workloads.training.pack import stream_of
 
-    study = spec.load(training.stream.name, spec.PAPER)
+    study = grammar.load(training.stream.name, grammar.PAPER)
     asked = [name for name in study.metrics if name in DIAGNOSTICS]
     training.config = {**training.config, "metrics": [*training.config["metrics"], *asked], "probe": study.probe}
     steps = study.every * stream_of({"workload": study.workload.settings[0]}, 0).task_start(1)
@@ -575,7 +575,7 @@ def plain_loop(case: Case) -> PlainLoop:
     import torch
 
     from sweep.benchmarks.plain_loop import PlainLoop
-    from workloads.pack import stream_of
+    from workloads.training.pack import stream_of
 
     torch.manual_seed(0)
     config = config_of(case, 0, 0)

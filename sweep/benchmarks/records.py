@@ -19,9 +19,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sweep import provenance
 from sweep.benchmarks.bench import Row
 from sweep.errors import InputError
+from sweep.ledger import provenance
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SHORT = 12  # characters of a commit

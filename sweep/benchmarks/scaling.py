@@ -31,7 +31,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sweep import provenance
+from sweep.ledger import provenance
 
 SIZES = (10, 30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000)  # trials
 FEWEST = SIZES[0]  # of the run before the measurement
@@ -116,7 +116,7 @@ def fill(file: Path, storage: str) -> None:
     import numpy as np
 
     from sweep import service
-    from workloads.pack import Pack, Rows, Snapshot
+    from workloads.training.pack import Pack, Rows, Snapshot
 
     planned = service.plan(file, storage=storage, workers=WORKERS)
     names = planned.spec.metrics
@@ -151,9 +151,10 @@ def fill(file: Path, storage: str) -> None:
 
 def expand(place: Place) -> Work:
     """Read and check the sweep file, name its trials."""
-    from sweep import spec, trials
+    from sweep import trials
+    from sweep.spec import grammar
 
-    return lambda: trials.expand(spec.load(place.file))
+    return lambda: trials.expand(grammar.load(place.file))
 
 
 def plan(place: Place) -> Work:
@@ -183,10 +184,10 @@ def digest(place: Place) -> Work:
 
 def command_status(place: Place, *, digest: bool) -> str:
     """What `sweep status` prints."""
-    from sweep import cli
+    from sweep.cli import commands
 
     with contextlib.redirect_stdout(io.StringIO()) as said:
-        cli.status_command(place.name, storage=place.storage, digest=digest, as_json=False)
+        commands.status_command(place.name, storage=place.storage, digest=digest, as_json=False)
     return said.getvalue()
 
 
@@ -207,7 +208,7 @@ def configs(place: Place) -> Work:
 def bands(place: Place) -> Work:
     """Mean and interval over seeds, of one metric of every group at every task."""
     import sweep
-    from sweep import frames
+    from sweep.results import frames
 
     values = sweep.curves(place.name, storage=place.storage, metrics=["online_error"])
     known = sweep.configs(place.name, storage=place.storage)
@@ -216,9 +217,9 @@ def bands(place: Place) -> Work:
 
 
 def track(place: Place) -> Work:
-    """What `python -m sweep.track` does, into a database that has other sweeps already."""
-    from sweep.ledger import Ledger
-    from sweep.track import sync
+    """What `python -m sweep.tracking.track` does, into a database that has other sweeps already."""
+    from sweep.ledger.ledger import Ledger
+    from sweep.tracking.track import sync
 
     uri = f"sqlite:///{place.root / DATABASE}"
 

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from sweep.packing import plan_packs
-from sweep.spec import parse
+from sweep.spec.grammar import parse
 from sweep.trials import expand
 from workloads.engine import online
 from workloads.engine.computing import computing
@@ -27,7 +27,7 @@ from workloads.engine.layout import Tree, flattened, in_order, member
 from workloads.engine.lifted import Lifted
 from workloads.methods.config import Utility
 from workloads.networks.config import Activation, Initialisation
-from workloads.pack import Pack, Training, not_lowered
+from workloads.training.pack import Pack, Training, not_lowered
 
 CLOSE = {"float64": 1e-8, "float32": 2e-3}  # of a tensor's largest entry, after two tasks
 TIED = {"float64": 1e-9, "float32": 1e-3}  # utilities that rounding may order, by the layer's largest

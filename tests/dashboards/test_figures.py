@@ -17,8 +17,8 @@ from matplotlib.figure import Figure
 
 from dashboards import theme
 from dashboards.figures import FIGURES, arms, error_over_time, four_axes, relative, render, within_task
-from sweep import frames
 from sweep.errors import InputError
+from sweep.results import frames
 
 TASKS, SEEDS = 8, 3
 INSIDE = ("dormant_fraction", "effective_rank", "weight_magnitude")

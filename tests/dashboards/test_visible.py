@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from dashboards.figures import FIGURES
-from sweep.axes import Section
-from sweep.spec import Arm, Spec, load, parse, studies
+from sweep.spec.axes import Section
+from sweep.spec.grammar import Arm, Spec, load, parse, studies
 from sweep.trials import Trial
 
 SCALES = [

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from sweep import frames
-from sweep.ledger import SweepRecord
-from sweep.spec import Spec, parse
+from sweep.ledger.ledger import SweepRecord
+from sweep.results import frames
+from sweep.spec.grammar import Spec, parse
 from sweep.trials import Trial, expand
 from workloads import streams
 from workloads.diagnostics import BINS

@@ -10,13 +10,13 @@ import pytest
 
 from sweep import packing
 from sweep.packing import MEMORY, MOST, not_online, pack_id, path_of, plan_packs, shape_of
-from sweep.spec import parse
+from sweep.spec.grammar import parse
 from sweep.trials import Trial, expand
 from workloads.engine.online import LARGEST_BATCH, refusal
 from workloads.learner import Learner
 from workloads.methods.config import METHODS, OPTIMIZERS
 from workloads.networks.config import NETWORKS, MLPConfig, NetworkSpec
-from workloads.pack import network_of, stream_of, ways_of_learning
+from workloads.training.pack import network_of, stream_of, ways_of_learning
 
 HEAD = "workload: {name: slowly_changing_regression, tasks: 3, period: 50}\nnetwork: {width: 5}\n"
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from sweep import repeat
+from sweep.cluster.worker import Progress
 from sweep.errors import InputError
-from sweep.ledger import Ledger
-from sweep.worker import Progress
+from sweep.ledger.ledger import Ledger
 
 
 def test_difference_is_relative_to_the_largest_magnitude() -> None:

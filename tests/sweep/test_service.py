@@ -18,11 +18,11 @@ from tiny import PACED, TINY, Command, without_compiling
 
 import sweep
 from sweep import service
+from sweep.cluster.worker import Progress
 from sweep.errors import InputError, PliantError, StorageError, TrackingError
-from sweep.failures import Failure, without_error
-from sweep.ledger import Ledger, SweepRecord, attempt_name
-from sweep.worker import Progress
-from workloads.pack import Snapshot
+from sweep.ledger.failures import Failure, without_error
+from sweep.ledger.ledger import Ledger, SweepRecord, attempt_name
+from workloads.training.pack import Snapshot
 
 CLIPPING = '''\
 """Weight clipping: every weight is kept within `bound` times its layer's initial range."""
@@ -140,7 +140,7 @@ def test_nothing_to_do_leaves_the_record_as_it_was(alone: None, storage: Path, f
 
 def test_a_repeated_run_imports_neither_ray_nor_torch(storage: Path, file: Path, tmp_path: Path) -> None:
     code = (
-        "import sys; sys.argv[0:1] = ['sweep', 'run']\nfrom sweep.cli import main\n"
+        "import sys; sys.argv[0:1] = ['sweep', 'run']\nfrom sweep.cli.commands import main\n"
         "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
         "print({'ray', 'torch', 'mlflow', 'matplotlib'} & set(sys.modules))"  # pandas: it says what was found
     )
@@ -157,7 +157,7 @@ def test_a_repeated_run_imports_neither_ray_nor_torch(storage: Path, file: Path,
 
 @pytest.mark.slow
 def test_a_repeated_run_with_everything_takes_under_five_seconds(storage: Path, file: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-P", "-m", "sweep.cli", "run", str(file), "--storage", str(storage)]
+    command = [sys.executable, "-P", "-m", "sweep.cli.commands", "run", str(file), "--storage", str(storage)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "PLIANT_"))}
     subprocess.run(command, env=environment, check=True, capture_output=True)
     began = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -234,7 +234,7 @@ def pack_step(reason: str) -> int:
 def test_from_python_a_stop_is_a_keyboard_interrupt(
     alone: None, uncompiled: None, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sweep import worker
+    from sweep.cluster import worker
 
     def stop(*arguments: object) -> None:
         raise KeyboardInterrupt
@@ -253,7 +253,7 @@ def test_packs_that_fail_end_in_an_error(
         return {p: without_error("WorkerDied", "killed", pack=p, attempt=attempt_name(), step=0) for p in packs}
 
     failing = SimpleNamespace(run_on_ray=fails)
-    monkeypatch.setitem(sys.modules, "sweep.execute", failing)
+    monkeypatch.setitem(sys.modules, "sweep.cluster.execute", failing)
     said = command("run", file, "--storage", tmp_path / "st", "--no-track", "--ray")
     assert said.code == 1
     assert "error: 1 of 1 packs failed (4 trials); what they committed is kept.\n" in said.err
@@ -267,7 +267,7 @@ def test_what_ends_early_without_an_error_is_a_failure(
 ) -> None:
     from types import SimpleNamespace
 
-    monkeypatch.setitem(sys.modules, "sweep.execute", SimpleNamespace(run_on_ray=lambda *_, **__: {}))
+    monkeypatch.setitem(sys.modules, "sweep.cluster.execute", SimpleNamespace(run_on_ray=lambda *_, **__: {}))
     said = command("run", file, "--storage", tmp_path / "st", "--no-track", "--ray")
     assert said.code == 1 and "the ledger lacks 4 of its trials" in said.err
 
@@ -275,7 +275,7 @@ def test_what_ends_early_without_an_error_is_a_failure(
 def test_a_storage_that_fails_under_way_is_one_sentence(
     command: Command, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sweep.ledger import Attempt
+    from sweep.ledger.ledger import Attempt
 
     def full(self: Attempt, snapshot: Snapshot) -> None:
         raise StorageError("cannot write x: No space left on device")
@@ -302,7 +302,9 @@ def test_a_run_tracks_its_trials_groups_and_sweep(command: Command, storage: Pat
 
 def test_a_tracker_that_ends_badly(alone: None, file: Path, tmp_path: Path) -> None:
     tracker = service.Tracker(service.plan(file, storage=str(tmp_path / "st")))
-    assert tracker.command[:4] == [sys.executable, "-P", "-m", "sweep.track"] and "tiny@full" in tracker.command
+    assert (
+        tracker.command[:4] == [sys.executable, "-P", "-m", "sweep.tracking.track"] and "tiny@full" in tracker.command
+    )
     tracker.command = [sys.executable, "-c", "import sys; print('first\\nthe reason', file=sys.stderr); sys.exit(2)"]
     with pytest.raises(TrackingError, match=r"^first\nthe reason$"):
         tracker.finish()
@@ -413,7 +415,7 @@ def test_a_users_method_end_to_end(
 
 
 def test_a_users_stream_is_known_to_workers_and_to_load(alone: None, uncompiled: None, tmp_path: Path) -> None:
-    from sweep import worker
+    from sweep.cluster import worker
     from workloads.extensions import load_code
 
     (tmp_path / "mine.py").write_text(STREAM)
@@ -461,7 +463,7 @@ def test_a_stopped_inline_run_continues_to_the_same_digest(tmp_path: Path, numbe
             sys.executable,
             "-P",
             "-m",
-            "sweep.cli",
+            "sweep.cli.commands",
             name,
             str(file),
             "--storage",

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sweep.packing import shape_of
-from sweep.spec import STUDIES, Spec, load, studies
+from sweep.spec.grammar import STUDIES, Spec, load, studies
 from sweep.trials import expand
 
 NAMES = [

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from tiny import PACED
 
-from sweep.ledger import Ledger, Manifest
+from sweep.ledger.ledger import Ledger, Manifest
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
@@ -47,7 +47,7 @@ RAY_ENDS_WITHIN = 90.0  # its idle agents look for their head for a minute
 
 
 def cli(*arguments: str) -> list[str]:
-    return [sys.executable, "-P", "-m", "sweep.cli", *arguments]
+    return [sys.executable, "-P", "-m", "sweep.cli.commands", *arguments]
 
 
 @pytest.fixture(scope="module")
@@ -343,7 +343,9 @@ def test_killed_drivers(study: Path, environment: dict[str, str], undisturbed: s
 def orphan(environment: dict[str, str]) -> Iterator[Callable[[str, Path], subprocess.Popen[bytes]]]:
     """Starts processes that train a pack for no driver at all, as a worker thought dead would."""
     started: list[subprocess.Popen[bytes]] = []
-    program = "import sys; from sweep.worker import train; train(sys.argv[1], sys.argv[2], lambda progress: None)"
+    program = (
+        "import sys; from sweep.cluster.worker import train; train(sys.argv[1], sys.argv[2], lambda progress: None)"
+    )
 
     def start(pack: str, storage: Path) -> subprocess.Popen[bytes]:
         process = subprocess.Popen([sys.executable, "-c", program, pack, str(storage)], env=environment)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sweep.spec import Spec, load, parse
+from sweep.spec.grammar import Spec, load, parse
 from sweep.trials import canonical, expand, of_one_meaning, structure_key, trial_id
 from workloads.syntax import meaning_hash
 

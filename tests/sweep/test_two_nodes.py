@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from sweep import submit
-from sweep.ledger import Ledger, Manifest
+from sweep.cluster import submit
+from sweep.ledger.ledger import Ledger, Manifest
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
@@ -176,7 +176,7 @@ def sweep(home: Path) -> Sweep:
     """Runs `sweep` in that folder, in a process of its own; returns what it printed."""
 
     def run(*arguments: str) -> str:
-        command = [sys.executable, "-P", "-m", "sweep.cli", *arguments]
+        command = [sys.executable, "-P", "-m", "sweep.cli.commands", *arguments]
         environment = clean_environment(home) | TOKEN
         ran = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, timeout=300)
         assert ran.returncode == 0, ran.stdout + ran.stderr

@@ -17,7 +17,7 @@ from workloads.engine.layout import Tree, flattened, in_order, mapped, member, s
 from workloads.engine.lifted import Lifted
 from workloads.learner import Learner
 from workloads.methods.base import Params
-from workloads.pack import Member, Pack, Training, ways_of_learning
+from workloads.training.pack import Member, Pack, Training, ways_of_learning
 
 
 class Members:

@@ -28,8 +28,8 @@ from workloads.extensions import owner, told
 from workloads.learner import Learner
 from workloads.methods.config import METHODS, OPTIMIZERS
 from workloads.networks.config import NETWORKS
-from workloads.pack import Member, Pack, Training, dtype_of, ways_of_learning
 from workloads.random import Draw
+from workloads.training.pack import Member, Pack, Training, dtype_of, ways_of_learning
 
 STEPS, STEPS_OF_LARGE = 6, 2  # in a row, from the first
 LARGE = 100_000  # parameters from which fewer steps must do

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from workloads.datasets import Bytes
+from workloads.data.catalogue import Bytes
 from workloads.engine.layout import Tree
 from workloads.engine.online_source import SCALARS, Plan, Shared, member_structure, of_kind
 from workloads.errors import InputError

@@ -12,8 +12,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from workloads import data
-from workloads.datasets import DATASETS, Bytes
+from workloads.data import front
+from workloads.data.catalogue import DATASETS, Bytes
 from workloads.random import Int64, permutation
 from workloads.streams.base import Float32, TaskStream
 
@@ -83,7 +83,7 @@ def images_of(
     dataset: Name, part: Part, labels: Iterable[int], rows: slice = slice(None)
 ) -> tuple[Bytes, NDArray[np.int64]]:
     """Some images of each of these classes, class after class: (n, pixels), and each one's place in `labels`."""
-    known = data.image_set(dataset)
+    known = front.image_set(dataset)
     parts = [(known.train(label) if part == "train" else known.test(label))[rows] for label in labels]
     return np.concatenate(parts), np.repeat(np.arange(len(parts)), [len(images) for images in parts])
 

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from workloads import data
+from workloads.data import front
 from workloads.streams.base import Pictures, Stream, pictures_of
 
 
@@ -43,7 +43,7 @@ def drawn(pictures: Pictures, device: torch.device) -> tuple[Tensor, Tensor]:
 @functools.lru_cache(maxsize=4)
 def resident(name: str, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """A data set's images (n, pixels) uint8, labels (n,) and largest pixel value, once per process on a device."""
-    dataset = data.load(name)
+    dataset = front.load(name)
     images, labels = (torch.tensor(values, device=device) for values in (dataset.images, dataset.labels))
     return images, labels, torch.tensor(float(dataset.maximum), device=device)
 

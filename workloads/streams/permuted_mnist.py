@@ -15,8 +15,8 @@ import numpy as np
 from annotated_types import Ge, Gt
 from numpy.typing import NDArray
 
-from workloads import data
-from workloads.datasets import DATASETS
+from workloads.data import front
+from workloads.data.catalogue import DATASETS
 from workloads.random import Int64, permutation
 from workloads.streams.base import Boundaries, EqualTasks, Float32, Loss, OnlineMetric, Pictures
 from workloads.streams.gradual import check_gradual, still_old
@@ -80,7 +80,7 @@ class PermutedMNIST(EqualTasks):
 
     def examples(self, task: int, first: int, count: int) -> tuple[Float32, NDArray[np.int64]]:
         """Examples of a task: x (count, inputs) in [0, 1], y (count,) class numbers."""
-        dataset = data.load(self.config.dataset)
+        dataset = front.load(self.config.dataset)
         images, pixels = self.orders(task)
         shown = images[np.arange(first, first + count) % len(images)]
         # Bytes are permuted before they become floats: a quarter of the memory traffic.

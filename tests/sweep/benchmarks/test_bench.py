@@ -16,7 +16,7 @@ from matplotlib import image
 from tiny import Command
 
 from dashboards import history
-from sweep import packing, provenance
+from sweep import packing
 from sweep.benchmarks import ageing, bench, limits, records, whole
 from sweep.benchmarks.bench import (
     ARMS,
@@ -34,12 +34,13 @@ from sweep.benchmarks.bench import (
 from sweep.benchmarks.limits import Peaks, Work, limit_ns, work_of
 from sweep.benchmarks.plain_loop import PlainIsometry, PlainLoop, plain_convnet
 from sweep.errors import InputError
-from sweep.spec import load
+from sweep.ledger import provenance
+from sweep.spec.grammar import load
 from workloads.engine import computing
 from workloads.engine.layout import member
 from workloads.networks.config import ConvNetConfig
 from workloads.networks.convnet import ConvNet
-from workloads.pack import stream_of, ways_of_learning
+from workloads.training.pack import stream_of, ways_of_learning
 
 KEYS = ["stream", "network", "batch", "arm", "members", "path", "ns_per_trial_step", "plain_ns", "ratio"]
 KEYS += ["limit_ns", "target", "first_call_s", "peak_mb", "valid", "versions", "diagnostics"]

@@ -11,7 +11,7 @@ from workloads.checks.learning import check_learning
 from workloads.errors import InputError
 from workloads.extensions import load_code
 from workloads.networks.config import NETWORKS
-from workloads.pack import PackMember
+from workloads.training.pack import PackMember
 
 SOURCE = """\
 from dataclasses import dataclass, replace

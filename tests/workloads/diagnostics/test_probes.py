@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from workloads import pack as packs
 from workloads.diagnostics import DIAGNOSTICS
-from workloads.pack import Pack, PackMember, Training
 from workloads.streams.slowly_changing_regression import SlowlyChangingRegression
+from workloads.training import pack as packs
+from workloads.training.pack import Pack, PackMember, Training
 
 SEEDS = (5, 4, 6, 5, 4, 5)
 

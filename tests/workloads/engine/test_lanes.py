@@ -20,14 +20,14 @@ from sweep.packing import path_of  # noqa: E402
 from workloads import native  # noqa: E402
 from workloads.engine.lanes import ALIGNMENT, Lanes  # noqa: E402
 from workloads.extensions import load_code  # noqa: E402
-from workloads.pack import Pack as Trials  # noqa: E402
-from workloads.pack import PackMember, Training, not_lowered, run_pack  # noqa: E402
 from workloads.streams.base import rows_of  # noqa: E402
 from workloads.streams.permuted_mnist import PermutedMNIST, PermutedMNISTConfig  # noqa: E402
 from workloads.streams.slowly_changing_regression import (  # noqa: E402
     SlowlyChangingRegression,
     SlowlyChangingRegressionConfig,
 )
+from workloads.training.pack import Pack as Trials  # noqa: E402
+from workloads.training.pack import PackMember, Training, not_lowered, run_pack  # noqa: E402
 
 CODE = '''
 """A method of one's own: {what}."""

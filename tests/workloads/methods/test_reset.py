@@ -21,8 +21,8 @@ from workloads.networks.config import ConvNetConfig, Initialisation, MLPConfig, 
 from workloads.networks.convnet import ConvNet
 from workloads.networks.mlp import MLP
 from workloads.networks.resnet import ResNet18
-from workloads.pack import Pack, PackMember, run_pack
 from workloads.random import Draw
+from workloads.training.pack import Pack, PackMember, run_pack
 
 OPTIMIZERS = {
     "momentum": ("sgd", SGDConfig(step_size=0.01, momentum=0.9)),

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 from marked_images import CLASSES, SHAPE, TEST, TRAIN, MarkedImages
 
-from workloads import data
-from workloads.datasets import DATASETS
+from workloads.data import front
+from workloads.data.catalogue import DATASETS
 from workloads.streams import image_sets
 
 
@@ -17,7 +17,7 @@ from workloads.streams import image_sets
 def marked(monkeypatch: pytest.MonkeyPatch) -> Iterator[MarkedImages]:
     """Stands in for every data set; glyphs also has its sizes, while others keep those they have."""
     made = MarkedImages()
-    monkeypatch.setattr(data, "image_set", lambda name: made)
+    monkeypatch.setattr(front, "image_set", lambda name: made)
     small = dataclasses.replace(DATASETS["glyphs"], shape=SHAPE, classes=CLASSES, per_class=(TRAIN, TEST))
     monkeypatch.setitem(DATASETS, "glyphs", small)
     image_sets.first_images.cache_clear()

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from marked_images import MarkedImages, marks
 
-from workloads import data
-from workloads.datasets import DATASETS
+from workloads.data import front
+from workloads.data.catalogue import DATASETS
 from workloads.random import permutation
 from workloads.streams import image_sets
 from workloads.streams.image_sets import Epochs, epoch_ends
@@ -25,7 +25,7 @@ def test_every_dataset_has_its_constants() -> None:
 
 def test_the_smallest_class_of_the_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PLIANT_DATA", str(tmp_path))
-    digits = data.load("digits")
+    digits = front.load("digits")
     counts = [np.bincount(labels).min() for labels in (digits.labels, digits.test_labels)]
     assert [image_sets.fewest("digits"), image_sets.fewest("digits", "test")] == counts
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from workloads.pack import Pack, PackMember, Snapshot, run_pack
 from workloads.streams import STREAMS
+from workloads.training.pack import Pack, PackMember, Snapshot, run_pack
 
 pytestmark = pytest.mark.usefixtures("marked")
 

@@ -8,8 +8,8 @@ from typing import get_args, get_type_hints
 import numpy as np
 import pytest
 
-from workloads import data
-from workloads.datasets import DATASETS
+from workloads.data import front
+from workloads.data.catalogue import DATASETS
 from workloads.random import permutation
 from workloads.streams.base import pictures_of
 from workloads.streams.gradual import still_old
@@ -39,7 +39,7 @@ def test_shapes_types_and_facts() -> None:
 
 def test_every_example_is_the_image_with_its_pixels_permuted() -> None:
     made = stream(seed=5, examples_per_task=40)
-    digits = data.load("digits")
+    digits = front.load("digits")
     x, y = made.batches(0, 160)
     for step in (0, 1, 39, 40, 77, 159):
         task, place = divmod(step, 40)
@@ -51,7 +51,7 @@ def test_every_example_is_the_image_with_its_pixels_permuted() -> None:
 
 
 def test_a_whole_task_shows_every_image_once() -> None:
-    digits = data.load("digits")
+    digits = front.load("digits")
     x, y = stream(examples_per_task=1500).batches(1500, 1500)
     assert sorted(y[:, 0]) == sorted(digits.labels)
     assert sorted(x.sum((1, 2)) * 16) == sorted(digits.images.sum(1))
@@ -127,7 +127,7 @@ def test_gradual_change_mixes_two_orders_of_the_pixels() -> None:
 
 
 def test_as_pictures_it_is_the_same_wherever_tasks_do_not_mix() -> None:
-    made, digits = stream(examples_per_task=120, batch=2, gradual=10), data.load("digits")
+    made, digits = stream(examples_per_task=120, batch=2, gradual=10), front.load("digits")
     for start, count in ((0, 60), (3, 4), (70, 50), (119, 1)):
         found = pictures_of(made, start, count)
         assert found is not None and found.pixels is not None and found.dataset == "digits"

@@ -1,0 +1,99 @@
+"""What the shell offers after TAB: studies and files, scales, sweeps and trials of the storage, figures, datasets.
+
+`sweep --install-completion` sets it up. Nothing is said here: a storage that cannot be read has no sweeps to offer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import typer
+
+from sweep.errors import PliantError
+
+MOST = 200  # trials offered at once
+
+
+def studies(ctx: typer.Context, args: list[str], incomplete: str) -> Iterator[tuple[str, str]]:
+    """(study, question) of those that ship, and the sweep files of the folder that is being typed."""
+    from sweep.spec.grammar import STUDIES, question_of
+
+    for path in sorted(STUDIES.glob("*.yaml")):
+        if path.stem.startswith(incomplete):
+            yield path.stem, question_of(path.read_text(encoding="utf-8"))
+    folder = Path(incomplete) if incomplete.endswith("/") else Path(incomplete).parent
+    for found in sorted(folder.glob("*")) if folder.is_dir() else []:
+        shown = f"{found}/" if found.is_dir() else str(found)
+        if shown.startswith(incomplete) and (found.is_dir() or found.suffix in (".yaml", ".yml")):
+            yield shown, ""
+
+
+def scales(ctx: typer.Context, args: list[str], incomplete: str) -> Iterator[tuple[str, str]]:
+    """(scale, how many trials) of the study that was named before."""
+    from sweep.spec.grammar import sizes
+
+    # With the option's value missing, what came before it may not be parsed yet.
+    study = ctx.params.get("study") or next((word for word in ctx.args if not word.startswith("-")), "")
+    try:
+        offered = sizes(study)
+    except PliantError:
+        return
+    for scale, trials in offered.items():
+        if scale.startswith(incomplete):
+            yield scale, f"{trials:,} trials"
+
+
+def sweeps(ctx: typer.Context, args: list[str], incomplete: str) -> Iterator[str]:
+    """The sweeps that the storage has, as NAME@SCALE."""
+    from sweep.ledger.ledger import Ledger
+    from sweep.service import storage_of
+
+    try:
+        known = Ledger(storage_of(ctx.params.get("storage"))).sweeps()
+    except PliantError:
+        return
+    yield from (identity for identity in (f"{n}@{s}" for n, s in known) if identity.startswith(incomplete))
+
+
+def trials(ctx: typer.Context, args: list[str], incomplete: str) -> Iterator[tuple[str, str]]:
+    """(trial, arms and seed) of the storage, the first few that begin so."""
+    from sweep.ledger.ledger import Ledger
+    from sweep.service import storage_of
+
+    try:
+        ledger = Ledger(storage_of(ctx.params.get("storage")))
+        found = {
+            t.id: t for sweep in ledger.sweeps() for t in ledger.sweep(*sweep).trials if t.id.startswith(incomplete)
+        }
+    except PliantError:
+        return
+    for trial in list(found.values())[:MOST]:
+        yield trial.id, f"{', '.join(trial.arms)}, seed {trial.config['seed']}"
+
+
+def figures(ctx: typer.Context, args: list[str], incomplete: str) -> list[str]:
+    """The figures there are."""
+    from sweep.spec.figures import FIGURES
+
+    return [name for name in FIGURES if name.startswith(incomplete)]
+
+
+def datasets(ctx: typer.Context, args: list[str], incomplete: str) -> list[str]:
+    """The datasets there are."""
+    from workloads.data.catalogue import DATASETS
+
+    return [name for name in DATASETS if name.startswith(incomplete)]
+
+
+def names(ctx: typer.Context, args: list[str], incomplete: str) -> list[str]:
+    """What `sweep describe` knows."""
+    from sweep.cli.describe import MEASURED
+    from sweep.spec.figures import FIGURES
+    from workloads.diagnostics import DIAGNOSTICS
+    from workloads.methods.config import METHODS, OPTIMIZERS
+    from workloads.networks.config import NETWORKS
+    from workloads.streams import STREAMS
+
+    known = dict.fromkeys([*OPTIMIZERS, *METHODS, *STREAMS, *NETWORKS, *MEASURED, *DIAGNOSTICS, *FIGURES])
+    return [name for name in known if name.startswith(incomplete)]

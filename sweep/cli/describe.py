@@ -1,0 +1,247 @@
+"""What a name means that a sweep file can hold: settings, defaults and what is allowed, meaning and source.
+
+All of it is read from where it is written once: the registries, the configs' fields with their comments, and the
+docstrings of the modules, without importing torch or matplotlib.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import re
+import sys
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import annotated_types
+
+import workloads
+from sweep.cli.output import rendered
+from sweep.errors import InputError
+from sweep.results import naming
+from sweep.spec.grammar import REPLACED
+from workloads.diagnostics import DIAGNOSTICS
+from workloads.methods.config import METHODS, OPTIMIZERS
+from workloads.networks.config import NETWORKS
+from workloads.registry import unknown
+from workloads.streams import STREAMS
+
+WORKLOADS = Path(workloads.__file__).parent
+FILES = {  # of the networks and diagnostics whose file is called otherwise
+    "resnet18": "resnet",
+    "dead_fraction": "dormant",
+    "dormant_fraction": "dormant",
+    "isometry_deviation": "isometry",
+    "singular_value_max": "measure",
+    "singular_value_min": "measure",
+}
+MEASURED = {  # beside the diagnostics
+    "online_error": "squared error of every example before it is learned from, averaged over a task",
+    "online_accuracy": "share of examples that were classified correctly before they were learned from, over a task",
+    "online_loss": "the training loss of every example before it is learned from, averaged over a task",
+    "test_accuracy": "share of the held-out examples that are classified correctly when a task ends",
+    "test_accuracy_max": "the best test accuracy of a task's epochs",
+    "plasticity_gap": "the network's online metric minus a newborn one's, on the same task and examples",
+    "within_task": "the online metric in 20 stretches of a single task: how fast it is learned",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A field of a config."""
+
+    name: str
+    default: str
+    allowed: str
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A name that a sweep file can hold."""
+
+    kind: str  # method, optimizer, workload, network, metric or figure
+    name: str
+    summary: str  # a line
+    use: str  # how a sweep file says it
+    text: str  # the whole story, as its module tells it
+    settings: tuple[Setting, ...] = ()
+    varies: tuple[str, ...] = ()  # settings that may differ inside a pack
+
+
+def entries(figures: Path) -> Iterator[Entry]:
+    """Everything there is, by kind. `figures` is the folder of the figures' modules."""
+    for name, method in OPTIMIZERS.items():
+        yield learner("optimizer", name, method, f"arms: {{mine: {{optimizer: {name}, ...}}}}")
+    for name, method in METHODS.items():
+        yield learner("method", name, method, f"arms: {{mine: {{optimizer: sgd, {name}: {{...}}}}}}")
+    for name, stream in STREAMS.items():
+        text = inspect.getdoc(sys.modules[stream.__module__]) or ""
+        yield Entry("workload", name, first(text), f"workload: {{name: {name}, ...}}", text, settings(stream.Config))
+    for name, network in NETWORKS.items():
+        text = docstring(WORKLOADS / "networks" / f"{FILES.get(name, name)}.py")
+        summary = first(inspect.getdoc(network.config) or text)
+        yield Entry("network", name, summary, f"network: {{name: {name}, ...}}", text, settings(network.config))
+    for name, meaning in MEASURED.items():
+        yield Entry("metric", name, meaning, f"metrics: [{name}, ...]", "")
+    yield Entry(
+        "metric",
+        REPLACED,
+        "units that a method replaced in each task",
+        "recorded for every arm whose method replaces units",
+        "",
+    )
+    lines = diagnostic_lines()
+    for name in DIAGNOSTICS:
+        text = docstring(WORKLOADS / "diagnostics" / f"{FILES.get(name, name)}.py")
+        yield Entry("metric", name, lines.get(name, first(text)), f"metrics: [{name}, ...]", text)
+    for path in sorted(figures.glob("*.py")):
+        text = docstring(path)
+        if path.stem in figure_names():
+            yield Entry("figure", path.stem, first(text), f"figures: [{path.stem}, ...]", text)
+
+
+def learner(kind: str, name: str, spec: Any, use: str) -> Entry:
+    """An optimizer or a method."""
+    text = docstring(WORKLOADS / "methods" / f"{name}.py")
+    about = inspect.getdoc(spec.config) or ""
+    whole = "\n\n".join(part for part in (about.partition("\n\n")[2], text) if part)
+    return Entry(kind, name, first(about), use, whole, settings(spec.config), spec.varies)
+
+
+def figure_names() -> tuple[str, ...]:
+    """The figures that a sweep file can name."""
+    from sweep.spec.figures import FIGURES
+
+    return tuple(FIGURES)
+
+
+def diagnostic_lines() -> dict[str, str]:
+    """Name -> meaning, from the table in the docstring of the diagnostics."""
+    text = docstring(WORKLOADS / "diagnostics" / "__init__.py")
+    rows = (line.split(maxsplit=1) for line in text.splitlines() if line.partition(" ")[0] in DIAGNOSTICS)
+    return {name: meaning for name, meaning in rows}
+
+
+def found(name: str, figures: Path) -> list[Entry]:
+    """What is called `name`, which may be a metric and a figure. Raises InputError that names the nearest."""
+    known = list(entries(figures))
+    matching = [entry for entry in known if entry.name == name]
+    if not matching:
+        having = [entry.name for entry in known if name in {each.name for each in entry.settings}]
+        if having:
+            raise InputError(f"{name!r} is a setting of {', '.join(having)}: sweep describe {having[0]}")
+        raise InputError(unknown(name, "name", {entry.name for entry in known}))
+    return matching
+
+
+def overview(figures: Path) -> str:
+    """All names with a line each."""
+    from rich.table import Table
+
+    table = Table("kind", "name", "what it is", box=None, pad_edge=False)
+    last = ""
+    for entry in entries(figures):
+        table.add_row(entry.kind if entry.kind != last else "", entry.name, entry.summary)
+        last = entry.kind
+    return rendered(table)
+
+
+def as_text(entry: Entry) -> str:
+    """An entry for people."""
+    from rich.table import Table
+
+    said = [f"{entry.name}, a{'n' if entry.kind[0] in 'aeiou' else ''} {entry.kind}", entry.summary]
+    if entry.settings:
+        table = Table("setting", "default", "allowed", "meaning", box=None, pad_edge=False)
+        for each in entry.settings:
+            table.add_row(each.name, each.default, each.allowed, each.meaning)
+        said += ["", rendered(table)]
+    if entry.varies:
+        said += ["", f"trials that differ in {', '.join(entry.varies)} alone train in one pack"]
+    said += ["", f"in a sweep file:  {entry.use}"]
+    story = entry.text if first(entry.text) != entry.summary else entry.text.partition("\n\n")[2]
+    if story:
+        said += ["", story]
+    return "\n".join(said)
+
+
+def settings(config: type) -> tuple[Setting, ...]:
+    """The fields of a config, as a sweep file sets them."""
+    hints, comments = typing.get_type_hints(config, include_extras=True), comments_of(config)
+    return tuple(
+        Setting(f.name, default_of(f), allowed(hints[f.name]), comments.get(f.name, ""))
+        for f in dataclasses.fields(config)
+        if f.init
+    )
+
+
+def default_of(field: dataclasses.Field[Any]) -> str:
+    """A field's default as a file would have it."""
+    if field.default is dataclasses.MISSING:
+        return "(needed)"
+    value = field.default
+    if isinstance(value, float):
+        return naming.number(value)
+    words: Mapping[Any, str] = {None: "null", True: "true", False: "false"}
+    return words[value] if value is None or isinstance(value, bool) else str(value)
+
+
+def allowed(hint: Any) -> str:
+    """A type as text: `a number from 0, below 1`, `one, all`, `true or false`."""
+    if typing.get_origin(hint) is typing.Annotated:
+        bounds = [bound(mark) for mark in hint.__metadata__]
+        return ", ".join([allowed(hint.__origin__), *filter(None, bounds)])
+    options = typing.get_args(hint)
+    if typing.get_origin(hint) is Literal:
+        return ", ".join(str(option).lower() if isinstance(option, bool) else str(option) for option in options)
+    if type(None) in options:
+        return f"{allowed(next(option for option in options if option is not type(None)))}, or null"
+    kinds: Mapping[Any, str] = {float: "a number", int: "a whole number", bool: "true or false", str: "text"}
+    return kinds.get(hint, str(hint))
+
+
+def bound(mark: Any) -> str:
+    """A limit as text."""
+    texts = {
+        annotated_types.Ge: ("at least", "ge"),
+        annotated_types.Gt: ("above", "gt"),
+        annotated_types.Le: ("at most", "le"),
+        annotated_types.Lt: ("below", "lt"),
+    }
+    word, attribute = texts.get(type(mark), ("", ""))
+    return f"{word} {getattr(mark, attribute)}" if word else ""
+
+
+def comments_of(config: type) -> dict[str, str]:
+    """Field -> its comment: beside it, else the lines above it. Empty where there is no source to read."""
+    try:
+        source = inspect.getsource(config)
+    except (OSError, TypeError):
+        return {}
+    found: dict[str, str] = {}
+    above: list[str] = []
+    for line in inspect.cleandoc(source).splitlines():
+        text, _, beside = line.partition("  # ")
+        field = re.match(r" {4}(\w+): ", text)
+        if line.strip().startswith("#"):
+            above.append(line.strip("# "))
+            continue
+        if field and (above or beside):
+            found[field[1]] = " ".join([*above, beside]).strip()
+        above = []
+    return found
+
+
+def docstring(path: Path) -> str:
+    """A module's docstring, without importing it."""
+    return ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+
+
+def first(text: str) -> str:
+    """The first paragraph of a docstring, as a line."""
+    return " ".join(text.partition("\n\n")[0].split())

@@ -1,0 +1,195 @@
+"""What running a sweep would do, as `sweep plan` says it: one screen for people, everything for scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sweep.cli.output import count, duration, rendered, size
+from sweep.cluster import calibration, placement
+from sweep.packing import PlannedPack
+from sweep.results import naming
+from sweep.service import Plan
+
+ROWS = 16  # of packs, on one screen
+SHOWN = 6  # values of an axis in a row
+# Tested over random sweeps: tests/contracts/test_random_sweeps.py.
+PROMISE = (
+    "every path trains the same up to rounding; where that decides, as between units of equal utility, paths may part"
+)
+
+
+def as_data(planned: Plan, workers: int | None = None) -> dict[str, Any]:
+    """A plan for scripts: every pack."""
+    measured = calibration.read()
+    packs = [
+        {
+            "pack": pack.id,
+            "arms": arms_of([pack]),
+            "trials": len(pack.trials),
+            "steps": pack.shape.steps,
+            "path": pack.path,
+            "reason": pack.reason,
+            "memory_bytes": pack.memory,
+            "seconds": planned.seconds(pack, measured),
+            "resumes": pack.resumes,
+        }
+        for pack in planned.packs
+    ]
+    here = placement.trains_here(planned.packs, workers=workers)
+    return {
+        "sweep": planned.identity,
+        "storage": planned.storage,
+        "trials": len(planned.trials),
+        "already_done": len(planned.done),
+        "to_run": planned.missing,
+        "trains": "in this process" if here else "on Ray",
+        "packs": packs,
+        "warnings": planned.warnings(),
+    }
+
+
+def as_text(planned: Plan, workers: int | None = None) -> str:
+    """A plan for people: alike packs in one row, and why each path once."""
+    found = planned.spec
+    said = [
+        f"{planned.identity}: {found.question}",
+        f"{count(len(planned.trials), 'trial')}, {len(planned.done):,} already done, {planned.missing:,} to run"
+        f" in {count(len(planned.packs), 'pack')}; results in {planned.storage}",
+    ]
+    said += planned.again()
+    if planned.packs:
+        measured = calibration.read()
+        said += ["", table(planned, measured), "", *reasons(planned.packs), "", time_of(planned, measured, workers)]
+    return "\n".join(said)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Packs of one kind, and what sets them apart from the others of their arms."""
+
+    packs: list[PlannedPack]
+    settings: Mapping[str, Sequence[Any]]  # column -> values
+
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """What rows that may be told as one have in common."""
+        return (*arms_of(self.packs), self.packs[0].path, self.packs[0].shape.steps)
+
+
+def table(planned: Plan, measured: Mapping[str, float]) -> str:
+    """The packs by kind. Where kinds are many, those that differ in settings alone are one row."""
+    from rich.table import Table
+
+    rows = list(kinds(planned))
+    if len(rows) > ROWS:
+        rows = merged(rows)
+    head = ["arms", "packs", "trials", "steps", "path", "memory", "time"]
+    if settled := any(row.settings for row in rows):
+        head.insert(1, "settings")
+    shown = Table(*head, box=None, pad_edge=False)
+    for name in ("packs", "trials", "steps"):
+        shown.columns[head.index(name)].justify = "right"
+    for row in rows[:ROWS]:
+        pack, several = row.packs[0], len(row.packs) > 1
+        memory = max(p.memory for p in row.packs)
+        seconds = [placement.measured_seconds(p, measured) for p in row.packs]
+        known = [s for s in seconds if s is not None]
+        each = " each" if several else ""
+        cells = [
+            ", ".join(arms_of(row.packs)),
+            *[", ".join(axis(column, values) for column, values in row.settings.items())] * settled,
+            f"{len(row.packs):,}",
+            f"{sum(len(p.trials) for p in row.packs):,}",
+            f"{pack.shape.steps:,}",
+            pack.path,
+            size(max(memory, 1 << 20)) + each if memory else "",
+            duration(sum(known) / len(known)) + each if len(known) == len(seconds) else "not measured",
+        ]
+        shown.add_row(*cells)
+    more = [f"and {len(rows) - ROWS} more such rows; --json lists every pack"] if len(rows) > ROWS else []
+    return "\n".join([rendered(shown), *more])
+
+
+def kinds(planned: Plan) -> Iterator[Row]:
+    """The packs that share everything but seeds and the scalars that vary inside a pack."""
+    groups: dict[tuple[str, str], list[PlannedPack]] = {}
+    for pack in planned.packs:
+        groups.setdefault((pack.structure, pack.path), []).append(pack)
+    settings = naming.settings(planned.trials)
+    for packs in groups.values():
+        values: dict[str, dict[Any, None]] = {}  # column -> its values in this kind
+        for arm, group in {(arm, trial.group): None for pack in packs for trial in pack.trials for arm in trial.arms}:
+            for column, value in settings[arm, group].items():
+                values.setdefault(column, {})[value] = None
+        yield Row(packs, {column: list(found) for column, found in values.items() if len(found) == 1})
+
+
+def merged(rows: Sequence[Row]) -> list[Row]:
+    """Rows that differ in settings alone as one."""
+    groups: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.kind, []).append(row)
+    found = []
+    for alike in groups.values():
+        columns = dict.fromkeys(column for row in alike for column in row.settings)
+        values = {c: list(dict.fromkeys(v for row in alike for v in row.settings.get(c, ()))) for c in columns}
+        found.append(Row([pack for row in alike for pack in row.packs], values))
+    return found
+
+
+def axis(column: str, values: Sequence[Any]) -> str:
+    """`width 5`, `width 5, 20`, `width 5 to 2000 (12 values)`."""
+    numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
+    if len(values) > SHOWN and len(numbers) == len(values):
+        ends = naming.setting({column: min(numbers)}), naming.number(max(numbers))
+        return f"{' to '.join(ends)} ({len(values)} values)"
+    first, *rest = values
+    others = [naming.number(v) if v in numbers else str(v) for v in rest]
+    told = [naming.setting({column: first}), *others]
+    return ", ".join(told if len(told) <= SHOWN else [*told[:SHOWN], f"... ({len(told)} values)"])
+
+
+def arms_of(packs: Sequence[PlannedPack]) -> list[str]:
+    """The labels of all arms that have trials in these packs, sorted."""
+    return sorted({arm for pack in packs for trial in pack.trials for arm in trial.arms})
+
+
+def reasons(packs: Sequence[PlannedPack]) -> list[str]:
+    """Why the packs take the paths they take, each reason once, with the arms where a path has several."""
+    begun = [pack for pack in packs if pack.resumes]
+    by_path: dict[str, dict[str, list[PlannedPack]]] = {}
+    for pack in packs:
+        if not pack.resumes:
+            by_path.setdefault(pack.path, {}).setdefault(pack.reason, []).append(pack)
+    width = max(map(len, by_path), default=0)
+    said = []
+    for path, why in by_path.items():
+        for reason, those in why.items():
+            whose = f" ({', '.join(arms_of(those))})" if len(why) > 1 else ""
+            said.append(f"{path:{width}}  {reason}{whose}")
+    if said:
+        said.append(PROMISE)
+    if begun:
+        said.append(f"{count(len(begun), 'pack')} that an earlier run began: from the last commit, on the path it took")
+    return said
+
+
+def time_of(planned: Plan, measured: Mapping[str, float], workers: int | None) -> str:
+    """How long a run takes and where it trains, as far as packs like these were measured."""
+    here = placement.trains_here(planned.packs, workers=workers)
+    slots = 1 if here else placement.at_once(planned.packs, workers)
+    start = placement.to_start(placement.HERE if here else placement.RAY, measured)
+    where = "in this process (--ray: on Ray)" if here else "on Ray"
+    known = [s for s in (planned.seconds(pack, measured) for pack in planned.packs) if s is not None]
+    if len(known) < len(planned.packs):
+        unmeasured = (
+            f"{count(len(planned.packs) - len(known), 'pack')} not measured: --measure trains each kind a moment"
+        )
+        least = f"over {duration(start + placement.together(known, slots))}; " if known else ""
+        return f"{least}{unmeasured}\ntrains {where}, {count(slots, 'pack')} at once; {duration(start)} to start"
+    total = duration(start + placement.together(known, slots))
+    return (
+        f"about {total}, {count(slots, 'pack')} at once {where}, {duration(start)} of it to start; then figures, MLflow"
+    )

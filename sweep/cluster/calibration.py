@@ -1,0 +1,67 @@
+"""How long packs like this one took on this machine: learned from every pack that ran, asked by `sweep plan`. And how
+long whole sweeps took, for `sweep studies`.
+
+A small JSON file in the cache folder, keyed by what a pack's trials share, the path and the number of members (rounded
+up to a power of two, since calls cost the same for few members as for many). A missing entry is "not measured".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from sweep.packing import PlannedPack
+
+
+def cache_file() -> Path:
+    """Where the measurements are kept."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pliant" / "calibration.json"
+
+
+def key_of(pack: PlannedPack) -> str:
+    """What makes two packs comparable."""
+    return f"{pack.structure}:{pack.path}:{pack.device}:{1 << (len(pack.trials) - 1).bit_length()}"
+
+
+def run_key(name: str, scale: str, text: str) -> str:
+    """What names a sweep's run from beginning to end: the sweep, and its file as it was."""
+    return f"run:{name}@{scale}:{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def read() -> dict[str, float]:
+    """Seconds per step of a whole pack, by key; empty where nothing was measured or the file is damaged."""
+    try:
+        found = json.loads(cache_file().read_text())
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    return {key: float(value) for key, value in found.items() if isinstance(value, int | float)}
+
+
+def record(measured: dict[str, float]) -> None:
+    """Add measurements. A cache that cannot be written is no error: plans then say "not measured"."""
+    with contextlib.suppress(OSError):
+        file = cache_file()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        beside = file.with_suffix(f".{os.getpid()}")
+        beside.write_text(json.dumps({**read(), **measured}, indent=0, sort_keys=True))
+        os.replace(beside, file)
+
+
+def measure(pack: PlannedPack, *, steps: int = 400) -> float:
+    """Seconds per step of a pack, by training it for a few steps here (its first call, compilation included, apart)."""
+    import time
+
+    from workloads.training.pack import Pack, Training
+
+    training = Training(Pack(id=pack.id, members=pack.trials, path=pack.path, device=pack.device))
+    training.begin()
+    end = training.stream.task_start(1)
+    training.train(min(end, steps // 4))
+    began, first = time.perf_counter(), training.step
+    training.train(min(end, first + steps))
+    return (time.perf_counter() - began) / max(1, training.step - first)

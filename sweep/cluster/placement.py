@@ -1,0 +1,81 @@
+"""Where a run trains, in this process or on a Ray of this machine, and how long that takes as far as it is known.
+
+Ray trains a pack per core and outlives a pack that takes its worker down; it also takes seconds to start. A sweep that
+would be done in that time trains here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from sweep.cluster import calibration
+from sweep.packing import PlannedPack, cost_of
+from workloads.machine import cpus
+
+HERE, RAY = "here", "ray"
+TO_START = {HERE: 3.0, RAY: 12.0}  # seconds until a pack begins, on a machine where that was not measured
+MOST_HERE = 60.0  # seconds of training that Ray's start may be saved for
+
+# For packs that were not measured, what a step costs: calls, and seconds per weight and example beside plain SGD's.
+COMPILING = {"lanes": 2.0, "online": 2.0, "lifted": 30.0}  # seconds per pack
+PER_CALL = {"lanes": 3e-7, "online": 1e-6, "lifted": 5e-5}  # elsewhere UNCOMPILED
+UNCOMPILED = 4e-4
+PER_WEIGHT = {"lanes": 1.5e-10, "online": 1e-10}  # elsewhere 1e-9
+
+
+def start_key(where: str) -> str:
+    """Under what name the calibration keeps how long a start takes."""
+    return f"start:{where}"
+
+
+def to_start(where: str, measured: Mapping[str, float]) -> float:
+    """Seconds until the first pack begins."""
+    return measured.get(start_key(where), TO_START[where])
+
+
+def together(seconds: Sequence[float], at_once: int) -> float:
+    """How long packs take of which `at_once` train beside each other: the longest is a bound, however many do."""
+    return max(sum(seconds) / at_once, *seconds) if seconds else 0.0
+
+
+def measured_seconds(pack: PlannedPack, measured: Mapping[str, float]) -> float | None:
+    """How long a pack takes, or None where none like it was measured."""
+    per_step = measured.get(calibration.key_of(pack))
+    return None if per_step is None else per_step * pack.shape.steps
+
+
+def guessed_seconds(pack: PlannedPack) -> float:
+    """How long a pack may take, within a factor of some five: enough to tell small from large."""
+    members, shape = len(pack.trials), pack.shape
+    examples = 1 if pack.path == "online" else shape.batch  # which skips most weights
+    factor = cost_of(pack.trials[0].config, shape) / (shape.steps * shape.parameters)
+    weights = shape.parameters * members * examples * factor
+    calls = members if pack.path in ("plain", "looped", "online") else 1
+    step = PER_CALL.get(pack.path, UNCOMPILED) * calls + PER_WEIGHT.get(pack.path, 1e-9) * weights
+    return COMPILING.get(pack.path, 0.0) + step * shape.steps
+
+
+def at_once(packs: Sequence[PlannedPack], workers: int | None) -> int:
+    """How many packs train beside each other on Ray."""
+    return max(1, min(workers or cpus(), len(packs)))
+
+
+def sooner_here(packs: Sequence[PlannedPack], *, workers: int | None) -> bool:
+    """Whether packs are done sooner one after the other in this process than on a Ray that must start first."""
+    measured = calibration.read()
+    seconds = []
+    for pack in packs:
+        known = measured_seconds(pack, measured)
+        seconds.append(guessed_seconds(pack) if known is None else known)
+    here = sum(seconds)
+    on_ray = together(seconds, at_once(packs, workers))
+    return here <= MOST_HERE and to_start(HERE, measured) + here <= to_start(RAY, measured) + on_ray
+
+
+def trains_here(
+    packs: Sequence[PlannedPack], *, asked: bool | None = None, address: str | None = None, workers: int | None = None
+) -> bool:
+    """Where a run trains: as it was asked to, on the cluster or the GPUs that were named, else where it is sooner."""
+    if asked is not None:
+        return asked
+    return address is None and all(pack.device == "cpu" for pack in packs) and sooner_here(packs, workers=workers)

@@ -1,0 +1,194 @@
+"""What happens where a pack runs: find how far it got, train it, commit as it goes. The same here and on a cluster.
+
+Also the in-process executor: packs one after the other in this process, without Ray.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from sweep.errors import InputError, StorageError
+from sweep.ledger import failures
+from sweep.ledger.failures import Failure
+from sweep.ledger.ledger import Ledger, attempt_name
+from sweep.packing import pack_id
+from sweep.trials import trial_id
+from workloads.extensions import place_of
+
+if TYPE_CHECKING:  # imports torch
+    from workloads.training.pack import Pack
+
+TELL_EVERY = 5.0  # seconds between two words on how far a pack is; on Ray each one waits for the driver
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a pack is; small enough to send with every report. A pack that sets itself up has trained nothing."""
+
+    pack: str
+    members: int
+    step: int  # of each member
+    steps: int
+    finished: bool
+    diverged: int
+    seconds: float  # since this attempt began training
+    trained: int  # trial-steps of this attempt
+    attempt: str
+
+    def to_dict(self) -> dict[str, str | int | float | bool]:
+        """As plain values."""
+        return asdict(self)
+
+
+Listener = Callable[[Progress], None]
+
+
+def train(id: str, storage: str, listener: Listener) -> Failure | None:
+    """Train the pack described in the ledger from its furthest checkpoint; None once it is committed whole.
+
+    What its training raises is written down in the ledger and returned. Raises StorageError where the storage itself
+    fails, which is every pack's matter.
+
+    $PLIANT_COMMIT_SECONDS changes how often it commits: less is lost where machines come and go, more is written.
+    """
+    ledger = Ledger(storage)
+    pack, name = described(ledger, id), attempt_name()
+    try:
+        _train(pack, ledger, name, listener)
+    except (Exception, SystemExit) as error:
+        if isinstance(error, SystemExit) and place_of(error, pack.code) is None:
+            raise  # how Ray ends a worker; in a user's own code it is a mistake like any other
+        known = ledger.pack(id)
+        failure = failures.of_error(
+            error,
+            pack=id,
+            attempt=name,
+            step=known.step if known else 0,
+            code=pack.code,
+            before=known.failure if known else None,
+        )
+        with suppress(StorageError):  # perhaps what failed
+            ledger.fail(failure)
+        if isinstance(error, StorageError):
+            raise
+        return failure
+    return None
+
+
+def check_device(device: str) -> None:
+    """Raises InputError where packs are to train on a GPU and this machine has none that torch can use."""
+    if device == "cpu":
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        built = "is built for CPUs alone" if torch.version.cuda is None else "finds none"
+        raise InputError(f"packs are to train on {device}, and torch on {platform.node()} {built}: leave out --device")
+
+
+def described(ledger: Ledger, id: str) -> Pack:
+    """The pack that the ledger describes. Raises StorageError where that is missing or damaged."""
+    from workloads.training.pack import Pack
+
+    try:
+        pack = Pack.from_json(ledger.description(id))
+        if pack_id([member.id for member in pack.members], pack.path, pack.device) != id:
+            raise ValueError(f"it describes another pack than {id}")
+        if any(trial_id(member.config) != member.id for member in pack.members):
+            raise ValueError("a trial in it has another config than its id says")
+        return pack
+    except (ValueError, KeyError, TypeError) as error:
+        place = ledger.storage.where(f"ledger/packs/{id}/pack.json")
+        raise StorageError(f"{place} is damaged ({error}): run the sweep again, which writes it anew") from error
+
+
+def _train(pack: Pack, ledger: Ledger, name: str, listener: Listener) -> None:
+    """Train a pack in an attempt of this name; returns when it is committed whole."""
+    import torch
+
+    from workloads.extensions import load_code
+    from workloads.training.pack import Snapshot, run_pack, stream_of
+
+    torch.set_num_threads(1)  # one pack, one core: packs run beside each other
+    check_device(pack.device)
+    resume = ledger.resume(pack.id)
+    if resume is not None and resume.finished:  # by a process thought dead, or another run
+        listener(
+            Progress(
+                pack=pack.id,
+                members=len(pack.members),
+                step=resume.step,
+                steps=resume.step,
+                finished=True,
+                diverged=resume.manifest.statuses.count("diverged"),
+                seconds=0.0,
+                trained=0,
+                attempt=resume.manifest.attempt,
+            )
+        )
+        return
+    attempt = ledger.open(pack, resume=resume, name=name)
+    began = time.monotonic()
+    first = resume.step if resume else 0
+    load_code(pack.code)  # the stream may be the user's own
+    config = pack.members[0].config
+    stream = stream_of(config, config["seed"])
+    steps = stream.task_start(stream.tasks)
+
+    diverged, told = resume.manifest.statuses.count("diverged") if resume else 0, began
+
+    def tell(step: int, *, finished: bool = False) -> None:
+        nonlocal told
+        told = time.monotonic()
+        listener(
+            Progress(
+                pack=pack.id,
+                members=len(pack.members),
+                step=step,
+                steps=steps,
+                finished=finished,
+                diverged=diverged,
+                seconds=told - began,
+                trained=(step - first) * len(pack.members),
+                attempt=attempt.name,
+            )
+        )
+
+    def report(snapshot: Snapshot) -> None:
+        nonlocal diverged
+        attempt.commit(snapshot)
+        diverged = snapshot.statuses.count("diverged")
+        tell(snapshot.step, finished=snapshot.checkpoint is None)
+
+    def stepped(step: int) -> None:
+        if step < steps and (told == began or time.monotonic() - told > TELL_EVERY):
+            tell(step)
+
+    tell(first)
+    told = began  # the first steps, which are compiled for, are told at once
+    often = os.environ.get("PLIANT_COMMIT_SECONDS")
+    run_pack(
+        pack,
+        report,
+        resume.checkpoint if resume else None,
+        commit_seconds=float(often) if often else None,
+        stepped=stepped,
+    )
+
+
+def run_inline(packs: Iterable[str], storage: str, listener: Listener) -> dict[str, Failure]:
+    """Train packs one after the other in this process; returns those that failed, and why."""
+    import torch
+
+    threads = torch.get_num_threads()  # of a process that may be a notebook with work of its own
+    try:
+        found = [(pack, train(pack, storage, listener)) for pack in packs]
+    finally:
+        torch.set_num_threads(threads)
+    return {pack: failure for pack, failure in found if failure is not None}

@@ -1,0 +1,53 @@
+"""Trained networks out of the ledger, for trials whose weights were kept."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sweep.errors import InputError
+from sweep.ledger.ledger import Ledger
+from sweep.repeat import located
+from workloads.extensions import load_code
+from workloads.training.pack import network_of, stream_of
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedNetwork:
+    """A network with its weights. `network(x)` is its output; `activations(x)` what its hidden layers do."""
+
+    trial: str
+    config: dict[str, Any]
+    network: Any  # of workloads.networks
+    params: dict[str, Tensor]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """x (B, inputs) -> (B, outputs)."""
+        output: Tensor = self.network.apply(self.params, x)[0]
+        return output
+
+    def activations(self, x: Tensor) -> dict[str, Tensor]:
+        """Hidden layer -> (B, units)."""
+        return dict(self.network.apply(self.params, x)[1])
+
+
+def load(trial: str, *, task: int | None, storage: str) -> TrainedNetwork:
+    """The network of a trial (an id or its beginning), final or after `task` tasks. Raises InputError."""
+    ledger = Ledger(storage)
+    found = ledger.find_trial(trial)
+    kept = dict(ledger.weights(found))
+    label = "final" if task is None else task
+    if label not in kept:
+        have = ", ".join(map(str, kept)) or "nothing: its sweep says `keep: none`"
+        raise InputError(f"trial {found} has no weights for {label}; kept: {have}")
+    held = torch.load(io.BytesIO(kept[label]), weights_only=True)
+    config = json.loads(held["config"])
+    if config["code"]:
+        load_code(dict(located(ledger, found)[0].manifest["code"]))
+    network = network_of(config, stream_of(config, config["seed"]))
+    return TrainedNetwork(found, config, network, held["params"])

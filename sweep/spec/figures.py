@@ -1,0 +1,80 @@
+"""The figures there are, and what each needs of a sweep.
+
+`dashboards.figures` draws them; this says, when a sweep file is read and before anything is computed, that a figure
+would have nothing to show. Needs neither torch nor matplotlib.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sweep.spec.grammar import Arm, Spec
+
+# What an arm of `four_axes` may have beside its optimizer: other methods are no axis of it.
+CROSSED = frozenset({"continual_backprop", "coupled_isometry"})
+
+
+def needs_nothing(spec: Spec) -> str | None:
+    """Every sweep has the metric it is judged by."""
+    return None
+
+
+def needs_crossed_axes(spec: Spec) -> str | None:
+    """Its heat maps cross step size and replacement rate."""
+    arms = [arm for arm in spec.arms if CROSSED.issuperset(method.name for method in arm.methods)]
+    step_sizes = {setting.get("step_size") for arm in arms for setting in arm.optimizer.settings}
+    rates = {rate for arm in arms for rate in _rates(arm)}
+    return crossing(step_sizes, rates)
+
+
+def crossing(step_sizes: Iterable[float | None], rates: Iterable[float]) -> str | None:
+    """What keeps these values from making a heat map, if anything does."""
+    missing = [
+        name
+        for name, values in (("step_size", step_sizes), ("continual_backprop.replacement_rate", rates))
+        if len(set(values)) < 2
+    ]
+    if not missing:
+        return None
+    return (
+        "it crosses step size and replacement rate, in arms that are an optimizer alone or with continual_backprop or"
+        f" coupled_isometry: give {' and '.join(missing)} two values or more there"
+    )
+
+
+def _rates(arm: Arm) -> set[float]:
+    """An arm's replacement rates; 0 without continual backprop."""
+    for method in arm.methods:
+        if method.name == "continual_backprop":
+            return {float(setting["replacement_rate"]) for setting in method.settings}
+    return {0.0}
+
+
+def needs_bins(spec: Spec) -> str | None:
+    """It draws what was recorded inside tasks."""
+    return None if "within_task" in spec.metrics else "it needs within_task: add it to `metrics`"
+
+
+def needs_a_baseline(spec: Spec) -> str | None:
+    """It compares with one arm that is trained from scratch."""
+    scratch = [arm.label for arm in spec.arms if any(_starts_anew(arm))]
+    if len(scratch) != 1:
+        found = f"{len(scratch)} ({', '.join(scratch)})" if scratch else "none"
+        return f"it needs one arm with reset: {{what: all}}, the network from scratch, not {found}"
+    return None if len(spec.arms) > 1 else f"{scratch[0]} is the only arm: there is nothing to compare with it"
+
+
+def _starts_anew(arm: Arm) -> Iterable[bool]:
+    return (s.get("what") == "all" for method in arm.methods if method.name == "reset" for s in method.settings)
+
+
+# Name -> what keeps a sweep from having this figure, as a clause; None where nothing does.
+FIGURES: dict[str, Callable[[Spec], str | None]] = {
+    "error_over_time": needs_nothing,
+    "arms": needs_nothing,
+    "four_axes": needs_crossed_axes,
+    "within_task": needs_bins,
+    "relative": needs_a_baseline,
+}

@@ -1,0 +1,73 @@
+"""`sweep plan`: one screen, whatever the grid: alike packs in a row, each reason once, the axes rows differ in."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tiny import TINY
+
+from sweep import service
+from sweep.cli import preview
+from sweep.cluster import calibration, placement
+
+
+def planned(tmp_path: Path, text: str, workers: int = 2) -> service.Plan:
+    file = tmp_path / "tiny.yaml"
+    file.write_text(text)
+    return service.plan(file, storage=str(tmp_path / "st"), workers=workers)
+
+
+@pytest.mark.usefixtures("alone")
+def test_rows_say_in_what_they_differ_and_a_reason_is_said_once(tmp_path: Path) -> None:
+    grown = TINY.replace("width: 3", "width: [3, 20], activation: [relu, tanh]")
+    said = preview.as_text(planned(tmp_path, grown)).splitlines()
+    head, *rows = said[3 : said.index("", 3)]
+    assert head.split() == ["arms", "settings", "packs", "trials", "steps", "path", "memory", "time"]
+    assert {re.split("  +", row)[1] for row in rows} == {
+        "width 3, relu",
+        "width 3, tanh",
+        "width 20, relu",
+        "width 20, tanh",
+    }
+    assert all("step size" not in row for row in rows), "it varies inside the packs"
+    assert sum("members as SIMD lanes" in line for line in said) == 1
+
+
+@pytest.mark.usefixtures("alone")
+def test_packs_of_one_kind_are_a_row(tmp_path: Path) -> None:
+    said = preview.as_text(planned(tmp_path, TINY.replace("seeds: 2", "seeds: 1000"), workers=4))
+    assert re.search(r"^sgd +16 +2,000 +200 +lanes", said, re.MULTILINE), said
+
+
+@pytest.mark.usefixtures("alone")
+def test_a_large_grid_fits_a_screen(tmp_path: Path) -> None:
+    widths = list(range(1, 101))
+    arms = "".join(f"  a{i}: {{optimizer: sgd, step_size: 0.1, network: {{width: {i + 200}}}}}\n" for i in range(40))
+    grid = TINY.replace("width: 3", f"width: {widths}")
+    said = preview.as_text(planned(tmp_path, grid)).splitlines()
+    assert len(said) < 12 and any("width 1 to 100 (100 values)" in line for line in said)
+    said = preview.as_text(planned(tmp_path, grid.replace("metrics:", f"{arms}metrics:"))).splitlines()
+    assert len(said) < 30 and any("and 25 more such rows; --json lists every pack" in line for line in said)
+
+
+@pytest.mark.usefixtures("alone")
+def test_the_time_counts_the_start(tmp_path: Path) -> None:
+    found = planned(tmp_path, TINY, workers=1)
+    [pack] = found.packs
+    calibration.record({calibration.key_of(pack): 30 / 200, placement.start_key(placement.HERE): 5.0})
+    assert preview.as_text(found).splitlines()[-1] == (
+        "about 35 s, 1 pack at once in this process (--ray: on Ray), 5 s of it to start; then figures, MLflow"
+    )
+    calibration.record({calibration.key_of(pack): 600 / 200, placement.start_key(placement.RAY): 20.0})
+    assert preview.as_text(found).splitlines()[-1] == (
+        "about 10 min, 1 pack at once on Ray, 20 s of it to start; then figures, MLflow"
+    )
+
+
+@pytest.mark.usefixtures("alone")
+def test_begun_packs_are_one_line(tmp_path: Path) -> None:
+    begun = [replace(pack, resumes=True) for pack in planned(tmp_path, TINY).packs]
+    assert preview.reasons(begun) == ["1 pack that an earlier run began: from the last commit, on the path it took"]

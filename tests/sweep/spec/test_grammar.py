@@ -1,0 +1,568 @@
+"""Sweep files: what is understood, and the sentence every mistake is answered with."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sweep.errors import SpecError
+from sweep.spec.grammar import STUDIES, Spec, load, parse
+from sweep.trials import expand
+
+REGRESSION = "workload: {name: slowly_changing_regression, tasks: 4}\n"
+ARMS = "arms:\n  sgd: {optimizer: sgd, step_size: 0.1}\n"
+PLAIN = REGRESSION + ARMS  # three lines
+
+
+def read(text: str, scale: str | None = None) -> Spec:
+    return parse(textwrap.dedent(text), Path("mine.yaml"), scale=scale)
+
+
+def refused(text: str) -> list[str]:
+    """The lines of the error that `text` meets."""
+    with pytest.raises(SpecError) as caught:
+        read(text)
+    return str(caught.value).splitlines()
+
+
+def arm(fields: str) -> str:
+    return f"{REGRESSION}arms:\n  a: {{{fields}}}\n"
+
+
+def test_everything_but_workload_and_arms_has_a_default() -> None:
+    spec = read(PLAIN)
+    assert (spec.name, spec.scale, spec.scales) == ("mine", "full", ("full",))
+    assert (spec.seeds, spec.dtype, spec.keep, spec.every, spec.probe) == ((0,), "float32", "none", 10, 256)
+    assert spec.metrics == ("dormant_fraction", "effective_rank", "online_error", "weight_magnitude")
+    assert (spec.track.points, spec.track.metrics, spec.track.trials) == (50, 6, True)
+    assert spec.figures == ("arms",)
+    assert spec.size == 1
+    assert spec.workload.settings[0]["period"] == 10_000
+    assert spec.arms[0].network.settings[0] == {
+        "name": "mlp",
+        "width": 100,
+        "depth": 1,
+        "activation": "relu",
+        "initialisation": "kaiming",
+        "biases": True,
+    }
+
+
+def test_a_list_is_an_axis_and_numbers_are_yaml_1_2() -> None:
+    spec = read(arm("optimizer: sgd, step_size: [1e-4, 0.0001, 1], l2: {strength: [0, 1e-3]}"))
+    (only,) = spec.arms
+    # 1e-4 is a number, equal settings are one, and a whole number in a float field is a float.
+    assert [s["step_size"] for s in only.optimizer.settings] == [1e-4, 1.0]
+    assert [type(s["strength"]) for s in only.methods[0].settings] == [float, float]
+    assert only.optimizer.axes == ("step_size",)
+    assert spec.size == 4
+
+
+def test_negative_zero_is_zero() -> None:
+    spec = read(arm("optimizer: sgd, l2: {strength: -0.0}"))
+    assert str(spec.arms[0].methods[0].settings[0]["strength"]) == "0.0"
+
+
+def test_null_means_a_methods_defaults() -> None:
+    spec = read(arm("optimizer: sgd, continual_backprop: null"))
+    settings = spec.arms[0].methods[0].settings
+    assert len(settings) == 1
+    assert (settings[0]["maturity_threshold"], settings[0]["replacement"]) == (100, "stochastic")
+
+
+def test_an_arm_changes_the_network_and_a_linear_model_has_no_width() -> None:
+    spec = read(
+        REGRESSION
+        + """network: {width: [5, 10], activation: [relu, tanh]}
+arms:
+  deep: {optimizer: sgd, network: {depth: 2}}
+  linear: {optimizer: sgd, network: {depth: 0}}
+"""
+    )
+    deep, linear = spec.arms
+    assert [(s["width"], s["activation"]) for s in deep.network.settings] == [
+        (5, "relu"),
+        (5, "tanh"),
+        (10, "relu"),
+        (10, "tanh"),
+    ]
+    assert {s["depth"] for s in deep.network.settings} == {2}
+    assert [(s["width"], s["activation"]) for s in linear.network.settings] == [(None, None)]
+
+
+def test_scales_override_dotted_paths_and_laptop_is_the_default() -> None:
+    text = (
+        PLAIN
+        + "  adam: {optimizer: adam, continual_backprop: null}\n"
+        + """seeds: 30
+scales:
+  smoke: {seeds: [7], arms.sgd.step_size: [0.5, 0.25], arms.adam: null}
+  laptop:
+    network.width: 3
+    arms.adam.continual_backprop.replacement_rate: 0.5
+"""
+    )
+    full, laptop, smoke = (read(text, scale) for scale in ("full", None, "smoke"))
+    assert full.size == 60 and full.scales == ("full", "smoke", "laptop")
+    assert laptop.scale == "laptop"
+    assert laptop.arms[0].network.settings[0]["width"] == 3
+    assert laptop.arms[1].methods[0].settings[0]["replacement_rate"] == 0.5
+    assert full.arms[1].methods[0].settings[0]["replacement_rate"] == 1e-4
+    assert smoke.seeds == (7,)
+    assert [a.label for a in smoke.arms] == ["sgd"]
+    assert [s["step_size"] for s in smoke.arms[0].optimizer.settings] == [0.5, 0.25]
+
+
+def test_a_section_in_a_scale_is_merged_into_the_files() -> None:
+    text = (
+        REGRESSION
+        + """network: {width: 100, depth: 2, activation: tanh}
+arms:
+  cbp: {optimizer: sgd, step_size: 0.1, continual_backprop: {replacement_rate: 0.5, maturity_threshold: 7}}
+  sgd: {optimizer: sgd}
+scales:
+  smoke:
+    network: {width: 5}
+    workload: {period: 50}
+    arms: {sgd: null, cbp: {step_size: [1, 2], continual_backprop: {replacement_rate: 0.25}}}
+"""
+    )
+    smoke = read(text, "smoke")
+    assert [(s["width"], s["depth"], s["activation"]) for s in smoke.arms[0].network.settings] == [(5, 2, "tanh")]
+    assert (smoke.workload.settings[0]["tasks"], smoke.workload.settings[0]["period"]) == (4, 50)
+    (cbp,) = smoke.arms
+    assert [s["step_size"] for s in cbp.optimizer.settings] == [1.0, 2.0]
+    settings = cbp.methods[0].settings[0]
+    assert (settings["replacement_rate"], settings["maturity_threshold"]) == (0.25, 7)
+
+
+def test_a_section_of_another_name_replaces_the_files() -> None:
+    text = "workload: {name: relabelled, dataset: mnist}\nnetwork: {name: mlp, width: 5, depth: 2}\n" + ARMS
+    network = read(text + "scales: {small: {network: {name: convnet, width: 2}}}\n", "small").arms[0].network
+    assert (network.name, network.settings[0]["width"]) == ("convnet", 2)
+
+
+def test_anchors_and_merges_are_yamls() -> None:
+    text = (
+        REGRESSION
+        + """arms:
+  a: &base {optimizer: sgd, step_size: 0.5, l2: &pull {strength: 0.25}}
+  b: {<<: *base, step_size: 1}
+  c: {<<: [{step_size: 3}, *base], l2: {<<: *pull}}
+"""
+    )
+    arms = {
+        a.label: (a.optimizer.settings[0]["step_size"], a.methods[0].settings[0]["strength"]) for a in read(text).arms
+    }
+    assert arms == {"a": (0.5, 0.25), "b": (1.0, 0.25), "c": (3.0, 0.25)}
+    wrong = text.replace("step_size: 1}", "step_size: -1}").replace("step_size: 0.5", "step_size: -2")
+    assert [line.split(": must")[0] for line in refused(wrong)] == [
+        "mine.yaml:3: arms.a.step_size = -2",
+        "mine.yaml:4: arms.b.step_size = -1",
+    ]
+
+
+def as_mapping() -> dict[str, Any]:
+    return {
+        "name": "mine",
+        "workload": {"name": "slowly_changing_regression", "tasks": 4},
+        "arms": {"sgd": {"optimizer": "sgd", "step_size": 0.1}},
+    }
+
+
+def test_a_mapping_is_a_sweep_too() -> None:
+    spec = load(as_mapping())
+    assert (spec.name, spec.scale) == ("mine", "full")
+    assert [trial.id for trial in expand(spec)] == [trial.id for trial in expand(read(PLAIN))]
+    rates = np.array([1e-5, 0.1])
+    axis = load(as_mapping() | {"arms": {"a": {"optimizer": "sgd", "step_size": rates}}, "seeds": range(2)})
+    assert [s["step_size"] for s in axis.arms[0].optimizer.settings] == [1e-5, 0.1] and axis.seeds == (0, 1)
+    assert read_again(axis).arms == axis.arms, "the text that is kept is the same sweep"
+
+
+def read_again(spec: Spec) -> Spec:
+    return parse(spec.text, Path(spec.file))
+
+
+NO_SWEEPS: dict[str, tuple[Any, str]] = {
+    "a list": ([1], "a sweep is a path, a shipped study's name or a mapping of its keys, not [1]"),
+    "no name": ({"workload": {}}, "a sweep given as a mapping needs a name"),
+    "a mistake": (as_mapping() | {"sed": 3}, "mine: sed: unknown key; did you mean 'seeds'?"),
+    "an object": (as_mapping() | {"seeds": len}, "mine: seeds = <built-in function len> is no text"),
+    "a key that is a number": (as_mapping() | {"seeds": {3: 1}}, "mine: seeds: keys must be text, not 3"),
+    "no number": (as_mapping() | {"arms": {"a": {"optimizer": "sgd", "step_size": [math.nan]}}}, "step_size[0] = nan"),
+}
+
+
+@pytest.mark.parametrize("sweep, said", NO_SWEEPS.values(), ids=NO_SWEEPS)
+def test_what_is_no_sweep_is_explained(sweep: Any, said: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        load(sweep)
+    assert said in str(caught.value)
+
+
+def test_the_question_is_the_opening_comment() -> None:
+    spec = read("# Does it\n# learn?    sweep run mine\n# More words.\n" + PLAIN)
+    assert spec.question == "Does it learn?"
+    assert read(PLAIN + "question: Why?\n").question == "Why?"
+
+
+def test_the_online_metric_is_always_recorded() -> None:
+    assert read(PLAIN + "metrics: [dead_fraction]\n").metrics == ("dead_fraction", "online_error")
+
+
+def test_a_tested_stream_always_records_what_its_figures_show() -> None:
+    spec = read("workload: {name: continual_imagenet, dataset: glyphs}\n" + ARMS + "metrics: [effective_rank]\n")
+    assert spec.metrics == ("effective_rank", "online_accuracy", "test_accuracy")
+
+
+def test_a_fresh_network_is_compared_with_as_often_as_asked() -> None:
+    text = PLAIN + "metrics: [plasticity_gap]\n"
+    assert read(text).fresh_every == 10 and read(text + "diagnostics: {fresh_every: 3}\n").fresh_every == 3
+    assert expand(read(text + "diagnostics: {fresh_every: 3}\n"))[0].config["fresh_every"] == 3
+    assert "fresh_every" not in expand(read(PLAIN))[0].config  # what is not used is no part of a trial
+
+
+def test_keep_and_diagnostics() -> None:
+    spec = read(PLAIN + "keep: {every: 10}\ndiagnostics: {every: 3}\n")
+    assert (spec.keep, spec.every, spec.probe) == ({"every": 10}, 3, 256)
+
+
+MISTAKES = {
+    "unknown key": (PLAIN + "seed: 3\n", "mine.yaml:4: seed: unknown key; did you mean 'seeds'?"),
+    "unknown key inside": (
+        PLAIN + "track: {pionts: 3}\n",
+        "mine.yaml:4: track.pionts: unknown key; did you mean 'points'? allowed: points, metrics, trials",
+    ),
+    "duplicate key": (
+        PLAIN + "seeds: 1\nseeds: 2\n",
+        "mine.yaml:5: seeds: duplicate key, first given on line 4",
+    ),
+    "misspelt method": (
+        arm("optimizer: sgd, shrink_and_pertrub: null"),
+        "mine.yaml:3: arms.a.shrink_and_pertrub: unknown field of sgd or method; did you mean 'shrink_and_perturb'?",
+    ),
+    "misspelt optimizer": (
+        arm("optimizer: adm"),
+        "mine.yaml:3: arms.a.optimizer = \"adm\": unknown optimizer; did you mean 'adam'? allowed: sgd, adam, adamw",
+    ),
+    "misspelt stream": (
+        "workload: {name: permuted_minst}\n" + ARMS,
+        "mine.yaml:1: workload.name = \"permuted_minst\": unknown workload; did you mean 'permuted_mnist'?",
+    ),
+    "misspelt network": (
+        PLAIN + "network: {name: mpl}\n",
+        "mine.yaml:4: network.name = \"mpl\": unknown network; did you mean 'mlp'? allowed: mlp",
+    ),
+    "a network of pictures without pictures": (
+        PLAIN + "network: {name: convnet}\n",
+        "mine.yaml:4: network: convnet needs pictures, which slowly_changing_regression does not show; networks for",
+    ),
+    "pictures too small": (
+        "workload: {name: relabelled, dataset: digits}\n" + ARMS + "network: {name: convnet}\n",
+        "mine.yaml:4: network: convnet needs pictures of at least 24 x 24, not 8 x 8",
+    ),
+    "a test without test examples": (
+        PLAIN + "metrics: [test_accuracy]\n",
+        'mine.yaml:4: metrics[0] = "test_accuracy": slowly_changing_regression holds no examples out to test on',
+    ),
+    "misspelt metric": (
+        PLAIN + "metrics: [dormant_fractoin]\n",
+        "mine.yaml:4: metrics = [\"dormant_fractoin\"]: unknown metric 'dormant_fractoin'; "
+        "did you mean 'dormant_fraction'?",
+    ),
+    "misspelt figure": (
+        PLAIN + "figures: [arm]\n",
+        "unknown figure 'arm'; did you mean 'arms'? allowed: error_over_time, arms, four_axes",
+    ),
+    "misspelt choice": (
+        PLAIN + "network: {activation: [relu, tahn]}\n",
+        'mine.yaml:4: network.activation[1] = "tahn": must be one of relu, leaky_relu, tanh',
+    ),
+    "another workload's metric": (
+        PLAIN + "metrics: [online_accuracy]\n",
+        'mine.yaml:4: metrics[0] = "online_accuracy": this workload\'s online metric is online_error',
+    ),
+    "empty axis": (
+        arm("optimizer: sgd, step_size: []"),
+        "mine.yaml:3: arms.a.step_size = []: an axis needs at least one value",
+    ),
+    "negative step size": (
+        arm("optimizer: sgd, step_size: [0.1, -0.1]"),
+        "mine.yaml:3: arms.a.step_size[1] = -0.1: must be greater than or equal to 0",
+    ),
+    "nan": (arm("optimizer: sgd, step_size: .nan"), "arms.a.step_size = NaN: must be a finite number"),
+    "infinity": (
+        arm("optimizer: sgd, step_size: .inf"),
+        "arms.a.step_size = Infinity: must be a finite number",
+    ),
+    "bool for a number": (
+        arm("optimizer: sgd, step_size: true"),
+        "arms.a.step_size = true: must be a number",
+    ),
+    "bool for a count": (PLAIN + "network: {width: true}\n", "network.width = true: must be a whole number"),
+    "text for a number": (
+        arm("optimizer: sgd, step_size: '0.1'"),
+        'arms.a.step_size = "0.1": must be a number; this is text, remove the quotes',
+    ),
+    "fraction for a count": (
+        PLAIN + "network: {width: 2.5}\n",
+        "network.width = 2.5: must be a whole number",
+    ),
+    "float for a count": (
+        PLAIN + "network: {width: 1e2}\n",
+        "network.width = 100.0: must be a whole number, written 100",
+    ),
+    "a method's field on the arm": (
+        arm("optimizer: sgd, replacement_rate: 1e-4"),
+        "mine.yaml:3: arms.a.replacement_rate: belongs inside a method: "
+        "write continual_backprop: {replacement_rate: ...}",
+    ),
+    "a field of several methods": (
+        arm("optimizer: sgd, strength: 1e-4"),
+        "write l2: {strength: ...} or shrink_and_perturb: {strength: ...} or coupled_isometry: ",
+    ),
+    "another optimizer's field": (
+        arm("optimizer: sgd, isometry_strength: 1"),
+        "arms.a.isometry_strength: belongs to optimizer adamo; this arm's is sgd",
+    ),
+    "torch's word": (arm("optimizer: sgd, lr: 1"), "arms.a.lr: unknown key; it is called 'step_size' here"),
+    "no optimizer": (arm("l2: null"), "mine.yaml:3: arms.a: optimizer is missing; allowed: sgd, adam"),
+    "an optimizer axis": (
+        arm("optimizer: [sgd, adam]"),
+        "must be one name, another optimizer is another arm",
+    ),
+    "an arm without a body": (
+        REGRESSION + "arms: {a: }\n",
+        "mine.yaml:2: arms.a = null: must be a mapping such as {optimizer: sgd}",
+    ),
+    "an arm's name": (REGRESSION + "arms: {a b: {optimizer: sgd}}\n", "arms.a b: a name is made of letters"),
+    "no arms": (REGRESSION + "arms: {}\n", "mine.yaml:2: arms: a sweep needs at least one arm"),
+    "no workload": (
+        ARMS,
+        "mine.yaml:1: workload: is missing: workload: {name: slowly_changing_regression}, or another",
+    ),
+    "a method that is no mapping": (
+        arm("optimizer: sgd, l2: 0.1"),
+        "mine.yaml:3: arms.a.l2 = 0.1: must be a mapping of its fields, or null for the defaults",
+    ),
+    "zero seeds": (PLAIN + "seeds: 0\n", "mine.yaml:4: seeds = 0: must be a number of seeds from 1"),
+    "no seeds": (PLAIN + "seeds: []\n", "seeds = []: a sweep needs at least one seed"),
+    "a seed twice": (PLAIN + "seeds: [3, 1, 3]\n", "seed 3 is given twice"),
+    "a seed out of range": (PLAIN + "seeds: [4294967296]\n", "a seed is from 0 to 4294967295"),
+    "a seed that is a bool": (PLAIN + "seeds: true\n", "seeds = true: must be a number of seeds"),
+    "selecting seeds": (
+        PLAIN + "seeds: {select: 1, evaluate: 2}\n",
+        "is not offered; give a number or a list",
+    ),
+    "width 0": (PLAIN + "network: {width: 0}\n", "network.width = 0: must be greater than or equal to 1"),
+    "a rule between fields": (
+        PLAIN + "network: {width: null}\n",
+        "width and activation may be null only where",
+    ),
+    "keep": (PLAIN + "keep: {every: 0}\n", "must be none, final or {every: <tasks>}, at least 1"),
+    "hidden task boundaries": (
+        arm("optimizer: sgd, shrink_and_perturb: {when: task}"),
+        "mine.yaml:3: arms.a.shrink_and_perturb: shrink_and_perturb, as set here, must see task boundaries, "
+        "and slowly_changing_regression hides them: set workload.task_boundaries to shown",
+    ),
+    "a scale's value": (
+        PLAIN + "scales:\n  smoke:\n    network.width: 0\n",
+        "mine.yaml:6: network.width = 0: must be greater than or equal to 1",
+    ),
+    "a scale's key": (
+        PLAIN + "scales:\n  smoke:\n    workload.task: 3\n",
+        "mine.yaml:6: workload.task: unknown key; did you mean 'tasks'?",
+    ),
+    "a scale's top key": (PLAIN + "scales: {smoke: {seed: 3}}\n", "did you mean 'seeds'? allowed: workload,"),
+    "a scale's arm": (
+        PLAIN + "scales: {smoke: {arms.sdg: null}}\n",
+        "scales.smoke.arms.sdg: unknown arm; did you mean 'arms.sgd'?",
+    ),
+    "a scale that removes every arm": (
+        PLAIN + "scales:\n  smoke:\n    arms.sgd: null\n",
+        "mine.yaml:6: arms: a sweep needs at least one arm",
+    ),
+    "a path through a scalar": (
+        PLAIN + "scales: {smoke: {workload.tasks.x: 3}}\n",
+        "workload.tasks has no keys to set",
+    ),
+    "an optimizer in capitals": (arm("optimizer: SGD"), "unknown optimizer; did you mean 'sgd'?"),
+    "a tab": (REGRESSION + "arms:\n\ta: {}\n", "mine.yaml:3: not YAML, column 1: a tab; YAML indents with spaces"),
+    "a comma in a number": (
+        arm("optimizer: sgd, step_size: 0,01"),
+        'arms.a = "01": keys must be words (a number has no comma: 0.01, 1000)',
+    ),
+    "a scale's key without its section": (
+        PLAIN + "scales: {smoke: {tasks: 3}}\n",
+        "scales.smoke.tasks: unknown key for a scale; did you mean 'workload.tasks'?",
+    ),
+    "a number that would be read as 0": (
+        arm("optimizer: sgd, step_size: 1e-400"),
+        "mine.yaml:3: arms.a.step_size: 1e-400 is smaller than any number here: it would be read as 0",
+    ),
+    "a number beyond float32": (
+        arm("optimizer: sgd, step_size: [1, 1e39]"),
+        "mine.yaml:3: arms.a.step_size[1] = 1e+39: is beyond what float32 holds, 3.4e+38",
+    ),
+    "a whole number beyond float32": (
+        arm(f"optimizer: sgd, step_size: 1{'0' * 39}"),
+        "is beyond what float32 holds",
+    ),
+    "a number below float32": (
+        arm("optimizer: sgd, l2: {strength: 1e-40}"),
+        "mine.yaml:3: arms.a.l2.strength = 1e-40: is 0 in float32, whose smallest number is 1.2e-38",
+    ),
+    "a number below float64": (
+        arm("optimizer: sgd, step_size: 1e-310") + "dtype: float64\n",
+        "arms.a.step_size = 1e-310: is 0 in float64",
+    ),
+    "a range": (
+        arm("optimizer: sgd, step_size: {log: [1e-4, 1e-1]}"),
+        "must be a value or a list of values; ranges are for search, which a sweep file does not have",
+    ),
+    "a merge of a number": (arm("optimizer: sgd, <<: 3"), "mine.yaml:3: arms.a.<<: merges a mapping (<<: *name)"),
+    "a merge of itself": (REGRESSION + "arms: {a: &a {optimizer: sgd, <<: *a}}\n", "an alias may not contain itself"),
+    "set twice by a scale": (
+        PLAIN + "scales:\n  smoke:\n    network.width: 3\n    network: {width: 5}\n",
+        "mine.yaml:7: scales.smoke.network: network is set by this scale on line 6 already",
+    ),
+    "what a scale alone makes wrong": (
+        "workload: {name: relabelled, dataset: mnist, task_boundaries: shown}\n"
+        "arms: {a: {optimizer: sgd, reset: null}}\n"
+        "scales: {smoke: {seeds: 1, workload: {task_boundaries: hidden}}}\n",
+        "set workload.task_boundaries to shown (at scale smoke)",
+    ),
+    "a scale called full": (PLAIN + "scales: {full: {seeds: 3}}\n", "full is the file as written"),
+    "too many trials": (
+        PLAIN + "seeds: 1000000\nnetwork: {width: [1, 2]}\n",
+        "at scale full this means 2,000,000 trials; at most 1,000,000",
+    ),
+    "not YAML": ("workload: [1\narms: 2", "mine.yaml:2: not YAML, column 5: while parsing a flow sequence"),
+    "two documents": (PLAIN + "---\na: 1\n", "mine.yaml:4: not YAML"),
+    "empty": ("", "mine.yaml:1: the file is empty"),
+    "only comments": ("# hello\n", "mine.yaml:1: the file is empty"),
+    "a list": ("- a\n", "mine.yaml:1: a sweep file is a mapping of keys"),
+    "a control character": ("a: \x00", "mine.yaml:1: not YAML"),
+    "an alias inside itself": (PLAIN + "metrics: &m [*m]\n", "an alias may not contain itself"),
+    "a tag": (PLAIN + "seeds: !many 3\n", "YAML tags such as !many mean nothing here"),
+    "a number for a key": (PLAIN + "3: 4\n", 'mine.yaml:4: "3": keys must be words'),
+}
+
+
+@pytest.mark.parametrize("text, said", MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_explained(text: str, said: str) -> None:
+    lines = refused(text)
+    assert any(said in line for line in lines), lines
+    assert all(line.startswith("mine.yaml:") for line in lines)
+
+
+def test_all_mistakes_are_told_at_once_in_the_files_order() -> None:
+    text = arm("optimizer: sgd, step_size: -1") + "seed: 3\nnetwork: {width: 0}\ndtype: half\n"
+    assert [line.split(":")[1] for line in refused(text)] == ["3", "4", "5", "6"]
+
+
+def test_at_most_one_screen() -> None:
+    lines = refused(arm(f"optimizer: sgd, step_size: {[-i for i in range(1, 30)]}"))
+    assert len(lines) == 9
+    assert lines[-1] == "... and 21 more"
+
+
+def test_a_mistake_shared_by_scales_and_arms_is_told_once() -> None:
+    text = PLAIN + "  adam: {optimizer: adam}\nnetwork: {width: 0}\nscales: {smoke: {seeds: 1}}\n"
+    assert len(refused(text)) == 1
+
+
+def test_a_study_that_does_not_exist() -> None:
+    with pytest.raises(SpecError, match="unknown study 'permuted_minst'; did you mean 'permuted_mnist'"):
+        load("permuted_minst")
+    with pytest.raises(SpecError, match="nowhere.yaml: cannot be read: No such file"):
+        load("nowhere.yaml")
+
+
+def test_a_file_of_ones_own_is_found_nearby(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("my_sweep.yaml").write_text(PLAIN)
+    with pytest.raises(SpecError, match="no study 'my_sweep' ships; the file .* is given by its path: my_sweep.yaml"):
+        load("my_sweep")
+    with pytest.raises(SpecError, match="No such file or directory; did you mean my_sweep.yaml?"):
+        load("mysweep.yaml")
+
+
+def test_a_section_that_is_no_mapping_is_told_once() -> None:
+    assert refused(PLAIN + "network: mlp\n") == ['mine.yaml:4: network = "mlp": must be a mapping such as {name: ...}']
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="cannot be read: Is a directory"):
+        load(tmp_path)
+    binary = tmp_path / "binary.yaml"
+    binary.write_bytes(b"\xff\xfe\x00a")
+    with pytest.raises(SpecError, match="it is not UTF-8 text"):
+        load(binary)
+
+
+def test_an_unknown_scale(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="unknown scale 'ful'; did you mean 'full'"):
+        read(PLAIN, scale="ful")
+    with pytest.raises(SpecError, match="unknown scale 'paper'; allowed: full; a file of your own, as written, is at"):
+        read(PLAIN, scale="paper")
+
+
+def test_a_copy_of_a_shipped_study_is_a_file_of_ones_own(tmp_path: Path) -> None:
+    copied = tmp_path / "demo.yaml"
+    copied.write_text((STUDIES / "demo.yaml").read_text())
+    assert load("demo", "paper").scales[0] == "paper"
+    assert load(copied, "full").scales[0] == "full"
+
+
+def test_reading_a_sweep_file_imports_nothing_heavy() -> None:
+    program = "import sys, sweep.spec.grammar; print([m for m in sys.argv[1:] if m in sys.modules])"
+    heavy = ["torch", "ray", "mlflow", "pandas", "matplotlib", "sklearn", "pyarrow"]
+    out = subprocess.run([sys.executable, "-c", program, *heavy], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+NO_FIGURES: dict[str, tuple[str, str, str]] = {
+    "one step size and one rate": (
+        "four_axes", "cbp: {optimizer: sgd, continual_backprop: {}}",
+        "give step_size and continual_backprop.replacement_rate two values or more there",
+    ),
+    "axes of arms with other methods": (
+        "four_axes", "l2: {optimizer: sgd, step_size: [1, 2], l2: {}, continual_backprop: {replacement_rate: [0, 1]}}",
+        "give step_size and",
+    ),
+    "rates alone": (
+        "four_axes", "cbp: {optimizer: sgd, continual_backprop: {replacement_rate: [0, 1]}}", "give step_size two"
+    ),
+    "no bins": ("within_task", "sgd: {optimizer: sgd}", "it needs within_task: add it to `metrics`"),
+    "no baseline": ("relative", "sgd: {optimizer: sgd}", "the network from scratch, not none"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("figure, arm, said", NO_FIGURES.values(), ids=NO_FIGURES)
+def test_a_figure_says_what_it_needs_before_anything_is_computed(figure: str, arm: str, said: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        read(REGRESSION + f"arms:\n  {arm}\nfigures: [arms, {figure}]\n")
+    assert str(caught.value).startswith(f'mine.yaml:4: figures[1] = "{figure}": ') and said in str(caught.value)
+
+
+def test_a_figure_that_has_what_it_needs_is_taken() -> None:
+    arms = "arms:\n  a: {optimizer: sgd, step_size: [0.1, 0.2]}\n  b: {optimizer: sgd, continual_backprop: {}}\n"
+    assert read(REGRESSION + arms + "figures: [four_axes]\n").figures == ("four_axes",)
+
+
+def test_a_choice_between_yes_no_and_a_word_is_told_as_a_sweep_file_writes_it() -> None:
+    text = "optimizer: sgd, continual_backprop: {{reset_optimizer: {}}}"
+    for written, meant in (("true", True), ("false", False), ("adam", "adam"), ("null", "adam")):
+        (found,) = read(arm(text.format(written))).arms[0].methods
+        assert found.settings[0]["reset_optimizer"] == meant
+    (said,) = refused(arm(text.format("adm")))
+    assert said.endswith("""must be one of true, false, adam; did you mean 'adam'?""")

@@ -1,0 +1,1 @@
+"""Real data: what there is, where it is had, how it is read and cached."""

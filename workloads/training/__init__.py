@@ -1,0 +1,1 @@
+"""Training a pack: what one is, how it is assembled from a config, its loop and its probes."""
