@@ -429,14 +429,14 @@ class Tracker:
 
     def __init__(self, planned: Plan, tracking_uri: str | None = None) -> None:
         """Raises StorageError or TrackingError where runs could not be written; nothing is started yet."""
-        from sweep.tracking import track
+        from sweep.tracking import addresses
 
         planned.ledger.check_writable()  # first, as MLflow's database usually lies in the storage
-        uri = tracking_uri or track.default_uri(planned.storage)
-        track.check(uri)
+        uri = tracking_uri or addresses.default_uri(planned.storage)
+        addresses.check(uri)
         self.command = [
             # -P: a file of the user's called sweep.py in the working directory is not meant.
-            *(sys.executable, "-P", "-m", "sweep.tracking.track", planned.identity),
+            *(sys.executable, "-P", "-m", "sweep.tracking", planned.identity),
             *("--storage", planned.storage),
         ]
         self.environment = {**os.environ, "MLFLOW_TRACKING_URI": uri}  # a command line is for everybody to see

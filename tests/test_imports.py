@@ -58,8 +58,8 @@ def test_the_service_imports_each_library_in_one_place(file: Path) -> None:
 
 def test_the_walk_sees_what_is_imported_where() -> None:
     assert "ray" in imported(ROOT / "sweep" / "cluster" / "execute.py", at_import=True)
-    assert "mlflow" in imported(ROOT / "sweep" / "tracking" / "track.py")
-    assert "mlflow" not in imported(ROOT / "sweep" / "tracking" / "track.py", at_import=True)
+    assert "mlflow" in imported(ROOT / "sweep" / "tracking" / "writers.py")
+    assert "mlflow" not in imported(ROOT / "sweep" / "tracking" / "writers.py", at_import=True)
     assert "dashboards" in imported(ROOT / "sweep" / "cli" / "commands.py")
 
 

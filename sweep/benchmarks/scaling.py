@@ -217,9 +217,9 @@ def bands(place: Place) -> Work:
 
 
 def track(place: Place) -> Work:
-    """What `python -m sweep.tracking.track` does, into a database that has other sweeps already."""
+    """What `python -m sweep.tracking` does, into a database that has other sweeps already."""
     from sweep.ledger.ledger import Ledger
-    from sweep.tracking.track import sync
+    from sweep.tracking.sync import sync
 
     uri = f"sqlite:///{place.root / DATABASE}"
 

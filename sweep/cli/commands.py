@@ -621,7 +621,7 @@ def ui(
     """
     from sweep.service import find_sweep, storage_of
     from sweep.tracking import pages
-    from sweep.tracking.track import default_uri
+    from sweep.tracking.addresses import default_uri
 
     place = storage_of(storage)
     ledger = opened(storage)

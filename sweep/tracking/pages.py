@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from sweep.errors import InputError, StorageError
-from sweep.tracking import track
+from sweep.tracking import serving
 from sweep.tracking.redaction import redacted
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def latest(ledger: Ledger) -> SweepRecord | None:
 
 def address(here: str, tracking_uri: str, record: SweepRecord | None) -> str:
     """The page on a sweep's arms at the server `here`, or its list of experiments where the sweep is not tracked."""
-    view = track.view_address(tracking_uri, record.identity) if record else None
+    view = serving.view_address(tracking_uri, record.identity) if record else None
     return redacted(f"{here.rstrip('/')}{view or '/#/experiments?workflowType=machine_learning'}")
 
 
@@ -67,7 +67,7 @@ def serve(tracking_uri: str, listening: socket.socket, ready: Callable[[str], No
     """
     import uvicorn
 
-    config = uvicorn.Config(track.server(tracking_uri), log_level="warning", timeout_graceful_shutdown=CLOSE_WITHIN)
+    config = uvicorn.Config(serving.server(tracking_uri), log_level="warning", timeout_graceful_shutdown=CLOSE_WITHIN)
     server = uvicorn.Server(config)
     here = f"http://{HOST}:{listening.getsockname()[1]}"
     threading.Thread(target=_announce, args=(server, here, ready), daemon=True).start()

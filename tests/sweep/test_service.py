@@ -302,9 +302,7 @@ def test_a_run_tracks_its_trials_groups_and_sweep(command: Command, storage: Pat
 
 def test_a_tracker_that_ends_badly(alone: None, file: Path, tmp_path: Path) -> None:
     tracker = service.Tracker(service.plan(file, storage=str(tmp_path / "st")))
-    assert (
-        tracker.command[:4] == [sys.executable, "-P", "-m", "sweep.tracking.track"] and "tiny@full" in tracker.command
-    )
+    assert tracker.command[:4] == [sys.executable, "-P", "-m", "sweep.tracking"] and "tiny@full" in tracker.command
     tracker.command = [sys.executable, "-c", "import sys; print('first\\nthe reason', file=sys.stderr); sys.exit(2)"]
     with pytest.raises(TrackingError, match=r"^first\nthe reason$"):
         tracker.finish()

@@ -19,7 +19,8 @@ from tiny import TINY, Command
 
 from sweep.errors import InputError, TrackingError
 from sweep.ledger.ledger import Ledger
-from sweep.tracking import pages, track, views
+from sweep.tracking import pages, serving, views
+from sweep.tracking.writers import writer_for
 
 ARMS = TINY.replace(
     "step_size: [0.01, 0.003]}", "step_size: [0.01, 0.003]}\n  adam: {optimizer: adam, step_size: 0.01}"
@@ -73,7 +74,7 @@ def test_the_sweep_that_was_run_last_is_opened_by_default(tmp_path: Path, ran: P
 
 def test_a_tracking_server_has_pages_of_its_own(monkeypatch: pytest.MonkeyPatch, ran: Path) -> None:
     record = Ledger(str(ran)).sweep("tiny", "full")
-    monkeypatch.setattr(track, "view_address", lambda uri, identity: views.address("7", "arms"))
+    monkeypatch.setattr(serving, "view_address", lambda uri, identity: views.address("7", "arms"))
     assert pages.has_own("https://host/mlflow") and not pages.has_own("sqlite:///mlflow.db")
     shown = pages.address("https://me:s3cret@host/mlflow/", "https://me:s3cret@host/mlflow/", record)
     assert shown == (
@@ -154,13 +155,13 @@ def test_the_printed_address_shows_a_curve_for_each_arm(command: Command, tmp_pa
 def test_a_sweep_without_a_view_opens_on_its_runs(tmp_path: Path) -> None:
     """As one of which no trial has ended, or a database that an earlier version has written."""
     uri = f"sqlite:///{tmp_path}/mlflow.db"
-    client = track._writer(uri).client
+    client = writer_for(uri).client
     experiment = client.create_experiment("tiny@full")
-    assert track.view_address(uri, "tiny@full") == views.runs(experiment)
-    assert track.view_address(uri, "other@full") is None
+    assert serving.view_address(uri, "tiny@full") == views.runs(experiment)
+    assert serving.view_address(uri, "other@full") is None
     with pytest.raises(TrackingError, match="No MLflow tracking server answers"), pages.held(0) as free:
         port = free.getsockname()[1]
         free.close()
-        track.view_address(f"http://127.0.0.1:{port}", "tiny@full")
+        serving.view_address(f"http://127.0.0.1:{port}", "tiny@full")
     client.set_experiment_tag(experiment, f"{views.TAG}arms", "{}")
-    assert track.view_address(uri, "tiny@full") == views.address(experiment, "arms")
+    assert serving.view_address(uri, "tiny@full") == views.address(experiment, "arms")
