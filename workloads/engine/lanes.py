@@ -22,7 +22,10 @@ from torch import Tensor
 
 from workloads import native
 from workloads.engine.layout import Tree, flattened, in_order, mapped, unflattened
-from workloads.engine.lowering import KINDS, SCALARS, Lowering, MarkedDraw, NotLowered, array
+from workloads.engine.lowering import Lowering
+from workloads.engine.schedule import array
+from workloads.engine.trace import MarkedDraw, NotLowered
+from workloads.engine.values import KINDS, SCALARS
 from workloads.learner import Learner
 
 Flat = Callable[..., list[Tensor]]  # takes and returns tensors in a fixed order

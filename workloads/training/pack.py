@@ -29,8 +29,8 @@ from workloads.engine.computing import computing
 from workloads.engine.lanes import Lanes
 from workloads.engine.layout import Tree, mapped, stacked
 from workloads.engine.lifted import Lifted
-from workloads.engine.lowering import NotLowered
 from workloads.engine.online import Online
+from workloads.engine.trace import NotLowered
 from workloads.errors import CheckpointError, InputError
 from workloads.extensions import load_code, owner
 from workloads.learner import Learner

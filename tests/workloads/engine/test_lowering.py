@@ -22,7 +22,10 @@ from torch.nn import functional
 
 from workloads import native
 from workloads.engine.lanes import LANES
-from workloads.engine.lowering import KINDS, REDUCTIONS, UNARY, VIEWS, Lowering, MarkedDraw, NotLowered
+from workloads.engine.lowering import Lowering
+from workloads.engine.operations import REDUCTIONS, UNARY, VIEWS
+from workloads.engine.trace import MarkedDraw, NotLowered
+from workloads.engine.values import KINDS
 from workloads.random import Draw, words
 
 Function = Callable[..., Sequence[Tensor]]
@@ -53,7 +56,7 @@ def ran(cases: Sequence[Case], *, width: int = LANES, tried: set[Any] | None = N
         names = [f"p{k}" for k in range(len(case.arguments))]
         lowering = Lowering(case.function, [a[0].clone() for a in case.arguments], names)
         if tried is not None:
-            tried.update(node.target for node in lowering.graph.nodes)
+            tried.update(node.target for node in lowering.trace.graph.nodes)
         kinds = [KINDS[a.dtype] for a in case.arguments]
         slots = ", ".join(f"const slot<{kind}v> {name}" for kind, name in zip(kinds, names, strict=True))
         given = ", ".join(f"{{arrays[{k}]+lane*(sizeof({kind}v)/W)}}" for k, kind in enumerate(kinds))

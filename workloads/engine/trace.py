@@ -1,0 +1,118 @@
+"""A step as a graph of core operations on the tensors of ONE network: what is lowered, before any C++ is known.
+
+Random draws stay whole: a call each, not the hundreds of integer operations that one is made of. What depends on no
+argument is marked, to be computed now.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch._decomp import core_aten_decompositions
+from torch._functorch.compile_utils import fx_graph_cse
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from workloads.random import Draw
+
+aten = torch.ops.aten
+FILLS = {aten.full_like.default, aten.zeros_like.default, aten.ones_like.default}  # take a shape from their argument
+
+
+class NotLowered(Exception):
+    """The step has an operation that no C++ is known for; the text names it."""
+
+
+@torch.library.custom_op("pliant::drawn", mutates_args=())
+def drawn(seed: Tensor, step: Tensor, offset: Tensor, what: str, normal: bool, count: int, double: bool) -> Tensor:
+    """`Draw.normal` or `Draw.uniform` as one operation."""
+    draw = Draw(seed, step, torch.float64 if double else torch.float32)
+    return draw.normal(what, count, offset=offset) if normal else draw.uniform(what, count, offset=offset)
+
+
+class MarkedDraw(Draw):
+    """Draws that a trace shows as one operation each."""
+
+    def _drawn(self, what: str, count: int, offset: Tensor | int, *, normal: bool) -> Tensor:
+        at = offset if isinstance(offset, Tensor) else torch.full((), offset, dtype=torch.int64)
+        result: Tensor = drawn(self.seed, self.step, at, what, normal, count, self.dtype == torch.float64)
+        return result
+
+    def uniform(self, what: str, count: int, *, offset: Tensor | int = 0) -> Tensor:
+        """See Draw."""
+        return self._drawn(what, count, offset, normal=False)
+
+    def normal(self, what: str, count: int, *, offset: Tensor | int = 0) -> Tensor:
+        """See Draw."""
+        return self._drawn(what, count, offset, normal=True)
+
+
+@functools.lru_cache(maxsize=1)
+def decompositions() -> dict[Any, Any]:
+    """Operation -> its core operations. Torch finds these anew, in a tenth of a second, whenever it is asked."""
+    table: Any = core_aten_decompositions()
+    return dict(table.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A function's graph; every node's value on the example arguments; the nodes that depend on no argument."""
+
+    graph: fx.Graph
+    seen: dict[fx.Node, Any]
+    constant: set[fx.Node]
+
+    @property
+    def arguments(self) -> list[fx.Node]:
+        """The graph's placeholders, in order."""
+        return [node for node in self.graph.nodes if node.op == "placeholder"]
+
+    @property
+    def results(self) -> list[fx.Node]:
+        """What the function returns, in order."""
+        found: list[fx.Node] = [node for node in self.graph.nodes if node.op == "output"][0].args[0]
+        return found
+
+
+def trace(function: Callable[..., Sequence[Tensor]], examples: Sequence[Tensor]) -> Trace:
+    """The trace of a function of flat tensors like `examples`. Raises NotLowered where it draws numbers by itself."""
+    traced = make_fx(torch.func.functionalize(function), decomposition_table=decompositions())
+    graph = traced(*[e.clone() for e in examples])
+    graph.graph.eliminate_dead_code()
+    graph = fx.GraphModule(graph, fx_graph_cse(graph.graph))
+    graph.graph.eliminate_dead_code()
+    recorder = _Recorder(graph)
+    recorder.run(*examples)
+    return Trace(graph.graph, recorder.seen, constant_nodes(graph.graph))
+
+
+def constant_nodes(graph: fx.Graph) -> set[fx.Node]:
+    """Nodes that depend on no argument."""
+    found: set[fx.Node] = set()
+    for node in graph.nodes:
+        if node.op == "get_attr":
+            found.add(node)
+        elif node.op == "call_function" and node.target != torch.ops.pliant.drawn.default:
+            if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
+                # It depends on no argument, and would be drawn once, now.
+                raise NotLowered(f"{node.target}, whose numbers are not the step's own: use draw")
+            if node.target in FILLS or all(source in found for source in node.all_input_nodes):
+                found.add(node)
+    return found
+
+
+class _Recorder(fx.Interpreter):
+    """Remembers every node's value on the example arguments: shapes, types, and what constants are."""
+
+    def __init__(self, graph: fx.GraphModule) -> None:
+        super().__init__(graph, garbage_collect_values=False)
+        self.seen: dict[fx.Node, Any] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        """See Interpreter."""
+        self.seen[n] = super().run_node(n)
+        return self.seen[n]
