@@ -31,11 +31,12 @@ from sweep.ledger.failures import Failure, told, without_error
 from sweep.ledger.ledger import Damage, Done, Ledger, SweepRecord, attempt_name
 from sweep.ledger.storage import place_of
 from sweep.packing import COMPILED, PlannedPack, pack_id, plan_packs, shape_of
-from sweep.spec import grammar
+from sweep.spec import reading, studies
 from sweep.spec.checking import check_trials
 from sweep.spec.doubts import doubts
-from sweep.spec.grammar import Spec
-from sweep.spec.identity import clash, name_of, origin
+from sweep.spec.identity import clash, origin
+from sweep.spec.meaning import name_of
+from sweep.spec.model import Spec
 from sweep.trials import Trial, expand, of_one_meaning, structure_key
 from workloads import native
 from workloads.data.catalogue import DATASETS
@@ -136,7 +137,7 @@ def plan(
     device: str = "cpu",
 ) -> Plan:
     """Read a sweep, try the user's code in it and find out what is left. Raises SpecError, InputError, StorageError."""
-    found = grammar.load(study, scale)
+    found = studies.load(study, scale)
     place = storage_of(storage)
     ledger = Ledger(place)
     trials = expand(found)
@@ -513,7 +514,7 @@ def find_sweep(ledger: Ledger, name: str, scale: str | None = None) -> SweepReco
 def check_file(record: SweepRecord, file: Path) -> None:
     """Raises InputError where a sweep is another file's than the one it is asked for by."""
     there = record.manifest.get("origin")
-    if there in (None, str(file.resolve())) or not file.exists() or grammar.read_text(file) == record.file_text:
+    if there in (None, str(file.resolve())) or not file.exists() or reading.read_text(file) == record.file_text:
         return
     raise InputError(
         f"the sweep {record.identity} in this storage is of {there}, not of {file}: "

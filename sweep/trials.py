@@ -14,7 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sweep.spec.grammar import REPLACED, Arm, Spec
+from sweep.spec.grammar import REPLACED
+from sweep.spec.model import Arm, Spec
 from workloads.diagnostics import DIAGNOSTICS
 from workloads.extensions import load_code, sources_of
 from workloads.methods.config import METHODS, OPTIMIZERS

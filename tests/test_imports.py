@@ -76,7 +76,7 @@ def loaded_by(code: str) -> set[str]:
         "import sweep, sweep.cli.commands",
         "import sys, contextlib, sweep.cli.commands\nsys.argv = ['sweep', '--help']\n"
         "with contextlib.suppress(SystemExit): sweep.cli.commands.main()",
-        "import sweep.spec.grammar\nsweep.spec.grammar.studies()",
+        "import sweep.spec.studies\nsweep.spec.studies.studies()",
         "import sweep.service\nsweep.service.plan('demo', storage='/nonexistent/place', workers=2)",
     ],
     ids=["import", "help", "studies", "plan"],

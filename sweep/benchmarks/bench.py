@@ -489,11 +489,11 @@ def pack_timer(training: Training, case: Case) -> Callable[[], float]:
 
 def diagnosis_timer(training: Training) -> Callable[[], float]:
     """Function that takes the diagnostics of the stream's study: ns per trial-step between two of them."""
-    from sweep.spec import grammar
+    from sweep.spec import reading, studies
     from workloads.diagnostics import DIAGNOSTICS
     from workloads.training.pack import stream_of
 
-    study = grammar.load(training.stream.name, grammar.PAPER)
+    study = studies.load(training.stream.name, reading.PAPER)
     asked = [name for name in study.metrics if name in DIAGNOSTICS]
     training.config = {**training.config, "metrics": [*training.config["metrics"], *asked], "probe": study.probe}
     steps = study.every * stream_of({"workload": study.workload.settings[0]}, 0).task_start(1)

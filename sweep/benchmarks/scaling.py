@@ -152,9 +152,9 @@ def fill(file: Path, storage: str) -> None:
 def expand(place: Place) -> Work:
     """Read and check the sweep file, name its trials."""
     from sweep import trials
-    from sweep.spec import grammar
+    from sweep.spec import studies
 
-    return lambda: trials.expand(grammar.load(place.file))
+    return lambda: trials.expand(studies.load(place.file))
 
 
 def plan(place: Place) -> Work:

@@ -40,7 +40,7 @@ class Commands(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """See click."""
-        from sweep.spec.grammar import is_study
+        from sweep.spec.studies import is_study
 
         if args[0] not in self.commands and is_study(args[0]):
             raise InputError(f"{args[0]!r} is a study, not a command: sweep run {shlex.quote(args[0])}")
@@ -176,7 +176,7 @@ def studies(as_json: AsJson = False) -> None:
     from rich.table import Table
 
     from sweep.cluster import calibration
-    from sweep.spec.grammar import studies as shipped
+    from sweep.spec.studies import studies as shipped
 
     measured = calibration.read()
     rows = []

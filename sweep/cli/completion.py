@@ -17,7 +17,8 @@ MOST = 200  # trials offered at once
 
 def studies(ctx: typer.Context, args: list[str], incomplete: str) -> Iterator[tuple[str, str]]:
     """(study, question) of those that ship, and the sweep files of the folder that is being typed."""
-    from sweep.spec.grammar import STUDIES, question_of
+    from sweep.spec.meaning import question_of
+    from sweep.spec.reading import STUDIES
 
     for path in sorted(STUDIES.glob("*.yaml")):
         if path.stem.startswith(incomplete):
@@ -31,7 +32,7 @@ def studies(ctx: typer.Context, args: list[str], incomplete: str) -> Iterator[tu
 
 def scales(ctx: typer.Context, args: list[str], incomplete: str) -> Iterator[tuple[str, str]]:
     """(scale, how many trials) of the study that was named before."""
-    from sweep.spec.grammar import sizes
+    from sweep.spec.studies import sizes
 
     # With the option's value missing, what came before it may not be parsed yet.
     study = ctx.params.get("study") or next((word for word in ctx.args if not word.startswith("-")), "")

@@ -38,7 +38,8 @@ from sweep.cluster import tokens
 from sweep.errors import ClusterError, InputError, SpecError
 from sweep.ledger.storage import place_of
 from sweep.spec import identity
-from sweep.spec.grammar import Spec, load, study_path
+from sweep.spec.model import Spec
+from sweep.spec.studies import load, study_path
 from workloads.registry import nearest
 
 if TYPE_CHECKING:

@@ -7,10 +7,8 @@ would have nothing to show. Needs neither torch nor matplotlib.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from sweep.spec.grammar import Arm, Spec
+from sweep.spec.model import Arm, Spec
 
 # What an arm of `four_axes` may have beside its optimizer: other methods are no axis of it.
 CROSSED = frozenset({"continual_backprop", "coupled_isometry"})

@@ -1,4 +1,4 @@
-"""Which sweep a file is: the name it has, and whether two files of one name are one sweep that grew, or two.
+"""Which sweep a file is: where it lies, and whether two files of one name are one sweep that grew, or two.
 
 A sweep's results are kept by name and scale, so a second file of that name would take the first one's place.
 """
@@ -6,33 +6,25 @@ A sweep's results are kept by name and scale, so a second file of that name woul
 from __future__ import annotations
 
 import os
-import re
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from sweep.ledger.ledger import SweepRecord
-    from sweep.spec.grammar import Spec
-    from sweep.trials import Trial
+from sweep.ledger.ledger import SweepRecord
+from sweep.spec.model import Spec
+from sweep.spec.reading import STUDIES
+from sweep.trials import Trial
 
-NAME = r"^\w[\w.-]*$"  # letters and digits of any script
 ORIGIN = "PLIANT_SWEEP_FILE"  # where a file lay before it was sent to a cluster
 DIFFERENCES = 3  # told at once
 VALUES = 4  # of a setting, told at once
 
 
-def name_of(path: Path) -> str:
-    """The name of a sweep that does not give itself one: its file's, in characters that folders and addresses take."""
-    return re.sub(r"[^\w.-]+", "_", unicodedata.normalize("NFC", path.stem)).strip("_.-") or "sweep"
-
-
 def origin(spec: Spec) -> str | None:
     """Where a sweep's file lies: a path, or the study's name where it ships. None for a sweep that is no file."""
     path = Path(os.environ.get(ORIGIN) or spec.file)
-    if path.parent == Path(__file__).parents[1] / "studies":
+    if path.parent == STUDIES:
         return f"the study {path.stem}"
     return str(path.resolve()) if path.suffix in (".yaml", ".yml") else None
 

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from sweep.packing import plan_packs
-from sweep.spec.grammar import parse
+from sweep.spec.reading import parse
 from sweep.trials import expand
 from workloads.engine import online
 from workloads.engine.computing import computing

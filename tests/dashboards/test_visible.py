@@ -16,7 +16,9 @@ from matplotlib.lines import Line2D
 
 from dashboards.figures import FIGURES
 from sweep.spec.axes import Section
-from sweep.spec.grammar import Arm, Spec, load, parse, studies
+from sweep.spec.model import Arm, Spec
+from sweep.spec.reading import parse
+from sweep.spec.studies import load, studies
 from sweep.trials import Trial
 
 SCALES = [

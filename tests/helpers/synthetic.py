@@ -13,7 +13,8 @@ import pyarrow as pa
 
 from sweep.ledger.ledger import SweepRecord
 from sweep.results import frames
-from sweep.spec.grammar import Spec, parse
+from sweep.spec.model import Spec
+from sweep.spec.reading import parse
 from sweep.trials import Trial, expand
 from workloads import streams
 from workloads.diagnostics import BINS

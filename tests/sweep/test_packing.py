@@ -10,7 +10,7 @@ import pytest
 
 from sweep import packing
 from sweep.packing import MEMORY, MOST, not_online, pack_id, path_of, plan_packs, shape_of
-from sweep.spec.grammar import parse
+from sweep.spec.reading import parse
 from sweep.trials import Trial, expand
 from workloads.engine.online import LARGEST_BATCH, refusal
 from workloads.learner import Learner

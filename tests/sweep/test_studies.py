@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from sweep.packing import shape_of
-from sweep.spec.grammar import STUDIES, Spec, load, studies
+from sweep.spec.model import Spec
+from sweep.spec.reading import STUDIES
+from sweep.spec.studies import load, studies
 from sweep.trials import expand
 
 NAMES = [

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from sweep.spec.grammar import Spec, load, parse
+from sweep.spec.model import Spec
+from sweep.spec.reading import parse
+from sweep.spec.studies import load
 from sweep.trials import canonical, expand, of_one_meaning, structure_key, trial_id
 from workloads.syntax import meaning_hash
 

@@ -35,7 +35,7 @@ from sweep.benchmarks.limits import Peaks, Work, limit_ns, work_of
 from sweep.benchmarks.plain_loop import PlainIsometry, PlainLoop, plain_convnet
 from sweep.errors import InputError
 from sweep.ledger import provenance
-from sweep.spec.grammar import load
+from sweep.spec.studies import load
 from workloads.engine import computing
 from workloads.engine.layout import member
 from workloads.networks.config import ConvNetConfig

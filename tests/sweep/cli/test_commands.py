@@ -20,7 +20,7 @@ from tiny import TINY, Command, Said
 
 from sweep.cli import commands, status
 from sweep.ledger.ledger import Ledger
-from sweep.spec.grammar import studies
+from sweep.spec.studies import studies
 from workloads.data.catalogue import DATASETS, FILES
 
 IMAGES = """\

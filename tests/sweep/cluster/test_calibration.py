@@ -8,7 +8,7 @@ import pytest
 
 from sweep.cluster import calibration
 from sweep.packing import PlannedPack, plan_packs
-from sweep.spec.grammar import parse
+from sweep.spec.reading import parse
 from sweep.trials import expand
 
 HEAD = "workload: {name: slowly_changing_regression, tasks: 2, period: 30}\nnetwork: {width: 3}\n"

@@ -20,7 +20,7 @@ from tiny import sweep_command
 
 from sweep.cluster import submit
 from sweep.errors import ClusterError, InputError, SpecError, StorageError
-from sweep.spec.grammar import load
+from sweep.spec.studies import load
 from workloads.extensions import load_code
 
 STUDY = """

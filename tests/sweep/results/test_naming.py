@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sweep.results import naming
-from sweep.spec.grammar import parse
+from sweep.spec.reading import parse
 from sweep.trials import expand
 
 HEAD = "workload: {name: slowly_changing_regression}\nseeds: 2\narms:\n"

@@ -13,7 +13,7 @@ import sweep
 from sweep import service
 from sweep.errors import InputError
 from sweep.packing import plan_packs
-from sweep.spec.grammar import parse
+from sweep.spec.reading import parse
 from sweep.trials import expand
 from workloads.training.pack import Pack, Training
 

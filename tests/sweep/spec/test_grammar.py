@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 from sweep.errors import SpecError
-from sweep.spec.grammar import STUDIES, Spec, load, parse
+from sweep.spec.model import Spec
+from sweep.spec.reading import STUDIES, parse
+from sweep.spec.studies import load
 from sweep.trials import expand
 
 REGRESSION = "workload: {name: slowly_changing_regression, tasks: 4}\n"
@@ -524,7 +526,7 @@ def test_a_copy_of_a_shipped_study_is_a_file_of_ones_own(tmp_path: Path) -> None
 
 
 def test_reading_a_sweep_file_imports_nothing_heavy() -> None:
-    program = "import sys, sweep.spec.grammar; print([m for m in sys.argv[1:] if m in sys.modules])"
+    program = "import sys, sweep.spec.studies; print([m for m in sys.argv[1:] if m in sys.modules])"
     heavy = ["torch", "ray", "mlflow", "pandas", "matplotlib", "sklearn", "pyarrow"]
     out = subprocess.run([sys.executable, "-c", program, *heavy], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"

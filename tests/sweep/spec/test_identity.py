@@ -11,7 +11,7 @@ from tiny import TINY, Command
 
 import sweep
 from sweep.errors import InputError
-from sweep.spec import identity
+from sweep.spec import identity, meaning
 
 OTHER = TINY.replace("[0.01, 0.003]", "[0.1]")
 
@@ -27,7 +27,7 @@ OTHER = TINY.replace("[0.01, 0.003]", "[0.1]")
     ],
 )
 def test_the_name_that_a_file_gives(file: str, name: str) -> None:
-    assert identity.name_of(Path(file)) == name
+    assert meaning.name_of(Path(file)) == name
 
 
 @pytest.fixture

@@ -1,0 +1,309 @@
+"""One scale of a sweep file against the registries: the sweep that it means, or all that is wrong with it."""
+
+from __future__ import annotations
+
+import re
+import sys
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from sweep.spec import axes
+from sweep.spec.axes import MOST_SETTINGS, Section, section
+from sweep.spec.document import Document, KeyPath, Problems, unknown_key
+from sweep.spec.figures import FIGURES
+from sweep.spec.grammar import DEFAULT_METRICS, EXAMPLES, ONLINE, OWNERS, TESTED, Settings
+from sweep.spec.model import Arm, Spec
+from workloads.extensions import owner, told
+from workloads.methods.config import METHODS, OPTIMIZERS
+from workloads.networks.config import NETWORKS
+from workloads.streams import STREAMS
+from workloads.streams.base import Stream
+
+SINGLE = (1.17549435e-38, 3.40282347e38)
+RANGES = {  # smallest and largest magnitude: what is smaller is flushed to zero where trials train
+    "float32": SINGLE,
+    "tf32": SINGLE,
+    "float64": (sys.float_info.min, sys.float_info.max),
+}
+
+
+def name_of(path: Path) -> str:
+    """The name of a sweep that does not give itself one: its file's, in characters that folders and addresses take."""
+    return re.sub(r"[^\w.-]+", "_", unicodedata.normalize("NFC", path.stem)).strip("_.-") or "sweep"
+
+
+def question_of(text: str) -> str:
+    """The question a file opens with: its first comment, up to the question mark."""
+    opening = []
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            break
+        opening.append(line.lstrip("# ").strip())
+    asked, mark, _ = " ".join(opening).partition("?")
+    return re.sub(r"\s+", " ", asked + mark if mark else opening[0] if opening else "").strip()
+
+
+def numbers(value: Any, at: KeyPath = ()) -> Iterator[tuple[KeyPath, int | float]]:
+    """Every number in a tree of values, and where it is."""
+    if isinstance(value, dict | list):
+        parts: Iterable[tuple[str | int, Any]] = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, part in parts:
+            yield from numbers(part, (*at, key))
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield at, value
+
+
+class Checked:
+    """One scale of a document against the registries."""
+
+    def __init__(self, document: Document, problems: Problems) -> None:
+        self.document = document
+        self.problems = problems
+
+    def wrong(self, path: KeyPath, text: str, *value: Any) -> None:
+        """Note a mistake at `path`."""
+        self.problems.add(self.document.line(path), path, text, *value)
+
+    def spec(
+        self, path: Path, text: str, *, scale: str, scales: tuple[str, ...], code: Mapping[str, str]
+    ) -> Spec | None:
+        """The sweep, or None with what is wrong noted."""
+        settings = self.settings()
+        if settings is not None:
+            self.check_numbers(settings.dtype)
+        bodies = self.document.tree.get("arms")
+        labels = [label for label, body in bodies.items() if isinstance(body, dict)] if isinstance(bodies, dict) else []
+        workload = None
+        if isinstance(self.document.tree.get("workload"), dict):
+            workload = self.named_section("workload", STREAMS, self.fields(("workload",)), at=("workload",))
+        arms = [self.arm(label) for label in labels]
+        if settings is None or workload is None or not all(arms):
+            return None
+        stream = STREAMS[workload.name]
+        spec = Spec(
+            name=settings.name or name_of(path),
+            scale=scale,
+            question=settings.question or question_of(text),
+            file=str(path),
+            text=text,
+            scales=scales,
+            workload=workload,
+            arms=tuple(arm for arm in arms if arm is not None),
+            seeds=settings.seeds,
+            metrics=self.metrics(settings.metrics, stream),
+            every=settings.diagnostics.every or stream.default_every,
+            probe=settings.diagnostics.probe or stream.default_probe,
+            fresh_every=settings.diagnostics.fresh_every or settings.diagnostics.every or stream.default_every,
+            dtype=settings.dtype,
+            keep=settings.keep,
+            figures=settings.figures,
+            track=settings.track,
+            code=code,
+        )
+        self.check_needs(spec)
+        self.check_pictures(spec)
+        self.check_figures(spec)
+        if spec.size > MOST_SETTINGS:
+            self.wrong((), f"at scale {scale} this means {spec.size:,} trials; at most {MOST_SETTINGS:,}")
+        return spec
+
+    def settings(self) -> Settings | None:
+        """The keys that do not depend on a registry."""
+        try:
+            return Settings.model_validate(self.document.tree)
+        except ValidationError as error:
+            for details in error.errors():
+                self.explain(details)
+            return None
+
+    def explain(self, details: Any) -> None:
+        """One of pydantic's verdicts, at its place in the file."""
+        path = tuple(part for part in details["loc"] if part not in ("[key]",))
+        kind = details["type"]
+        if kind == "extra_forbidden":
+            owner = OWNERS.get(str(path[0]), Settings)
+            self.wrong(path, unknown_key(str(path[-1]), owner.model_fields))
+        elif kind == "missing":
+            self.wrong(path, f"is missing: {EXAMPLES[path[0]]}" if path[0] in EXAMPLES else "is missing")
+        elif kind == "string_pattern_mismatch":
+            self.wrong(path, "a name is made of letters, digits, _ and -, and starts with a letter or digit")
+        elif kind == "too_short":
+            self.wrong(path, "a sweep needs at least one arm")
+        elif kind == "dict_type":
+            hint = " such as {optimizer: sgd}" if path[0] == "arms" else " such as {name: ...}"
+            self.wrong(path, f"must be a mapping{hint if path[0] != 'scales' else ''}", details["input"])
+        else:
+            self.wrong(path, axes.explain(details), details["input"])
+
+    def fields(self, path: KeyPath) -> dict[str, axes.Field]:
+        """The values of the mapping at `path` with their places; empty where there is none."""
+        found: Any = self.document.tree
+        for part in path:
+            found = found.get(part) if isinstance(found, dict) else None
+        if found is None:
+            return {}
+        if not isinstance(found, dict):
+            if len(path) > 1:  # what is wrong with whole sections, `settings` says
+                self.wrong(path, "must be a mapping of its fields, or null for the defaults", found)
+            return {}
+        return {key: axes.Field(value, (*path, key)) for key, value in found.items()}
+
+    def named_section(
+        self, kind: str, registry: Mapping[str, Any], fields: Mapping[str, axes.Field], *, at: KeyPath
+    ) -> Section | None:
+        """A part whose `name` picks the registry's entry."""
+        given = fields.get("name")
+        if given is None:
+            self.wrong(at, f"name is missing; allowed: {', '.join(registry)}")
+            return None
+        if not isinstance(given.value, str):
+            self.wrong(given.path, f"must be one name; allowed: {', '.join(registry)}", given.value)
+            return None
+        if given.value not in registry:
+            self.wrong(given.path, unknown_key(given.value, registry, kind), given.value)
+            return None
+        rest = {key: field for key, field in fields.items() if key != "name"}
+        return self.section(given.value, registry[given.value], rest, at=at)
+
+    def section(self, name: str, entry: Any, fields: Mapping[str, axes.Field], *, at: KeyPath) -> Section | None:
+        """A part against its registry entry."""
+        return section(
+            name,
+            getattr(entry, "Config", None) or entry.config,
+            fields,
+            semantics=entry.semantics,
+            at=at,
+            document=self.document,
+            problems=self.problems,
+        )
+
+    def arm(self, label: str) -> Arm | None:
+        """One arm: its optimizer's fields, its methods by name, its changes to the network."""
+        at: KeyPath = ("arms", label)
+        fields = self.fields(at)
+        own = {key: field for key, field in fields.items() if key not in ("optimizer", "network", *METHODS)}
+        network = self.arm_network(label)
+        methods = [
+            self.section(key, METHODS[key], self.fields((*at, key)), at=(*at, key)) for key in fields if key in METHODS
+        ]
+        chosen = fields.get("optimizer")
+        if chosen is None:
+            self.wrong(at, f"optimizer is missing; allowed: {', '.join(OPTIMIZERS)}")
+            return None
+        if not isinstance(chosen.value, str) or chosen.value not in OPTIMIZERS:
+            text = (
+                unknown_key(chosen.value, OPTIMIZERS, "optimizer")
+                if isinstance(chosen.value, str)
+                else f"must be one name, another optimizer is another arm; allowed: {', '.join(OPTIMIZERS)}"
+            )
+            self.wrong(chosen.path, text, chosen.value)
+            return None
+        foreign = [key for key in own if self.is_foreign(key, chosen.value, own[key].path)]
+        optimizer = self.section(
+            chosen.value,
+            OPTIMIZERS[chosen.value],
+            {key: field for key, field in own.items() if key not in foreign},
+            at=at,
+        )
+        sound = [method for method in methods if method is not None]
+        if optimizer is None or network is None or foreign or len(sound) < len(methods):
+            return None
+        return Arm(label, optimizer, tuple(sound), network)
+
+    def is_foreign(self, key: str, optimizer: str, path: KeyPath) -> bool:
+        """Whether an arm's key is no field of its optimizer; says where it belongs."""
+        known = axes.adapters(OPTIMIZERS[optimizer].config)
+        if key in known or axes.OTHER_NAMES.get(key) in known:
+            return False
+        under = [name for name, spec in METHODS.items() if key in axes.adapters(spec.config)]
+        others = [name for name, spec in OPTIMIZERS.items() if key in axes.adapters(spec.config)]
+        if under:
+            places = " or ".join(f"{name}: {{{key}: ...}}" for name in under)
+            self.wrong(path, f"belongs inside a method: write {places}")
+        elif others:
+            self.wrong(path, f"belongs to optimizer {' or '.join(others)}; this arm's is {optimizer}")
+        else:
+            allowed = [*known, *METHODS, "network"]
+            self.wrong(path, unknown_key(key, allowed, f"field of {optimizer} or method"))
+        return True
+
+    def arm_network(self, label: str) -> Section | None:
+        """The sweep's network with the arm's own fields over it."""
+        shared = {"name": axes.Field("mlp", ("network",)), **self.fields(("network",))}
+        own = self.fields(("arms", label, "network"))
+        if "name" in own and own["name"].value != shared["name"].value:
+            shared = {}  # another network's fields would mean nothing to it
+        at: KeyPath = ("arms", label, "network") if own else ("network",)
+        return self.named_section("network", NETWORKS, {**shared, **own}, at=at)
+
+    def metrics(self, listed: tuple[str, ...] | None, stream: type[Stream]) -> tuple[str, ...]:
+        """What is recorded: the list or the defaults, and always the online metric and what figures show."""
+        wanted = DEFAULT_METRICS if listed is None else listed
+        online, tested = stream.online_metric, getattr(stream, "tested", False)
+        for index, name in enumerate(wanted):
+            path: KeyPath = ("metrics", index)
+            if name in ONLINE and name not in (online, "online_loss"):
+                self.wrong(path, f"this workload's online metric is {online}", name)
+            if name in TESTED and not tested:
+                self.wrong(path, f"{stream.name} holds no examples out to test on; its online metric is {online}", name)
+        return tuple(sorted({*wanted, online, getattr(stream, "headline", None) or online}))
+
+    def check_numbers(self, dtype: str) -> None:
+        """Settings must be numbers that the trials' dtype can hold: others would be another number, or none."""
+        low, high = RANGES[dtype]
+        for path, value in numbers({part: self.document.tree.get(part) for part in ("workload", "network", "arms")}):
+            if abs(value) > high:
+                self.wrong(path, f"is beyond what {dtype} holds, {high:.2g}", value)
+            elif 0 < abs(value) < low:
+                self.wrong(path, f"is 0 in {dtype}, whose smallest number is {low:.2g}", value)
+
+    def check_pictures(self, spec: Spec) -> None:
+        """Networks of pictures need a stream of pictures that are large enough."""
+        kind = STREAMS[spec.workload.name]
+        try:
+            shapes = {tuple(getattr(kind(c, 0), "shape", ())) for c in spec.workload.configs}
+        except (Exception, SystemExit) as error:
+            if owner("STREAMS", spec.workload.name) is None:
+                raise
+            self.wrong(("workload",), told(error))
+            return
+        for arm in spec.arms:
+            at: KeyPath = ("arms", arm.label, "network")
+            path = at if at in self.document.lines else ("network",)
+            for shape in sorted(shapes) if NETWORKS[arm.network.name].pictures else ():
+                if len(shape) != 3:
+                    flat = [name for name, entry in NETWORKS.items() if not entry.pictures]
+                    text = f"{arm.network.name} needs pictures, which {spec.workload.name} does not show"
+                    self.wrong(path, f"{text}; networks for it: {', '.join(flat)}")
+                    continue
+                for config in arm.network.configs:
+                    try:
+                        config.parameters(shape, 2)
+                    except ValueError as error:
+                        self.wrong(path, str(error))
+
+    def check_figures(self, spec: Spec) -> None:
+        """A figure needs something to show."""
+        for place, name in enumerate(spec.figures):
+            missing = FIGURES[name](spec)
+            if missing:
+                self.wrong(("figures", place), missing, name)
+
+    def check_needs(self, spec: Spec) -> None:
+        """Methods that must be told when a task changes need a stream that shows it."""
+        hidden = [c for c in spec.workload.settings if c.get("task_boundaries") == "hidden"]
+        for arm in spec.arms:
+            registries = [(METHODS, method) for method in arm.methods] + [(OPTIMIZERS, arm.optimizer)]
+            for registry, part in registries:
+                needing = any("task_boundaries" in registry[part.name].needs(c) for c in part.configs)
+                if needing and hidden:
+                    inside: KeyPath = ("arms", arm.label, part.name)
+                    self.wrong(
+                        inside if inside in self.document.lines else inside[:2],
+                        f"{part.name}, as set here, must see task boundaries, and {spec.workload.name} hides "
+                        "them: set workload.task_boundaries to shown",
+                    )
