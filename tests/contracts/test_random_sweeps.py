@@ -22,9 +22,9 @@ from sweep.packing import plan_packs
 from sweep.spec.reading import parse
 from sweep.trials import expand
 from workloads.engine import online
+from workloads.engine.compiling import Programs
 from workloads.engine.computing import computing
 from workloads.engine.layout import Tree, flattened, in_order, member
-from workloads.engine.lifted import Lifted
 from workloads.methods.config import Utility
 from workloads.networks.config import Activation, Initialisation
 from workloads.training.pack import Pack, Training, not_lowered
@@ -204,7 +204,7 @@ def check(tree: Config, folder: Path) -> None:
 @pytest.fixture(autouse=True)
 def _uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
     """The lifted path's programs run as they are traced: compiling each takes seconds, and has tests of its own."""
-    monkeypatch.setattr(Lifted, "compile", lambda self, key, function, arguments: setattr(self, "compiled", False))
+    monkeypatch.setattr(Programs, "compile", lambda self, key, function, arguments: setattr(self, "compiled", False))
 
 
 QUIET = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large]

@@ -74,7 +74,7 @@ def sweep_command(*arguments: object) -> Said:
 def without_compiling(patch: pytest.MonkeyPatch) -> None:
     """No seconds of compiling in this process: lifted packs run uncompiled, lanes are compiled once for all."""
     from workloads import native
-    from workloads.engine import lifted
+    from workloads.engine import compiling
 
-    patch.setattr(lifted, "compiled_program", lambda function, arguments, *, small: function)
+    patch.setattr(compiling, "compiled_program", lambda function, arguments, *, small: function)
     patch.setattr(native, "cache_folder", lambda: Path.home() / ".cache" / "pliant" / "compiled")

@@ -149,4 +149,4 @@ def test_without_a_compiler_a_pack_trains_on_lifted_and_says_so_once(
     hyper = {"optimizer": {"step_size": torch.full((2,), 0.01), "weight_decay": torch.zeros(2)}}
     with pytest.warns(UserWarning, match="no working C") as said:
         engine = build(path, learner, hyper, torch.arange(2))
-    assert isinstance(engine, Lifted) and not engine.compiled and len(said) == 1
+    assert isinstance(engine, Lifted) and not engine.programs.compiled and len(said) == 1

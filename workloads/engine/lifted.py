@@ -23,42 +23,25 @@ member.
 from __future__ import annotations
 
 import math
-import os
-import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.fx.experimental.proxy_tensor import make_fx
 
+from workloads.engine.block import Block
+from workloads.engine.compiling import Program, Programs
 from workloads.engine.layout import Tree, flattened, in_order, mapped, unflattened
+from workloads.engine.repairs import Repairs
 from workloads.engine.replay import Replayed, Shared
 from workloads.learner import Learner
-from workloads.native import cache_folder
 from workloads.networks.config import SMALL
 from workloads.random import Draw
 
 LANES = 16  # members are padded to a multiple of this in the member-last layout
 BLOCK = 3072  # members trained by one call: its fixed cost is spread over them, while their state stays in cache
 GATHER = 16  # steps whose examples are looked up by one call
-REPAIRS = 8  # members repaired together; one at a time where copying a whole network is what it costs
 REPLAYED, REPLAYED_LARGE = 32, 8  # steps per replay on a GPU; a large network's kernels hide their starting
 STAGED_BYTES = 1 << 30  # most bytes of examples laid ready for a replay
-UNASKED = 8  # a replay repairs one in so many members of large networks after every step; of small ones all
-
-aten = torch.ops.aten
-
-
-def broadcast_product(a: Tensor, b: Tensor) -> Tensor:
-    """a @ b for (P, n, k) and (P, k, m), written as multiply and sum so that it fuses with its neighbours."""
-    return (a.unsqueeze(-1) * b.unsqueeze(-3)).sum(-2)
-
-
-def outer_product(a: Tensor, b: Tensor) -> Tensor:
-    """a @ b written out where the summed axis has length one (the gradient of one example's layer), else left alone."""
-    return a * b if a.shape[-1] == 1 else NotImplemented
 
 
 def settle_products(device: torch.device, *, tf32: bool) -> None:
@@ -76,37 +59,11 @@ def copied(values: list[Tensor], to: list[Tensor]) -> None:
         place.copy_(value)
 
 
-Program = Callable[..., Any]
 Own = Callable[[slice, Tensor], tuple[Tensor, Tensor]]  # some steps' examples x, y of each member, by its stream
 
 
-@dataclass(slots=True)
-class Block:
-    """Some members' tensors in the engine's layout. `step` counts along; `waiting` is the largest `due`.
-
-    Where steps are replayed, all of these stay in place, and `staged` holds the examples of the steps at hand, `late`
-    the largest `due` that a step left to the next, `kept` all that changes as it was before the steps.
-    """
-
-    tree: Tree  # params, state, loss, correct
-    hyper: Tree
-    seeds: Tensor  # (width,)
-    which: Tensor  # (width,) stream of each member
-    step: Tensor  # 0-d int64
-    waiting: Tensor  # 0-d int32
-    late: Tensor  # 0-d int32
-    leaves: list[Tensor] = field(default_factory=list)  # what the training programs take before x and y
-    train: list[Program] = field(default_factory=list)  # per phase
-    staged: tuple[Tensor, Tensor] | None = None  # x (steps, ...), y (steps, ...)
-    kept: list[Tensor] = field(default_factory=list)
-    replays: dict[Any, Replayed] = field(default_factory=dict)  # by which parts of the learner act in which step
-
-
 class Lifted:
-    """Engine over all members at once. See `workloads.engine.Engine` for the promises.
-
-    Without a working C++ compiler the same programs run uncompiled, many times slower; a warning says so once.
-    """
+    """Engine over all members at once. See `workloads.engine.Engine` for the promises."""
 
     def __init__(
         self,
@@ -123,9 +80,10 @@ class Lifted:
         self.hyper = hyper
         self.seeds = seeds
         self.device = seeds.device
-        self.compiled = compiled
         self.last = sum(map(math.prod, learner.network.parameter_shapes().values())) <= SMALL
         self.axis = -1 if self.last else 0
+        self.programs = Programs(small=self.last, compiled=compiled)
+        self.repairs = Repairs(learner, self.programs, last=self.last)
         self.members = len(seeds)
         on_gpu = self.device.type == "cuda"
         self.tf32 = tf32
@@ -141,7 +99,6 @@ class Lifted:
         owner = torch.arange(blocks * width, device=self.device).clamp(max=self.members - 1)
         self.parts = torch.split(owner, width)
         self.blocks: list[Block] = []
-        self.programs: dict[Any, Program] = {}
 
     def inside(self, tree: Tree, part: Tensor) -> Tree:
         """Members `part` of a tree of (P, ...) tensors, in this engine's layout, owned and contiguous."""
@@ -215,9 +172,9 @@ class Lifted:
         for k, (own_x, own_y) in enumerate(zip(x.unbind(), y.unbind(), strict=True)):
             phase = (at + k) % self.learner.period
             # Phases that act alike share a program: a schedule of period 16 has two, not sixteen.
-            self.run(("train", self.learner.acting(phase)), block.train[phase], [*block.leaves, own_x, own_y])
+            self.programs.run(("train", self.learner.acting(phase)), block.train[phase], [*block.leaves, own_x, own_y])
             if self.learner.rare and block.waiting.item():
-                self.repair(block)
+                (self.repairs.unasked_until_none if self.replayed else self.repairs.asked)(block)
 
     def training(self, block: Block) -> tuple[list[Tensor], list[Program]]:
         """A block's tensors, and per phase the function that takes (tensors, x, y) and trains one step in place."""
@@ -276,7 +233,7 @@ class Lifted:
             return []
 
         to_x, to_y = (v.new_empty((len(v), *v.shape[2:], len(which))) for v in (x, y))
-        self.run(("gather", len(x)), look_up, [x, y, which, to_x, to_y])
+        self.programs.run(("gather", len(x)), look_up, [x, y, which, to_x, to_y])
         return to_x, to_y
 
     def placed(self, values: Tensor) -> Tensor:
@@ -317,161 +274,10 @@ class Lifted:
             copied(self.changing(block), block.kept)
         block.late.zero_()
         for phase, x, y in zip(phases, *(v.unbind() for v in block.staged), strict=True):
-            self.run(("train", self.learner.acting(phase)), block.train[phase], [*block.leaves, x, y])
+            self.programs.run(("train", self.learner.acting(phase)), block.train[phase], [*block.leaves, x, y])
             if self.learner.rare:
-                self.repair_unasked(block)
+                self.repairs.unasked(block)
 
     def changing(self, block: Block) -> list[Tensor]:
         """The tensors of a block that training changes."""
         return flattened({"tree": block.tree, "step": block.step, "waiting": block.waiting})[0]
-
-    # ---- rare events ----
-
-    def repair(self, block: Block) -> None:
-        """Carry out the rare events that the last step counted, for the few members that have any."""
-        if self.replayed:  # by the program that replays use
-            while block.waiting.item():
-                self.repair_unasked(block)
-            return
-        while True:
-            due = self.most_due(block.tree["state"]).nonzero().squeeze(-1)
-            if not len(due):
-                return
-            together = REPAIRS if self.last else 1
-            for chunk in torch.split(due, together):
-                # Padded with copies of the last one: equal values are written to the same place.
-                chosen = torch.cat([chunk, chunk[-1:].expand(together - len(chunk))])
-                self.repair_members(block, chosen)
-
-    def most_due(self, state: Tree) -> Tensor:
-        """Each member's largest count of events due, (P,)."""
-        counts = [state[method]["due"].movedim(self.axis, 0).amax(-1) for method in self.learner.rare]
-        return torch.stack(counts).amax(0)
-
-    def repair_members(self, block: Block, chosen: Tensor) -> None:
-        """At most one event per place for the members `chosen` of a block, in place."""
-        leaves, spec = self.repairable(block)
-
-        def mend(*flat: Tensor) -> list[Tensor]:
-            chosen, step = flat[-2:]
-            self.mend(unflattened(list(flat[:-2]), spec), chosen, step)
-            return []
-
-        at = block.step - 1  # the step that has just been trained
-        self.run(("repair",), mend, [*leaves, chosen, at])
-
-    def repair_unasked(self, block: Block) -> None:
-        """The same, whatever is due, for all members of small networks, else for the few with the most."""
-        leaves, spec = self.repairable(block)
-        width = len(block.seeds)
-        few = width if self.last else -(-width // UNASKED)
-
-        def mend(*flat: Tensor) -> list[Tensor]:
-            tree = unflattened(list(flat[:-3]), spec)
-            step, waiting, late = flat[-3:]
-            chosen = self.most_due(tree["state"]).topk(few).indices if few < width else None
-            self.mend(tree, chosen, step - 1)
-            waiting.copy_(self.most_due(tree["state"]).amax())
-            late.copy_(torch.maximum(late, waiting))
-            return []
-
-        self.run(("repair unasked",), mend, [*leaves, block.step, block.waiting, block.late])
-
-    def repairable(self, block: Block) -> tuple[list[Tensor], Any]:
-        """What `mend` takes, flattened."""
-        tree = {"params": block.tree["params"], "state": block.tree["state"]}
-        return flattened({**tree, "hyper": block.hyper, "seeds": block.seeds})
-
-    def mend(self, tree: Tree, chosen: Tensor | None, at: Tensor) -> None:
-        """At most one event of step `at` per place for the members `chosen`, or all, in place; none where not due."""
-        dtype = tree["params"][self.learner.network.head].dtype
-        axis = self.axis
-
-        def one(tree: Tree, hyper: Tree, seed: Tensor) -> Tree:
-            draw = Draw(seed, at, dtype)
-            for rank, method in enumerate(self.learner.rare):
-                # As the plain path does: method by method, from input to output, a place only once those before it
-                # have no event left; otherwise a second event of one layer would touch a newborn of the next.
-                for place in range(len(self.learner.network.sites)):
-                    due = tree["state"][method]["due"]
-                    earlier = [tree["state"][other]["due"] for other in self.learner.rare[:rank]]
-                    waits = torch.cat([*earlier, due[:place], due.new_zeros(1)]).amax() > 0
-                    needed = (due[place] > 0) & ~waits
-                    params, state = self.learner.repair(
-                        tree["params"], tree["state"], hyper, draw, method=method, place=place
-                    )
-                    new = {"params": params, "state": state}
-                    tree = mapped(lambda old, new, needed=needed: torch.where(needed, new, old), tree, new)
-            return tree
-
-        part = tree if chosen is None else mapped(lambda v: v.index_select(axis, chosen), tree)
-        old, new = ({"params": t["params"], "state": t["state"]} for t in (tree, part))
-        new = torch.func.vmap(one, in_dims=(axis, axis, 0), out_dims=axis)(new, part["hyper"], part["seeds"])
-        for place, value in zip(flattened(old)[0], flattened(new)[0], strict=True):
-            if chosen is None:
-                place.copy_(value)
-            else:
-                place.index_copy_(axis, chosen, value)
-
-    def run(self, key: Any, function: Program, arguments: list[Tensor]) -> None:
-        """Run `function`, which writes into its arguments, as the compiled program called `key`."""
-        if self.compiled and key not in self.programs:
-            self.compile(key, function, arguments)
-        if self.compiled:
-            self.programs[key](*arguments)
-        else:
-            function(*arguments)
-
-    def compile(self, key: Any, function: Program, arguments: list[Tensor]) -> None:
-        """Trace and compile; where the machine has no working compiler, go on without, saying so."""
-        from torch._inductor.exc import InductorError
-
-        try:
-            self.programs[key] = compiled_program(function, arguments, small=self.last)
-        except InductorError as error:
-            reason = str(error).strip().splitlines()[0][:200]
-            warnings.warn(
-                f"no working C++ compiler, so packs train uncompiled, many times slower: {reason}",
-                stacklevel=2,
-            )
-            self.compiled = False
-
-
-def traced(function: Program, arguments: list[Tensor], *, small: bool) -> torch.fx.GraphModule:
-    """`function` as a graph of core operations on arguments like these; shapes are fixed from then on."""
-    product = broadcast_product if small else outer_product
-    table = {aten.bmm.default: product, aten.mm.default: product}
-    graph: torch.fx.GraphModule = make_fx(function, decomposition_table=table)(*[a.clone() for a in arguments])
-    if arguments[0].device.type != "cpu":
-        numbers_placed(graph, arguments[0].device)
-    return graph
-
-
-def numbers_placed(graph: torch.fx.GraphModule, device: torch.device) -> None:
-    """Plain numbers that were traced as tensors of the host become tensors of the device: a replay copies none."""
-    for node in graph.graph.find_nodes(op="call_function", target=aten._to_copy.default):
-        if isinstance(node.args[0], int | float):
-            with graph.graph.inserting_before(node):
-                number = graph.graph.call_function(
-                    aten.full.default, ((), node.args[0]), {"dtype": node.kwargs["dtype"], "device": device}
-                )
-            node.replace_all_uses_with(number)
-            graph.graph.erase_node(node)
-    graph.recompile()
-
-
-def compiled_program(function: Program, arguments: list[Tensor], *, small: bool) -> Program:
-    """`function` traced and compiled."""
-    # Before anything is traced: torch then settles on a folder in /tmp for the rest of the process.
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder()))
-    graph = traced(function, arguments, small=small)
-    from torch._inductor import compile as inductor_compile
-    from torch._inductor import config
-
-    options: dict[str, Any] = {"cpp.threads": 1, "size_asserts": False}
-    if arguments[0].device.type != "cpu":
-        # Replays capture these programs themselves; and no stopwatch may decide in which order a sum is taken.
-        options = {"size_asserts": False, "triton.cudagraphs": False, "deterministic": True}
-        options = {name: value for name, value in options.items() if name in config.get_config_copy()}
-    program: Program = inductor_compile(graph, list(arguments), options=options)
-    return program

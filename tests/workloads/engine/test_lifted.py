@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from workloads.engine import lifted
+from workloads.engine import compiling, lifted
+from workloads.engine.compiling import broadcast_product, outer_product
 from workloads.engine.layout import Tree, flattened, mapped, stacked
-from workloads.engine.lifted import Lifted, broadcast_product, outer_product
+from workloads.engine.lifted import Lifted
 from workloads.learner import Learner
 from workloads.methods.config import AdamOConfig, ContinualBackpropConfig, SGDConfig
 from workloads.networks.config import MLPConfig
@@ -51,7 +52,7 @@ def compilations(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(function.__name__)
         return function
 
-    monkeypatch.setattr(lifted, "compiled_program", noted)
+    monkeypatch.setattr(compiling, "compiled_program", noted)
     return names
 
 

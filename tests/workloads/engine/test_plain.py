@@ -39,7 +39,7 @@ def test_members_have_their_own_step_size_stream_and_sums(path: str) -> None:
     }
     engine = build(path, LEARNER, hyper, torch.arange(3))
     if path == "lifted":
-        engine.compiled = False  # type: ignore[attr-defined]
+        engine.programs.compiled = False  # type: ignore[attr-defined]
     zero = torch.zeros(3, dtype=torch.float64)
     params = {"layers.0.weight": torch.zeros(3, 1, 1, dtype=torch.float64)}
     engine.load({"params": params, "state": {"optimizer": {}}, "loss": zero + 10, "correct": zero})

@@ -20,8 +20,9 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "contracts"))
 from packs import LARGE, LARGE_CLASSES, SHAPES, SMALL_CLASSES, TINY, Arm, Pack, Shape, data, distance, same_bits  # noqa: E402
 
 from workloads.engine import build, lifted  # noqa: E402
+from workloads.engine.compiling import Programs, numbers_placed, traced  # noqa: E402
 from workloads.engine.layout import mapped  # noqa: E402
-from workloads.engine.lifted import Lifted, numbers_placed, traced  # noqa: E402
+from workloads.engine.lifted import Lifted  # noqa: E402
 from workloads.engine.replay import WARM_UPS, Replayed  # noqa: E402
 from workloads.methods.config import METHODS, OPTIMIZERS  # noqa: E402
 
@@ -201,11 +202,11 @@ def on_meta(arm: Arm, shape: Shape) -> Lifted:
 def test_a_replay_reads_no_number_back_and_sends_none(arm: Arm, shape: Shape, monkeypatch: pytest.MonkeyPatch) -> None:
     graphs: list[torch.fx.GraphModule] = []
 
-    def noted(self: Lifted, key: Any, function: Any, arguments: list[Tensor]) -> None:
-        graphs.append(traced(function, arguments, small=self.last))
+    def noted(self: Programs, key: Any, function: Any, arguments: list[Tensor]) -> None:
+        graphs.append(traced(function, arguments, small=self.small))
         function(*arguments)
 
-    monkeypatch.setattr(Lifted, "run", noted)
+    monkeypatch.setattr(Programs, "run", noted)
     made = on_meta(arm, shape)
     with torch.no_grad():
         made.steps(made.blocks[0], [k % made.learner.period for k in range(2)])
