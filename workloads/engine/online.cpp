@@ -112,33 +112,36 @@ inline void gather(const Real* weights, int count, const int* index, const Real*
 }
 
 // Activation in place, and its derivative there; at the kinks as torch has it.
+template <int KIND = ACTIVATION>
 inline void activate(Real* z, Real* slope) {
     constexpr Real ALPHA = 1.6732632423543772848170429916717, SCALE = 1.0507009873554804934193349852946;
-    if constexpr (ACTIVATION == RELU) {
+    if constexpr (KIND == RELU) {
         for (int i = 0; i < BATCH * WIDE; ++i) z[i] = z[i] < 0 ? Real(0) : z[i];  // NaN stays NaN
     } else {
         for (int i = 0; i < BATCH * WIDE; ++i) {
             const Real x = z[i];
             Real y = x, d = 1;
-            if constexpr (ACTIVATION == LEAKY_RELU) {
+            if constexpr (KIND == LEAKY_RELU) {
                 d = x > 0 ? Real(1) : Real(LEAKY_SLOPE);
                 y = x * d;
-            } else if constexpr (ACTIVATION == TANH) {
+            } else if constexpr (KIND == TANH) {
                 y = std::tanh(x);
                 d = 1 - y * y;
-            } else if constexpr (ACTIVATION == SIGMOID) {
+            } else if constexpr (KIND == SIGMOID) {
                 y = 1 / (1 + std::exp(-x));
                 d = y * (1 - y);
-            } else if constexpr (ACTIVATION == SWISH) {
+            } else if constexpr (KIND == SWISH) {
                 const Real s = 1 / (1 + std::exp(-x));
                 y = x * s;
                 d = s * (1 + x * (1 - s));
-            } else if constexpr (ACTIVATION == ELU) {
+            } else if constexpr (KIND == ELU) {
                 y = x <= 0 ? std::expm1(x) : x;
                 d = x <= 0 ? std::exp(x) : Real(1);
-            } else if constexpr (ACTIVATION == SELU) {
+            } else if constexpr (KIND == SELU) {
                 y = SCALE * (x <= 0 ? ALPHA * std::expm1(x) : x);
                 d = SCALE * (x <= 0 ? ALPHA * std::exp(x) : Real(1));
+            } else {
+                static_assert(KIND == LINEAR, "an activation that this kernel does not know");
             }
             z[i] = y;
             slope[i] = d;

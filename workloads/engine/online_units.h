@@ -159,6 +159,7 @@ void renew(const Step& s) {
             if (UTILITY == ZERO_CONTRIBUTION) y = outgoing * deviation;
             if (UTILITY == ADAPTABLE_CONTRIBUTION) y = outgoing * deviation / incoming;
             if (UTILITY == FEATURE_BY_INPUT) y = deviation / incoming;
+            static_assert(!UNITS || UTILITY <= RANDOM, "a utility that this kernel does not know");
             mean[i] = running;
             utility[i] = KEEP * utility[i] + NEW * y;
         }

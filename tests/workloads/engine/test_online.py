@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, make_dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,13 @@ from workloads.engine.computing import computing
 from workloads.engine.lanes import Lanes
 from workloads.engine.layout import Tree, flattened, mapped, stacked
 from workloads.engine.looped import Looped
-from workloads.engine.online import Online, refusal
+from workloads.engine.online import DECLARED, Online, refusal
 from workloads.errors import InputError
 from workloads.learner import Learner
 from workloads.methods.config import METHODS, OPTIMIZERS, ContinualBackpropConfig, L2Config, SGDConfig
 from workloads.methods.implementations import IMPLEMENTATIONS
 from workloads.methods.sgd import SGD
+from workloads.native import NoCompiler, compiled
 from workloads.networks.config import MLPConfig
 from workloads.networks.mlp import MLP
 
@@ -660,3 +662,22 @@ def test_what_has_no_lowering_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "OwnSGD" in str(refusal(Case().learner))
     with pytest.raises(InputError, match="OwnSGD"):
         Run(Case(), THREE)
+
+
+def test_a_setting_or_a_value_that_nobody_declared_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    normed = make_dataclass("Normed", [("norm", str, "layer")], bases=(MLPConfig,), frozen=True, kw_only=True)
+    monkeypatch.setitem(DECLARED, normed, DECLARED[MLPConfig])
+    network = Case().network
+    network.config = normed(width=20, depth=2)
+    assert "norm layer" in str(refusal(Learner(network, "cross_entropy", ("sgd", SGDConfig()), {})))
+    network.config = MLPConfig(width=20, depth=2, activation="unheard_of")  # type: ignore[arg-type]
+    assert "activation unheard_of" in str(refusal(Learner(network, "cross_entropy", ("sgd", SGDConfig()), {})))
+
+
+@pytest.mark.parametrize("chain", ["ACTIVATION", "UTILITY"])
+def test_the_kernel_itself_compiles_no_choice_beyond_its_own(chain: str) -> None:
+    source = online_source.Plan(Case(methods={"continual_backprop": CBP}).learner, torch.float32).source(1)
+    source, changed = re.subn(rf"constexpr int {chain} = \d+;", f"constexpr int {chain} = 99;", source)
+    assert changed == 1
+    with pytest.raises(NoCompiler, match="that this kernel does not know"):
+        compiled(source)
