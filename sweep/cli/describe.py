@@ -31,14 +31,7 @@ from workloads.registry import unknown
 from workloads.streams import STREAMS
 
 WORKLOADS = Path(workloads.__file__).parent
-FILES = {  # of the networks and diagnostics whose file is called otherwise
-    "resnet18": "resnet",
-    "dead_fraction": "dormant",
-    "dormant_fraction": "dormant",
-    "isometry_deviation": "isometry",
-    "singular_value_max": "measure",
-    "singular_value_min": "measure",
-}
+FILES = {"resnet18": "resnet"}  # of the networks whose file is called otherwise
 MEASURED = {  # beside the diagnostics
     "online_error": "squared error of every example before it is learned from, averaged over a task",
     "online_accuracy": "share of examples that were classified correctly before they were learned from, over a task",
@@ -95,10 +88,9 @@ def entries(figures: Path) -> Iterator[Entry]:
         "recorded for every arm whose method replaces units",
         "",
     )
-    lines = diagnostic_lines()
-    for name in DIAGNOSTICS:
-        text = docstring(WORKLOADS / "diagnostics" / f"{FILES.get(name, name)}.py")
-        yield Entry("metric", name, lines.get(name, first(text)), f"metrics: [{name}, ...]", text)
+    for name, diagnostic in DIAGNOSTICS.items():
+        text = docstring(WORKLOADS / "diagnostics" / f"{diagnostic.file or name}.py")
+        yield Entry("metric", name, diagnostic.meaning, f"metrics: [{name}, ...]", text)
     for path in sorted(figures.glob("*.py")):
         text = docstring(path)
         if path.stem in figure_names():
@@ -118,13 +110,6 @@ def figure_names() -> tuple[str, ...]:
     from sweep.spec.figures import FIGURES
 
     return tuple(FIGURES)
-
-
-def diagnostic_lines() -> dict[str, str]:
-    """Name -> meaning, from the table in the docstring of the diagnostics."""
-    text = docstring(WORKLOADS / "diagnostics" / "__init__.py")
-    rows = (line.split(maxsplit=1) for line in text.splitlines() if line.partition(" ")[0] in DIAGNOSTICS)
-    return {name: meaning for name, meaning in rows}
 
 
 def found(name: str, figures: Path) -> list[Entry]:

@@ -14,6 +14,7 @@ from packs import OF_EVERY_NETWORK, TINY, Arm, Pack, PictureShape, Shape, data, 
 
 from sweep.trials import ENGINE_SEMANTICS
 from workloads.diagnostics import DIAGNOSTICS
+from workloads.diagnostics.look import Look
 from workloads.diagnostics.measure import measure
 from workloads.methods.config import METHODS, OPTIMIZERS
 from workloads.networks.config import NETWORKS, Activation, Initialisation, MLPConfig
@@ -90,9 +91,8 @@ def computed() -> dict[str, float]:
     network = MLP(MLPConfig(width=5, depth=2), 7, 3)
     params = {k: v[None] for k, v in network.init(3).items()}
     probe = data(TINY, 30, streams=1, dtype=torch.float64)[0][:, 0, 0]
-    hidden = [(name, h[None]) for name, h in network.apply(network.init(3), probe)[1]]
     for name, diagnostic in DIAGNOSTICS.items():
-        values = measure([name], params, hidden, params, network=network)
+        values = measure([name], Look(network, params, probe[None], gradients=params))
         found[f"diagnostic {name} {diagnostic.semantics}"] = digits(list(values.values()))
     return found
 

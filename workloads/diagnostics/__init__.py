@@ -1,16 +1,8 @@
-"""What is read off a network: which diagnostics exist, without importing torch. Each is one file.
+"""What is read off a network: which diagnostics exist, and everything about them that needs no torch.
 
-dormant_fraction     share of units that are almost silent beside their layer (Sokar et al. 2023)
-dead_fraction        share of units that are exactly zero on the whole probe; tells of relu only
-effective_rank       exp of the entropy of the features' singular values (Roy and Vetterli 2007)
-stable_rank          squared Frobenius norm of the features over their squared spectral norm
-stable_rank_99       singular values that make 99 % of their sum: the papers' "stable rank" (Dohare et al. 2024)
-rank_99              singular values that make 99 % of the features' squared Frobenius norm
-weight_magnitude     mean |w| over all weight matrices
-gradient_norm        L2 norm of the gradient of all parameters
-isometry_deviation   summed squared distance of the weights' Gram matrices from the identity
-singular_value_max   largest singular value of any weight matrix
-singular_value_min   smallest singular value of any weight matrix
+A diagnostic reads parts of a `Look` (`workloads.diagnostics.look`) at a pack's networks; it names those parts in
+`needs`, and the look makes each of them once for all that want it. What computes it is a class in a file of the
+diagnostic's name, or in `file`, found by its table `DIAGNOSTICS`, as in a file of a user's own.
 """
 
 from __future__ import annotations
@@ -20,31 +12,94 @@ from typing import Literal
 
 BINS = 20  # of the curve within a task, the measures within_task/1 to within_task/20
 
+# The parts of a look, by the names of its attributes.
+Part = Literal["features", "activity", "feature_spectra", "weights", "weight_spectra", "gradients"]
+
+# What it takes to make a part, in forward passes of the probe, roughly: for an MLP of width 100 and 2,000 examples.
+COSTS: dict[Part, float] = {
+    "features": 1.0,
+    "activity": 1.0,
+    "feature_spectra": 2.0,
+    "weights": 0.0,
+    "weight_spectra": 1.0,
+    "gradients": 3.0,
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Diagnostic:
+class DiagnosticSpec:
     """A diagnostic's place in the registry."""
 
-    name: str
-    needs: Literal["features", "weights", "gradients"]
+    meaning: str  # a line
+    needs: tuple[Part, ...]  # what it reads of a look, and nothing else
+    per_layer: bool = False  # has a value for every hidden layer; absent where there is none
+    unit: str = ""  # of its values; a plain number where empty
+    bounds: tuple[float, float | None] = (0, None)  # which its values cannot leave
+    probe: int | None = None  # examples it looks at; None: as many as the sweep's `diagnostics: {probe: ...}` says
+    file: str | None = None  # where it is computed, if not in a file of its name
+    cost: float = 0.0  # beside that of what it needs (see COSTS), in forward passes of its probe
     semantics: int = 1  # raised whenever its values change; part of a trial's hash
 
-    @property
-    def per_layer(self) -> bool:
-        """Whether it has a value for every hidden layer; such a diagnostic is absent where there is none."""
-        return self.needs == "features"
 
-
-DIAGNOSTICS: dict[str, Diagnostic] = {
-    "dormant_fraction": Diagnostic(name="dormant_fraction", needs="features"),
-    "dead_fraction": Diagnostic(name="dead_fraction", needs="features"),
-    "effective_rank": Diagnostic(name="effective_rank", needs="features", semantics=2),
-    "stable_rank": Diagnostic(name="stable_rank", needs="features", semantics=2),
-    "stable_rank_99": Diagnostic(name="stable_rank_99", needs="features"),
-    "rank_99": Diagnostic(name="rank_99", needs="features", semantics=2),
-    "weight_magnitude": Diagnostic(name="weight_magnitude", needs="weights"),
-    "gradient_norm": Diagnostic(name="gradient_norm", needs="gradients"),
-    "isometry_deviation": Diagnostic(name="isometry_deviation", needs="weights"),
-    "singular_value_max": Diagnostic(name="singular_value_max", needs="weights"),
-    "singular_value_min": Diagnostic(name="singular_value_min", needs="weights"),
+DIAGNOSTICS: dict[str, DiagnosticSpec] = {
+    "dormant_fraction": DiagnosticSpec(
+        meaning="share of units that are almost silent beside their layer (Sokar et al. 2023)",
+        file="dormant",
+        needs=("activity",),
+        per_layer=True,
+        unit="share",
+        bounds=(0, 1),
+    ),
+    "dead_fraction": DiagnosticSpec(
+        meaning="share of units that are exactly zero on the whole probe; tells of relu only",
+        file="dormant",
+        needs=("activity",),
+        per_layer=True,
+        unit="share",
+        bounds=(0, 1),
+    ),
+    "effective_rank": DiagnosticSpec(
+        meaning="exp of the entropy of the features' singular values (Roy and Vetterli 2007)",
+        needs=("feature_spectra",),
+        per_layer=True,
+        bounds=(1, None),
+        semantics=2,
+    ),
+    "stable_rank": DiagnosticSpec(
+        meaning="squared Frobenius norm of the features over their squared spectral norm",
+        needs=("feature_spectra",),
+        per_layer=True,
+        bounds=(1, None),
+        semantics=2,
+    ),
+    "stable_rank_99": DiagnosticSpec(
+        meaning='singular values that make 99 % of their sum: the papers\' "stable rank" (Dohare et al. 2024)',
+        needs=("feature_spectra",),
+        per_layer=True,
+        bounds=(1, None),
+    ),
+    "rank_99": DiagnosticSpec(
+        meaning="singular values that make 99 % of the features' squared Frobenius norm",
+        needs=("feature_spectra",),
+        per_layer=True,
+        bounds=(1, None),
+        semantics=2,
+    ),
+    "weight_magnitude": DiagnosticSpec(meaning="mean |w| over all weight matrices", needs=("weights",)),
+    "gradient_norm": DiagnosticSpec(meaning="L2 norm of the gradient of all parameters", needs=("gradients",)),
+    "isometry_deviation": DiagnosticSpec(
+        meaning="summed squared distance of the weights' Gram matrices from the identity",
+        file="isometry",
+        needs=("weights",),
+    ),
+    "singular_value_max": DiagnosticSpec(
+        meaning="largest singular value of any weight matrix",
+        file="isometry",
+        needs=("weight_spectra",),
+    ),
+    "singular_value_min": DiagnosticSpec(
+        meaning="smallest singular value of any weight matrix",
+        file="isometry",
+        needs=("weight_spectra",),
+    ),
 }

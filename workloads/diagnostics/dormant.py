@@ -13,6 +13,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from workloads.diagnostics.base import Diagnostic
+from workloads.diagnostics.look import Look, activity
+
 TAU = 0.025  # share of the layer's mean activity
 
 
@@ -24,11 +27,6 @@ def dormant_fraction(features: Tensor, *, tau: float = TAU) -> Tensor:
 def dead_fraction(features: Tensor) -> Tensor:
     """features (..., N, D) -> (...,) in [0, 1]; NaN where any feature is not finite."""
     return dead_of_activity(activity(features))
-
-
-def activity(features: Tensor) -> Tensor:
-    """sum_n |h_nj|, (..., N, D) -> (..., D) float64: what both fractions are read off."""
-    return features.abs().sum(-2, dtype=torch.float64)
 
 
 def dormant_of_activity(activity: Tensor, *, tau: float = TAU) -> Tensor:
@@ -46,3 +44,22 @@ def _fraction(units: Tensor, activity: Tensor) -> Tensor:
     """The mean of `units` (..., D), but NaN where `activity` (..., D) is not finite."""
     fraction = units.to(activity.dtype).mean(-1)
     return torch.where(activity.isfinite().all(-1), fraction, torch.nan)
+
+
+class DormantFraction(Diagnostic):
+    """Of every hidden layer's features."""
+
+    def measure(self, look: Look) -> list[Tensor]:
+        """(P,) per hidden layer."""
+        return [dormant_of_activity(activity) for activity in look.activity]
+
+
+class DeadFraction(Diagnostic):
+    """Of every hidden layer's features."""
+
+    def measure(self, look: Look) -> list[Tensor]:
+        """(P,) per hidden layer."""
+        return [dead_of_activity(activity) for activity in look.activity]
+
+
+DIAGNOSTICS = {"dormant_fraction": DormantFraction, "dead_fraction": DeadFraction}

@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from workloads.diagnostics.base import Diagnostic
+from workloads.diagnostics.look import Look
 from workloads.diagnostics.spectrum import feature_values
 
 
@@ -24,3 +26,14 @@ def effective_rank_of_spectrum(values: Tensor) -> Tensor:
     share = values / torch.where(total == 0, 1, total)
     entropy: Tensor = torch.special.entr(share).sum(-1)
     return entropy.exp()
+
+
+class EffectiveRank(Diagnostic):
+    """Of every hidden layer's features."""
+
+    def measure(self, look: Look) -> list[Tensor]:
+        """(P,) per hidden layer."""
+        return [effective_rank_of_spectrum(values) for values in look.feature_spectra]
+
+
+DIAGNOSTICS = {"effective_rank": EffectiveRank}

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from workloads.diagnostics.base import Diagnostic
+from workloads.diagnostics.look import Look
 from workloads.diagnostics.spectrum import lower_gram, padded, singular_values
 from workloads.diagnostics.total import total
 
@@ -49,3 +51,34 @@ def _deviation(weight: Tensor) -> Tensor:
     gram = lower_gram(wide if outputs >= inputs else wide.mT)[..., :small, :small]
     below, diagonal = gram.tril(-1), gram.diagonal(dim1=-2, dim2=-1)
     return 2 * below.square().sum((-2, -1)) + (diagonal - 1).square().sum(-1)
+
+
+class IsometryDeviation(Diagnostic):
+    """Summed over all weight matrices."""
+
+    def measure(self, look: Look) -> Tensor:
+        """(P,)."""
+        return isometry_deviation(look.weights)
+
+
+class SingularValueMax(Diagnostic):
+    """Of any weight matrix."""
+
+    def measure(self, look: Look) -> Tensor:
+        """(P,)."""
+        return largest_of_spectra(look.weight_spectra)
+
+
+class SingularValueMin(Diagnostic):
+    """Of any weight matrix."""
+
+    def measure(self, look: Look) -> Tensor:
+        """(P,)."""
+        return smallest_of_spectra(look.weight_spectra)
+
+
+DIAGNOSTICS = {
+    "isometry_deviation": IsometryDeviation,
+    "singular_value_max": SingularValueMax,
+    "singular_value_min": SingularValueMin,
+}

@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from workloads.diagnostics.base import Diagnostic
+from workloads.diagnostics.look import Look
 from workloads.diagnostics.spectrum import feature_values
 
 SHARE = 0.99
@@ -37,3 +39,14 @@ def count_of_share(parts: Tensor) -> Tensor:
     total = held[..., -1:]
     rank = 1 + (held < (SHARE - SLACK) * total).sum(-1)
     return torch.where(total.squeeze(-1).isnan(), torch.nan, rank.to(parts.dtype))
+
+
+class Rank99(Diagnostic):
+    """Of every hidden layer's features."""
+
+    def measure(self, look: Look) -> list[Tensor]:
+        """(P,) per hidden layer."""
+        return [rank_99_of_spectrum(values) for values in look.feature_spectra]
+
+
+DIAGNOSTICS = {"rank_99": Rank99}

@@ -11,6 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from workloads.diagnostics.base import Diagnostic
+from workloads.diagnostics.look import Look
 from workloads.diagnostics.spectrum import feature_values
 
 
@@ -24,3 +26,14 @@ def stable_rank_of_spectrum(values: Tensor) -> Tensor:
     largest = values[..., :1]
     rank: Tensor = ((values / torch.where(largest == 0, 1, largest)) ** 2).sum(-1)
     return torch.where(largest.squeeze(-1) == 0, 1, rank)
+
+
+class StableRank(Diagnostic):
+    """Of every hidden layer's features."""
+
+    def measure(self, look: Look) -> list[Tensor]:
+        """(P,) per hidden layer."""
+        return [stable_rank_of_spectrum(values) for values in look.feature_spectra]
+
+
+DIAGNOSTICS = {"stable_rank": StableRank}

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from workloads.diagnostics.base import Diagnostic
+from workloads.diagnostics.look import Look
 from workloads.diagnostics.rank_99 import count_of_share, scale_of
 from workloads.diagnostics.spectrum import feature_values
 
@@ -21,3 +23,14 @@ def stable_rank_99(features: Tensor) -> Tensor:
 def stable_rank_99_of_spectrum(values: Tensor) -> Tensor:
     """Singular values (..., K), descending -> (...,)."""
     return count_of_share(values / scale_of(values))
+
+
+class StableRank99(Diagnostic):
+    """Of every hidden layer's features."""
+
+    def measure(self, look: Look) -> list[Tensor]:
+        """(P,) per hidden layer."""
+        return [stable_rank_99_of_spectrum(values) for values in look.feature_spectra]
+
+
+DIAGNOSTICS = {"stable_rank_99": StableRank99}

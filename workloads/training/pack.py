@@ -23,6 +23,7 @@ from workloads import streams
 from workloads.checks.streams import timetable
 from workloads.data import front
 from workloads.diagnostics import BINS, DIAGNOSTICS
+from workloads.diagnostics.look import Look
 from workloads.diagnostics.measure import measure
 from workloads.engine import Engine, build
 from workloads.engine.computing import computing
@@ -454,9 +455,8 @@ class Training:
 
     def measured(self, names: list[str], params: Params, x: Tensor, y: Tensor, part: Tensor) -> dict[str, Tensor]:
         """Diagnostics of the members `part`, (len(part),) each, on their probes x, y (len(part), N, ...)."""
-        hidden: dict[str, Tensor] = {}
-        grads: Params | None = None
-        if "gradient_norm" in names:
+        look = Look(self.network, params, x)
+        if any("gradients" in DIAGNOSTICS[name].needs for name in names):
 
             def gradients(params: Params, hyper: Tree, x: Tensor, y: Tensor) -> tuple[Params, dict[str, Tensor]]:
                 buffers = {name: params.pop(name) for name in self.network.buffers}
@@ -465,17 +465,9 @@ class Training:
 
             hyper = mapped(lambda v: v[part], self.hyper)
             grads, hidden = torch.func.vmap(gradients)(params, hyper, x, y)
-        if not hidden or self.network.buffers:  # activations are those of evaluation, the gradient that of training
-            hidden = self.activations(params, x)
-        return measure(names, params, list(hidden.items()), grads, network=self.network)
-
-    def activations(self, params: Params, x: Tensor) -> dict[str, Tensor]:
-        """Of members on their probes x (P, N, ...), as in evaluation: (P, N, D, ...) per hidden layer."""
-        if self.probe_members() == 1:  # networks so large that vmap only costs
-            own = self.network.apply(mapped(lambda v: v[0], params), x[0])[1]
-            return {name: features[None] for name, features in own}
-        found: dict[str, Tensor] = torch.func.vmap(lambda p, x: dict(self.network.apply(p, x)[1]))(params, x)
-        return found
+            # Activations are those of evaluation, the gradient that of training: the same unless there is batch norm.
+            look = Look(self.network, params, x, gradients=grads, activations=None if self.network.buffers else hidden)
+        return measure(names, look)
 
     def train(self, until: int) -> None:
         """Train up to step `until`, which must lie in the task at hand or at its end."""

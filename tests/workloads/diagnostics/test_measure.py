@@ -11,12 +11,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from workloads.checks.diagnostics import WatchedLook
 from workloads.diagnostics import DIAGNOSTICS, spectrum
-from workloads.diagnostics import measure as measure_module
+from workloads.diagnostics import look as look_module
+from workloads.diagnostics.base import diagnostic
 from workloads.diagnostics.dormant import dead_fraction, dormant_fraction
 from workloads.diagnostics.effective_rank import effective_rank
 from workloads.diagnostics.gradient_norm import gradient_norm
 from workloads.diagnostics.isometry import isometry_deviation, singular_value_max, singular_value_min
+from workloads.diagnostics.look import Look
 from workloads.diagnostics.measure import measure
 from workloads.diagnostics.rank_99 import rank_99
 from workloads.diagnostics.stable_rank import stable_rank
@@ -42,37 +45,41 @@ WEIGHTS = {
 }
 
 
-def pack(depth: int, members: int = 4, width: int = 6) -> tuple[MLP, dict[str, Tensor], list[tuple[str, Tensor]]]:
-    """A network, its members' parameters, and their activations on a probe of 16 examples."""
+def look_at(depth: int, members: int = 4, width: int = 6) -> Look:
+    """Members of a network on a probe of 16 examples; their parameters stand in for their gradients."""
     network = MLP(MLPConfig(width=width, depth=depth), 5, 2)
     inits = [network.init(seed) for seed in range(members)]
     params = {name: torch.stack([init[name] for init in inits]).float() for name in inits[0]}
     x = torch.randn(16, 5, generator=torch.Generator().manual_seed(0))
-    hidden = torch.func.vmap(lambda p: dict(network.apply(p, x)[1]))(params)
-    return network, params, list(hidden.items())
+    return Look(network, params, x.expand(members, -1, -1), gradients=params)
+
+
+def part_of(look: Look, members: slice) -> Look:
+    """A look at some of the members, whose activations are those of the whole look."""
+    params = {name: value[members] for name, value in look.params.items()}
+    activations = {name: value[members] for name, value in look.activations.items()}
+    return Look(look.network, params, look.x[members], gradients=params, activations=activations)
 
 
 def test_every_diagnostic_is_measured_and_named_for_itself() -> None:
-    network, params, activations = pack(depth=1)
-    measured = measure(DIAGNOSTICS, params, activations, params, network=network)
+    look = look_at(depth=1)
+    measured = measure(DIAGNOSTICS, look)
     assert set(measured) == set(DIAGNOSTICS) == {*FEATURES, *WEIGHTS, "gradient_norm"}
-    assert all(entry.name == name for name, entry in DIAGNOSTICS.items())
     assert {name for name, entry in DIAGNOSTICS.items() if entry.per_layer} == set(FEATURES)
     assert all(value.shape == (4,) and value.dtype == torch.float64 for value in measured.values())
 
 
 def test_values_are_those_of_the_single_functions() -> None:
-    network, params, activations = pack(depth=2)
-    measured = measure(DIAGNOSTICS, params, activations, params, network=network)
+    look = look_at(depth=2)
+    measured = measure(DIAGNOSTICS, look)
     for name, function in FEATURES.items():
-        first, second = (function(features) for _, features in activations)
+        first, second = (function(features) for features in look.features)
         assert torch.equal(measured[f"{name}/1"], first)
         assert torch.equal(measured[f"{name}/2"], second)
         torch.testing.assert_close(measured[name], (first + second) / 2)
-    weights = [params[name] for name in network.weights]
     for name, weighed in WEIGHTS.items():
-        assert torch.equal(measured[name], weighed(weights))
-    assert torch.equal(measured["gradient_norm"], gradient_norm(list(params.values()), leading=1))
+        assert torch.equal(measured[name], weighed(look.weights))
+    assert torch.equal(measured["gradient_norm"], gradient_norm(list(look.params.values()), leading=1))
 
 
 def test_layers_are_named_only_where_there_are_several() -> None:
@@ -80,18 +87,18 @@ def test_layers_are_named_only_where_there_are_several() -> None:
         (1, {"rank_99"}),
         (3, {"rank_99", "rank_99/1", "rank_99/2", "rank_99/3"}),
     ):
-        network, params, activations = pack(depth)
-        assert set(measure(["rank_99"], params, activations, network=network)) == expected
+        look = look_at(depth)
+        assert set(measure(["rank_99"], look)) == expected
 
 
 def test_a_linear_model_has_no_features_to_measure() -> None:
-    network, params, activations = pack(depth=0)
-    measured = measure(["effective_rank", "weight_magnitude"], params, activations, network=network)
+    look = look_at(depth=0)
+    measured = measure(["effective_rank", "weight_magnitude"], look)
     assert set(measured) == {"weight_magnitude"}
 
 
 def test_each_matrix_is_decomposed_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    network, params, activations = pack(depth=2)
+    look = look_at(depth=2)
     shapes: list[tuple[int, ...]] = []
 
     def counted(name: str) -> Callable[[Tensor], Tensor]:
@@ -104,20 +111,20 @@ def test_each_matrix_is_decomposed_once(monkeypatch: pytest.MonkeyPatch) -> None
         return count
 
     for name in ("singular_values", "feature_values"):
-        monkeypatch.setattr(measure_module, name, counted(name))
-    measure(DIAGNOSTICS, params, activations, params, network=network)
+        monkeypatch.setattr(look_module, name, counted(name))
+    measure(DIAGNOSTICS, look)
     assert sorted(shapes) == sorted([(4, 16, 6)] * 2 + [(4, 6, 5), (4, 6, 6), (4, 2, 6)])
     shapes.clear()
-    measure(["dormant_fraction", "weight_magnitude"], params, activations, network=network)
+    measure(["dormant_fraction", "weight_magnitude"], look_at(depth=2))
     assert shapes == []
 
 
 def test_a_member_that_is_not_finite_leaves_the_others_alone() -> None:
-    network, params, activations = pack(depth=2)
-    clean = measure(DIAGNOSTICS, params, activations, params, network=network)
-    for value in [*params.values(), *(features for _, features in activations)]:
+    look = look_at(depth=2)
+    clean = measure(DIAGNOSTICS, look)
+    for value in [*look.params.values(), *look.activations.values()]:
         value[2] = math.nan
-    found = measure(DIAGNOSTICS, params, activations, params, network=network)
+    found = measure(DIAGNOSTICS, part_of(look, slice(None)))
     for name, value in found.items():
         assert value[2].isnan(), name
         assert torch.equal(value[[0, 1, 3]], clean[name][[0, 1, 3]]), name
@@ -125,25 +132,32 @@ def test_a_member_that_is_not_finite_leaves_the_others_alone() -> None:
 
 @pytest.mark.parametrize("width", [5, 6, 33, 100])
 def test_a_member_measures_the_same_alone(width: int) -> None:
-    network, params, activations = pack(depth=2, width=width)
-    among = measure(DIAGNOSTICS, params, activations, params, network=network)
-    own = {name: value[1:2] for name, value in params.items()}
-    alone = measure(DIAGNOSTICS, own, [(n, f[1:2]) for n, f in activations], own, network=network)
+    look = look_at(depth=2, width=width)
+    among = measure(DIAGNOSTICS, look)
+    alone = measure(DIAGNOSTICS, part_of(look, slice(1, 2)))
     assert [name for name, value in alone.items() if not torch.equal(value, among[name][1:2])] == []
 
 
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
-    network, params, activations = pack(depth=1)
+    look = look_at(depth=1)
     with pytest.raises(InputError, match="unknown diagnostic 'efective_rank'.*'effective_rank'"):
-        measure(["efective_rank"], params, activations, network=network)
+        measure(["efective_rank"], look)
 
 
 def test_gradient_norm_needs_gradients() -> None:
-    network, params, activations = pack(depth=1)
-    with pytest.raises(ValueError, match="gradient_norm needs gradients"):
-        measure(["gradient_norm"], params, activations, network=network)
+    look = look_at(depth=1)
+    with pytest.raises(ValueError, match="a look without gradients"):
+        measure(["gradient_norm"], Look(look.network, look.params, look.x))
 
 
 def test_the_table_is_read_without_torch() -> None:
     code = "import sys, workloads.diagnostics; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", DIAGNOSTICS)
+def test_a_diagnostic_reads_what_it_says_it_needs_and_nothing_else(name: str) -> None:
+    look = look_at(depth=2)
+    watched = WatchedLook(look.network, look.params, look.x, gradients=look.params)
+    diagnostic(name).measure(watched)
+    assert watched.read == set(DIAGNOSTICS[name].needs)

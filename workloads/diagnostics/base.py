@@ -1,0 +1,66 @@
+"""What computes a diagnostic: a class with one function of a `Look`, here and in a user's own files alike.
+
+A file says `DIAGNOSTICS = {"name": Class}`. Of one that ships, everything else about it stands in the registry, which
+needs no torch; a user's says it in the class, by the same names.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from workloads.diagnostics import DIAGNOSTICS, DiagnosticSpec, Part
+from workloads.registry import lookup
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from workloads.diagnostics.look import Look
+
+OWN: dict[str, type[Diagnostic]] = {}  # a user's, as long as their file is loaded
+
+
+class Diagnostic(ABC):
+    """A number, or one per hidden layer, read off every member of a pack. The docstring's first line says its meaning.
+
+    Pure: of the look alone, and of each member whatever its neighbours are. A member whose numbers are not finite gets
+    NaN (or infinity) and leaves the others as they are.
+    """
+
+    needs: ClassVar[tuple[Part, ...]] = ()  # the parts of the look that it reads, and no others
+    per_layer: ClassVar[bool] = False  # a value for every hidden layer
+    unit: ClassVar[str] = ""
+    bounds: ClassVar[tuple[float, float | None]] = (0, None)  # which its values cannot leave
+    probe: ClassVar[int | None] = None  # examples it looks at; None: what the sweep says
+    cost: ClassVar[float] = 0.0  # of its own, in forward passes of its probe
+    semantics: ClassVar[int]  # raised whenever its values change
+
+    @abstractmethod
+    def measure(self, look: Look) -> Tensor | Sequence[Tensor]:
+        """(P,) of all members, or per hidden layer, from the input up, (P,)."""
+
+
+def spec_of(kind: type[Diagnostic]) -> DiagnosticSpec:
+    """The registry entry of a user's class."""
+    return DiagnosticSpec(
+        meaning=(inspect.getdoc(kind) or "").partition("\n")[0].rstrip("."),
+        needs=tuple(kind.needs),
+        per_layer=kind.per_layer,
+        unit=kind.unit,
+        bounds=kind.bounds,
+        probe=kind.probe,
+        cost=kind.cost,
+        semantics=kind.semantics,
+    )
+
+
+def diagnostic(name: str) -> Diagnostic:
+    """What computes the diagnostic called `name`. Raises InputError that names the nearest one there is."""
+    spec = lookup(DIAGNOSTICS, name, "diagnostic")
+    if name in OWN:
+        return OWN[name]()
+    table: dict[str, type[Diagnostic]] = importlib.import_module(f"{__package__}.{spec.file or name}").DIAGNOSTICS
+    return table[name]()
