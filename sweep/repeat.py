@@ -11,7 +11,8 @@ from typing import Any
 
 from sweep.cluster.worker import Listener, Progress
 from sweep.errors import InputError
-from sweep.ledger.ledger import Ledger, SweepRecord
+from sweep.ledger.ledger import Ledger
+from sweep.ledger.sweeps import SweepRecord
 from sweep.packing import PlannedPack, shape_of
 from sweep.trials import Trial, structure_key
 from workloads.registry import unknown

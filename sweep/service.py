@@ -27,9 +27,11 @@ from sweep.cluster import calibration, placement
 from sweep.cluster.worker import Listener, Progress, check_device, run_inline
 from sweep.errors import InputError, PliantError, StorageError, TrackingError
 from sweep.ledger import provenance
+from sweep.ledger.commits import Done, attempt_name
 from sweep.ledger.failures import Failure, told, without_error
-from sweep.ledger.ledger import Damage, Done, Ledger, SweepRecord, attempt_name
+from sweep.ledger.ledger import Damage, Ledger
 from sweep.ledger.storage import place_of
+from sweep.ledger.sweeps import SweepRecord
 from sweep.packing import COMPILED, PlannedPack, pack_id, plan_packs, shape_of
 from sweep.spec import reading, studies
 from sweep.spec.checking import check_trials

@@ -21,7 +21,8 @@ from sweep.results import frames
 from workloads.registry import lookup
 
 if TYPE_CHECKING:
-    from sweep.ledger.ledger import Ledger, SweepRecord
+    from sweep.ledger.ledger import Ledger
+    from sweep.ledger.sweeps import SweepRecord
 
 
 class FigureFile(Protocol):

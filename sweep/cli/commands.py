@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from sweep.benchmarks.records import Change
-    from sweep.ledger.ledger import Ledger, SweepRecord
+    from sweep.ledger.ledger import Ledger
+    from sweep.ledger.sweeps import SweepRecord
     from sweep.packing import PlannedPack
     from sweep.service import Outcome, Plan
 

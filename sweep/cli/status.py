@@ -7,8 +7,10 @@ from dataclasses import asdict
 from typing import Any
 
 from sweep.cli.output import count, rendered
+from sweep.ledger.commits import Done
 from sweep.ledger.failures import Failure
-from sweep.ledger.ledger import Done, Ledger, SweepRecord
+from sweep.ledger.ledger import Ledger
+from sweep.ledger.sweeps import SweepRecord
 
 SHOWN = 20  # packs that are not finished, on one screen
 

@@ -39,8 +39,9 @@ from ray.tune.callback import Callback  # noqa: E402
 from sweep.cluster import tokens  # noqa: E402
 from sweep.cluster.worker import Listener, Progress, check_device, train  # noqa: E402
 from sweep.errors import ClusterError, InputError, StorageError  # noqa: E402
+from sweep.ledger.commits import attempt_name  # noqa: E402
 from sweep.ledger.failures import Failure, without_error  # noqa: E402
-from sweep.ledger.ledger import Ledger, attempt_name  # noqa: E402
+from sweep.ledger.ledger import Ledger  # noqa: E402
 from workloads.machine import cpus  # noqa: E402
 
 RETRIES = 3  # of a pack whose worker died

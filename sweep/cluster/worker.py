@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 from sweep.errors import InputError, StorageError
 from sweep.ledger import failures
+from sweep.ledger.commits import attempt_name
 from sweep.ledger.failures import Failure
-from sweep.ledger.ledger import Ledger, attempt_name
+from sweep.ledger.ledger import Ledger
 from sweep.packing import pack_id
 from sweep.trials import trial_id
 from workloads.extensions import place_of

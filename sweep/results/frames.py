@@ -21,7 +21,8 @@ from sweep.results import naming
 from workloads import streams
 
 if TYPE_CHECKING:
-    from sweep.ledger.ledger import Ledger, SweepRecord
+    from sweep.ledger.ledger import Ledger
+    from sweep.ledger.sweeps import SweepRecord
     from sweep.trials import Trial
 
 COLUMNS = ("sweep", "trial", "arm", "workload", "seed", "task", "step", "metric", "value")

@@ -23,7 +23,8 @@ from sweep.results import frames, naming
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from sweep.ledger.ledger import Ledger, SweepRecord
+    from sweep.ledger.ledger import Ledger
+    from sweep.ledger.sweeps import SweepRecord
 
 # Of the difference to the first arm: its interval leaves out 0, or not (or there are too few seeds), or there is none.
 Verdict = Literal["first", "better", "worse", "open", "none"]

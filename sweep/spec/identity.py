@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sweep.ledger.ledger import SweepRecord
+from sweep.ledger.sweeps import SweepRecord
 from sweep.spec.model import Spec
 from sweep.spec.reading import STUDIES
 from sweep.trials import Trial

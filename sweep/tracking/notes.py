@@ -17,7 +17,7 @@ from sweep.tracking import views
 
 if TYPE_CHECKING:
     from sweep.ledger.failures import Failure
-    from sweep.ledger.ledger import SweepRecord
+    from sweep.ledger.sweeps import SweepRecord
     from sweep.results.leaderboard import Estimate, Leaderboard, Standing
 
 TAG = "mlflow.note.content"

@@ -17,7 +17,8 @@ from sweep.tracking.redaction import redacted
 if TYPE_CHECKING:
     import uvicorn
 
-    from sweep.ledger.ledger import Ledger, SweepRecord
+    from sweep.ledger.ledger import Ledger
+    from sweep.ledger.sweeps import SweepRecord
 
 HOST = "127.0.0.1"
 EVERY = 0.1  # seconds between two looks whether the pages answer

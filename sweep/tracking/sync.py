@@ -39,7 +39,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sweep.errors import InputError
-from sweep.ledger.ledger import began
+from sweep.ledger.commits import began
 from sweep.ledger.storage import Storage
 from sweep.results import naming, palette
 from sweep.tracking import notes, views
@@ -48,8 +48,10 @@ if TYPE_CHECKING:
     import pandas as pd
     from mlflow.entities import Experiment, Run
 
+    from sweep.ledger.commits import Done
     from sweep.ledger.failures import Failure
-    from sweep.ledger.ledger import Done, Ledger, SweepRecord
+    from sweep.ledger.ledger import Ledger
+    from sweep.ledger.sweeps import SweepRecord
     from sweep.results.leaderboard import Leaderboard, Standing
     from sweep.trials import Trial
 from sweep.tracking.addresses import RELATIVE, artifact_folder, explained, with_driver

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from sweep.ledger.ledger import SweepRecord
+from sweep.ledger.sweeps import SweepRecord
 from sweep.results import frames
 from sweep.spec.model import Spec
 from sweep.spec.reading import parse

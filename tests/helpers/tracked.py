@@ -11,8 +11,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from sweep.ledger.commits import Done
 from sweep.ledger.failures import Failure
-from sweep.ledger.ledger import Done, Ledger, SweepRecord
+from sweep.ledger.ledger import Ledger
+from sweep.ledger.sweeps import SweepRecord
 from sweep.tracking import sync as syncing
 from sweep.tracking import writers
 from sweep.tracking.sync import SyncReport

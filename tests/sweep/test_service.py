@@ -20,8 +20,10 @@ import sweep
 from sweep import service
 from sweep.cluster.worker import Progress
 from sweep.errors import InputError, PliantError, StorageError, TrackingError
+from sweep.ledger.commits import attempt_name
 from sweep.ledger.failures import Failure, without_error
-from sweep.ledger.ledger import Ledger, SweepRecord, attempt_name
+from sweep.ledger.ledger import Ledger
+from sweep.ledger.sweeps import SweepRecord
 from workloads.training.pack import Snapshot
 
 CLIPPING = '''\
@@ -275,7 +277,7 @@ def test_what_ends_early_without_an_error_is_a_failure(
 def test_a_storage_that_fails_under_way_is_one_sentence(
     command: Command, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sweep.ledger.ledger import Attempt
+    from sweep.ledger.commits import Attempt
 
     def full(self: Attempt, snapshot: Snapshot) -> None:
         raise StorageError("cannot write x: No space left on device")

@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 from tiny import PACED
 
-from sweep.ledger.ledger import Ledger, Manifest
+from sweep.ledger.commits import Manifest
+from sweep.ledger.ledger import Ledger
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 

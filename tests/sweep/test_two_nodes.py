@@ -19,7 +19,8 @@ from typing import Any
 import pytest
 
 from sweep.cluster import submit
-from sweep.ledger.ledger import Ledger, Manifest
+from sweep.ledger.commits import Manifest
+from sweep.ledger.ledger import Ledger
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 

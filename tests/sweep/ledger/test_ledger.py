@@ -22,8 +22,11 @@ from pyarrow import fs, parquet
 
 from sweep.errors import InputError, StorageError
 from sweep.ledger import provenance
-from sweep.ledger.ledger import PACKS, Attempt, Ledger, Manifest, SweepRecord, shard_bytes
+from sweep.ledger.commits import PACKS, Attempt, Manifest
+from sweep.ledger.ledger import Ledger
+from sweep.ledger.shards import shard_bytes
 from sweep.ledger.storage import Storage
+from sweep.ledger.sweeps import SweepRecord
 
 TASKS = 4
 PERIOD = 100  # steps per task
