@@ -147,7 +147,7 @@ def not_lowered(config: Mapping[str, Any]) -> str | None:
 
     Everything that ships with Pliant can be lowered, which the contract tests see to.
     """
-    from workloads.training.pack import not_lowered as traced
+    from workloads.training.lowerable import not_lowered as traced
 
     with contextlib.redirect_stdout(io.StringIO()):  # what a step prints as it is traced is of no trial
         return traced(config)

@@ -89,7 +89,8 @@ def compare(
 
     Relative to the curve's largest magnitude. `pack` is from `alone`.
     """
-    from workloads.training.pack import Pack, Snapshot, run_pack
+    from workloads.training.loop import run_pack
+    from workloads.training.pack import Pack, Snapshot
 
     record, trial = located(ledger, pack.id)
     began = time.monotonic()

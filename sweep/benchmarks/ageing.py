@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from sweep.benchmarks.plain_loop import PlainLoop
 
 if TYPE_CHECKING:
-    from workloads.training.pack import Training
+    from workloads.training.loop import Training
 
 
 def grow(training: Training, until: int) -> None:

@@ -38,7 +38,7 @@ from workloads.registry import unknown
 
 if TYPE_CHECKING:
     from sweep.benchmarks.plain_loop import PlainLoop
-    from workloads.training.pack import Training
+    from workloads.training.loop import Training
 
 REPEATS = 3  # of either side; the best counts, since noise only ever adds
 FIRST_STEPS = 100  # at most, of the first call
@@ -448,7 +448,8 @@ def versions() -> dict[str, str]:
 def new_pack(case: Case, seeds: int | None = None) -> tuple[Training, float]:
     """(the case's pack of newborn networks, seconds from its description to its first steps)."""
     from sweep.packing import path_of
-    from workloads.training.pack import Pack, PackMember, Training
+    from workloads.training.loop import Training
+    from workloads.training.pack import Pack, PackMember
 
     members = [
         PackMember(f"{seed}-{which}", config_of(case, seed, which))
@@ -459,7 +460,7 @@ def new_pack(case: Case, seeds: int | None = None) -> tuple[Training, float]:
     began = time.perf_counter()
     training = Training(Pack(id="bench", members=members, path=path))
     training.begin()
-    training.train(min(FIRST_STEPS, training.chunk))
+    training.train(min(FIRST_STEPS, training.feed.chunk))
     return training, time.perf_counter() - began
 
 
@@ -491,7 +492,7 @@ def diagnosis_timer(training: Training) -> Callable[[], float]:
     """Function that takes the diagnostics of the stream's study: ns per trial-step between two of them."""
     from sweep.spec import reading, studies
     from workloads.diagnostics import DIAGNOSTICS
-    from workloads.training.pack import stream_of
+    from workloads.training.assembled import stream_of
 
     study = studies.load(training.stream.name, reading.PAPER)
     asked = [name for name in study.metrics if name in DIAGNOSTICS]
@@ -575,7 +576,7 @@ def plain_loop(case: Case) -> PlainLoop:
     import torch
 
     from sweep.benchmarks.plain_loop import PlainLoop
-    from workloads.training.pack import stream_of
+    from workloads.training.assembled import stream_of
 
     torch.manual_seed(0)
     config = config_of(case, 0, 0)

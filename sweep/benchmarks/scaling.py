@@ -116,7 +116,8 @@ def fill(file: Path, storage: str) -> None:
     import numpy as np
 
     from sweep import service
-    from workloads.training.pack import Pack, Rows, Snapshot
+    from workloads.training.pack import Pack, Snapshot
+    from workloads.training.rows import Rows
 
     planned = service.plan(file, storage=storage, workers=WORKERS)
     names = planned.spec.metrics

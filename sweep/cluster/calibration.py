@@ -56,7 +56,8 @@ def measure(pack: PlannedPack, *, steps: int = 400) -> float:
     """Seconds per step of a pack, by training it for a few steps here (its first call, compilation included, apart)."""
     import time
 
-    from workloads.training.pack import Pack, Training
+    from workloads.training.loop import Training
+    from workloads.training.pack import Pack
 
     training = Training(Pack(id=pack.id, members=pack.trials, path=pack.path, device=pack.device))
     training.begin()

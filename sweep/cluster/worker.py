@@ -114,7 +114,9 @@ def _train(pack: Pack, ledger: Ledger, name: str, listener: Listener) -> None:
     import torch
 
     from workloads.extensions import load_code
-    from workloads.training.pack import Snapshot, run_pack, stream_of
+    from workloads.training.assembled import stream_of
+    from workloads.training.loop import run_pack
+    from workloads.training.pack import Snapshot
 
     torch.set_num_threads(1)  # one pack, one core: packs run beside each other
     check_device(pack.device)

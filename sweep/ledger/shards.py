@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pyarrow import parquet
 
 if TYPE_CHECKING:  # it imports torch
-    from workloads.training.pack import Rows
+    from workloads.training.rows import Rows
 
 # Of rows: rank of the trial, code of the metric, task, step, value.
 Columns = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32], NDArray[np.int64], NDArray[np.float64]]

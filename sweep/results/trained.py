@@ -14,7 +14,7 @@ from sweep.errors import InputError
 from sweep.ledger.ledger import Ledger
 from sweep.repeat import located
 from workloads.extensions import load_code
-from workloads.training.pack import network_of, stream_of
+from workloads.training.assembled import network_of, stream_of
 
 
 @dataclass(frozen=True, slots=True)

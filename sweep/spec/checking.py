@@ -192,7 +192,7 @@ def _made(trials: list[Trial], steps: int, few: int) -> tuple[Make, Tensor, Tens
 
     make, training = of_trials(trials)
     count = few if NETWORKS[trials[0].config["network"]["name"]].pictures else steps
-    x, y = training.batches(0, min(count, training.stream.task_start(training.stream.tasks)))
+    x, y = training.feed.batches(0, min(count, training.stream.task_start(training.stream.tasks)))
     return make, x, y
 
 

@@ -27,7 +27,9 @@ from workloads.engine.computing import computing
 from workloads.engine.layout import Tree, flattened, in_order, member
 from workloads.methods.config import Utility
 from workloads.networks.config import Activation, Initialisation
-from workloads.training.pack import Pack, Training, not_lowered
+from workloads.training.loop import Training
+from workloads.training.lowerable import not_lowered
+from workloads.training.pack import Pack
 
 CLOSE = {"float64": 1e-8, "float32": 2e-3}  # of a tensor's largest entry, after two tasks
 TIED = {"float64": 1e-9, "float32": 1e-3}  # utilities that rounding may order, by the layer's largest

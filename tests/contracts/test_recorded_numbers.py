@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from workloads.diagnostics import DIAGNOSTICS
-from workloads.training.pack import Pack, PackMember, Rows, run_pack
+from workloads.training.loop import run_pack
+from workloads.training.pack import Pack, PackMember
+from workloads.training.rows import Rows
 
 REGRESSION = {"name": "slowly_changing_regression", "tasks": 2, "period": 30}
 IMAGES = {"name": "permuted_mnist", "dataset": "digits", "tasks": 2, "examples_per_task": 30}

@@ -16,7 +16,7 @@ from workloads.engine.online import LARGEST_BATCH, refusal
 from workloads.learner import Learner
 from workloads.methods.config import METHODS, OPTIMIZERS
 from workloads.networks.config import NETWORKS, MLPConfig, NetworkSpec
-from workloads.training.pack import network_of, stream_of, ways_of_learning
+from workloads.training.assembled import network_of, stream_of, ways_of_learning
 
 HEAD = "workload: {name: slowly_changing_regression, tasks: 3, period: 50}\nnetwork: {width: 5}\n"
 

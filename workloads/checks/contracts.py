@@ -17,7 +17,9 @@ from workloads.engine.layout import Tree, flattened, in_order, mapped, member, s
 from workloads.engine.lifted import Lifted
 from workloads.learner import Learner
 from workloads.methods.base import Params
-from workloads.training.pack import Member, Pack, Training, ways_of_learning
+from workloads.training.assembled import ways_of_learning
+from workloads.training.loop import Training
+from workloads.training.pack import Member, Pack
 
 
 class Members:

@@ -29,7 +29,9 @@ from workloads.learner import Learner
 from workloads.methods.config import METHODS, OPTIMIZERS
 from workloads.networks.config import NETWORKS
 from workloads.random import Draw
-from workloads.training.pack import Member, Pack, Training, dtype_of, ways_of_learning
+from workloads.training.assembled import dtype_of, ways_of_learning
+from workloads.training.loop import Training
+from workloads.training.pack import Member, Pack
 
 STEPS, STEPS_OF_LARGE = 6, 2  # in a row, from the first
 LARGE = 100_000  # parameters from which fewer steps must do
@@ -96,7 +98,7 @@ class _Trial:
         files = {part.file for part in self.watched} or {owner("NETWORKS", network) or network}
         self.whom = f"{', '.join(sorted(files))}: {', '.join(part.name for part in self.watched) or network}"
         length = training.stream.task_start(training.stream.tasks)
-        x, y = (v[:, :, :EXAMPLES] for v in training.batches(0, min(STEPS, length)))
+        x, y = (v[:, :, :EXAMPLES] for v in training.feed.batches(0, min(STEPS, length)))
         if file := owner("NETWORKS", network):
             check_network(file, network, training.network, training.stream, x[0, 0])
         parameters = sum(map(math.prod, training.network.parameter_shapes().values()))

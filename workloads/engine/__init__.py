@@ -8,7 +8,9 @@ An engine holds P members of one shape. Its promises, kept by every path:
   the hyperparameters anew, whose tensors a schedule of step sizes writes into.
 - `advance(x, y, which, start)` trains on x (count, S, B, ...) and y (count, S, B, ...) from step `start`, member i on
   stream which[i]. How steps are split over calls changes no bit.
-- Some also take examples in a shorter form, `advance_rows` and `advance_pictures`, with the bits of `advance`.
+- `takes` names the shorter forms in which it also takes examples, with the bits of `advance`: "rows" of small tables
+  by `advance_rows(x, y, index, which, start)`, "pictures" of a data set by `advance_pictures`.
+- `owes`: it draws some noise only when a weight is read, so that a state holds, under "path", what is still owed.
 - A member that goes to NaN or infinity changes no other.
 """
 
@@ -32,6 +34,14 @@ from workloads.registry import unknown
 
 class Engine(Protocol):
     """What every path offers; see the module's promises."""
+
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """The shorter forms of examples that it takes."""
+
+    @property
+    def owes(self) -> bool:
+        """Whether its state may hold noise that is not drawn yet."""
 
     def load(self, state: Tree) -> None:
         """Take the pack's state."""

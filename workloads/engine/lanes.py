@@ -253,6 +253,9 @@ extern "C" void advance(
 class Lanes:
     """Engine over all members at once, as emitted C++. See `workloads.engine.Engine` for the promises."""
 
+    takes: tuple[str, ...] = ("rows",)
+    owes = False
+
     def __init__(self, learner: Learner, hyper: Tree, seeds: Tensor) -> None:
         self.learner = learner
         self.hyper = hyper

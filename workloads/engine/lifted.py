@@ -65,6 +65,8 @@ Own = Callable[[slice, Tensor], tuple[Tensor, Tensor]]  # some steps' examples x
 class Lifted:
     """Engine over all members at once. See `workloads.engine.Engine` for the promises."""
 
+    owes = False
+
     def __init__(
         self,
         learner: Learner,
@@ -80,6 +82,8 @@ class Lifted:
         self.hyper = hyper
         self.seeds = seeds
         self.device = seeds.device
+        # To a GPU a table and the numbers of its rows are far less to send than the examples.
+        self.takes: tuple[str, ...] = ("rows",) if self.device.type == "cuda" else ()
         self.last = sum(map(math.prod, learner.network.parameter_shapes().values())) <= SMALL
         self.axis = -1 if self.last else 0
         self.programs = Programs(small=self.last, compiled=compiled)

@@ -12,6 +12,9 @@ from workloads.learner import Learner
 class Looped:
     """Engine over members one at a time. See `workloads.engine.Engine` for the promises."""
 
+    takes: tuple[str, ...] = ()
+    owes = False
+
     def __init__(self, learner: Learner, hyper: Tree, seeds: Tensor) -> None:
         self.learner = learner
         self.hyper = hyper

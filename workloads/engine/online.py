@@ -139,6 +139,8 @@ class Online:
     Raises InputError for what `refusal` names, NoCompiler where there is none.
     """
 
+    takes: tuple[str, ...] = ("pictures",)
+
     def __init__(self, learner: Learner, hyper: Tree, seeds: Tensor) -> None:
         refused = refusal(learner)
         if refused:
@@ -151,6 +153,7 @@ class Online:
         self.members = len(seeds)
         self.dtype: torch.dtype = hyper["optimizer"]["step_size"].dtype
         self.plan = Plan(learner, self.dtype)
+        self.owes = self.plan.lazy
         self.layers = self.plan.layers
         self.adam = self.plan.adam
         self.units = self.plan.units

@@ -40,7 +40,7 @@ from workloads.engine import computing
 from workloads.engine.layout import member
 from workloads.networks.config import ConvNetConfig
 from workloads.networks.convnet import ConvNet
-from workloads.training.pack import stream_of, ways_of_learning
+from workloads.training.assembled import stream_of, ways_of_learning
 
 KEYS = ["stream", "network", "batch", "arm", "members", "path", "ns_per_trial_step", "plain_ns", "ratio"]
 KEYS += ["limit_ns", "target", "first_call_s", "peak_mb", "valid", "versions", "diagnostics"]

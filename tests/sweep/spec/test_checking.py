@@ -15,7 +15,8 @@ from sweep.errors import InputError
 from sweep.packing import plan_packs
 from sweep.spec.reading import parse
 from sweep.trials import expand
-from workloads.training.pack import Pack, Training
+from workloads.training.loop import Training
+from workloads.training.pack import Pack
 
 SWEEP = """\
 # Does clipping keep weights small?

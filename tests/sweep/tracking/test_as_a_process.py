@@ -30,7 +30,8 @@ class FakePack:
 def test_the_real_ledger_as_a_process_would(
     uri: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from workloads.training.pack import Rows, Snapshot
+    from workloads.training.pack import Snapshot
+    from workloads.training.rows import Rows
 
     record, values = small_sweep()
     ledger = Ledger(str(tmp_path))

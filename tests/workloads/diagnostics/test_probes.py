@@ -9,8 +9,9 @@ import torch
 
 from workloads.diagnostics import DIAGNOSTICS
 from workloads.streams.slowly_changing_regression import SlowlyChangingRegression
-from workloads.training import pack as packs
-from workloads.training.pack import Pack, PackMember, Training
+from workloads.training import feed, probes
+from workloads.training.loop import Training
+from workloads.training.pack import Pack, PackMember
 
 SEEDS = (5, 4, 6, 5, 4, 5)
 
@@ -46,7 +47,7 @@ def measured(pack: Training) -> dict[str, list[float]]:
     return found
 
 
-@pytest.mark.parametrize("room", [packs.CHUNK_BYTES, 40_000, 1000])  # room for all members, for two, for one
+@pytest.mark.parametrize("room", [feed.CHUNK_BYTES, 40_000, 1000])  # room for all members, for two, for one
 def test_members_of_several_streams_in_any_order_are_measured_on_their_own(
     monkeypatch: pytest.MonkeyPatch, room: int
 ) -> None:
@@ -59,12 +60,12 @@ def test_members_of_several_streams_in_any_order_are_measured_on_their_own(
 
     alone = {seed: measured(training(seed)) for seed in set(SEEDS)}
     monkeypatch.setattr(SlowlyChangingRegression, "probe", counted)
-    monkeypatch.setattr(packs, "CHUNK_BYTES", room)
+    monkeypatch.setattr(probes, "CHUNK_BYTES", room)
     pack = training(*SEEDS)
     found = measured(pack)
     assert asked == [(1, 16)] * 3
-    if room < packs.CHUNK_BYTES:
-        assert pack.probe_members() == {40_000: 2, 1000: 1}[room]
+    if room < feed.CHUNK_BYTES:
+        assert pack.probes.together(16) == {40_000: 2, 1000: 1}[room]
     for place, seed in enumerate(SEEDS):
         for name, values in found.items():
             assert values[place] == pytest.approx(alone[seed][name][0], rel=1e-12), name

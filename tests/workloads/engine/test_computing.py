@@ -18,8 +18,10 @@ from packs import TINY, Arm, Pack, data, leaves  # noqa: E402
 from workloads.engine import computing as module  # noqa: E402
 from workloads.engine.computing import computing, flushes  # noqa: E402
 from workloads.engine.layout import Tree, mapped  # noqa: E402
+from workloads.training.assembled import stream_of  # noqa: E402
+from workloads.training.loop import run_pack  # noqa: E402
 from workloads.training.pack import Pack as Trials  # noqa: E402
-from workloads.training.pack import PackMember, run_pack, stream_of  # noqa: E402
+from workloads.training.pack import PackMember  # noqa: E402
 
 WAYS = ["plain", "looped", "lifted", "lanes", "online", pytest.param("compiled", marks=pytest.mark.slow)]
 DTYPES = [torch.float32, torch.float64]

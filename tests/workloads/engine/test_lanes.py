@@ -26,8 +26,10 @@ from workloads.streams.slowly_changing_regression import (  # noqa: E402
     SlowlyChangingRegression,
     SlowlyChangingRegressionConfig,
 )
+from workloads.training.loop import Training, run_pack  # noqa: E402
+from workloads.training.lowerable import not_lowered  # noqa: E402
 from workloads.training.pack import Pack as Trials  # noqa: E402
-from workloads.training.pack import PackMember, Training, not_lowered, run_pack  # noqa: E402
+from workloads.training.pack import PackMember  # noqa: E402
 
 CODE = '''
 """A method of one's own: {what}."""

@@ -22,7 +22,8 @@ from workloads.networks.convnet import ConvNet
 from workloads.networks.mlp import MLP
 from workloads.networks.resnet import ResNet18
 from workloads.random import Draw
-from workloads.training.pack import Pack, PackMember, run_pack
+from workloads.training.loop import run_pack
+from workloads.training.pack import Pack, PackMember
 
 OPTIMIZERS = {
     "momentum": ("sgd", SGDConfig(step_size=0.01, momentum=0.9)),

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from workloads.streams import STREAMS
-from workloads.training.pack import Pack, PackMember, Snapshot, run_pack
+from workloads.training.loop import run_pack
+from workloads.training.pack import Pack, PackMember, Snapshot
 
 pytestmark = pytest.mark.usefixtures("marked")
 

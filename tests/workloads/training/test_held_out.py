@@ -18,14 +18,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-import workloads.training.pack as packs
 from workloads.engine import lifted
 from workloads.engine.layout import Tree, mapped
 from workloads.engine.plain import train
 from workloads.learner import Learner
 from workloads.streams.base import TaskStream
+from workloads.training import feed
+from workloads.training.assembled import network_of, ways_of_learning
 from workloads.training.held_out import HeldOut, evaluated
-from workloads.training.pack import Pack, PackMember, Snapshot, network_of, run_pack, ways_of_learning
+from workloads.training.loop import run_pack
+from workloads.training.pack import Pack, PackMember, Snapshot
 
 Config = dict[str, Any]
 STEPS = (12, 20, 16)  # of the three tasks
@@ -288,7 +290,7 @@ def test_resuming_gives_the_same_bits(path: str, monkeypatch: pytest.MonkeyPatch
     Steps 5 and 22 are where the factor changes, 4 and 21 evaluations, 12 a task's end, 8 and 40 none of these.
     """
     monkeypatch.setattr(lifted, "compiled_program", lambda function, arguments, small: function)
-    monkeypatch.setattr(packs, "CHUNK_STEPS", 5)
+    monkeypatch.setattr(feed, "CHUNK_STEPS", 5)
     changes = RESNET if path == "resnet18" else {}
     methods = {"continual_backprop": {"replacement_rate": 0.05, "maturity_threshold": 5}, "reset": {"what": "head"}}
     trials = [config(seed, methods=methods, **changes) for seed in (3, 4)]

@@ -13,12 +13,14 @@ import torch
 from scipy import stats
 from torch.utils import _pytree as pytree
 
-import workloads.training.pack as packs
 from workloads.diagnostics import DIAGNOSTICS
 from workloads.engine import lifted
 from workloads.errors import CheckpointError, InputError
 from workloads.streams.permuted_mnist import PermutedMNIST, PermutedMNISTConfig
-from workloads.training.pack import Pack, PackMember, Snapshot, Training, run_pack, stream_of
+from workloads.training import feed, loop, probes
+from workloads.training.assembled import network_of, stream_of
+from workloads.training.loop import Training, run_pack
+from workloads.training.pack import Pack, PackMember, Snapshot
 
 Config = dict[str, Any]
 
@@ -94,8 +96,8 @@ class Spoilt:
 def test_resuming_from_any_commit_gives_the_same_bits(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if path == "lifted":  # every resumed pack would compile anew: that variant is among the slow ones
         monkeypatch.setattr(lifted, "compiled_program", lambda function, arguments, small: function)
-    monkeypatch.setattr(packs, "COMMIT_SECONDS", 0.0)
-    monkeypatch.setattr(packs, "CHUNK_STEPS", 15)
+    monkeypatch.setattr(loop, "COMMIT_SECONDS", 0.0)
+    monkeypatch.setattr(feed, "CHUNK_STEPS", 15)
     metrics = ["effective_rank", "gradient_norm", "online_error"]
     optimizer = {"name": "adam", "step_size": 0.01}
     what = pack(
@@ -126,8 +128,8 @@ def test_a_description_keeps_the_order_of_the_users_files() -> None:
 
 
 def test_resuming_keeps_who_diverged_and_what_tasks_begin_with(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packs, "COMMIT_SECONDS", 0.0)
-    monkeypatch.setattr(packs, "CHUNK_STEPS", 15)
+    monkeypatch.setattr(loop, "COMMIT_SECONDS", 0.0)
+    monkeypatch.setattr(feed, "CHUNK_STEPS", 15)
     settings: Config = {
         "workload": {"name": "slowly_changing_regression", "tasks": 3, "period": 40, "task_boundaries": "shown"},
         "methods": {"shrink_and_perturb": {"perturb_scale": 0.1, "when": "task"}},
@@ -159,7 +161,7 @@ def test_the_size_of_chunks_changes_no_bit(path: str, monkeypatch: pytest.Monkey
     monkeypatch.setattr(lifted, "compiled_program", lambda function, arguments, small: function)
     what = pack([config(s, methods=CBP, dtype="float64", keep="final") for s in range(3)], path)
     whole = run(what)
-    monkeypatch.setattr(packs, "CHUNK_STEPS", 7)
+    monkeypatch.setattr(feed, "CHUNK_STEPS", 7)
     cut = run(what)
     assert table(cut) == table(whole) and cut[-1].weights == whole[-1].weights
 
@@ -173,7 +175,7 @@ class AsNumbers(PermutedMNIST):
 
 @pytest.mark.parametrize("batch", [1, 4])
 def test_online_has_the_same_bits_from_pictures_and_from_numbers(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packs, "CHUNK_STEPS", 15)  # some of the steps in which two tasks mix come alone, some do not
+    monkeypatch.setattr(feed, "CHUNK_STEPS", 15)  # some of the steps in which two tasks mix come alone, some do not
     workload = {"name": "permuted_mnist", "dataset": "digits", "tasks": 3, "examples_per_task": 200, "batch": batch}
     workload |= {"gradual": 40 // batch}
     fields = {name: value for name, value in workload.items() if name != "name"}
@@ -182,8 +184,11 @@ def test_online_has_the_same_bits_from_pictures_and_from_numbers(batch: int, mon
     def numbered(seed: int) -> AsNumbers:
         return AsNumbers(PermutedMNISTConfig(**fields), seed)
 
-    assert Training(pack(trials, "online")).examples(1)[0] == "advance_pictures"
-    assert Training(pack(trials, "online"), stream=numbered).examples(1)[0] == "advance"
+    def form(made: Training) -> str:
+        return made.feed.examples(made.engine, 0, 1)[0]
+
+    assert form(Training(pack(trials, "online"))) == "advance_pictures"
+    assert form(Training(pack(trials, "online"), stream=numbered)) == "advance"
     pictures, numbers = run(pack(trials, "online")), run(pack(trials, "online"), stream=numbered)
     assert table(pictures) == table(numbers) and pictures[-1].weights == numbers[-1].weights
 
@@ -198,20 +203,20 @@ def test_pictures_whose_pixels_are_no_order_of_all_train_as_numbers(pixels: Any)
     fields = {"dataset": "digits", "tasks": 3, "examples_per_task": 200}
     trials = [config(0, workload={"name": "permuted_mnist", **fields}, metrics=["online_accuracy"])]
     made = Training(pack(trials, "online"), stream=lambda seed: Chosen(PermutedMNISTConfig(**fields), seed))
-    assert made.stream.pictures(0, 1) is not None and made.pictures(1) is None  # type: ignore[attr-defined]
+    assert made.stream.pictures(0, 1) is not None and made.feed.pictures(0, 1) is None  # type: ignore[attr-defined]
 
 
 def test_diagnostics_are_the_same_however_few_members_fit_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     metrics = sorted(DIAGNOSTICS)
     what = pack([config(s, metrics=metrics, dtype="float64") for s in (4, 4, 5)])
     whole = table(run(what))
-    monkeypatch.setattr(packs, "CHUNK_BYTES", 1000)  # the probe of one member is 16 x 24 numbers of 8 bytes
+    monkeypatch.setattr(probes, "CHUNK_BYTES", 1000)  # the probe of one member is 16 x 24 numbers of 8 bytes
     for a, b in zip(whole, table(run(what)), strict=True):
         assert a[:4] == b[:4] and a[4] == pytest.approx(b[4], rel=1e-10)
 
 
 def test_a_checkpoint_of_another_pack_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packs, "COMMIT_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "COMMIT_SECONDS", 0.0)
     first = run(pack([config()], id="one"))[0]
     with pytest.raises(CheckpointError, match="belongs to pack one, not to two"):
         run(pack([config()], id="two"), first.checkpoint)
@@ -301,7 +306,7 @@ def test_diagnostics_come_at_their_tasks_and_are_those_of_the_network() -> None:
     assert [task for n, m, task, _, _ in rows if n == "online_error" and m == 0] == [0, 1, 2, 3, 4, 5]
     # By hand, for the second member's first measurement.
     stream = stream_of(trial, 6)
-    network = packs.network_of(trial, stream)
+    network = network_of(trial, stream)
     params = {k: v.float() for k, v in network.init(6).items()}
     x, y = (torch.from_numpy(v) for v in stream.probe(0, 16))
     hidden = torch.relu(x @ params["layers.0.weight"].T + params["layers.0.bias"])
@@ -385,8 +390,8 @@ def test_units_replaced_in_each_task_are_counted_and_a_resumed_pack_goes_on_coun
 ) -> None:
     if path == "lifted":
         monkeypatch.setattr(lifted, "compiled_program", lambda function, arguments, small: function)
-    monkeypatch.setattr(packs, "COMMIT_SECONDS", 0.0)
-    monkeypatch.setattr(packs, "CHUNK_STEPS", 15)
+    monkeypatch.setattr(loop, "COMMIT_SECONDS", 0.0)
+    monkeypatch.setattr(feed, "CHUNK_STEPS", 15)
     # Every unit older than 9 steps, at once: 4 units at steps 10, 20, 30, 40 of each task of 40.
     settings = {"replacement_rate": 1.0, "maturity_threshold": 9}
     methods = {"continual_backprop": {**settings, "preset": "paper"}}

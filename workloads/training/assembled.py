@@ -1,0 +1,55 @@
+"""From a trial's config to what trains: the stream, the network, the optimizer and the methods it names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from workloads import streams
+from workloads.methods.base import Params
+from workloads.methods.config import METHODS, OPTIMIZERS
+from workloads.networks.config import NETWORKS
+from workloads.networks.implementations import IMPLEMENTATIONS as NETWORK_IMPLEMENTATIONS
+from workloads.registry import lookup
+from workloads.streams.base import Stream
+
+# tf32: float32, whose products a GPU may compute from rounded factors; on a CPU the same as float32.
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "tf32": torch.float32}
+
+MakeStream = Callable[[int], Stream]
+MakeParams = Callable[[int], Params]
+
+
+def dtype_of(config: Mapping[str, Any]) -> torch.dtype:
+    """The floating-point type a trial's config asks for."""
+    return lookup(DTYPES, config["dtype"], "dtype")
+
+
+def built(table: Mapping[str, Any], fields: Mapping[str, Any], kind: str) -> tuple[str, Any]:
+    """(name, config object) from a config's {"name": ..., fields}."""
+    arguments = dict(fields)
+    name = arguments.pop("name")
+    return name, lookup(table, name, kind).config(**arguments)
+
+
+def ways_of_learning(config: Mapping[str, Any]) -> tuple[tuple[str, Any], dict[str, Any]]:
+    """The optimizer's (name, config) and the methods' configs of one trial."""
+    optimizer = built(OPTIMIZERS, config["optimizer"], "optimizer")
+    asked = config["methods"]
+    for name in asked:
+        lookup(METHODS, name, "method")
+    # In the registry's order, which is the order they act in: a trial's config is sorted by name for its hash.
+    return optimizer, {name: spec.config(**asked[name]) for name, spec in METHODS.items() if name in asked}
+
+
+def stream_of(config: Mapping[str, Any], seed: int) -> Stream:
+    """The stream of a trial's config, for any seed."""
+    return streams.made(config["workload"], seed)
+
+
+def network_of(config: Mapping[str, Any], stream: Stream) -> Any:
+    """The network of a trial's config, sized for its stream."""
+    name, settings = built(NETWORKS, config["network"], "network")
+    return NETWORK_IMPLEMENTATIONS[name](settings, NETWORKS[name].built_for(stream), stream.outputs)

@@ -1,0 +1,419 @@
+"""Training a pack: members, tasks, measures and checkpoints around the engine.
+
+`run_pack` is a plain function of a pack: no Ray object, no tracking run, no global random state. It hands what it
+measured to `report` as it goes, together with a checkpoint from which a later call continues to the same bits.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from workloads.checks.streams import timetable
+from workloads.diagnostics import BINS, DIAGNOSTICS
+from workloads.engine import Engine, build
+from workloads.engine.computing import computing
+from workloads.engine.layout import Tree, mapped, stacked
+from workloads.errors import CheckpointError, InputError
+from workloads.extensions import load_code, owner
+from workloads.learner import Learner
+from workloads.methods.base import Params
+from workloads.networks.config import NETWORKS
+from workloads.random import Draw
+from workloads.streams.base import TaskStream
+from workloads.training.assembled import (
+    MakeParams,
+    MakeStream,
+    dtype_of,
+    network_of,
+    stream_of,
+    ways_of_learning,
+)
+from workloads.training.feed import Feed
+from workloads.training.held_out import HeldOut, evaluated
+from workloads.training.pack import Pack, Report, Snapshot
+from workloads.training.probes import Probes
+from workloads.training.rows import Table
+
+COMMIT_SECONDS = 20.0  # at least this long between two reports, so that checkpoints cost little
+
+STEP_SIZES = ("step_size", "isometry_step_size")  # what a stream's schedule scales
+
+
+def shown_within(task: int, tasks: int) -> bool:
+    """Whether the curve within a task is recorded: in the 1st, 10th, 100th, ... and the last."""
+    return task == tasks - 1 or task + 1 in {10**k for k in range(len(str(tasks)))}
+
+
+class Training:
+    """A pack on its way: the engine, the streams and the place in them. `run_pack` drives it.
+
+    What computes is `computing()`, so that whoever drives it gets the same numbers.
+    """
+
+    @computing()
+    def __init__(
+        self,
+        pack: Pack,
+        *,
+        initial: MakeParams | None = None,
+        stream: MakeStream | None = None,
+        dtype: torch.dtype | None = None,
+        path: str | None = None,
+    ) -> None:
+        self.pack = pack
+        config = pack.members[0].config
+        self.config = config
+        self.device = torch.device(pack.device)
+        self.dtype = dtype or dtype_of(config)
+        seeds = [m.config["seed"] for m in pack.members]
+        self.distinct = sorted(set(seeds))
+        make_stream = stream or (lambda seed: stream_of(config, seed))
+        self.streams = [make_stream(seed) for seed in self.distinct]
+        if stream or owner("STREAMS", config["workload"]["name"]):
+            self.check_timetables()
+        self.feed = Feed(self.streams, self.device, self.dtype)
+        places = {seed: place for place, seed in enumerate(self.distinct)}
+        self.which = torch.tensor([places[seed] for seed in seeds], device=self.device)
+        self.stream = self.streams[0]
+        self.network = network_of(config, self.stream)
+        self.make_params = initial or self.network.init
+        optimizer, methods = ways_of_learning(config)
+        self.learner = Learner(self.network, self.stream.loss, optimizer, methods)
+        member_hyper = [self.learner.hyper_of(o[1], m) for o, m in (ways_of_learning(m.config) for m in pack.members)]
+        as_tensors = [mapped(lambda v: torch.tensor(v, dtype=self.dtype), h) for h in member_hyper]
+        self.hyper = mapped(lambda v: v.to(self.device), stacked(as_tensors))
+        self.step_sizes = {n: v.clone() for n, v in self.hyper["optimizer"].items() if n in STEP_SIZES}
+        self.seeds = torch.tensor(seeds, dtype=torch.int64, device=self.device)
+        # Under vmap convolutions become grouped ones, which a CPU is slow at.
+        alone = NETWORKS[config["network"]["name"]].convolutional and self.device.type == "cpu"
+        self.probes = Probes(self.learner, self.hyper, self.feed, self.which, alone=alone)
+        self.path = path or pack.path
+        self.engine = self.new_engine()
+        self.table = Table()
+        self.weights: dict[str, bytes] = {}
+        self.step = 0
+        self.factor = 1.0  # of the step sizes, as the stream's schedule has it
+        self.held_out: HeldOut | None = None
+        if isinstance(self.stream, TaskStream) and self.stream.tested:
+            tested = [stream for stream in self.streams if isinstance(stream, TaskStream)]
+            self.held_out = HeldOut(self.learner, tested, self.which, self.feed.placed)
+        self.fresh: Engine | None = None  # newborn copies that learn the task at hand beside the members
+        self.before_bin = torch.zeros(len(seeds), dtype=torch.float64)  # the online sum when a bin began
+        self.ended = torch.full((len(seeds),), -1, dtype=torch.int64)  # the task a member diverged in
+
+    def check_timetables(self) -> None:
+        """What is asked of one stream holds for all. Raises InputError where tasks begin elsewhere for another seed."""
+        if len({timetable(stream) for stream in self.streams}) > 1:
+            seeds = ", ".join(map(str, self.distinct))
+            raise InputError(
+                f"the streams of seeds {seeds} change their tasks at other steps: give each a pack of its own"
+            )
+
+    @property
+    def alive(self) -> Tensor:
+        """Mask of the members that have not diverged."""
+        return self.ended < 0
+
+    @property
+    def engines(self) -> list[Engine]:
+        """The members', and the newborn copies' where there are any."""
+        return [self.engine] if self.fresh is None else [self.engine, self.fresh]
+
+    @computing()
+    def begin(self) -> None:
+        """Initial weights (one draw per seed, shared by all members of that seed) and state."""
+        self.engine.load(self.newborn(self.make_params))
+
+    def new_engine(self) -> Engine:
+        """An engine of the pack's path, without a state yet."""
+        return build(self.path, self.learner, self.hyper, self.seeds, tf32=self.config["dtype"] == "tf32")
+
+    def newborn(self, make_params: MakeParams) -> Tree:
+        """The state of members that have learned nothing yet."""
+        per_seed = stacked([dict(make_params(seed)) for seed in self.distinct])
+        params = mapped(lambda v: v.to(self.device, self.dtype)[self.which], per_seed)
+        count = len(self.seeds)
+        states = torch.func.vmap(self.learner.init, randomness="error")(params)
+        zero = torch.zeros(count, dtype=torch.float64, device=self.device)
+        return {"params": params, "state": states, "loss": zero, "correct": zero.clone()}
+
+    def save(self) -> bytes:
+        """Everything a later call needs to continue to the same bits."""
+        buffer = io.BytesIO()
+        held = {
+            "pack": self.pack.id,
+            "step": self.step,
+            "ended": self.ended,
+            "engine": mapped(lambda v: v.cpu(), self.engine.state()),
+            "before_bin": self.before_bin,
+        }
+        if self.held_out is not None:
+            held["held_out"] = mapped(lambda v: v.cpu(), self.held_out.state())
+        if self.fresh is not None:
+            held["fresh"] = mapped(lambda v: v.cpu(), self.fresh.state())
+        torch.save(held, buffer)
+        return buffer.getvalue()
+
+    @computing()
+    def restore(self, saved: bytes) -> None:
+        """Continue from what `save` returned. Raises CheckpointError where it is another pack's."""
+        held = torch.load(io.BytesIO(saved), weights_only=True)
+        if held["pack"] != self.pack.id:
+            raise CheckpointError(f"the checkpoint belongs to pack {held['pack']}, not to {self.pack.id}")
+        self.step = held["step"]
+        self.ended = held["ended"]
+        self.follow()
+        self.engine.load(mapped(lambda v: v.to(self.device), held["engine"]))
+        self.before_bin = held["before_bin"]
+        if self.held_out is not None:
+            self.held_out.load(held["held_out"])
+        if "fresh" in held:
+            self.fresh = self.new_engine()
+            self.fresh.load(mapped(lambda v: v.to(self.device), held["fresh"]))
+
+    @computing()
+    def begin_task(self, task: int) -> None:
+        """What happens before a task's first step: the diagnostics, task-wise methods, a fresh copy where one is due.
+
+        So the network is looked at as the tasks before left it, on examples of the coming one.
+        """
+        if task % self.config["every"] == 0 or task == self.stream.tasks - 1:
+            self.diagnose(task)
+        if task > 0 and self.stream.boundaries_shown and self.learner.acts_at_tasks:
+            tree = self.engine.state()
+            at = torch.tensor(self.step, device=self.device)
+
+            def one(params: Params, state: Tree, hyper: Tree, seed: Tensor) -> tuple[Params, Tree]:
+                return self.learner.at_task(params, state, hyper, Draw(seed, at, self.dtype))
+
+            params, state = torch.func.vmap(one)(tree["params"], tree["state"], self.hyper, self.seeds)
+            self.engine.load({**tree, "params": params, "state": state})
+        self.before_bin = torch.zeros_like(self.before_bin)
+        if self.held_out is not None:
+            self.held_out.begin_task()
+        if "plasticity_gap" in self.config["metrics"] and task % self.config["fresh_every"] == 0:
+            self.fresh = self.new_engine()
+            self.fresh.load(self.newborn(lambda seed: self.network.init(seed, task + 1)))
+
+    @computing()
+    def diagnose(self, task: int) -> None:
+        """The configured diagnostics on a probe of the coming task, before training on it."""
+        names = [name for name in self.config["metrics"] if name in DIAGNOSTICS]
+        if not names:
+            return
+        found = self.probes.diagnosed(names, evaluated(self.engine.state()), task, self.config["probe"])
+        for name, values in found.items():
+            self.table.add(name, task, self.step, values, self.alive)
+
+    def train(self, until: int) -> None:
+        """Train up to step `until`, which must lie in the task at hand or at its end."""
+        while self.step < until:
+            self.train_chunk(until)
+
+    @computing()
+    def train_chunk(self, until: int) -> None:
+        """One chunk of steps, cut at `until`; steps may be cut anywhere without changing a bit."""
+        task = self.stream.task_of(self.step)
+        stops = self.stops(task)
+        until = min([until, *(stop for stop in stops if stop > self.step)])
+        count = min(self.feed.chunk, until - self.step)
+        if self.follow():
+            for engine in self.engines:
+                engine.load(engine.state())  # which reads the step sizes anew
+        how, examples = self.feed.examples(self.engine, self.step, count)
+        for engine in self.engines:
+            getattr(engine, how)(*examples, self.which, self.step)
+        self.step += count
+        if self.step in stops:
+            self.stopped(task)
+
+    def follow(self) -> bool:
+        """Bring the step sizes to what the stream's schedule says for the coming step; whether that changed them."""
+        if not isinstance(self.stream, TaskStream) or self.step == self.stream.task_start(self.stream.tasks):
+            return False
+        schedule = self.stream.step_sizes(self.stream.task_of(self.step))
+        factor = [value for step, value in schedule if step <= self.step][-1]
+        if factor == self.factor:
+            return False
+        for name, value in self.step_sizes.items():
+            self.hyper["optimizer"][name].copy_(value * factor)
+        self.factor = factor
+        return True
+
+    def stops(self, task: int) -> set[int]:
+        """Steps of a task at which something happens: an evaluation, another step size, the end of a bin."""
+        found = set(self.bins(task))
+        if isinstance(self.stream, TaskStream):
+            found |= {*self.stream.evaluations(task), *(step for step, _ in self.stream.step_sizes(task))}
+        return found
+
+    def bins(self, task: int) -> list[int]:
+        """The ends of a task's bins, where the curve within it is asked for."""
+        if "within_task" not in self.config["metrics"] or not shown_within(task, self.stream.tasks):
+            return []
+        start, end = self.stream.task_start(task), self.stream.task_start(task + 1)
+        return [start + (end - start) * (k + 1) // BINS for k in range(BINS)]
+
+    def stopped(self, task: int) -> None:
+        """What happens at one of the stops, after its step."""
+        bins = self.bins(task)
+        looked_at = self.held_out is not None and self.step in self.held_out.streams[0].evaluations(task)
+        if self.step not in bins and not looked_at:
+            return
+        tree = self.engine.state()
+        if self.step in bins:
+            place = bins.index(self.step)
+            began = bins[place - 1] if place else self.stream.task_start(task)
+            sums = self.online_sums(tree).cpu()
+            values = (sums - self.before_bin) / (self.step - began)
+            self.table.add(f"within_task/{place + 1}", task, self.step, values, self.alive)
+            self.before_bin = sums
+        if self.held_out is not None and looked_at:
+            self.held_out.look(tree, task)
+            self.engine.load(self.committed(tree))
+
+    def committed(self, tree: Tree) -> Tree:
+        """A state that was read, to go on from as it was measured: what a reading drew is not drawn anew.
+
+        Lazy noise of weights that sleep is drawn when they are read, and otherwise in every reading by itself, each
+        right and none on the way to the next. Checkpoints are no measurements and leave it owed: when they are taken,
+        which a clock decides, changes no bit.
+        """
+        return {name: value for name, value in tree.items() if name != "path"} if self.engine.owes else tree
+
+    def online_sums(self, tree: Tree) -> Tensor:
+        """(P,) sums, since the task began, of what the stream's online metric is the mean of."""
+        sums: Tensor = tree["correct" if self.stream.online_metric == "online_accuracy" else "loss"]
+        return sums
+
+    @computing()
+    def end_task(self, task: int) -> None:
+        """The task's measures, per member still in the field; marks those that are no longer finite."""
+        tree = self.engine.state()
+        finite = torch.isfinite(tree["loss"]).cpu()
+        for value in tree["params"].values():
+            finite &= torch.isfinite(value).flatten(1).all(1).cpu()
+        self.ended[self.alive & ~finite] = task
+        values = self.results(task, tree)
+        if self.fresh is not None:
+            values["plasticity_gap"] = self.gap(task, values)
+        for name in self.config["metrics"]:
+            if name in values:
+                self.table.add(name, task, self.step, values[name], self.alive)
+        if self.held_out is not None:
+            tree = self.held_out.reloaded(tree)
+        zero = torch.zeros_like(tree["loss"])
+        state = dict(tree["state"])
+        if self.learner.rare:
+            state["replaced"] = torch.zeros_like(state["replaced"])
+        self.engine.load(self.committed({**tree, "state": state, "loss": zero, "correct": zero.clone()}))
+        self.keep_weights(task + 1, evaluated(tree))
+
+    def results(self, task: int, tree: Tree) -> dict[str, Tensor]:
+        """The measures of a task that has just ended, (P,) each."""
+        count = self.step - self.stream.task_start(task)
+        values = {
+            "online_error": tree["loss"] / count,
+            "online_loss": tree["loss"] / count,
+            "online_accuracy": tree["correct"] / count,
+        }
+        if self.learner.rare:
+            values["units_replaced"] = tree["state"]["replaced"]
+        if self.held_out is not None:
+            values |= {"test_accuracy": self.held_out.last, "test_accuracy_max": self.held_out.best}
+        return values
+
+    def gap(self, task: int, aged: Mapping[str, Tensor]) -> Tensor:
+        """What the members reached in this task minus what newborn copies reached on the same examples, (P,)."""
+        assert self.fresh is not None
+        tree = self.fresh.state()
+        self.fresh = None
+        if self.held_out is not None:
+            return aged["test_accuracy"] - self.held_out.tested(tree, task)
+        steps = self.step - self.stream.task_start(task)
+        return aged[self.stream.online_metric] - self.online_sums(tree) / steps
+
+    def keep_weights(self, tasks: int, params: Params) -> None:
+        """Weights after `tasks` tasks, where the trial's `keep` asks for them."""
+        keep = self.config["keep"]
+        final = tasks == self.stream.tasks
+        if keep == "none" or not (final or (isinstance(keep, dict) and tasks % keep["every"] == 0)):
+            return
+        label = "final" if final else f"task{tasks:05d}"
+        for i, member in enumerate(self.pack.members):
+            if self.alive[i]:
+                buffer = io.BytesIO()
+                own = {name: value[i].cpu().clone() for name, value in params.items()}
+                torch.save({"params": own, "config": json.dumps(dict(member.config))}, buffer)
+                self.weights[f"{member.id}-{label}.pt"] = buffer.getvalue()
+
+    def snapshot(self, tasks: int) -> Snapshot:
+        """What there is to report, taken out of the pack."""
+        finished = tasks == self.stream.tasks
+        statuses = ["diverged" if t >= 0 else ("done" if finished else "running") for t in self.ended.tolist()]
+        weights, self.weights = self.weights, {}
+        return Snapshot(
+            tasks=tasks,
+            step=self.step,
+            rows=self.table.take(),
+            statuses=statuses,
+            ended=[t if t >= 0 else tasks for t in self.ended.tolist()],
+            checkpoint=None if finished else self.save(),
+            weights=weights,
+        )
+
+
+def run_pack(
+    pack: Pack,
+    report: Report,
+    resume: bytes | None = None,
+    *,
+    initial: MakeParams | None = None,
+    stream: MakeStream | None = None,
+    dtype: torch.dtype | None = None,
+    path: str | None = None,
+    commit_seconds: float | None = None,
+    stepped: Callable[[int], None] = lambda step: None,
+) -> None:
+    """Train a pack to the end of its streams, reporting a Snapshot now and then and at the end.
+
+    Args:
+        report: called with everything measured since the last call. What it raises stops the pack.
+        resume: the checkpoint of an earlier snapshot of this pack; the rest then comes out to the same bits.
+        initial: seed -> parameters, to hand in weights instead of the network's own.
+        stream: seed -> Stream, to hand in data instead of the config's stream.
+        dtype: overrides the config's.
+        path: overrides the pack's (see `workloads.engine`).
+        commit_seconds: at least this long between two reports; COMMIT_SECONDS unless given.
+        stepped: called with the step reached, every few steps, for whoever watches.
+
+    Raises: InputError for names that do not exist; CheckpointError for another pack's checkpoint.
+    """
+    load_code(pack.code)
+    between = COMMIT_SECONDS if commit_seconds is None else commit_seconds
+    training = Training(pack, initial=initial, stream=stream, dtype=dtype, path=path)
+    if resume is None:
+        training.begin()
+    else:
+        training.restore(resume)
+    reported = time.monotonic()
+    for task in range(training.stream.task_of(training.step), training.stream.tasks):
+        end = training.stream.task_start(task + 1)
+        if training.step == training.stream.task_start(task):
+            training.begin_task(task)
+        while training.step < end:
+            training.train_chunk(end)
+            stepped(training.step)
+            if training.step < end and time.monotonic() - reported > between:
+                report(training.snapshot(task))
+                reported = time.monotonic()
+        training.end_task(task)
+        if task + 1 == training.stream.tasks or time.monotonic() - reported > between:
+            report(training.snapshot(task + 1))
+            reported = time.monotonic()

@@ -1,0 +1,91 @@
+"""Diagnostics of a pack's members on the probes of their streams, as many members at once as memory allows."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from workloads.diagnostics import DIAGNOSTICS
+from workloads.diagnostics.look import Look
+from workloads.diagnostics.measure import measure
+from workloads.engine.layout import Tree, mapped
+from workloads.learner import Learner
+from workloads.methods.base import Params
+from workloads.training.feed import CHUNK_BYTES, Feed
+
+
+class Probes:
+    """What a pack looks at before a task: every stream's probe once, and each member on its own."""
+
+    def __init__(self, learner: Learner, hyper: Tree, feed: Feed, which: Tensor, *, alone: bool) -> None:
+        """`which` (P,): each member's stream; `alone`: members are looked at one at a time."""
+        self.learner = learner
+        self.network = learner.network
+        self.hyper = hyper
+        self.feed = feed
+        self.stream = feed.streams[0]
+        self.which = which
+        self.alone = alone
+
+    def diagnosed(self, names: Sequence[str], params: Params, task: int, count: int) -> dict[str, Tensor]:
+        """(P,) each: diagnostics of members' networks on the first `count` examples of a task."""
+        order = torch.argsort(self.which, stable=True)  # by stream, so that a probe is made once and few are held
+        probes: dict[int, tuple[Tensor, Tensor]] = {}
+        measured: dict[str, list[Tensor]] = {}
+        parts = list(torch.split(order, self.together(count)))
+        if len(parts[-1]) == 1 < self.together(count):
+            # One matrix is multiplied by other code than several, which may sum in another order: nobody is alone.
+            parts[-1] = parts[-1].repeat(2)
+        for part in parts:
+            which = self.which[part]
+            shown = range(int(which[0]), int(which[-1]) + 1)
+            probes = {number: probes.get(number) or self.probe(number, task, count) for number in shown}
+            x, y = (v[0][None] if len(v) == 1 else torch.stack(v) for v in zip(*probes.values(), strict=True))
+            if len(shown) < len(part):  # else each has a stream of its own
+                x, y = x[which - shown[0]], y[which - shown[0]]
+            values = self.measured(names, mapped(lambda v, part=part: v[part], params), x, y, part)
+            for name, value in values.items():
+                measured.setdefault(name, []).append(value)
+        place = torch.argsort(order)
+        return {name: torch.cat(values)[: len(order)][place] for name, values in measured.items()}
+
+    def probe(self, number: int, task: int, count: int) -> tuple[Tensor, Tensor]:
+        """The first examples of a task of one of the streams, on the device."""
+        x, y = self.feed.streams[number].probe(task, count)
+        return self.feed.placed(x), self.feed.placed(y)
+
+    def together(self, count: int) -> int:
+        """How many members' activations of the probe fit the chunk's memory, and are fast, at once."""
+        if self.alone:
+            return 1
+        numbers = count * (self.stream.inputs + self.hidden)
+        # A CPU reads them again and again: what has left its caches costs it more than a call.
+        most = CHUNK_BYTES // 4 if self.feed.device.type == "cpu" else 4 * CHUNK_BYTES
+        return max(1, most // (numbers * self.feed.dtype.itemsize))
+
+    def measured(self, names: Sequence[str], params: Params, x: Tensor, y: Tensor, part: Tensor) -> dict[str, Tensor]:
+        """Diagnostics of the members `part`, (len(part),) each, on their probes x, y (len(part), N, ...)."""
+        look = Look(self.network, params, x)
+        if any("gradients" in DIAGNOSTICS[name].needs for name in names):
+
+            def gradients(params: Params, hyper: Tree, x: Tensor, y: Tensor) -> tuple[Params, dict[str, Tensor]]:
+                buffers = {name: params.pop(name) for name in self.network.buffers}
+                found, _, _, activations, _ = self.learner.gradients(params, hyper, x, y, buffers)
+                return found, activations
+
+            hyper = mapped(lambda v: v[part], self.hyper)
+            grads, hidden = torch.func.vmap(gradients)(params, hyper, x, y)
+            # Activations are those of evaluation, the gradient that of training: the same unless there is batch norm.
+            look = Look(self.network, params, x, gradients=grads, activations=None if self.network.buffers else hidden)
+        return measure(names, look)
+
+    @functools.cached_property
+    def hidden(self) -> int:
+        """How many activations the network has for one example; asked where there are diagnostics."""
+        blank = {n: torch.empty(s, device="meta") for n, s in self.network.parameter_shapes().items()}
+        blank |= self.network.initial_buffers(blank[self.network.head])
+        shown = self.network.apply(blank, torch.empty(1, self.stream.inputs, device="meta"))[1]
+        return sum(features.numel() for _, features in shown)
