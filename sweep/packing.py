@@ -1,7 +1,7 @@
 """Trials to packs: what has one shape is trained together, capped by memory, split so that every worker has some.
 
-Pure: the same trials, workers and device give the same packs, in the same order. A pack's path is a function of its
-network, methods, batch, dtype and device, never of a timer, so that two runs of a trial agree.
+Pure: the same trials, workers and device give the same packs, in the same order. Which path a pack takes, and why, is
+decided by `workloads.paths`.
 """
 
 from __future__ import annotations
@@ -17,31 +17,18 @@ from typing import Any
 from sweep.trials import Trial, structure_key
 from workloads import streams
 from workloads.extensions import owner
-from workloads.networks.config import NETWORKS, SMALL
+from workloads.methods.config import METHODS, OPTIMIZERS, MethodSpec
+from workloads.networks.config import NETWORKS
+from workloads.paths import LANES, Case, Part, choice
 from workloads.registry import lookup
 
 MEMORY = 2 << 30  # bytes a pack may need for its members' weights, optimizer state and streams
 MOST = 3072  # members: beyond this a pack of the smallest networks gains nothing on a CPU
 MOST_ON_GPU = 32_768  # there it is bound by starting kernels up to about this many
-MOST_INPUTS = 16_384  # numbers in a batch up to which lanes, which hold one for every member, keep it in cache
-LANES = 16  # members of the lanes path that cost as much as one
 FEWEST = {"lanes": 64, "online": 1, "looped": 1, "lifted": 64}  # members not to be split further for more workers
 PACKS_PER_WORKER = 4  # so that the last pack to end is not long alone
 
-ONLINE: dict[str, Any] = {  # what the online path has loops for, and up to which batch it is the faster one
-    "batch": 32,
-    "networks": ("mlp",),
-    "losses": ("squared_error", "cross_entropy"),
-    "optimizers": ("sgd", "adam", "adamw", "adamo"),
-    "methods": ("l2", "shrink_and_perturb", "reset", "continual_backprop"),
-}
-
-# Copies of the weights that a pack holds: the weights, the optimizer's moments, and work space for one update.
-WEIGHT_COPIES = {"sgd": 3, "adam": 6, "adamw": 6, "adamo": 7}
-
-# What a step costs beside plain SGD's, roughly, so that packs take about equally long and the longest begin first.
-COSTS = {"adam": 4.0, "adamw": 4.0, "adamo": 6.0, "l2": 0.2, "shrink_and_perturb": 6.0}
-COMPILED = ("lanes", "online", "lifted")  # paths that want a C++ compiler on a CPU
+WORKED_ON = 3  # copies of the weights in any step: they, their gradient, what they become
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,53 +87,44 @@ def own_timetable(config: Mapping[str, Any]) -> str:
     return ":" + timetable(streams.made(config["workload"], config["seed"]))
 
 
+def declared(config: Mapping[str, Any]) -> tuple[Part, list[tuple[Part, MethodSpec]]]:
+    """A trial's network at its settings, and its optimizer and methods, each with its registry entry."""
+    name, settings = fields_of(config["network"])
+    network = lookup(NETWORKS, name, "network")
+    learning = []
+    for registry, kind, own in (
+        (OPTIMIZERS, "optimizer", [fields_of(config["optimizer"])]),
+        (METHODS, "method", list(config["methods"].items())),
+    ):
+        for each, fields in own:
+            entry = lookup(registry, each, kind)
+            learning.append((Part(each, entry.paths, entry.config(**fields)), entry))
+    return Part(name, network.paths, network.config(**settings)), learning
+
+
+def fields_of(named: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """(name, fields) of a config's part."""
+    return named["name"], {key: value for key, value in named.items() if key != "name"}
+
+
 def path_of(config: Mapping[str, Any], device: str) -> tuple[str, str]:
     """(path, why) for trials like this one on this kind of device."""
-    network = lookup(NETWORKS, config["network"]["name"], "network")
-    if not network.liftable:
-        return "looped", "the network says that it cannot be batched over members"
-    if device != "cpu":
-        return "lifted", "one vmapped program on the GPU for all members"
-    if network.convolutional:
-        return "looped", "one network after the other: the fastest for convolutions on a CPU"
     shape = shape_of(config)
-    if shape.parameters > SMALL:
-        refused = not_online(config, shape)
-        if refused is None:
-            return "online", "one compiled loop over steps that skips silent rows"
-        return "lifted", f"one vmapped, compiled program for all members: not online, since {refused}"
-    if shape.batch * shape.inputs > MOST_INPUTS:
-        return "lifted", "one vmapped, compiled program: no lanes, since batches are large"
-    refused = not_lowered(config) if config.get("code") else None
-    if refused:
-        return "lifted", f"one vmapped, compiled program: no lanes, since {refused}"
-    return "lanes", "members as SIMD lanes of one compiled kernel"
-
-
-def not_online(config: Mapping[str, Any], shape: Shape) -> str | None:
-    """Why trials like this one cannot run online; None where they can. `workloads.engine.online.refusal` agrees."""
-    if shape.batch > ONLINE["batch"]:
-        return f"batches are larger than {ONLINE['batch']}"
-    if shape.loss not in ONLINE["losses"]:
-        return f"the loss {shape.loss} has no such loop"
-    if config["network"]["name"] not in ONLINE["networks"]:
-        return f"the network is not one of {', '.join(ONLINE['networks'])}"
-    if config["optimizer"]["name"] not in ONLINE["optimizers"]:
-        return f"the optimizer {config['optimizer']['name']} has no such loop"
-    if config["optimizer"].get("momentum"):
-        return "momentum moves every weight"
-    units = config["methods"].get("continual_backprop")
-    if units and (units["share_of"], units["magnitudes"]) != ("eligible", "decaying"):
-        return "the released convolutional codes' continual backprop has no such loop"
-    others = sorted(set(config["methods"]).difference(ONLINE["methods"]))
-    return f"the method {others[0]} has no such loop" if others else None
+    network, learning = declared(config)
+    case = Case(
+        parts=[network, *(part for part, _ in learning)],
+        loss=shape.loss,
+        batch=shape.batch,
+        inputs=shape.inputs,
+        parameters=shape.parameters,
+        convolutional=NETWORKS[config["network"]["name"]].convolutional,
+        device=device,
+    )
+    return choice(case, lambda: not_lowered(config))
 
 
 def not_lowered(config: Mapping[str, Any]) -> str | None:
-    """Why the step of a trial with a user's own code has no C++; None where it has. Imports torch: it must be traced.
-
-    Everything that ships with Pliant can be lowered, which the contract tests see to.
-    """
+    """Why the step of a trial has no C++; None where it has. Imports torch: it is traced."""
     from workloads.training.lowerable import not_lowered as traced
 
     with contextlib.redirect_stdout(io.StringIO()):  # what a step prints as it is traced is of no trial
@@ -154,15 +132,15 @@ def not_lowered(config: Mapping[str, Any]) -> str | None:
 
 
 def member_bytes(config: Mapping[str, Any], shape: Shape) -> int:
-    """Memory of one member: weights, optimizer state, work space."""
+    """Memory of one member: weights, state of the optimizer and the methods, work space."""
     width = 8 if config["dtype"] == "float64" else 4
-    return shape.parameters * width * WEIGHT_COPIES.get(config["optimizer"]["name"], 7)
+    copies = WORKED_ON + sum(entry.held(part.config) for part, entry in declared(config)[1])
+    return math.ceil(shape.parameters * width * copies)
 
 
 def cost_of(config: Mapping[str, Any], shape: Shape) -> float:
     """How long a trial takes beside others, in no particular unit."""
-    parts = [config["optimizer"]["name"], *config["methods"]]
-    return shape.steps * shape.parameters * sum(COSTS.get(part, 1.0) for part in parts)
+    return shape.steps * shape.parameters * sum(entry.cost for _, entry in declared(config)[1])
 
 
 def plan_packs(trials: Sequence[Trial], *, workers: int, device: str = "cpu") -> list[PlannedPack]:

@@ -15,9 +15,9 @@ from sweep.ledger.ledger import Ledger
 from sweep.ledger.sweeps import SweepRecord
 from sweep.packing import PlannedPack, shape_of
 from sweep.trials import Trial, structure_key
+from workloads.paths import PATHS
 from workloads.registry import unknown
 
-PATHS = ("plain", "looped", "lifted", "lanes", "online")
 ROUNDING = {"float32": 1e-3, "tf32": 1e-2, "float64": 1e-9}  # of a curve's points, after a task or so of steps
 BARS = "▁▂▃▄▅▆▇█"
 WIDTH = 40  # characters of a sparkline

@@ -32,7 +32,7 @@ from sweep.ledger.failures import Failure, told, without_error
 from sweep.ledger.ledger import Damage, Ledger
 from sweep.ledger.storage import place_of
 from sweep.ledger.sweeps import SweepRecord
-from sweep.packing import COMPILED, PlannedPack, pack_id, plan_packs, shape_of
+from sweep.packing import PlannedPack, pack_id, plan_packs, shape_of
 from sweep.spec import reading, studies
 from sweep.spec.checking import check_trials
 from sweep.spec.doubts import doubts
@@ -43,6 +43,7 @@ from sweep.trials import Trial, expand, of_one_meaning, structure_key
 from workloads import native
 from workloads.data.catalogue import DATASETS
 from workloads.machine import cpus
+from workloads.paths import COMPILED
 
 DEFAULT_STORAGE = "pliant"
 NO_COMPILER = r"no working C\+\+ compiler"

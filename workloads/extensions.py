@@ -12,7 +12,8 @@ A file may define any of four dicts, name -> class:
                          `pictures = True`, to be built for (channels, height, width), and `convolutional = True`
                          where vmap would make grouped convolutions of its layers
 
-Raise `semantics` when results change.
+Raise `semantics` when results change. Methods, optimizers and networks may declare `paths` (see `workloads.paths`),
+methods and optimizers `cost` and `copies` (see `MethodSpec`), for planning to go by.
 
 The source travels with the pack, so that every worker has the same; a file therefore stands alone and imports
 only what is installed. Files are loaded in the order in which a sweep lists them, which is the order in which their
@@ -32,12 +33,17 @@ from types import ModuleType
 from typing import Any, get_args
 
 from workloads.errors import InputError
+from workloads.paths import Paths
 from workloads.registry import nearest
 
 TABLES = ("METHODS", "OPTIMIZERS", "STREAMS", "NETWORKS")
 
 # What a class of each table must say of itself, beside its Config and semantics.
 SAYS = {"STREAMS": ("name", "loss", "online_metric", "default_every", "default_probe")}
+
+# What planning takes a class for that does not say: as dear as plain SGD, an optimizer as large as Adam and its work.
+COST = 1.0
+COPIES = {"METHODS": 0, "OPTIMIZERS": 4}
 
 _loaded: dict[str, str] = {}  # file name -> source now in the registries
 _owners: dict[tuple[str, str], str] = {}  # (table, name) -> the file that defines it
@@ -162,7 +168,7 @@ def _register(table: str, name: str, implementation: Any, *, file: str) -> None:
         spec = NetworkSpec(
             config=implementation.Config,
             semantics=implementation.semantics,
-            liftable=getattr(implementation, "liftable", True),
+            paths=_paths_of(implementation, place),
             pictures=getattr(implementation, "pictures", False),
             convolutional=getattr(implementation, "convolutional", False),
         )
@@ -183,10 +189,30 @@ def _register(table: str, name: str, implementation: Any, *, file: str) -> None:
             varies=varies,
             semantics=implementation.semantics,
             replaces=implementation.repair is not Method.repair,
+            paths=_paths_of(implementation, place),
+            cost=getattr(implementation, "cost", COST),
+            copies=getattr(implementation, "copies", COPIES[table]),
         ),
         place,
     )
     _put(methods, name, implementation, place)
+
+
+def _paths_of(implementation: Any, place: str) -> Paths:
+    """What a class declares of the paths; a network's `liftable = False` is short for `Paths(lifted=False)`."""
+    paths = getattr(implementation, "paths", Paths(lifted=getattr(implementation, "liftable", True)))
+    if not isinstance(paths, Paths):
+        raise InputError(f"{place}: paths must be a workloads.paths.Paths, such as Paths(lanes=False), not {paths!r}")
+    fields = {field.name for field in dataclasses.fields(implementation.Config)}
+    for path in ("lifted", "lanes", "online"):
+        takes = paths.of(path)
+        if not isinstance(takes, Mapping):
+            continue
+        if strange := sorted(set(takes) - fields):
+            raise InputError(f"{place}: paths names {strange[0]} for {path}, not among its Config's fields")
+        if some := [name for name in getattr(implementation, "varies", ()) if takes.get(name) is not True]:
+            raise InputError(f"{place}: {some[0]} varies inside a pack: {path} must take every value of it, True")
+    return paths
 
 
 def _check_class(table: str, implementation: Any, place: str) -> None:

@@ -391,7 +391,7 @@ def measured(case: Case) -> Row:
 
 def beside_limits(case: Case, training: Training, row: Row) -> Row:
     """The row with what its counted work would take at this core's peaks, where that can be said."""
-    from sweep.packing import LANES
+    from workloads.paths import LANES
 
     if case.stream not in (REGRESSION, IMAGES):
         return row

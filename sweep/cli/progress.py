@@ -17,7 +17,8 @@ from rich.text import Text
 
 from sweep.cli.pace import Pace
 from sweep.cluster.worker import Progress as PackProgress
-from sweep.packing import COMPILED, PlannedPack
+from sweep.packing import PlannedPack
+from workloads.paths import COMPILED
 
 LINE_EVERY = 15.0  # seconds between lines where there is no terminal
 BAR = 20  # characters, in a line

@@ -20,9 +20,10 @@ from workloads.checks.contracts import Make, Members, distance, leaves, same_bit
 from workloads.engine.layout import Tree
 from workloads.learner import Learner
 from workloads.methods.config import METHODS, OPTIMIZERS
-from workloads.networks.config import NETWORKS, SMALL, MLPConfig
+from workloads.networks.config import NETWORKS, MLPConfig
 from workloads.networks.implementations import IMPLEMENTATIONS as NETWORK_IMPLEMENTATIONS
 from workloads.networks.mlp import MLP
+from workloads.paths import SMALL
 
 __all__ = ["distance", "leaves", "same_bits"]  # beside what is defined here
 

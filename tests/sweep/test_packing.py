@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import itertools
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from sweep import packing
-from sweep.packing import MEMORY, MOST, not_online, pack_id, path_of, plan_packs, shape_of
+from sweep.packing import MEMORY, MOST, pack_id, path_of, plan_packs, shape_of
 from sweep.spec.reading import parse
 from sweep.trials import Trial, expand
-from workloads.engine.online import LARGEST_BATCH, refusal
+from workloads.engine import online
+from workloads.errors import InputError
 from workloads.learner import Learner
 from workloads.methods.config import METHODS, OPTIMIZERS
 from workloads.networks.config import NETWORKS, MLPConfig, NetworkSpec
+from workloads.paths import LARGEST_BATCH, Paths
 from workloads.training.assembled import network_of, stream_of, ways_of_learning
+from workloads.training.loop import Training
+from workloads.training.pack import Pack
 
 HEAD = "workload: {name: slowly_changing_regression, tasks: 3, period: 50}\nnetwork: {width: 5}\n"
 
@@ -116,11 +121,11 @@ def test_paths_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
     assert path_of(wide.config, "cpu")[1].endswith("no lanes, since batches are large")
     [heavy] = trials("  a: {optimizer: sgd, momentum: 0.9, network: {width: 200}}", seeds=1)
     path, reason = path_of(heavy.config, "cpu")
-    assert path == "lifted" and reason.endswith("not online, since momentum moves every weight")
+    assert path == "lifted" and reason.endswith("online does not take sgd with momentum 0.9")
     assert path_of(trial.config, "cuda")[0] == "lifted" and "GPU" in path_of(trial.config, "cuda")[1]
-    monkeypatch.setitem(NETWORKS, "mlp", NetworkSpec(config=MLPConfig, semantics=1, liftable=False))
+    monkeypatch.setitem(NETWORKS, "mlp", NetworkSpec(config=MLPConfig, semantics=1, paths=Paths(lifted=False)))
     path, reason = path_of(trial.config, "cpu")
-    assert path == "looped" and "cannot be batched" in reason
+    assert path == "looped" and "lifted does not take mlp" in reason
     [pack] = plan_packs([trial], workers=1)
     assert (pack.path, pack.reason) == (path, reason)
 
@@ -153,5 +158,39 @@ def test_the_rule_for_online_is_what_online_refuses(optimizer: str, methods: lis
     chosen, how = ways_of_learning(trial.config)
     stream = stream_of(trial.config, 0)
     learner = Learner(network_of(trial.config, stream), stream.loss, chosen, how)
-    refused = refusal(learner) is not None or batch > LARGEST_BATCH
-    assert (not_online(trial.config, shape_of(trial.config)) is not None) == refused
+    refused = online.refusal(learner) is not None or batch > LARGEST_BATCH
+    assert (path_of(trial.config, "cpu")[0] != "online") == refused
+
+
+def test_what_nobody_declared_is_refused_by_planning_and_by_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    [large] = trials("  a: {optimizer: sgd, network: {width: 200, activation: selu}}", seeds=1)
+    taken = NETWORKS["mlp"].paths.online
+    assert isinstance(taken, dict)
+    known = {**taken, "activation": ("relu",)}
+    monkeypatch.setitem(NETWORKS, "mlp", replace(NETWORKS["mlp"], paths=Paths(lanes=True, online=known)))
+    assert path_of(large.config, "cpu")[1].endswith("online does not take mlp with activation selu")
+    with pytest.raises(InputError, match="online does not take mlp with activation selu"):
+        Training(Pack(id="p", members=[large], path="online"))
+    # A setting that is not even named is refused whatever it is.
+    del known["biases"]
+    monkeypatch.setitem(NETWORKS, "mlp", replace(NETWORKS["mlp"], paths=Paths(lanes=True, online=known)))
+    [usual] = trials("  a: {optimizer: sgd, network: {width: 200}}", seeds=1)
+    assert path_of(usual.config, "cpu")[1].endswith("online does not take mlp with biases True")
+
+
+def test_a_method_that_ships_without_lanes_goes_to_lifted_untried(monkeypatch: pytest.MonkeyPatch) -> None:
+    [trial] = trials("  a: {optimizer: sgd, l2: {strength: 0.1}}", seeds=1)
+    monkeypatch.setitem(METHODS, "l2", replace(METHODS["l2"], paths=Paths(lanes=False)))
+    monkeypatch.setattr(packing, "not_lowered", lambda config: pytest.fail("it was traced"))
+    path, why = path_of(trial.config, "cpu")
+    assert path == "lifted" and why.endswith("lanes does not take l2")
+    with pytest.raises(InputError, match="lanes does not take l2"):
+        Training(Pack(id="p", members=[trial], path="lanes"))
+
+
+def test_memory_counts_what_methods_keep() -> None:
+    [plain] = trials("  a: {optimizer: sgd}", seeds=1)
+    [pulled] = trials("  a: {optimizer: sgd, momentum: 0.9, coupled_isometry: {}}", seeds=1)
+    each = 4 * 111  # bytes of one copy of 20-5-1's weights
+    assert packing.member_bytes(plain.config, shape_of(plain.config)) == 3 * each
+    assert packing.member_bytes(pulled.config, shape_of(pulled.config)) == 5 * each

@@ -91,12 +91,6 @@ def test_the_path_its_results_are_from_is_the_one_it_is_repeated_on(ran: Path, u
     assert (heard[0].trained, heard[-1].step, heard[-1].finished) == (0, 200, True)
 
 
-def test_every_path_can_be_asked_for() -> None:
-    from workloads.engine import PATHS
-
-    assert set(repeat.PATHS) == set(PATHS)
-
-
 def test_a_verdict_tells_rounding_from_another_result() -> None:
     said = {
         "bits": repeat.verdict({"a": (0.0, 0.0)}, "float32"),

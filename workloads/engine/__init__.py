@@ -27,8 +27,10 @@ from workloads.engine.layout import Tree
 from workloads.engine.lifted import Lifted, settle_products
 from workloads.engine.looped import Looped
 from workloads.engine.online import Online
+from workloads.engine.parts import parts_of
 from workloads.errors import InputError
 from workloads.learner import Learner
+from workloads.paths import PATHS, check
 from workloads.registry import unknown
 
 
@@ -53,16 +55,14 @@ class Engine(Protocol):
         """Train."""
 
 
-PATHS = ("plain", "looped", "lifted", "lanes", "online")
-
-
 def build(path: str, learner: Learner, hyper: Tree, seeds: Tensor, *, tf32: bool = False) -> Engine:
     """The engine of a path. `plain` is one network: the same as `looped` over a single member.
 
-    `tf32`: a GPU may round the factors of float32 products to TF32.
+    `tf32`: a GPU may round the factors of float32 products to TF32. Raises InputError for what the path does not take.
     """
     if path not in PATHS:
         raise InputError(unknown(path, "path", PATHS))
+    check(path, parts_of(learner), learner.loss)
     if path == "plain" and len(seeds) != 1:
         raise InputError(f"path plain trains one network, this pack has {len(seeds)}: use looped")
     if path in ("lanes", "online"):

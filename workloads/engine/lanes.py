@@ -27,10 +27,10 @@ from workloads.engine.schedule import array
 from workloads.engine.trace import MarkedDraw, NotLowered
 from workloads.engine.values import KINDS, SCALARS
 from workloads.learner import Learner
+from workloads.paths import LANES
 
 Flat = Callable[..., list[Tensor]]  # takes and returns tensors in a fixed order
 
-LANES = 16
 ALIGNMENT = 64  # bytes
 
 

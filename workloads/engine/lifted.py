@@ -34,10 +34,9 @@ from workloads.engine.layout import Tree, flattened, in_order, mapped, unflatten
 from workloads.engine.repairs import Repairs
 from workloads.engine.replay import Replayed, Shared
 from workloads.learner import Learner
-from workloads.networks.config import SMALL
+from workloads.paths import LANES, SMALL
 from workloads.random import Draw
 
-LANES = 16  # members are padded to a multiple of this in the member-last layout
 BLOCK = 3072  # members trained by one call: its fixed cost is spread over them, while their state stays in cache
 GATHER = 16  # steps whose examples are looked up by one call
 REPLAYED, REPLAYED_LARGE = 32, 8  # steps per replay on a GPU; a large network's kernels hide their starting

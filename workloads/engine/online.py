@@ -19,112 +19,34 @@ from __future__ import annotations
 import ctypes
 import math
 from collections.abc import Callable
-from dataclasses import fields
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from workloads import paths
 from workloads.data.catalogue import Bytes
 from workloads.engine.layout import Tree
-from workloads.engine.online_source import SCALARS, UTILITIES, Plan, Shared, member_structure, of_kind
+from workloads.engine.online_source import SCALARS, Plan, Shared, member_structure, of_kind
+from workloads.engine.parts import parts_of
 from workloads.errors import InputError
 from workloads.learner import Learner
-from workloads.methods.adam import Adam
-from workloads.methods.adamo import AdamO
-from workloads.methods.adamw import AdamW
-from workloads.methods.config import (
-    AdamConfig,
-    AdamOConfig,
-    AdamWConfig,
-    ContinualBackpropConfig,
-    L2Config,
-    ResetConfig,
-    SGDConfig,
-    ShrinkAndPerturbConfig,
-)
 from workloads.methods.continual_backprop import ContinualBackprop
-from workloads.methods.l2 import L2
-from workloads.methods.reset import Reset
-from workloads.methods.sgd import SGD
 from workloads.methods.shrink_and_perturb import ShrinkAndPerturb
 from workloads.native import compiled
-from workloads.networks.config import MLPConfig
 from workloads.networks.mlp import MLP
 from workloads.random import Int64
 
 PACE = ("step_size", "decay", "weight_decay", "noise")  # what decides how much a step asleep is
-LARGEST_BATCH = 32  # above, the looped path's dense products are faster than reading row by row
-
-
-# Every setting that the loops know, by the class that has it; where only some values, those. A setting that somebody
-# adds to one of these classes, or a value to a setting, is refused until it stands here.
-ANY = None
-DECLARED: dict[type, dict[str, tuple[object, ...] | None]] = {
-    MLPConfig: {
-        "width": ANY,
-        "depth": ANY,
-        "activation": (None, "relu", "leaky_relu", "tanh", "sigmoid", "elu", "swish", "selu", "linear"),
-        "initialisation": ANY,
-        "biases": ANY,
-    },
-    SGDConfig: {"step_size": ANY, "momentum": (0.0,), "weight_decay": ANY},
-    AdamConfig: dict.fromkeys(("step_size", "beta1", "beta2", "eps", "weight_decay")),
-    AdamWConfig: dict.fromkeys(("step_size", "beta1", "beta2", "eps", "weight_decay")),
-    AdamOConfig: {
-        **dict.fromkeys(("step_size", "beta1", "beta2", "eps", "isometry_strength", "isometry_step_size")),
-        **dict.fromkeys(("scale_by_gram", "head", "every")),
-        "penalty": ("full", "half"),
-        "order": ("simultaneous", "sequential"),
-    },
-    L2Config: {"strength": ANY},
-    ShrinkAndPerturbConfig: {
-        **dict.fromkeys(("strength", "perturb_scale")),
-        "when": ("step", "task"),
-        "noise": ("lazy", "dense"),
-    },
-    ResetConfig: dict.fromkeys(("what", "to", "optimizer")),
-    ContinualBackpropConfig: {
-        **dict.fromkeys(("preset", "replacement_rate", "maturity_threshold", "utility_decay", "bias_transfer")),
-        **dict.fromkeys(("reset_optimizer", "fresh_kernels")),
-        "utility": UTILITIES,
-        "replacement": ("accumulate", "stochastic"),
-        "share_of": ("eligible",),
-        "magnitudes": ("decaying",),
-    },
-}
-
-
-def undeclared(name: str, config: Any) -> str | None:
-    """Which setting of a config no loop knows, in a short phrase, or None."""
-    known = DECLARED.get(type(config), {})
-    for setting in fields(config):
-        value, allowed = getattr(config, setting.name), known.get(setting.name, ())
-        if setting.name not in known or (allowed is not None and value not in allowed):
-            return f"online has no lowering of {name} with {setting.name} {value}"
-    return None
 
 
 def refusal(learner: Learner) -> str | None:
-    """Why this learner cannot run online, in a short phrase, or None. A subclass may mean anything: it is refused."""
-    if type(learner.network) is not MLP or learner.loss not in ("squared_error", "cross_entropy"):
-        return "online trains multilayer perceptrons by squared error or cross-entropy"
-    if type(learner.optimizer) not in (SGD, Adam, AdamW, AdamO):
-        return f"online has no lowering of the optimizer {type(learner.optimizer).__name__}"
-    for name, method in learner.methods.items():
-        if type(method) not in (L2, ShrinkAndPerturb, Reset, ContinualBackprop):
-            return f"online has no lowering of the method {name}"
-    optimizer = type(learner.optimizer).__name__
-    parts: dict[str, Any] = {"the network": learner.network, optimizer: learner.optimizer, **learner.methods}
-    for name, part in parts.items():
-        if (reason := undeclared(name, part.config)) is not None:
-            return reason
+    """Why this learner cannot run online, in a short phrase, or None."""
+    if refused := paths.refusal("online", parts_of(learner), learner.loss):
+        return refused
     kinds = [type(method) for method in learner.methods.values()]
-    if len(set(kinds)) < len(kinds):
-        return "online takes each method once"
     if ContinualBackprop in kinds and ShrinkAndPerturb in kinds[kinds.index(ContinualBackprop) :]:
-        return "online perturbs before it replaces units"
+        return "online perturbs before it replaces units"  # as the registry has them act
     return None
 
 

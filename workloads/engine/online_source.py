@@ -11,7 +11,7 @@ import functools
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ from workloads.methods.adam import Adam, bias_correction
 from workloads.methods.adamo import AdamO
 from workloads.methods.adamw import AdamW
 from workloads.methods.base import Method
-from workloads.methods.config import ContinualBackpropConfig
+from workloads.methods.config import ContinualBackpropConfig, Utility
 from workloads.methods.continual_backprop import ContinualBackprop
 from workloads.methods.l2 import L2
 from workloads.methods.shrink_and_perturb import ShrinkAndPerturb
@@ -31,15 +31,7 @@ from workloads.networks.mlp import MLP
 from workloads.random import what_code
 
 LONGEST_TABLE = 1 << 16  # entries of 1 - decay^t; beyond, it is computed
-UTILITIES = (
-    "weight",
-    "contribution",
-    "adaptation",
-    "zero_contribution",
-    "adaptable_contribution",
-    "feature_by_input",
-    "random",
-)
+UTILITIES = get_args(Utility)
 NUMBERS = {torch.float32: "float", torch.float64: "double"}
 
 

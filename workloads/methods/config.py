@@ -3,15 +3,19 @@
 `varies` names the scalars that may differ between the members of one pack; every other field is structure and splits
 packs. `needs` says what a method must be given: "task_boundaries" (a stream that shows when its task changes), "units"
 (a network that shows the units of its hidden layers).
-`semantics` is raised whenever results change; it is part of every trial's hash.
+`semantics` is raised whenever results change; it is part of every trial's hash. `paths`, `cost` and `copies` are what
+planning goes by: which paths take it (see `workloads.paths`), how long a step takes, how much memory it asks for.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
+
+from workloads.paths import Paths, Takes
 
 Strength = Annotated[float, Ge(0)]
 Decay = Annotated[float, Ge(0), Lt(1)]
@@ -25,6 +29,13 @@ class MethodSpec:
     varies: tuple[str, ...]
     semantics: int = 1
     replaces: bool = False  # units: how many in each task is then recorded, the metric units_replaced
+    paths: Paths
+    cost: float  # an optimizer's step, or what a method adds to one, in steps of plain SGD
+    copies: float | Callable[[Any], float]  # of the weights, held as state and to work on; perhaps by the config
+
+    def held(self, config: Any) -> float:
+        """`copies` under this config."""
+        return self.copies(config) if callable(self.copies) else self.copies
 
     def needs(self, config: Any) -> frozenset[str]:
         """What the method must be given under this config; it may depend on the config."""
@@ -114,6 +125,7 @@ class CoupledIsometryConfig:
     head: bool = True
 
 
+Preset = Literal["official", "paper", "official_conv", "official_resnet"]
 Utility = Literal[
     "weight",
     "contribution",
@@ -138,7 +150,7 @@ class ContinualBackpropConfig:
     is never reset; fresh kernels are drawn as at initialisation).
     """
 
-    preset: Literal["official", "paper", "official_conv", "official_resnet"] = "official"
+    preset: Preset = "official"
     replacement_rate: Annotated[float, Ge(0), Le(1)] = 1e-4  # share of the eligible (or of all) units, per step
     maturity_threshold: Annotated[int, Ge(0)] = 100  # steps; only older units may be replaced
     utility_decay: Decay = 0.99  # 0 is the instantaneous utility
@@ -196,19 +208,93 @@ class ResetConfig:
             raise ValueError("a network of zeros cannot learn; to: zero is for what: head")
 
 
+EVERY: Literal[True] = True
+ADAM_ONLINE = dict.fromkeys(AdamConfig.__dataclass_fields__, EVERY)
+CONTINUAL_BACKPROP_ONLINE: Takes = {  # not what the released convolutional codes do otherwise
+    "preset": ("official", "paper", "official_conv", "official_resnet"),
+    "replacement_rate": True,
+    "maturity_threshold": True,
+    "utility_decay": True,
+    "utility": (
+        *("weight", "contribution", "adaptation", "zero_contribution", "adaptable_contribution", "feature_by_input"),
+        "random",
+    ),
+    "replacement": ("accumulate", "stochastic"),
+    "bias_transfer": True,
+    "share_of": ("eligible",),
+    "magnitudes": ("decaying",),
+    "reset_optimizer": (True, False, "adam"),
+    "fresh_kernels": True,  # there are none
+}
+
 OPTIMIZERS: dict[str, MethodSpec] = {
-    "sgd": MethodSpec(config=SGDConfig, varies=("step_size", "weight_decay")),
-    "adam": MethodSpec(config=AdamConfig, varies=("step_size", "weight_decay")),
-    "adamw": MethodSpec(config=AdamWConfig, varies=("step_size", "weight_decay"), semantics=2),
-    "adamo": MethodSpec(config=AdamOConfig, varies=("step_size", "isometry_strength", "isometry_step_size")),
+    "sgd": MethodSpec(
+        config=SGDConfig,
+        varies=("step_size", "weight_decay"),
+        paths=Paths(lanes=True, online={"step_size": True, "momentum": (0.0,), "weight_decay": True}),
+        cost=1.0,
+        copies=lambda config: 1 if config.momentum else 0,
+    ),
+    "adam": MethodSpec(
+        config=AdamConfig,
+        varies=("step_size", "weight_decay"),
+        paths=Paths(lanes=True, online=ADAM_ONLINE),
+        cost=4.0,
+        copies=3,  # two moments, and steps of single weights where units are replaced
+    ),
+    "adamw": MethodSpec(
+        config=AdamWConfig,
+        varies=("step_size", "weight_decay"),
+        semantics=2,
+        paths=Paths(lanes=True, online=ADAM_ONLINE),
+        cost=4.0,
+        copies=3,
+    ),
+    "adamo": MethodSpec(
+        config=AdamOConfig,
+        varies=("step_size", "isometry_strength", "isometry_step_size"),
+        paths=Paths(lanes=True, online=dict.fromkeys(AdamOConfig.__dataclass_fields__, EVERY)),
+        cost=6.0,
+        copies=4,  # as adam, and the isometry's gradient
+    ),
 }
 
 METHODS: dict[str, MethodSpec] = {
-    "l2": MethodSpec(config=L2Config, varies=("strength",)),
-    "shrink_and_perturb": MethodSpec(config=ShrinkAndPerturbConfig, varies=("strength", "perturb_scale"), semantics=2),
-    "coupled_isometry": MethodSpec(config=CoupledIsometryConfig, varies=("strength",)),
-    "reset": MethodSpec(config=ResetConfig, varies=()),
+    "l2": MethodSpec(
+        config=L2Config,
+        varies=("strength",),
+        paths=Paths(lanes=True, online={"strength": True}),
+        cost=0.2,
+        copies=0,
+    ),
+    "shrink_and_perturb": MethodSpec(
+        config=ShrinkAndPerturbConfig,
+        varies=("strength", "perturb_scale"),
+        semantics=2,
+        paths=Paths(
+            lanes=True,
+            online={"strength": True, "perturb_scale": True, "when": ("step", "task"), "noise": ("lazy", "dense")},
+        ),
+        cost=6.0,
+        copies=0,
+    ),
+    "coupled_isometry": MethodSpec(
+        config=CoupledIsometryConfig, varies=("strength",), paths=Paths(lanes=True), cost=2.0, copies=1
+    ),
+    "reset": MethodSpec(
+        config=ResetConfig,
+        varies=(),
+        paths=Paths(lanes=True, online={"what": ("head", "all"), "to": ("initial", "zero"), "optimizer": True}),
+        cost=0.0,
+        copies=0,
+    ),
     "continual_backprop": MethodSpec(
-        config=ContinualBackpropConfig, varies=("replacement_rate", "maturity_threshold"), semantics=2, replaces=True
+        config=ContinualBackpropConfig,
+        varies=("replacement_rate", "maturity_threshold"),
+        semantics=2,
+        replaces=True,
+        paths=Paths(lanes=True, online=CONTINUAL_BACKPROP_ONLINE),
+        cost=1.0,
+        copies=0,
     ),
 }

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge
 
-SMALL = 4096  # parameters up to which a pack keeps its members side by side in memory, one SIMD lane each
+from workloads.paths import Paths, Takes
 
 CONV_KERNELS = (5, 3, 3)  # of the convnet's convolutions
 
@@ -106,17 +106,34 @@ class NetworkSpec:
 
     config: type
     semantics: int
-    liftable: bool = True  # whether vmap can batch it over members
+    paths: Paths
     pictures: bool = False  # whether it is built for (channels, height, width) rather than for a number of inputs
     convolutional: bool = False  # under vmap its layers become grouped convolutions, which a CPU is slow at
+
+    @property
+    def liftable(self) -> bool:
+        """Whether vmap can batch it over members."""
+        return self.paths.lifted is not False
 
     def built_for(self, stream: Any) -> Any:
         """What the network of a stream is built for: the shape of its pictures, or its number of inputs."""
         return getattr(stream, "shape", ()) if self.pictures else stream.inputs
 
 
+MLP_ONLINE: Takes = {
+    "width": True,
+    "depth": True,
+    "activation": ("relu", "leaky_relu", "tanh", "sigmoid", "elu", "swish", "selu", "linear", None),  # None: depth 0
+    "initialisation": True,
+    "biases": True,
+}
+
 NETWORKS: dict[str, NetworkSpec] = {
-    "mlp": NetworkSpec(config=MLPConfig, semantics=1),
-    "convnet": NetworkSpec(config=ConvNetConfig, semantics=1, pictures=True, convolutional=True),
-    "resnet18": NetworkSpec(config=ResNet18Config, semantics=1, pictures=True, convolutional=True),
+    "mlp": NetworkSpec(config=MLPConfig, semantics=1, paths=Paths(lanes=True, online=MLP_ONLINE)),
+    "convnet": NetworkSpec(
+        config=ConvNetConfig, semantics=1, paths=Paths(lanes=False), pictures=True, convolutional=True
+    ),
+    "resnet18": NetworkSpec(
+        config=ResNet18Config, semantics=1, paths=Paths(lanes=False), pictures=True, convolutional=True
+    ),
 }

@@ -21,11 +21,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from workloads import native
-from workloads.engine.lanes import LANES
 from workloads.engine.lowering import Lowering
 from workloads.engine.operations import REDUCTIONS, UNARY, VIEWS
 from workloads.engine.trace import MarkedDraw, NotLowered
 from workloads.engine.values import KINDS
+from workloads.paths import LANES
 from workloads.random import Draw, words
 
 Function = Callable[..., Sequence[Tensor]]

@@ -18,11 +18,10 @@ from workloads.engine.computing import computing
 from workloads.engine.lanes import Lanes
 from workloads.engine.layout import Tree, flattened, mapped, stacked
 from workloads.engine.looped import Looped
-from workloads.engine.online import DECLARED, Online, refusal
+from workloads.engine.online import Online, refusal
 from workloads.errors import InputError
 from workloads.learner import Learner
 from workloads.methods.config import METHODS, OPTIMIZERS, ContinualBackpropConfig, L2Config, SGDConfig
-from workloads.methods.implementations import IMPLEMENTATIONS
 from workloads.methods.sgd import SGD
 from workloads.native import NoCompiler, compiled
 from workloads.networks.config import MLPConfig
@@ -652,21 +651,22 @@ class OwnSGD(SGD):
     """A user's optimizer, which may mean anything."""
 
 
-def test_what_has_no_lowering_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_has_no_lowering_is_refused() -> None:
     assert refusal(Case(methods={"l2": L2, "continual_backprop": CBP}).learner) is None
     assert "momentum" in str(refusal(Case(settings={"momentum": 0.9}).learner))
     assert "coupled_isometry" in str(refusal(Case(methods={"coupled_isometry": {}}).learner))
     order = {"continual_backprop": ContinualBackpropConfig(), "l2": L2Config()}
     assert refusal(Learner(Case().network, "cross_entropy", ("sgd", SGDConfig()), order)) is None
-    monkeypatch.setitem(IMPLEMENTATIONS, "sgd", OwnSGD)
-    assert "OwnSGD" in str(refusal(Case().learner))
+    own = Case().learner
+    own.optimizer = OwnSGD(SGDConfig(), own.network)  # a subclass may mean anything
+    assert "OwnSGD" in str(refusal(own))
+    hyper = {"optimizer": {"step_size": torch.zeros(1), "weight_decay": torch.zeros(1)}}
     with pytest.raises(InputError, match="OwnSGD"):
-        Run(Case(), THREE)
+        Online(own, hyper, torch.zeros(1, dtype=torch.int64))
 
 
-def test_a_setting_or_a_value_that_nobody_declared_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_setting_or_a_value_that_nobody_declared_is_refused() -> None:
     normed = make_dataclass("Normed", [("norm", str, "layer")], bases=(MLPConfig,), frozen=True, kw_only=True)
-    monkeypatch.setitem(DECLARED, normed, DECLARED[MLPConfig])
     network = Case().network
     network.config = normed(width=20, depth=2)
     assert "norm layer" in str(refusal(Learner(network, "cross_entropy", ("sgd", SGDConfig()), {})))

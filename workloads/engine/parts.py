@@ -1,0 +1,33 @@
+"""What a learner is made of, as the registries declare it: what the choice of a path goes by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from workloads.learner import Learner
+from workloads.methods.config import METHODS, OPTIMIZERS
+from workloads.methods.implementations import IMPLEMENTATIONS
+from workloads.networks.config import NETWORKS
+from workloads.networks.implementations import IMPLEMENTATIONS as NETWORK_IMPLEMENTATIONS
+from workloads.paths import Part, Paths
+
+
+def parts_of(learner: Learner) -> list[Part]:
+    """Network, optimizer and methods, each with its declaration."""
+    return [
+        _part(learner.network, NETWORKS, NETWORK_IMPLEMENTATIONS, NETWORKS),
+        _part(learner.optimizer, OPTIMIZERS, IMPLEMENTATIONS, OPTIMIZERS),
+        *(_part(method, METHODS, IMPLEMENTATIONS, [name]) for name, method in learner.methods.items()),
+    ]
+
+
+def _part(made: Any, specs: Mapping[str, Any], implementations: Mapping[str, Any], names: Iterable[str]) -> Part:
+    """What is registered under one of the names.
+
+    A declaration is of one class exactly: a subclass may mean anything, and declares nothing unless it is registered.
+    """
+    name = next((name for name in names if implementations.get(name) is type(made)), None)
+    if name is None:
+        return Part(type(made).__name__, Paths(), made.config)
+    return Part(name, specs[name].paths, made.config)

@@ -1,0 +1,120 @@
+"""Which path a pack takes, and why: the one rule for whoever plans and for the engine. Imports no torch.
+
+Every optimizer, method and network declares what of it each path takes (`Paths`), by setting where that matters. A
+path's declaration is True (all of it), False (none of it), or the settings it knows: field -> True for whatever value,
+or the values. A field that is not named is refused: a setting, or a value of one, that nobody has thought of on a path
+shall not train there as something else.
+
+The choice is a function of these declarations, the sizes and the kind of device, never of a timer: two runs agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from workloads.errors import InputError
+
+PATHS = ("plain", "looped", "lifted", "lanes", "online")
+COMPILED = ("lanes", "online", "lifted")  # paths that want a C++ compiler on a CPU
+
+SMALL = 4096  # parameters up to which a pack keeps its members side by side in memory, one SIMD lane each
+LANES = 16  # members that cost as much as one there: they are padded to a multiple of it
+MOST_INPUTS = 16_384  # numbers in a batch up to which lanes, which hold one for every member, keep it in cache
+LARGEST_BATCH = 32  # examples up to which reading a large network row by row, online, beats dense products
+ONLINE_LOSSES = ("squared_error", "cross_entropy")  # that the online path has loops for
+
+Takes = bool | Mapping[str, Literal[True] | Collection[Any]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Paths:
+    """What of an optimizer, method or network the paths take; `plain` and `looped` take everything.
+
+    A class of a user's own may say `paths = Paths(...)`. Where it does not say whether lanes take it, its step is
+    traced to find out.
+    """
+
+    lifted: Takes = True  # batched over members by vmap
+    lanes: Takes | None = None  # lowered to C++, members side by side
+    online: Takes = False  # the sparse loop over steps
+
+    def of(self, path: str) -> Takes | None:
+        """The declaration for a path; None where there is none."""
+        declared: Mapping[str, Takes | None] = {"lifted": self.lifted, "lanes": self.lanes, "online": self.online}
+        return declared.get(path, True)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """An optimizer, method or network at its settings, with what it declares."""
+
+    name: str
+    paths: Paths
+    config: Any
+
+    def refusal(self, path: str) -> str | None:
+        """What of this part a path does not take, in words; None where it takes it, or nobody has said."""
+        takes = self.paths.of(path)
+        if takes is None or takes is True:
+            return None
+        if takes is False:
+            return self.name
+        for field in self.config.__dataclass_fields__:
+            value, taken = getattr(self.config, field), takes.get(field, ())
+            if taken is not True and value not in taken:
+                return f"{self.name} with {field} {value}"
+        return None
+
+
+def refusal(path: str, parts: Sequence[Part], loss: str) -> str | None:
+    """Why a path does not take what learns, as a clause; None where it does, or where only tracing can tell."""
+    if path == "online" and loss not in ONLINE_LOSSES:
+        return f"{path} does not take the loss {loss}"
+    refused = next((said for part in parts if (said := part.refusal(path))), None)
+    return f"{path} does not take {refused}" if refused else None
+
+
+def check(path: str, parts: Sequence[Part], loss: str) -> None:
+    """Raises InputError where a path does not take what learns."""
+    if refused := refusal(path, parts, loss):
+        raise InputError(refused)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Case:
+    """What the choice of a path depends on."""
+
+    parts: Sequence[Part]  # the network first
+    loss: str
+    batch: int
+    inputs: int
+    parameters: int
+    convolutional: bool  # under vmap such layers become grouped convolutions, which a CPU is slow at
+    device: str
+
+
+def choice(case: Case, traced: Callable[[], str | None]) -> tuple[str, str]:
+    """(path, why). `traced` says why the step cannot be lowered; asked where a part does not declare it."""
+    if refused := refusal("lifted", case.parts, case.loss):
+        return "looped", f"one network after the other: {refused}, which batches over members"
+    if case.device != "cpu":
+        return "lifted", "one vmapped program on the GPU for all members"
+    if case.convolutional:
+        return "looped", "one network after the other: the fastest for convolutions on a CPU"
+    together = "one vmapped, compiled program for all members"
+    if case.parameters > SMALL:
+        refused = refusal("online", case.parts, case.loss)
+        if case.batch > LARGEST_BATCH:
+            refused = f"not online, since batches are larger than {LARGEST_BATCH}"
+        if refused is None:
+            return "online", "one compiled loop over steps that skips silent rows"
+        return "lifted", f"{together}: {refused}"
+    if case.batch * case.inputs > MOST_INPUTS:
+        return "lifted", f"{together}: no lanes, since batches are large"
+    if refused := refusal("lanes", case.parts, case.loss):
+        return "lifted", f"{together}: {refused}"
+    if any(part.paths.lanes is None for part in case.parts) and (refused := traced()):
+        return "lifted", f"{together}: no lanes, since {refused}"
+    return "lanes", "members as SIMD lanes of one compiled kernel"
