@@ -17,7 +17,7 @@ from typing import IO
 
 import numpy as np
 
-from workloads.data.catalogue import Bytes
+from workloads.data.known import Bytes
 
 SUM = 32  # bytes of a SHA-256
 

@@ -22,15 +22,11 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from workloads.data.catalogue import Archive, Arrays, Bytes, Known
+from workloads.data.known import Archive, Arrays, Bytes, Known
+from workloads.data.sums import damaged
 from workloads.errors import DataError
 
 CHUNK = 1 << 20  # bytes hashed at a time
-
-
-def damaged(path: Path | str, name: str, what: str) -> DataError:
-    """The error for bytes that are not what they should be."""
-    return DataError(f"{path}: damaged, {what}.\nReplace it with: sweep data fetch {name} --force")
 
 
 def below(folder: Path, file: str) -> Iterator[Path]:

@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from workloads.data.catalogue import Bytes
+from workloads.data.known import Bytes
 from workloads.errors import DataError
 from workloads.random import permutation
 

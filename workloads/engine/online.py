@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from workloads import paths
-from workloads.data.catalogue import Bytes
+from workloads.data.known import Bytes
 from workloads.engine.layout import Tree
 from workloads.engine.online_source import SCALARS, Plan, Shared, member_structure, of_kind
 from workloads.engine.parts import parts_of

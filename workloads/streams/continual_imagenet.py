@@ -23,7 +23,7 @@ import numpy as np
 from annotated_types import Ge
 from numpy.typing import NDArray
 
-from workloads.data.catalogue import Bytes
+from workloads.data.known import Bytes
 from workloads.random import permutation
 from workloads.streams import image_sets
 from workloads.streams.base import Boundaries, EqualTasks, Float32, Headline, Loss, OnlineMetric

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workloads.data import front
-from workloads.data.catalogue import DATASETS, Bytes
+from workloads.data.catalogue import DATASETS
+from workloads.data.known import Bytes
 from workloads.random import Int64, permutation
 from workloads.streams.base import Float32, TaskStream
 

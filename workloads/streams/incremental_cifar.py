@@ -22,7 +22,7 @@ import numpy as np
 from annotated_types import Ge
 from numpy.typing import NDArray
 
-from workloads.data.catalogue import Bytes
+from workloads.data.known import Bytes
 from workloads.errors import InputError
 from workloads.random import Int64, permutation
 from workloads.streams import image_sets

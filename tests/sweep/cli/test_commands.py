@@ -21,7 +21,8 @@ from tiny import TINY, Command, Said
 from sweep.cli import commands, status
 from sweep.ledger.ledger import Ledger
 from sweep.spec.studies import studies
-from workloads.data.catalogue import DATASETS, FILES
+from workloads.data.catalogue import DATASETS
+from workloads.data.known import FILES
 
 IMAGES = """\
 workload: {name: permuted_mnist, dataset: DATASET, tasks: 2, examples_per_task: 20}

@@ -21,9 +21,10 @@ import pytest
 
 from sweep.cli import commands
 from workloads.data import front
-from workloads.data.catalogue import DATASETS, Known, Part
+from workloads.data.catalogue import DATASETS
 from workloads.data.class_files import kept_sum, read_class, write_class
 from workloads.data.formats import file_md5, read_pickle
+from workloads.data.known import Known, Part
 from workloads.errors import DataError, InputError
 
 PIXELS = 12  # of an image: red, green and blue planes of 2 x 2

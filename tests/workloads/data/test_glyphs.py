@@ -15,8 +15,9 @@ import pytest
 import torch
 
 from workloads.data import front, glyphs
-from workloads.data.catalogue import DATASETS, Bytes
+from workloads.data.catalogue import DATASETS
 from workloads.data.class_files import class_file
+from workloads.data.known import Bytes
 from workloads.errors import DataError, InputError
 
 DRAW_SUMS = """
