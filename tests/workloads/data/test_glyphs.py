@@ -22,14 +22,14 @@ from workloads.errors import DataError, InputError
 
 DRAW_SUMS = """
 import hashlib
-from workloads import glyphs
+from workloads.data import glyphs
 for label in (7, 3):
     print(hashlib.sha256(glyphs.draw(label).data).hexdigest())
 print(glyphs.checksum())
 """
 FETCH_FOUR = """
 from dataclasses import replace
-from workloads import data
+from workloads.data import front
 from workloads.data.catalogue import DATASETS
 DATASETS["glyphs"] = replace(DATASETS["glyphs"], classes=4)
 print(front.fetch("glyphs").source)
