@@ -60,7 +60,7 @@ def test_the_walk_sees_what_is_imported_where() -> None:
     assert "ray" in imported(ROOT / "sweep" / "cluster" / "execute.py", at_import=True)
     assert "mlflow" in imported(ROOT / "sweep" / "tracking" / "writers.py")
     assert "mlflow" not in imported(ROOT / "sweep" / "tracking" / "writers.py", at_import=True)
-    assert "dashboards" in imported(ROOT / "sweep" / "cli" / "commands.py")
+    assert "dashboards" in imported(ROOT / "sweep" / "cli" / "drawing.py")
 
 
 def loaded_by(code: str) -> set[str]:

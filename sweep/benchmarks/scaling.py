@@ -185,10 +185,10 @@ def digest(place: Place) -> Work:
 
 def command_status(place: Place, *, digest: bool) -> str:
     """What `sweep status` prints."""
-    from sweep.cli import commands
+    from sweep.cli.results import status_command
 
     with contextlib.redirect_stdout(io.StringIO()) as said:
-        commands.status_command(place.name, storage=place.storage, digest=digest, as_json=False)
+        status_command(place.name, storage=place.storage, digest=digest, as_json=False)
     return said.getvalue()
 
 

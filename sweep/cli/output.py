@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import errno
 import io
+import json
+import math
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from sweep.tracking.redaction import redacted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -77,3 +83,33 @@ def rendered(table: Table) -> str:
     terminal = sys.stdout is not None and sys.stdout.isatty()
     Console(file=text, width=shutil.get_terminal_size().columns if terminal else WIDTH).print(table)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
+
+
+def say(text: str = "") -> None:
+    """A line for the person at the terminal."""
+    typer.echo(redacted(text), file=sys.stdout)  # as set up: click's own stream would not ask what it can encode
+
+
+def warn(sentences: Iterable[str]) -> None:
+    """What is allowed and may not be meant, on standard error."""
+    for sentence in sentences:
+        typer.echo(f"warning: {sentence}", err=True)
+
+
+def show(table: Table) -> None:
+    """A table, as wide as the terminal or as a file allows."""
+    say(rendered(table))
+
+
+def print_json(value: Any) -> None:
+    """JSON on standard output, for scripts; null for what JSON has no number for."""
+    typer.echo(json.dumps(finite(value), indent=2, default=str, allow_nan=False))
+
+
+def finite(value: Any) -> Any:
+    """The value with null where it holds NaN or infinity."""
+    if isinstance(value, dict):
+        return {key: finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweep.errors import PliantError
+from sweep.tracking.addresses import default_artifact_root, default_uri
+from sweep.tracking.sync import sync
 
 if TYPE_CHECKING:
     pass
-from sweep.tracking.addresses import default_artifact_root, default_uri
-from sweep.tracking.sync import sync
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -10,12 +10,12 @@ from urllib.parse import urlsplit
 
 from sweep.errors import InputError
 from sweep.tracking import views
+from sweep.tracking.addresses import RELATIVE, artifact_folder, check, explained, shown, with_driver
+from sweep.tracking.writers import writer_for
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-from sweep.tracking.addresses import RELATIVE, artifact_folder, check, explained, shown, with_driver
-from sweep.tracking.writers import writer_for
 
 FIRST_VISIT = (  # what MLflow's page remembers in the browser
     ("mlflow.workflowType_v1", '"machine_learning"'),  # rather than GenAI

@@ -43,17 +43,6 @@ from sweep.ledger.commits import began
 from sweep.ledger.storage import Storage
 from sweep.results import naming, palette
 from sweep.tracking import notes, views
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from mlflow.entities import Experiment, Run
-
-    from sweep.ledger.commits import Done
-    from sweep.ledger.failures import Failure
-    from sweep.ledger.ledger import Ledger
-    from sweep.ledger.sweeps import SweepRecord
-    from sweep.results.leaderboard import Leaderboard, Standing
-    from sweep.trials import Trial
 from sweep.tracking.addresses import RELATIVE, artifact_folder, explained, with_driver
 from sweep.tracking.drafts import (
     PARENT,
@@ -71,6 +60,17 @@ from sweep.tracking.drafts import (
 )
 from sweep.tracking.turns import turn
 from sweep.tracking.writers import TAG_LENGTH, ApiWriter, experiment_for, writer_for
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow.entities import Experiment, Run
+
+    from sweep.ledger.commits import Done
+    from sweep.ledger.failures import Failure
+    from sweep.ledger.ledger import Ledger
+    from sweep.ledger.sweeps import SweepRecord
+    from sweep.results.leaderboard import Leaderboard, Standing
+    from sweep.trials import Trial
 
 BLOCK = 2_000_000  # values in memory at a time; a block reads packs whole, so many small ones would read them often
 PAGE = 1000  # runs per answer to a search

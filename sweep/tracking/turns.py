@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy
 
+from sweep.tracking.addresses import sqlite_path
+
 if TYPE_CHECKING:
     pass
-from sweep.tracking.addresses import sqlite_path
 
 
 @contextlib.contextmanager

@@ -26,14 +26,14 @@ from sqlalchemy import bindparam, event
 
 from sweep.errors import TrackingError
 from sweep.tracking import notes, views
+from sweep.tracking.addresses import RELATIVE, shown, sqlite_path
+from sweep.tracking.drafts import PARENT, RUN_NAME, Draft
 
 if TYPE_CHECKING:
     from mlflow.entities import Experiment
     from mlflow.tracking import MlflowClient
     from sqlalchemy import Engine, Table
 
-from sweep.tracking.addresses import RELATIVE, shown, sqlite_path
-from sweep.tracking.drafts import PARENT, RUN_NAME, Draft
 
 REQUESTS = 4  # to a tracking server at a time
 NAME_LENGTH, PARAM_LENGTH = 250, 6000  # characters, MLflow's limits

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from tiny import TINY, Command, Said
 
-from sweep.cli import commands, status
+from sweep.cli import commands, output, status
 from sweep.ledger.ledger import Ledger
 from sweep.spec.studies import studies
 from workloads.data.catalogue import DATASETS
@@ -507,7 +507,7 @@ def test_the_list_of_commands_is_not_cut_short(command: Command) -> None:
 
 
 def test_numbers_for_people() -> None:
-    assert [commands.duration(s) for s in (None, 4.6, 89.0, 90.0, 5399.0, 5400.0)] == [
+    assert [output.duration(s) for s in (None, 4.6, 89.0, 90.0, 5399.0, 5400.0)] == [
         "not measured",
         "5 s",
         "89 s",
@@ -515,9 +515,9 @@ def test_numbers_for_people() -> None:
         "90 min",
         "1.5 h",
     ]
-    assert (commands.size(3 << 20), commands.size(3 << 29)) == ("3 MiB", "1.5 GiB")
-    assert (commands.count(1, "pack"), commands.count(1200, "trial")) == ("1 pack", "1,200 trials")
+    assert (output.size(3 << 20), output.size(3 << 29)) == ("3 MiB", "1.5 GiB")
+    assert (output.count(1, "pack"), output.count(1200, "trial")) == ("1 pack", "1,200 trials")
 
 
 def test_json_has_null_for_what_is_no_number() -> None:
-    assert commands.finite({"a": [1.0, float("nan")], "b": (float("inf"), "x")}) == {"a": [1.0, None], "b": [None, "x"]}
+    assert output.finite({"a": [1.0, float("nan")], "b": (float("inf"), "x")}) == {"a": [1.0, None], "b": [None, "x"]}

@@ -1,0 +1,135 @@
+"""`sweep bench`: packs beside the plain loop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sweep.cli.app import AsJson, app
+from sweep.cli.output import print_json, say, show
+from sweep.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from sweep.benchmarks.records import Change
+
+
+@app.command()
+def bench(
+    quick: Annotated[bool, typer.Option("--quick", help="Two small rows in seconds, to see that it works.")] = False,
+    stream: Annotated[
+        str | None, typer.Option(help="Only rows of this stream: slowly_changing_regression or permuted_mnist.")
+    ] = None,
+    arm: Annotated[str | None, typer.Option(help="Only rows of this way of learning: sgd, adam, adamo, ...")] = None,
+    members: Annotated[int | None, typer.Option(help="Only rows of packs of so many trials: 3000, 300, 30, 1.")] = None,
+    record: Annotated[
+        bool, typer.Option("--record", help="Keep the run as a dated JSON file, to compare later runs with.")
+    ] = False,
+    history: Annotated[
+        bool, typer.Option("--history", help="Measure nothing: draw the ratios of all records, as PNG and SVG.")
+    ] = False,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--records",
+            metavar="DIR",
+            help="Where records are kept.",
+            show_default="dashboards/benchmarks of a checkout, else ./benchmarks",
+        ),
+    ] = None,
+    no_flush: Annotated[
+        bool, typer.Option("--no-flush", help="Leave subnormal numbers as they are, to see what they cost.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Time packs against the plain torch.nn loop. One core, both sides in one run, 15 minutes; let nothing else run.
+
+    A row is a stream, a network, an arm and a number of trials in the pack, all networks aged. Its ratio says how many
+    times less a trial's step costs in the pack than in the loop everybody writes; newborn is the same for networks that
+    have not trained yet; its limit is what the counted operations would take at this core's measured speed; before is
+    the ratio in the last record.
+    """
+    from dataclasses import asdict
+
+    from sweep.benchmarks import bench as benches
+    from sweep.benchmarks import records
+
+    kept = folder or records.default_folder()
+    if history:
+        draw_history(kept)
+        return
+    if record and (quick or stream or arm or members or no_flush):
+        raise InputError("--record keeps whole runs: leave out --quick, --stream, --arm, --members and --no-flush")
+    if record:
+        records.refuse_changed_code()
+    cases = benches.selected(quick=quick, stream=stream, arm=arm, members=members, flushed=not no_flush)
+    known = records.records(kept)  # now, so that a file that cannot be read costs no run
+    rows, failures = [], []
+    for case in cases:
+        try:
+            row = benches.measured_apart(case)
+        except RuntimeError as error:
+            failures.append(str(error))
+            typer.echo(f"{case.network} {case.arm} x {case.members:,}: failed", err=True)
+            continue
+        rows.append(row)
+        if not as_json:
+            mark = "" if row.valid else "  (invalid: the plain loop is over 20 % slower than its reference)"
+            say(f"{row.network} {row.arm} x {row.members:,}: {ratio(row.ratio)} times{mark}")
+    last = known[-1] if known else None
+    if as_json:
+        print_json([asdict(row) for row in rows])
+    else:
+        changed = records.changes(rows, last)
+        say()
+        show(bench_table(changed))
+        for aside in (benches.bandwidth(rows), benches.shares(rows), benches.together(rows), benches.wholes(rows)):
+            if aside:
+                say("\n" + aside)
+        if last and any(change.then for change in changed):
+            say("\n" + records.comparison(changed, last))
+    if record and rows:
+        typer.echo(f"record    {records.write(rows, kept)}", err=as_json)
+    if failures:
+        typer.echo("\n".join(f"error: {failure}" for failure in failures), err=True)
+        raise typer.Exit(1)
+
+
+def draw_history(folder: Path) -> None:
+    """The bench's history, beside its records."""
+    from dashboards.history import render
+    from sweep.benchmarks import records
+
+    for path in render(records.records(folder), folder):
+        say(f"history   {path}")
+
+
+def bench_table(changes: Sequence[Change]) -> Table:
+    """The bench's rows beside their limits, their targets and what they were before. Times in ns."""
+    from rich.table import Table
+
+    table = Table("stream, network, arm", box=None, pad_edge=False)
+    for name in ("trials", "path", "plain ns", "pack ns", "limit ns", "ratio", "newborn", "target", "before", "change"):
+        table.add_column(name, justify="left" if name == "path" else "right")
+    shown = ""
+    for change in changes:
+        r = change.row
+        if (place := f"{r.stream} {r.network}") != shown:
+            table.add_row(place)
+            shown = place
+        table.add_row(
+            f"  {r.arm}", f"{r.members:,}", r.path, f"{r.plain_ns:,.0f}",
+            ratio(r.ns_per_trial_step), ratio(r.limit_ns), ratio(r.ratio) + ("" if r.valid else "?"),
+            ratio(r.newborn_plain_ns / r.newborn_ns if r.newborn_plain_ns and r.newborn_ns else None), ratio(r.target),
+            ratio(change.then), f"x {change.times:.2f}" if change.times else "",
+        )  # fmt: skip
+    return table
+
+
+def ratio(value: float | None) -> str:
+    """A number with a decimal where it is small, nothing for None."""
+    return "" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:,.1f}"

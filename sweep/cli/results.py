@@ -1,0 +1,182 @@
+"""What a storage holds: `sweep status`, `results`, `list`, `figure`, `ui`, `clean`."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sweep.cli import completion
+from sweep.cli.app import AsJson, StorageOption, Sweep, Tracking, app, found, opened
+from sweep.cli.drawing import figure_folder
+from sweep.cli.findings import show_results
+from sweep.cli.output import count, print_json, say, show, size
+from sweep.errors import InputError
+
+if TYPE_CHECKING:
+    pass
+
+
+@app.command(name="status")
+def status_command(
+    sweep: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="SWEEP",
+            help="A sweep that was run: NAME or NAME@SCALE. Without one, what there is.",
+            show_default=False,
+            autocompletion=completion.sweeps,
+        ),
+    ] = None,
+    storage: StorageOption = None,
+    digest: Annotated[
+        bool, typer.Option("--digest", help="Print only the SHA-256 over all results: equal results, equal digests.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say how far a sweep is. Trials done, diverged and left, by arm, and where its packs stand."""
+    from sweep.cli import status
+
+    if sweep is None:
+        if digest:
+            raise InputError("--digest is of one sweep: sweep status NAME --digest")
+        list_command(storage, as_json)
+        return
+    record, ledger = found(sweep, storage)
+    if digest:
+        say(ledger.digest([trial.id for trial in record.trials]))
+        return
+    facts = status.facts(record, ledger)
+    if as_json:
+        print_json({**facts, "digest": ledger.digest([trial.id for trial in record.trials])})
+    else:
+        say(status.as_text(facts))
+
+
+@app.command(name="results")
+def results_command(
+    sweep: Sweep,
+    storage: StorageOption = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, a row for each arm in each panel.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say what a sweep found. Each arm at its best setting, beside the first arm, and what can be told from chance."""
+    from dataclasses import asdict
+
+    from sweep.results import leaderboard
+
+    record, ledger = found(sweep, storage)
+    if as_csv and as_json:
+        raise InputError("--csv or --json, not both")
+    if as_json:
+        print_json(asdict(leaderboard.leaderboard(record, ledger)))
+    elif as_csv:
+        import pandas as pd
+
+        say(pd.DataFrame(leaderboard.rows(leaderboard.leaderboard(record, ledger))).to_csv(index=False).rstrip())
+    else:
+        say(f"{record.identity}: {record.manifest.get('question', '')}")
+        show_results(record, ledger)
+
+
+@app.command(name="list")
+def list_command(storage: StorageOption = None, as_json: AsJson = False) -> None:
+    """List the sweeps that a storage has. Their questions, and how far they are."""
+    from rich.table import Table
+
+    from sweep.service import sweeps
+
+    ledger = opened(storage)
+    rows = sweeps(ledger)
+    if as_json:
+        print_json(rows)
+        return
+    if not rows:
+        say(f"no sweep was run in {ledger.storage.uri} yet: sweep run STUDY, or name another --storage")
+        return
+    table = Table("sweep", "question", "trials", "done", "diverged", "left", "last run (UTC)", box=None, pad_edge=False)
+    for row in rows:
+        counts = (f"{row[name]:,}" for name in ("trials", "done", "diverged", "left"))
+        table.add_row(row["sweep"], row["question"], *counts, row["time"].replace("T", " ")[:16])
+    show(table)
+
+
+@app.command()
+def figure(
+    sweep: Sweep,
+    name: Annotated[
+        str | None, typer.Option(help="One figure; default: those of the study.", autocompletion=completion.figures)
+    ] = None,
+    storage: StorageOption = None,
+) -> None:
+    """Draw a sweep's figures. PNG, SVG and PDF, and the CSV of what was drawn."""
+    from dashboards.figures import render
+
+    record, ledger = found(sweep, storage)
+    folder = figure_folder(record, ledger)
+    for each in [name] if name else record.manifest["figures"]:
+        for path in render(each, record, ledger, folder):
+            say(str(path))
+
+
+@app.command()
+def ui(
+    sweep: Annotated[
+        str | None,
+        typer.Argument(metavar="[SWEEP]", help="The sweep to open on.", show_default="the one that was run last"),
+    ] = None,
+    storage: StorageOption = None,
+    tracking_uri: Tracking = None,
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.", min=1, max=65535)] = 5000,
+) -> None:
+    """Serve MLflow's pages on this machine. Prints the address at which they open on a sweep's arms.
+
+    For a tracking server, which has its own pages, it prints the address there.
+    """
+    from sweep.service import find_sweep, storage_of
+    from sweep.tracking import pages
+    from sweep.tracking.addresses import default_uri
+
+    place = storage_of(storage)
+    ledger = opened(storage)
+    uri = tracking_uri or default_uri(place)
+    if uri == f"sqlite:///{place}/mlflow.db" and not Path(place, "mlflow.db").exists():
+        raise InputError(f"no run was tracked in {place} yet: run a sweep first, or name its --storage")
+    record = find_sweep(ledger, sweep) if sweep else pages.latest(ledger)
+    if pages.has_own(uri):
+        say(pages.address(uri, uri, record))
+        return
+    with pages.held(port) as listening:  # first: nothing is started for a port that is taken
+        pages.serve(uri, listening, lambda here: say(f"{pages.address(here, uri, record)}\n(Ctrl-C stops it)"))
+
+
+@app.command()
+def clean(
+    sweep: Sweep,
+    storage: StorageOption = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Delete a sweep's results and figures. What other sweeps hold too is kept, and so are MLflow's runs."""
+    record, ledger = found(sweep, storage)
+    own = {trial.id for trial in record.trials}
+    others = [identity for identity in ledger.sweeps() if identity != (record.name, record.scale)]
+    wanted = {trial.id for other in others for trial in ledger.sweep(*other).trials}
+    # With the packs go trials in them that no sweep holds any more: nothing else would ever delete them.
+    packed = {member for pack in ledger.packs() if own.intersection(pack.members) for member in pack.members}
+    if not yes:
+        trials = ledger.clean(packed - wanted, pretend=True).trials
+        others_too = (
+            ", some of which no sweep holds any more," if trials > len(own - wanted) else f" of {record.identity}"
+        )
+        typer.confirm(
+            f"delete the results of {count(trials, 'trial')}{others_too} in {ledger.storage.uri}?", abort=True
+        )
+    cleaned = ledger.clean(packed - wanted)
+    ledger.forget_sweep(record)
+    shutil.rmtree(figure_folder(record, ledger), ignore_errors=True)
+    deleted = f"{count(cleaned.trials, 'trial')} in {count(len(cleaned.deleted), 'pack')}"
+    say(f"deleted {deleted}, {size(cleaned.bytes)}")
+    if cleaned.kept:
+        say(f"kept {count(len(cleaned.kept), 'pack')} with trials of other sweeps too")

@@ -1,0 +1,78 @@
+"""`sweep trial`: one trial, and the same trial trained again."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sweep.cli import completion
+from sweep.cli.app import AsJson, StorageOption, app, opened
+from sweep.cli.output import duration, print_json, say
+
+if TYPE_CHECKING:
+    from sweep.ledger.ledger import Ledger
+    from sweep.packing import PlannedPack
+
+
+@app.command()
+def trial(
+    trial_id: Annotated[
+        str,
+        typer.Argument(metavar="ID", help="A trial's id, or its beginning.", autocompletion=completion.trials),
+    ],
+    storage: StorageOption = None,
+    run_again: Annotated[
+        bool, typer.Option("--run", help="Train it again, alone, and compare with what the ledger has.")
+    ] = False,
+    path: Annotated[
+        str | None,
+        typer.Option(
+            help="How --run trains it: plain (readable torch, slow), looped, lifted, lanes or online.",
+            show_default="the path its results are from",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show one trial. Its config, status and curves; --run repeats it and says whether the same comes out."""
+    from sweep import repeat
+
+    ledger = opened(storage)
+    facts = repeat.facts(ledger, trial_id)
+    if run_again:
+        pack, differences = trained_again(ledger, facts["trial"], path)
+        facts["repeated"] = {metric: largest for metric, (_, largest) in differences.items()}
+        facts["path"], facts["verdict"] = pack.path, repeat.verdict(differences, facts["config"]["dtype"])
+    if as_json:
+        print_json(facts)
+        return
+    label = "arm" if len(facts["arms"]) == 1 else "arms"
+    say(f"trial {facts['trial']}  {facts['status']}  ({label} {', '.join(facts['arms'])}, sweep {facts['sweep']})")
+    say(json.dumps(facts["config"], indent=2))
+    if why := facts["failure"]:
+        say(f"failed at step {why['step']:,} on {why['host']}, attempt {why['attempt']}:")
+        say(why["traceback"] or why["message"])
+    for metric, points in facts["curves"].items():
+        say(f"{metric:24} {repeat.sparkline(points)}  first {points[0]:.4g}, last {points[-1]:.4g}")
+    if run_again:
+        say(f"\nrepeated alone on path {facts['path']}: {facts['verdict']}")
+        for metric, difference in facts["repeated"].items():
+            say(f"{metric:24} largest relative difference {difference:.3g}")
+
+
+def trained_again(
+    ledger: Ledger, trial_id: str, path: str | None
+) -> tuple[PlannedPack, dict[str, tuple[float, float]]]:
+    """A trial's pack of its own, and how far what came out is from the ledger; how long it takes is said first."""
+    from sweep import repeat
+    from sweep.cli.progress import ProgressView, line
+    from sweep.cluster import calibration, placement
+
+    pack = repeat.alone(ledger, trial_id, path)
+    measured = calibration.read()
+    known = placement.measured_seconds(pack, measured)
+    takes = f"about {duration(known)}" if known else f"perhaps {duration(placement.guessed_seconds(pack))}"
+    line(f"training it again, alone, {pack.shape.steps:,} steps on path {pack.path}: {takes}")
+    with ProgressView([pack], measured=measured) as view:
+        return pack, repeat.compare(ledger, pack, view.heard)
