@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from workloads.checks.watch import described
 from workloads.errors import InputError
 from workloads.extensions import place_of, told
+from workloads.networks.base import Norm
 from workloads.networks.config import NETWORKS
 
 
@@ -37,7 +39,32 @@ def _names(network: Any) -> str | None:
             return f"site {site.name} names {', '.join(unknown)}, and parameter_shapes() has {', '.join(shapes)}"
         if shapes[site.weight][0] != site.units:
             return f"site {site.name} has {site.units} units, and its weight {site.weight} is {shapes[site.weight]}"
+        if problem := _columns(site, shapes) or _norm(site, {*shapes, *network.buffers}):
+            return problem
     return None
+
+
+def _columns(site: Any, shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+    """Every activation of the layer has its columns of the next one."""
+    shape = shapes[site.outgoing_weight]
+    fits = shape[1] == site.activations or (len(shape) == 2 and shape[1] % site.activations == 0)
+    if fits:
+        return None
+    said = f"{site.units} units" + (f" of {site.parts} parts" if site.parts != 1 else "")
+    return f"site {site.name} has {said}, and its outgoing_weight {site.outgoing_weight} is {shape}"
+
+
+def _norm(site: Any, names: Collection[str]) -> str | None:
+    """What the norm of a site names exists."""
+    if site.norm is None:
+        return None
+    if not isinstance(site.norm, Norm):
+        return f"site {site.name}: norm is {site.norm!r}, expected a Norm of workloads.networks.base, or None"
+    unknown = [name for name in site.norm.fresh if name not in names]
+    if not unknown:
+        return None
+    said = ", ".join(unknown)
+    return f"site {site.name}: norm names {said}, and parameter_shapes() and buffers have {', '.join(sorted(names))}"
 
 
 def _count(name: str, network: Any, stream: Any) -> str | None:
@@ -86,7 +113,8 @@ def _output(network: Any, stream: Any, x: Tensor) -> str | None:
         if not isinstance(value, Tensor) or value.ndim < 2 or len(value) != len(x):
             return f"apply gives the activations of {layer} as {described(value)}, expected (B, units, ...)"
     for site in network.sites:
-        if site.name not in shown or shown[site.name].shape[1] != site.units:
+        if site.name not in shown or shown[site.name].shape[1] != site.activations:
             has = ", ".join(f"{n} {tuple(v.shape)}" for n, v in shown.items()) or "none"
-            return f"site {site.name} has {site.units} units, and apply gives activations of {has}"
+            parts = f" of {site.parts} parts" if site.parts != 1 else ""
+            return f"site {site.name} has {site.units} units{parts}, and apply gives activations of {has}"
     return None

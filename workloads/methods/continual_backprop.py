@@ -22,8 +22,9 @@ ResNets always; `paper` zeroes it, element by element.
 A unit of a convolution is a channel: means run over examples and places and over the kernel's elements. Where a
 picture is flattened for a linear layer, a channel owns several columns, which all become 0 when it is replaced; its
 utility is the mean over them of |w_out| |h − f̂| (or |w_out| |h|), each column with its own place of the picture, as in
-the released code; f̂ is the channel's. Where batch norm scales a unit, the fresh one's scale is 1, its shift 0 and its
-running statistics are 0 and 1.
+the released code; f̂ is the channel's. A unit with two activations, as crelu's, has the mean of both columns' utilities,
+each with its own f̂, and both columns become 0. Where a norm scales a unit, the fresh one's scale is 1, its shift 0 and
+its running statistics, under batch norm, are 0 and 1.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ from torch import Tensor
 
 from workloads.methods.adam import bias_correction
 from workloads.methods.base import Hyper, Method, Params, Seen, State
-from workloads.networks.base import Network, Site, as_examples, by_unit, zeroed_unit
+from workloads.methods.units import forgotten, with_fresh_incoming, without_outgoing
+from workloads.networks.base import Network, Site, as_examples, by_activation
 from workloads.random import Draw
 
 
@@ -65,28 +67,29 @@ def incoming_magnitude(weight: Tensor) -> Tensor:
 
 
 def owns_columns(weight: Tensor, site: Site) -> bool:
-    """Whether each unit owns several columns of the matrix after it, one per place of a flattened picture."""
-    return weight.ndim == 2 and weight.shape[1] != site.units
+    """Whether each activation has several columns of the matrix after it, one per place of a flattened picture."""
+    return weight.ndim == 2 and weight.shape[1] != site.activations
 
 
 def outgoing_magnitude(weight: Tensor, site: Site) -> Tensor:
-    """mean |w_out| per unit, (units,), of the layer after `site`."""
-    if weight.shape[1:] == (site.units,):
+    """mean |w_out| per activation, (activations,), of the layer after `site`."""
+    if weight.shape[1:] == (site.activations,):
         return weight.abs().mean(0)
-    return by_unit(weight.abs(), site).mean((0, 2))
+    return by_activation(weight.abs(), site).mean((0, 2))
 
 
-def replaced_rows(matrix: Tensor, unit: Tensor, row: Tensor) -> Tensor:
-    """`matrix` (n, ...) with row `unit` (0-d) replaced by `row` (...)."""
-    chosen = torch.arange(matrix.shape[0], device=matrix.device) == unit
-    return torch.where(chosen.view(-1, *[1] * (matrix.ndim - 1)), row, matrix)
+def mean_of_parts(values: Tensor, site: Site) -> Tensor:
+    """(activations, ...) -> (units, ...): a unit's is the mean over its parts."""
+    return values if site.parts == 1 else values.view(site.parts, site.units, *values.shape[1:]).mean(0)
 
 
-NORM_OF_A_FRESH_UNIT = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0}
+def for_each_part(values: Tensor, site: Site) -> Tensor:
+    """(units,) -> (activations,): every part of a unit has the unit's."""
+    return values if site.parts == 1 else values.expand(site.parts, site.units).reshape(-1)
 
 
 class ContinualBackprop(Method):
-    """State: `utility`, `mean`, `age` (units,) per hidden layer; per layer `counter` (a fraction) and `due`."""
+    """State per hidden layer: `utility`, `age` (units,), `mean` (activations,); `counter` (a fraction) and `due`."""
 
     def __init__(self, config: Any, network: Network) -> None:
         super().__init__(config, network)
@@ -102,7 +105,7 @@ class ContinualBackprop(Method):
         device = params[self.network.head].device
         return {
             "utility": blank,
-            "mean": {name: value.clone() for name, value in blank.items()},
+            "mean": {site.name: blank[site.name].new_zeros(site.activations) for site in sites},
             "age": {name: value.clone() for name, value in blank.items()},
             "counter": torch.zeros(len(sites), dtype=torch.float64, device=device),
             "due": torch.zeros(len(sites), dtype=torch.int32, device=device),
@@ -118,9 +121,11 @@ class ContinualBackprop(Method):
             mean[site.name] = decay * state["mean"][site.name] + (1 - decay) * hidden.mean(0)
             eligible.append((age[site.name] > hyper["maturity_threshold"]).sum())
             if self.config.magnitudes == "summed":
-                utility[site.name] = state["utility"][site.name] + (1 - decay) * hidden.abs().mean(0)
+                utility[site.name] = state["utility"][site.name] + (1 - decay) * mean_of_parts(
+                    hidden.abs().mean(0), site
+                )
                 continue
-            centre = mean[site.name] / bias_correction(decay, age[site.name])
+            centre = mean[site.name] / for_each_part(bias_correction(decay, age[site.name]), site)
             y = self.utility_now(params, site, seen.activations[site.name], centre)
             utility[site.name] = decay * state["utility"][site.name] + (1 - decay) * y
         mature = torch.stack(eligible)
@@ -149,18 +154,19 @@ class ContinualBackprop(Method):
         }
 
     def utility_now(self, params: Params, site: Site, shown: Tensor, centre: Tensor) -> Tensor:
-        """y (units,) of one step from the activations `shown` (B, units, ...) and f̂, `centre` (units,)."""
-        incoming, weight = incoming_magnitude(params[site.weight]), params[site.outgoing_weight]
-        if not owns_columns(weight, site):
+        """y (units,) of one step from `shown` (B, activations, ...) and f̂, `centre` (activations,)."""
+        kind, weight = self.config.utility, params[site.outgoing_weight]
+        incoming = for_each_part(incoming_magnitude(params[site.weight]), site)
+        if owns_columns(weight, site):
+            columns = shown.flatten(2)  # (B, activations, places)
+            size, deviation = columns.abs().mean(0), (columns - centre[:, None]).abs().mean(0)
+            outgoing = by_activation(weight.abs(), site).mean(0)  # (activations, places)
+            y = instantaneous_utility(kind, size, deviation, incoming[:, None], outgoing).mean(1)
+        else:
             hidden = as_examples(shown)
             size, deviation = hidden.abs().mean(0), (hidden - centre).abs().mean(0)
-            return instantaneous_utility(
-                self.config.utility, size, deviation, incoming, outgoing_magnitude(weight, site)
-            )
-        columns = shown.flatten(2)  # (B, units, places)
-        size, deviation = columns.abs().mean(0), (columns - centre[:, None]).abs().mean(0)
-        outgoing = by_unit(weight.abs(), site).mean(0)  # (units, places)
-        return instantaneous_utility(self.config.utility, size, deviation, incoming[:, None], outgoing).mean(1)
+            y = instantaneous_utility(kind, size, deviation, incoming, outgoing_magnitude(weight, site))
+        return mean_of_parts(y, site)
 
     def repair(
         self, params: Params, state: State, optimizer: State, hyper: Hyper, place: int, draw: Draw
@@ -168,42 +174,41 @@ class ContinualBackprop(Method):
         """The eligible unit of least utility in hidden layer `place` is replaced by a fresh one."""
         site = self.network.sites[place]
         unit = self.least_useful(params, state, hyper, site, draw)
-        params = dict(params)
-        outgoing = params[site.outgoing_weight]
-        zero = outgoing.new_zeros(())
+        chosen = torch.arange(site.units, device=unit.device) == unit
         if self.config.bias_transfer and site.outgoing_bias is not None:
-            age = state["age"][site.name]
-            centre = state["mean"][site.name] / bias_correction(self.config.utility_decay, age)
-            chosen = torch.arange(site.units, device=outgoing.device) == unit
-            moved = torch.where(chosen, by_unit(outgoing, site).sum(2) * centre, 0).sum(1)
-            params[site.outgoing_bias] = params[site.outgoing_bias] + moved
+            params = self.with_moved_bias(params, state, site, chosen)
         weight = params[site.weight]
         default = weight.ndim > 2 and self.config.fresh_kernels == "default"
         bound = math.sqrt(1 / site.fan_in) if default else None
         fresh = self.network.fresh_incoming(site, draw, unit, bound=bound).view(weight.shape[1:])
-        params[site.weight] = replaced_rows(weight, unit, fresh)
-        if site.bias is not None:
-            params[site.bias] = replaced_rows(params[site.bias], unit, zero)
-        if site.norm is not None:
-            for kind, value in NORM_OF_A_FRESH_UNIT.items():
-                name = f"{site.norm}.{kind}"
-                params[name] = replaced_rows(params[name], unit, zero + value)
-        params[site.outgoing_weight] = zeroed_unit(outgoing, site, unit)
-        forgotten = ("mean", "age") if self.config.magnitudes == "summed" else ("utility", "mean", "age")
+        zero = weight.new_zeros(())
+        params = without_outgoing(with_fresh_incoming(params, site, chosen, fresh, zero), site, chosen)
+        reset = {"mean": for_each_part(chosen, site), "age": chosen, "utility": chosen}
+        if self.config.magnitudes == "summed":
+            del reset["utility"]
         state = {
             **state,
-            **{key: {**state[key], site.name: replaced_rows(state[key][site.name], unit, zero)} for key in forgotten},
+            **{key: {**state[key], site.name: torch.where(m, zero, state[key][site.name])} for key, m in reset.items()},
             "due": state["due"] - (torch.arange(len(self.network.sites), device=unit.device) == place).int(),
         }
         if self.config.reset_optimizer is True or (self.config.reset_optimizer == "adam" and "square" in optimizer):
-            optimizer = {slot: self.forget(values, params, site, unit) for slot, values in optimizer.items()}
+            optimizer = {slot: forgotten(values, params, site, chosen) for slot, values in optimizer.items()}
         return params, state, optimizer
+
+    def with_moved_bias(self, params: Params, state: State, site: Site, chosen: Tensor) -> Params:
+        """Parameters in which the next bias has taken over the chosen unit's mean contribution, f̂ w_out."""
+        age = bias_correction(self.config.utility_decay, state["age"][site.name])
+        centre = state["mean"][site.name] / for_each_part(age, site)
+        share = by_activation(params[site.outgoing_weight], site).sum(2) * centre
+        moved = torch.where(for_each_part(chosen, site), share, 0).sum(1)
+        assert site.outgoing_bias is not None
+        return {**params, site.outgoing_bias: params[site.outgoing_bias] + moved}
 
     def least_useful(self, params: Params, state: State, hyper: Hyper, site: Site, draw: Draw) -> Tensor:
         """The eligible unit of least û, 0-d; a draw decides where `utility` is random."""
         age = state["age"][site.name]
         if self.config.magnitudes == "summed":
-            rank = outgoing_magnitude(params[site.outgoing_weight], site)
+            rank = mean_of_parts(outgoing_magnitude(params[site.outgoing_weight], site), site)
             if self.config.utility == "contribution":
                 rank = rank * state["utility"][site.name]
         elif self.config.utility == "random":
@@ -212,16 +217,3 @@ class ContinualBackprop(Method):
             # A unit just replaced has age 0: 0 / 0 is kept out of the ranking by its ineligibility.
             rank = state["utility"][site.name] / bias_correction(self.config.utility_decay, age.clamp(min=1))
         return torch.where(age > hyper["maturity_threshold"], rank, torch.inf).argmin()
-
-    def forget(self, values: Params, params: Params, site: Site, unit: Tensor) -> Params:
-        """An optimizer's slot with the elements of one unit's incoming row, bias and outgoing column zeroed."""
-        values = dict(values)
-        norms = () if site.norm is None else (f"{site.norm}.weight", f"{site.norm}.bias")
-        for name in (site.weight, site.bias, *norms, site.outgoing_weight):
-            if name is None or name not in values or values[name].shape != params[name].shape:
-                continue
-            if name == site.outgoing_weight:
-                values[name] = zeroed_unit(values[name], site, unit)
-            else:
-                values[name] = replaced_rows(values[name], unit, values[name].new_zeros(()))
-        return values

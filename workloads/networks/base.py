@@ -10,6 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -21,22 +22,55 @@ Activations = list[tuple[str, Tensor]]
 
 
 @dataclass(frozen=True, slots=True)
+class Norm:
+    """What normalises a layer's units before its nonlinearity, and the names of its tensors (units,), where it has any.
+
+    `scale` and `shift` are parameters; `mean` and `variance`, batch norm's running statistics, are buffers.
+    """
+
+    kind: Literal["batch", "layer"]
+    scale: str | None = None
+    shift: str | None = None
+    mean: str | None = None
+    variance: str | None = None
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Those that an optimizer moves."""
+        return tuple(name for name in (self.scale, self.shift) if name is not None)
+
+    @property
+    def fresh(self) -> dict[str, float]:
+        """Name of a tensor -> its value for a fresh unit."""
+        values = ((self.scale, 1.0), (self.shift, 0.0), (self.mean, 0.0), (self.variance, 1.0))
+        return {name: value for name, value in values if name is not None}
+
+
+@dataclass(frozen=True, slots=True)
 class Site:
     """A hidden layer by its units: unit j is row j of `weight` and `bias`, and entry [:, j] of `outgoing_weight`.
 
     A unit of a convolution is a channel. Where a convolution's picture is flattened for a linear layer, a unit owns
-    several neighbouring columns of the outgoing matrix, one per place of the picture.
+    several neighbouring columns of the outgoing matrix, one per place of the picture. Where a unit has several
+    `parts` (crelu's two), it shows as many activations, number j, j + units, ... of the layer's, and what leaves it is
+    entries [:, j], [:, j + units], ... of `outgoing_weight`.
     """
 
     name: str  # the layer, and the key of its activations
     units: int
     weight: str  # (units, ...)
     bias: str | None  # (units,)
-    outgoing_weight: str  # (out, units, ...), or (out, units x places)
+    outgoing_weight: str  # (out, parts x units, ...), or (out, parts x units x places)
     outgoing_bias: str | None  # (out,)
     fan_in: int  # weights into one unit
     fan_out: int  # weights out of one unit
-    norm: str | None = None  # prefix of the batch norm that scales this layer's units
+    norm: Norm | None = None
+    parts: int = 1  # activations of one unit
+
+    @property
+    def activations(self) -> int:
+        """How many the layer shows, (B, activations, ...)."""
+        return self.parts * self.units
 
 
 class Network(ABC):
@@ -123,12 +157,6 @@ def as_examples(hidden: Tensor) -> Tensor:
     return hidden if hidden.ndim == 2 else hidden.movedim(1, -1).flatten(0, -2)
 
 
-def by_unit(outgoing: Tensor, site: Site) -> Tensor:
-    """A site's outgoing weights as (out, units, each): elements of a kernel, or places of a flattened picture."""
-    return outgoing.reshape(outgoing.shape[0], site.units, -1)
-
-
-def zeroed_unit(outgoing: Tensor, site: Site, unit: Tensor) -> Tensor:
-    """`outgoing` with everything that leaves one unit set to 0, same shape."""
-    chosen = torch.arange(site.units, device=outgoing.device) == unit
-    return torch.where(chosen[:, None], outgoing.new_zeros(()), by_unit(outgoing, site)).view_as(outgoing)
+def by_activation(outgoing: Tensor, site: Site) -> Tensor:
+    """A site's outgoing weights as (out, activations, each): elements of a kernel, or places of a flattened picture."""
+    return outgoing.reshape(outgoing.shape[0], site.activations, -1)

@@ -22,11 +22,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from workloads.networks.base import Activations, Network, Site, channels_inside
+from workloads.networks.base import Activations, Network, Norm, Site, channels_inside
 from workloads.networks.config import Picture, ResNet18Config
 from workloads.networks.initialisation import Distribution
 
-Norm = Callable[[Tensor, str], Tensor]  # (activations, name of the batch norm) -> normalised
+Normalise = Callable[[Tensor, str], Tensor]  # (activations, name of the batch norm) -> normalised
 
 MOMENTUM = 0.1  # of the running statistics, as torch.nn.BatchNorm2d
 EPS = 1e-5
@@ -112,7 +112,7 @@ class ResNet18(Network):
         output, activations = self._forward(params, x, norm)
         return output, activations, {name: buffers[name] for name in self.buffers}
 
-    def _forward(self, params: Mapping[str, Tensor], x: Tensor, norm: Norm) -> tuple[Tensor, Activations]:
+    def _forward(self, params: Mapping[str, Tensor], x: Tensor, norm: Normalise) -> tuple[Tensor, Activations]:
         def conv(name: str, x: Tensor, stride: int = 1) -> Tensor:
             weight = params[f"{name}.weight"]
             x = functional.conv2d(x, weight, params[f"{name}.bias"], stride, padding=weight.shape[-1] // 2)
@@ -144,5 +144,5 @@ class ResNet18(Network):
             outgoing_bias=following.replace(".weight", ".bias"),
             fan_in=math.prod(self._shapes[weight][1:]),
             fan_out=math.prod(self._shapes[following]) // units,
-            norm=f"{name}_norm",
+            norm=Norm("batch", *(f"{name}_norm.{kind}" for kind in ("weight", "bias", "running_mean", "running_var"))),
         )

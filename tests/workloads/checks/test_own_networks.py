@@ -16,6 +16,7 @@ from workloads.training.pack import PackMember
 SOURCE = """\
 from dataclasses import dataclass, replace
 import torch
+from workloads.networks.base import Norm
 from workloads.networks.mlp import MLP, MLPConfig
 
 class Own(MLP):
@@ -92,6 +93,21 @@ WRONG = {
         "self.sites = tuple(replace(site, units=5) for site in self.sites)",
         r"site layers.0 has 5 units, and its weight layers.0.weight is \(4, 20\)",
     ),
+    "two parts of a unit that shows one": (
+        "pass",
+        "self.sites = tuple(replace(site, parts=2) for site in self.sites)",
+        r"site layers.0 has 4 units of 2 parts, and its outgoing_weight layers.1.weight is \(4, 4\)",
+    ),
+    "a norm by its prefix": (
+        "pass",
+        "self.sites = tuple(replace(site, norm='layers.0') for site in self.sites)",
+        "site layers.0: norm is 'layers.0', expected a Norm",
+    ),
+    "a norm of no parameter": (
+        "pass",
+        "self.sites = tuple(replace(site, norm=Norm('layer', 'gain')) for site in self.sites)",
+        "site layers.0: norm names gain, and parameter_shapes",
+    ),
     "another number of weights": (
         "semantics = MLPConfig, 1",
         "semantics = MLPConfig, 1\n    def parameter_shapes(self):\n"
@@ -104,8 +120,8 @@ WRONG = {
         "        return {n: torch.rand(s, dtype=torch.float64) for n, s in self.parameter_shapes().items()}",
         "gives another layers.0.weight when it is asked again",
     ),
-    "it raises": (RETURN, "raise ValueError('no')", "own.py:14: ValueError: no"),
-    "a branch": (RETURN, "return (output if output.sum() > 0 else -output), activations", "own.py:14: .*control flow"),
+    "it raises": (RETURN, "raise ValueError('no')", "own.py:15: ValueError: no"),
+    "a branch": (RETURN, "return (output if output.sum() > 0 else -output), activations", "own.py:15: .*control flow"),
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from workloads.networks.base import Site, as_examples, by_unit, channels_inside, zeroed_unit
+from workloads.networks.base import Site, as_examples, by_activation, channels_inside
 
 
 def site(units: int) -> Site:
@@ -30,18 +30,11 @@ def test_every_place_of_a_picture_is_an_example() -> None:
     assert as_examples(hidden[:, :, 0, 0]).tolist() == hidden[:, :, 0, 0].tolist()
 
 
-def test_a_units_outgoing_weights_and_only_they_are_zeroed() -> None:
-    unit = torch.tensor(1)
-    matrix = torch.arange(1.0, 7.0).reshape(2, 3)
-    assert zeroed_unit(matrix, site(3), unit).tolist() == [[1, 0, 3], [4, 0, 6]]
-    # Two places of a flattened picture: unit 1 owns columns 2 and 3.
-    flat = torch.arange(1.0, 13.0).reshape(2, 6)
-    assert zeroed_unit(flat, site(3), unit).tolist() == [[1, 2, 0, 0, 5, 6], [7, 8, 0, 0, 11, 12]]
+def test_outgoing_weights_by_the_activation_they_leave() -> None:
     kernel = torch.arange(1.0, 17.0).reshape(2, 2, 2, 2)
-    found = zeroed_unit(kernel, site(2), unit)
-    assert found[:, 1].abs().max() == 0 and torch.equal(found[:, 0], kernel[:, 0])
-    assert by_unit(kernel, site(2))[1, 1].tolist() == [13, 14, 15, 16]
-    assert by_unit(flat, site(3))[1].tolist() == [[7, 8], [9, 10], [11, 12]]
+    assert by_activation(kernel, site(2))[1, 1].tolist() == [13, 14, 15, 16]
+    flat = torch.arange(1.0, 13.0).reshape(2, 6)
+    assert by_activation(flat, site(3))[1].tolist() == [[7, 8], [9, 10], [11, 12]]
 
 
 def test_channels_inside_are_the_same_numbers_in_another_order_of_memory() -> None:
