@@ -29,6 +29,7 @@ import linecache
 import sys
 import traceback
 from collections.abc import Callable, Collection, Mapping
+from inspect import signature
 from types import ModuleType
 from typing import Any, get_args
 
@@ -253,7 +254,7 @@ def _check_stream(implementation: Any, place: str) -> None:
 
 def _check_method(table: str, implementation: Any, place: str) -> None:
     """A method acts where its table is asked, and what varies are fields of its Config."""
-    from workloads.methods.base import PLACES, Method
+    from workloads.methods.base import AFTER, PLACES, Method
 
     if not issubclass(implementation, Method):
         raise InputError(f"{place} must be a subclass of workloads.methods.base.Method")
@@ -267,6 +268,10 @@ def _check_method(table: str, implementation: Any, place: str) -> None:
     if foreign := sorted(implementation.acts - wanted):
         other = "METHODS" if table == "OPTIMIZERS" else "OPTIMIZERS"
         raise InputError(f"{place} overrides {' and '.join(foreign)}, which is not asked of {table}: that is {other}")
+    for hook in (*PLACES, *AFTER):
+        told, wanted_of = (list(signature(getattr(kind, hook)).parameters)[1:] for kind in (implementation, Method))
+        if len(told) != len(wanted_of):
+            raise InputError(f"{place}: {hook}({', '.join(told)}) is to be {hook}({', '.join(wanted_of)})")
     if not implementation.acts:
         own = [name for name in vars(implementation) if callable(getattr(implementation, name))]
         meant = [f"{name} (did you mean {nearest(name, wanted)}?)" for name in own if nearest(name, wanted)]

@@ -7,7 +7,6 @@ engine batches them.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -20,6 +19,7 @@ from workloads.methods.base import Hyper, Method, Params, Seen, State
 from workloads.methods.config import METHODS, OPTIMIZERS
 from workloads.methods.implementations import IMPLEMENTATIONS
 from workloads.networks.base import Network
+from workloads.periods import Acting, Schedule
 from workloads.random import Draw
 
 LossName = Literal["squared_error", "cross_entropy", "cross_entropy_of_seen"]
@@ -62,6 +62,17 @@ def example_hits(kind: LossName, output: Tensor, target: Tensor) -> Tensor:
     return (output.argmax(-1) == target).to(output.dtype)
 
 
+@dataclass(frozen=True, slots=True)
+class Gradients:
+    """Of the mean loss over a batch and of the methods' terms; beside it what the forward pass showed."""
+
+    grads: Params
+    loss: Tensor  # the task's alone, 0-d
+    output: Tensor  # (B, outputs)
+    activations: dict[str, Tensor]  # hidden layer -> (B, units, ...)
+    buffers: Params  # the network's, after the batch
+
+
 class Learner:
     """A network, a loss, one optimizer and any methods. What may vary in a pack is an argument, not a field.
 
@@ -78,17 +89,16 @@ class Learner:
         self.optimizer_spec = OPTIMIZERS[optimizer[0]]
         self.methods: dict[str, Method] = {n: IMPLEMENTATIONS[n](c, network) for n, c in methods.items()}
         self.rare = [n for n, m in self.methods.items() if m.acts and type(m).repair is not Method.repair]
-        self.period = math.lcm(self.optimizer.period, *[m.period for m in self.methods.values()])
+        self.schedule = Schedule.of(part.period for part in (self.optimizer, *self.methods.values()))
 
     @property
     def acts_at_tasks(self) -> bool:
         """Whether any method does something as a task begins."""
         return any("at_task" in m.acts for m in self.methods.values())
 
-    def acting(self, phase: int) -> tuple[bool, ...]:
-        """Which scheduled parts act in a step of this phase; steps that agree here are the same program."""
-        parts = [self.optimizer, *self.methods.values()]
-        return tuple(phase % part.period == 0 for part in parts if part.period > 1)
+    def acting(self, step: int) -> Acting:
+        """Which scheduled parts act in a step; steps that agree here are the same program."""
+        return self.schedule.acting(step)
 
     def hyper_of(self, optimizer: Any, methods: Mapping[str, Any]) -> dict[str, dict[str, float]]:
         """The varying scalars of one member's configs, as plain numbers."""
@@ -115,24 +125,60 @@ class Learner:
         return state
 
     def gradients(
-        self, params: Params, hyper: Mapping[str, Hyper], x: Tensor, y: Tensor, buffers: Params
-    ) -> tuple[Params, Tensor, Tensor, dict[str, Tensor], Params]:
-        """Gradient of the mean loss on (x (B, ...), y (B, ...)).
-
-        Beside it the task's loss, the output, the hidden activations and the network's buffers after the batch.
-        """
+        self, params: Params, state: State, hyper: Mapping[str, Hyper], x: Tensor, y: Tensor, *, acting: Acting
+    ) -> Gradients:
+        """The gradient of the mean loss on (x (B, ...), y (B, ...)) and of the methods' terms of the loss."""
+        buffers = state.get("buffers", {})
 
         def objective(params: Params) -> tuple[Tensor, tuple[Tensor, Tensor, dict[str, Tensor], Params]]:
             output, activations, after = self.network.apply_training({**params, **buffers}, x)
             loss = example_losses(self.loss, output, y).mean()
-            total = loss
-            for name, method in self.methods.items():
-                if "loss" in method.acts:
-                    total = total + method.loss(params, hyper[name])
+            total = self.penalized(loss, params, state, hyper, acting=acting)
             return total, (loss, output, dict(activations), after)
 
         grads, (loss, output, activations, after) = torch.func.grad(objective, has_aux=True)(params)
-        return grads, loss.detach(), output.detach(), {k: v.detach() for k, v in activations.items()}, after
+        activations = {name: value.detach() for name, value in activations.items()}
+        return Gradients(grads, loss.detach(), output.detach(), activations, after)
+
+    def penalized(
+        self, loss: Tensor, params: Params, state: State, hyper: Mapping[str, Hyper], *, acting: Acting
+    ) -> Tensor:
+        """A loss, 0-d, with the terms that the methods add to it: to be differentiated, whoever made the loss."""
+        for name, method in self.methods.items():
+            if "loss" in method.acts and self.schedule.acts(method.period, acting):
+                loss = loss + method.loss(params, state[name], hyper[name])
+        return loss
+
+    def update(
+        self,
+        params: Params,
+        state: State,
+        hyper: Mapping[str, Hyper],
+        grads: Params,
+        activations: dict[str, Tensor],
+        draw: Draw,
+        *,
+        acting: Acting,
+    ) -> tuple[Params, State]:
+        """What methods and optimizer make of a gradient, wherever it comes from; rare events are counted only.
+
+        `activations`: hidden layer -> (B, units, ...), of the forward pass that the gradient is of.
+        """
+
+        def seen_by(part: Method) -> Seen:
+            return Seen(grads=grads, activations=activations, acts=self.schedule.acts(part.period, acting))
+
+        state = dict(state)
+        for name, method in self.methods.items():
+            if "gradient" in method.acts:
+                grads, state[name] = method.gradient(params, state[name], hyper[name], seen_by(method), draw)
+        params, state["optimizer"] = self.optimizer.optimizer(
+            params, state["optimizer"], hyper["optimizer"], seen_by(self.optimizer), draw
+        )
+        for name, method in self.methods.items():
+            if "after_step" in method.acts:
+                params, state[name] = method.after_step(params, state[name], hyper[name], seen_by(method), draw)
+        return params, state
 
     def step(
         self,
@@ -143,25 +189,14 @@ class Learner:
         y: Tensor,
         draw: Draw,
         *,
-        phase: int,
+        acting: Acting,
     ) -> tuple[Params, State, Online]:
         """One update on the batch (x, y). Rare events are counted in the state; `repair` carries them out."""
-        grads, loss, output, activations, buffers = self.gradients(params, hyper, x, y, state.get("buffers", {}))
-        for name, method in self.methods.items():
-            if "gradient" in method.acts:
-                grads = method.gradient(params, grads, hyper[name])
-
-        def seen_by(part: Method) -> Seen:
-            return Seen(grads=grads, activations=activations, phase=phase % part.period)
-
-        state = {**state, "buffers": buffers} if buffers else dict(state)
-        seen = seen_by(self.optimizer)
-        params, state["optimizer"] = self.optimizer.optimizer(params, state["optimizer"], hyper["optimizer"], seen)
-        for name, method in self.methods.items():
-            if "after_step" in method.acts:
-                seen = seen_by(method)
-                params, state[name] = method.after_step(params, state[name], hyper[name], seen, draw)
-        return params, state, Online(loss, example_hits(self.loss, output, y).mean())
+        found = self.gradients(params, state, hyper, x, y, acting=acting)
+        if found.buffers:
+            state = {**state, "buffers": found.buffers}
+        params, state = self.update(params, state, hyper, found.grads, found.activations, draw, acting=acting)
+        return params, state, Online(found.loss, example_hits(self.loss, found.output, y).mean())
 
     def at_task(self, params: Params, state: State, hyper: Mapping[str, Hyper], draw: Draw) -> tuple[Params, State]:
         """What the methods do before the first step of a new task."""

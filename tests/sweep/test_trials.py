@@ -163,7 +163,7 @@ class Mine(Method):
     varies = ("amount",)
     semantics = 3
 
-    def loss(self, params, hyper):
+    def loss(self, params, state, hyper):
         return hyper["amount"]
 
 METHODS = {{"mine": Mine}}

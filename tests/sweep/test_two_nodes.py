@@ -50,8 +50,8 @@ class Pulled(Method):
     semantics = 1
     acts = frozenset({"gradient"})
 
-    def gradient(self, params, grads, hyper):
-        return {name: grads[name] + hyper["strength"] * value for name, value in params.items()}
+    def gradient(self, params, state, hyper, seen, draw):
+        return {name: seen.grads[name] + hyper["strength"] * value for name, value in params.items()}, state
 
 class Gated(SlowlyChangingRegression):
     name = "gated"

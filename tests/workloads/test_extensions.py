@@ -36,7 +36,7 @@ class Thing(Method):
 class Stepper(Thing):
     after_step = Method.after_step
 
-    def optimizer(self, params, state, hyper, seen):
+    def optimizer(self, params, state, hyper, seen, draw):
         return params, state
 
 class Data(SlowlyChangingRegression):

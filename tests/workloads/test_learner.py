@@ -32,6 +32,7 @@ from workloads.methods.config import (
 from workloads.methods.implementations import IMPLEMENTATIONS
 from workloads.networks.config import MLPConfig
 from workloads.networks.mlp import MLP
+from workloads.periods import Schedule
 from workloads.random import Draw
 
 LINEAR = MLP(MLPConfig(depth=0), 2, 1)
@@ -66,7 +67,7 @@ class Lasso(Method):
 
     acts = frozenset({"loss"})
 
-    def loss(self, params: Params, hyper: Hyper) -> Tensor:
+    def loss(self, params: Params, state: State, hyper: Hyper) -> Tensor:
         return hyper["strength"] * sum((value.abs().sum() for value in params.values()), torch.zeros(()))
 
 
@@ -77,13 +78,13 @@ class Doubled(Method):
     period = 6
 
     def init(self, params: Params, *, per_element: bool) -> State:
-        return {"phase": torch.tensor(-1), "tasks": torch.tensor(0)}
+        return {"acted": torch.tensor(0), "steps": torch.tensor(0), "tasks": torch.tensor(0)}
 
-    def gradient(self, params: Params, grads: Params, hyper: Hyper) -> Params:
-        return {name: 2 * grad for name, grad in grads.items()}
+    def gradient(self, params: Params, state: State, hyper: Hyper, seen: Seen, draw: Draw) -> tuple[Params, State]:
+        return {name: 2 * grad for name, grad in seen.grads.items()}, {**state, "steps": state["steps"] + 1}
 
     def after_step(self, params: Params, state: State, hyper: Hyper, seen: Seen, draw: Draw) -> tuple[Params, State]:
-        held = {"phase": torch.tensor(seen.phase), "tasks": state["tasks"], "grads": seen.grads}
+        held = {**state, "acted": state["acted"] + int(seen.acts), "grads": seen.grads}
         return {name: 2 * value for name, value in params.items()}, {**held, "hidden": seen.activations}
 
     def at_task(self, params: Params, state: State, hyper: Hyper, draw: Draw) -> tuple[Params, State]:
@@ -110,7 +111,7 @@ def stepped(
     losses = []
     for step in range(steps):
         params, state, online = learner.step(
-            params, state, hyper, f64([[3.0, 4.0]]), f64([[y]]), draw_at(step), phase=step % learner.period
+            params, state, hyper, f64([[3.0, 4.0]]), f64([[y]]), draw_at(step), acting=learner.acting(step)
         )
         losses.append(online.loss.item())
     return params, state, losses
@@ -136,10 +137,10 @@ def test_losses_are_summed_over_outputs_and_averaged_over_the_batch() -> None:
     learner = Learner(network, "squared_error", ("sgd", SGDConfig()), {})
     params = {"layers.0.weight": f64([[0.0], [0.0]]), "layers.0.bias": f64([0.0, 0.0])}
     x, y = f64([[0.0], [0.0]]), f64([[-1.0, -2.0], [-3.0, 0.0]])
-    grads, loss, out, hidden, _ = learner.gradients(params, hyper_of(learner, SGDConfig(), {}), x, y, {})
-    assert loss.item() == 7
-    assert grads["layers.0.bias"].tolist() == [4, 2]
-    assert out.tolist() == [[0, 0], [0, 0]] and hidden == {}
+    found = learner.gradients(params, learner.init(params), hyper_of(learner, SGDConfig(), {}), x, y, acting=())
+    assert found.loss.item() == 7
+    assert found.grads["layers.0.bias"].tolist() == [4, 2]
+    assert found.output.tolist() == [[0, 0], [0, 0]] and found.activations == {}
 
 
 def test_cross_entropy_by_hand_and_beside_scipy() -> None:
@@ -162,9 +163,9 @@ def test_accuracy_is_that_before_the_update_and_zero_for_regression() -> None:
     params = {network.head: f64([[-1.0, -1, -1, -1], [1, 1, 1, 1]])}
     x, y = torch.eye(4, dtype=torch.float64), torch.tensor([0, 0, 0, 1])
     hyper = hyper_of(learner, SGDConfig(step_size=100.0), {})
-    params, state, online = learner.step(params, learner.init(params), hyper, x, y, draw_at(0), phase=0)
+    params, state, online = learner.step(params, learner.init(params), hyper, x, y, draw_at(0), acting=())
     assert online.correct.item() == 0.25
-    _, _, online = learner.step(params, state, hyper, x, y, draw_at(1), phase=0)
+    _, _, online = learner.step(params, state, hyper, x, y, draw_at(1), acting=())
     assert online.correct.item() == 1
     regression = Learner(LINEAR, "squared_error", ("sgd", SGDConfig()), {})
     _, _, online = regression.step(
@@ -174,7 +175,7 @@ def test_accuracy_is_that_before_the_update_and_zero_for_regression() -> None:
         f64([[3.0, 4.0]]),
         f64([[11.5]]),
         draw_at(0),
-        phase=0,
+        acting=(),
     )
     assert (online.loss.item(), online.correct.item()) == (0, 0)
 
@@ -213,7 +214,7 @@ def test_after_step_methods_see_the_activations_before_the_update() -> None:
     learner = Learner(network, "squared_error", ("sgd", SGDConfig(step_size=0.5)), {"doubled": ToyConfig()})
     params, x = network.init(0), f64([[3.0, 4.0], [-1.0, 0.5]])
     hyper = hyper_of(learner, SGDConfig(step_size=0.5), {"doubled": ToyConfig()})
-    _, state, _ = learner.step(params, learner.init(params), hyper, x, f64([[1.0], [2.0]]), draw_at(0), phase=0)
+    _, state, _ = learner.step(params, learner.init(params), hyper, x, f64([[1.0], [2.0]]), draw_at(0), acting=(True,))
     seen = state["doubled"]["hidden"]
     assert list(seen) == ["layers.0", "layers.1"]
     for name, value in network.apply(params, x)[1]:
@@ -231,9 +232,9 @@ def test_nothing_that_is_handed_in_changes() -> None:
     params, hyper = network.init(0), hyper_of(learner, AdamConfig(), methods)
     state = learner.init(params)
     x, y = f64([[3.0, 4.0]]), f64([[1.0]])
-    first = learner.step(params, state, hyper, x, y, draw_at(0), phase=0)
+    first = learner.step(params, state, hyper, x, y, draw_at(0), acting=())
     learner.repair(first[0], first[1], hyper, draw_at(0), method="continual_backprop", place=0)
-    again = learner.step(params, state, hyper, x, y, draw_at(0), phase=0)
+    again = learner.step(params, state, hyper, x, y, draw_at(0), acting=())
     assert all(torch.equal(first[0][name], again[0][name]) for name in params)
     assert all(torch.equal(value, network.init(0)[name]) for name, value in params.items())
     assert state["continual_backprop"]["due"].tolist() == [0]
@@ -255,37 +256,75 @@ def test_what_happens_at_tasks_is_up_to_the_methods_that_act_there() -> None:
 # ------------------------------------------------------------------------------------------------ schedules and numbers
 
 
-def test_the_period_is_the_least_common_multiple() -> None:
+def test_programs_are_as_many_as_combinations_of_parts_that_act() -> None:
+    """Periods 4 and 6: together every 12 steps. 1000 and 7 would be together once in 7,000, and make four programs."""
+
     def learner(every: int, methods: dict[str, Any]) -> Learner:
         return Learner(LINEAR, "squared_error", ("adamo", AdamOConfig(every=every)), methods)
 
-    assert learner(4, {}).period == 4
-    assert learner(4, {"doubled": ToyConfig()}).period == 12
-    assert Learner(LINEAR, "squared_error", ("sgd", SGDConfig()), {"l2": L2Config()}).period == 1
     both = learner(4, {"doubled": ToyConfig()})
-    assert [both.acting(phase) for phase in (0, 1, 4, 6, 8)] == [
+    assert [both.acting(step) for step in (0, 1, 4, 6, 8, 12)] == [
         (True, True),
         (False, False),
         (True, False),
         (False, True),
         (True, False),
+        (True, True),
     ]
+    assert learner(6, {"doubled": ToyConfig()}).acting(6) == (True,)  # parts of one period always act together
     assert learner(1, {"l2": L2Config()}).acting(0) == ()
+    assert Schedule.of([1000, 7, 1]).met() == {
+        (True, True): 0,
+        (False, False): 1,
+        (True, False): 7,
+        (False, True): 1000,
+    }
+    assert Schedule.of([2, 4]).met() == {(True, True): 0, (False, False): 1, (True, False): 2}  # 4 never alone
 
 
-def test_the_plain_path_counts_phases_from_the_trials_first_step() -> None:
-    """Two stretches, 0-6 and 7-9: the last phase seen is 9 mod 6; losses add up over a stretch."""
+def test_the_plain_path_counts_steps_from_the_trials_first() -> None:
+    """Two stretches, 0-6 and 7-12, of a part that acts every sixth step: 0 and 6, then 12; losses add up."""
     methods = {"doubled": ToyConfig()}
     learner = Learner(LINEAR, "squared_error", ("sgd", SGDConfig(step_size=0.0)), methods)
     hyper = hyper_of(learner, SGDConfig(step_size=0.0), methods)
-    x, y = torch.zeros(10, 1, 2, dtype=torch.float64), torch.ones(10, 1, 1, dtype=torch.float64)
+    x, y = torch.zeros(13, 1, 2, dtype=torch.float64), torch.ones(13, 1, 1, dtype=torch.float64)
     params = {"layers.0.weight": f64([[0.0, 0.0]]), "layers.0.bias": f64([0.0])}
     seed = torch.tensor(0)
     first = train(learner, params, learner.init(params), hyper, x[:7], y[:7], seed, 0)
-    assert first.state["doubled"]["phase"].item() == 0
+    assert first.state["doubled"]["acted"].item() == 2
     assert (first.loss, first.correct) == (7.0, 0.0)
     second = train(learner, first.params, first.state, hyper, x[7:], y[7:], seed, 7)
-    assert second.state["doubled"]["phase"].item() == 3
+    assert (second.state["doubled"]["acted"].item(), second.state["doubled"]["steps"].item()) == (3, 13)
+
+
+def test_a_term_of_the_loss_is_differentiated_in_the_steps_in_which_its_method_acts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Lasso of strength 2 every second step, from targets that are met, so that only the signs move the weights."""
+    monkeypatch.setattr(Lasso, "period", 2)
+    params, _, _ = stepped({"lasso": ToyConfig(strength=2.0)}, steps=1, y=11.5)
+    assert params["layers.0.bias"].item() == pytest.approx(0.5 - 0.02, rel=1e-14)
+    learner = Learner(LINEAR, "squared_error", ("sgd", SGDConfig(step_size=0.01)), {"lasso": ToyConfig(strength=2.0)})
+    hyper = hyper_of(learner, SGDConfig(step_size=0.01), {"lasso": ToyConfig(strength=2.0)})
+    start = linear_params()
+    after, _, _ = learner.step(
+        start, learner.init(start), hyper, f64([[3.0, 4.0]]), f64([[11.5]]), draw_at(1), acting=learner.acting(1)
+    )
+    assert after["layers.0.bias"].item() == 0.5
+
+
+def test_an_update_takes_a_gradient_from_anywhere() -> None:
+    """Of a loss of one's own, here minus the output: the same optimizer and methods, terms of the loss included."""
+    learner = Learner(LINEAR, "squared_error", ("sgd", SGDConfig(step_size=0.01)), {"lasso": ToyConfig(strength=2.0)})
+    params, hyper = linear_params(), hyper_of(learner, SGDConfig(step_size=0.01), {"lasso": ToyConfig(strength=2.0)})
+    state = learner.init(params)
+
+    def loss(params: Params) -> Tensor:
+        output, _ = LINEAR.apply(params, f64([[3.0, 4.0]]))
+        return learner.penalized(-output.sum(), params, state, hyper, acting=())
+
+    after, _ = learner.update(params, state, hyper, torch.func.grad(loss)(params), {}, draw_at(0), acting=())
+    assert after["layers.0.bias"].item() == pytest.approx(0.5 + 0.01 * (1 - 2), rel=1e-14)
 
 
 def test_the_plain_path_cut_anywhere_comes_to_the_same_bits() -> None:

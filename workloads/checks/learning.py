@@ -21,13 +21,14 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
 from workloads.checks.networks import check_network
-from workloads.checks.watch import Phase, Watched, acting_places, clocks_refused
+from workloads.checks.watch import Watched, acting_places, clocks_refused
 from workloads.engine.layout import Tree, in_order, mapped, member, stacked
 from workloads.errors import InputError
 from workloads.extensions import owner, told
 from workloads.learner import Learner
 from workloads.methods.config import METHODS, OPTIMIZERS
 from workloads.networks.config import NETWORKS
+from workloads.periods import Acting
 from workloads.random import Draw
 from workloads.training.assembled import dtype_of, ways_of_learning
 from workloads.training.loop import Training
@@ -36,7 +37,6 @@ from workloads.training.pack import Member, Pack
 STEPS, STEPS_OF_LARGE = 6, 2  # in a row, from the first
 LARGE = 100_000  # parameters from which fewer steps must do
 LATER = (1000, 123_457)  # further steps, from the state after those
-MOST_PHASES = 64  # of a schedule, each of which is tried
 EXAMPLES = 8  # of a batch
 TOLERANCE = 1e-8  # relative to a tensor's largest entry: float64 rounds to 1e-16, and few steps amplify little
 SHAKEN = 1e3  # times what a change of the last bits does is no difference
@@ -186,13 +186,11 @@ class _Trial:
             for part in self.watched:
                 part.strict = False
 
-    def one(
-        self, tree: Tree, hyper: Tree, seed: Tensor, at: int, x: Tensor, y: Tensor, phase: int | None = None
-    ) -> Tree:
+    def one(self, tree: Tree, hyper: Tree, seed: Tensor, at: int, x: Tensor, y: Tensor) -> Tree:
         """One step of one member, and nothing rare."""
-        phase = Phase(at % self.learner.period)
         draw = Draw(seed, torch.tensor(at), torch.float64)
-        params, state, _ = self.learner.step(tree["params"], tree["state"], hyper, x, y, draw, phase=phase)
+        acting = self.learner.acting(at)
+        params, state, _ = self.learner.step(tree["params"], tree["state"], hyper, x, y, draw, acting=acting)
         return {"params": params, "state": state}
 
     def batch(self, index: int, at: int) -> tuple[Tensor, Tensor]:
@@ -235,7 +233,7 @@ class _Trial:
         params, hyper = mapped(cast, tree["params"]), mapped(cast, member(self.training.hyper, 0))
         x, y = map(cast, self.batch(0, 0))
         draw = Draw(self.training.seeds[0], torch.tensor(0), dtype)
-        self.learner.step(params, self.learner.init(params), hyper, x, y, draw, phase=0)
+        self.learner.step(params, self.learner.init(params), hyper, x, y, draw, acting=self.learner.acting(0))
 
     def check_scalars_used(self, start: list[Tree], alone: list[Tree]) -> None:
         """A member alone is what it is under the first member's learner, with its own scalars in `hyper`."""
@@ -243,9 +241,8 @@ class _Trial:
             tree, hyper = start[index], member(self.training.hyper, index)
             for at in range(self.steps):
                 draw = Draw(self.training.seeds[index], torch.tensor(at), torch.float64)
-                phase = at % learner.period
                 params, state, _ = learner.step(
-                    tree["params"], tree["state"], hyper, *self.batch(index, at), draw, phase=phase
+                    tree["params"], tree["state"], hyper, *self.batch(index, at), draw, acting=learner.acting(at)
                 )
                 tree = {"params": params, "state": state}
             where, gap = apart(tree, alone[index], self.shaken)
@@ -281,36 +278,28 @@ class _Trial:
                 raise InputError(f"{self.whom}: {what} are {percent(gap)} off ({where}) from one at a time; {OUTSIDE}")
 
     def check_trace(self, alone: list[Tree]) -> None:
-        """A step traced for one member is the step of all, at any time; by phase as the engine keeps its programs."""
-        training, period = self.training, self.learner.period
-        programs: dict[tuple[bool, ...], tuple[Any, int]] = {}
-        times = [*range(min(period, MOST_PHASES)), *LATER] if period > 1 else [0, *LATER]
-        for number, at in enumerate(times):
+        """A step traced for one member is the step of all, at any time at which the same parts act."""
+        programs: dict[Acting, Any] = {}
+        for number, at in enumerate([*self.learner.schedule.met().values(), *LATER]):
             index = number % len(alone)
-            tree, seed, x_y = alone[index], training.seeds[index], self.batch(index, at)
-            hyper = member(training.hyper, index)
+            tree, seed, x_y = alone[index], self.training.seeds[index], self.batch(index, at)
+            hyper = member(self.training.hyper, index)
             arguments = (tree, hyper, seed, torch.tensor(at), *x_y)
-            phase = at % period
-            key = self.learner.acting(phase)
-            if key not in programs:
-                programs[key] = self.traced(phase, arguments), phase
-            program, first = programs[key]
-            where, gap = apart(self.one(tree, hyper, seed, at, *x_y), program(*arguments), self.shaken)
+            acting = self.learner.acting(at)
+            if acting not in programs:
+                programs[acting] = self.traced(acting, arguments)
+            where, gap = apart(self.one(tree, hyper, seed, at, *x_y), programs[acting](*arguments), self.shaken)
             if gap:
-                cause = OUTSIDE
-                if period > 1 and phase != first:
-                    cause = f"only a phase of 0 may be another program, and this step's is {phase}"
                 raise InputError(
-                    f"{self.whom}: the step as traced is {percent(gap)} off at step {at} ({where}); {cause}"
+                    f"{self.whom}: the step as traced is {percent(gap)} off at step {at} ({where}); {OUTSIDE}"
                 )
 
-    def traced(self, phase: int, arguments: tuple[Any, ...]) -> Any:
+    def traced(self, acting: Acting, arguments: tuple[Any, ...]) -> Any:
         """One step as a program, traced once."""
 
         def step(tree: Tree, hyper: Tree, seed: Tensor, at: Tensor, x: Tensor, y: Tensor) -> Tree:
             draw = Draw(seed, at, torch.float64)
-            now = Phase(phase)
-            params, state, _ = self.learner.step(tree["params"], tree["state"], hyper, x, y, draw, phase=now)
+            params, state, _ = self.learner.step(tree["params"], tree["state"], hyper, x, y, draw, acting=acting)
             return {"params": params, "state": state}
 
         return make_fx(step)(*arguments)

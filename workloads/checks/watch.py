@@ -25,7 +25,6 @@ from workloads.methods.base import PLACES, Hyper, Method, Params, Seen, State
 from workloads.random import Draw
 
 CLOCKS = {"time", "monotonic", "perf_counter", "process_time", "thread_time", "now", "utcnow", "today", "localtime"}
-TWO = "(params, state)"
 
 # What an error's text contains -> what it means in a method, and what its author should write instead.
 BRANCH = "branches on a tensor, where members share one program: write torch.where(condition, a, b)"
@@ -38,6 +37,7 @@ MEANINGS = {
     ".item()": NUMBER,
     "data pointer of Tensor": NUMBER,
     "numpy()": NUMBER,
+    "'Seen' object has no attribute 'phase'": "reads seen.phase: say `period` in the class, and ask `seen.acts`",
 }
 
 
@@ -49,58 +49,6 @@ def meant(error: BaseException) -> str:
         return "ends the program (SystemExit)"
     found = [meaning for part, meaning in MEANINGS.items() if part in str(error)]
     return found[0] if found else f"raised {type(error).__name__}: {(str(error).splitlines() or [''])[0][:160]}"
-
-
-class Phase(int):
-    """A step's phase that refuses to be read as a step: a method without the right `period` sees another number."""
-
-    period: int = 0  # the method's; 0 before the learner has taken the step modulo it
-
-    @classmethod
-    def of(cls, value: int, period: int) -> Phase:
-        """A phase as one method sees it."""
-        phase = cls(value)
-        phase.period = period
-        return phase
-
-    def refuse(self, what: str, needed: int | str) -> None:
-        """Say why the phase cannot be read so."""
-        raise InputError(
-            f"reads seen.phase {what}, and period is {self.period}: phase is the step modulo the class's period, "
-            f"from 0 to {self.period - 1}; say `period = {needed}` in the class"
-        )
-
-    def __mod__(self, other: int) -> int:
-        if not self.period:
-            return Phase.of(int(self) % other, other)
-        if self.period % other:
-            self.refuse(f"% {other}", other)
-        return int(self) % other
-
-    def __eq__(self, other: object) -> bool:
-        if self.period and isinstance(other, int) and other >= self.period:
-            self.refuse(f"== {int(other)}", f"{int(other) + 1}, or more,")
-        return int(self) == other
-
-    def __lt__(self, other: int) -> bool:
-        return self.bounded("<", other) and int(self) < other
-
-    def __le__(self, other: int) -> bool:
-        return self.bounded("<=", other) and int(self) <= other
-
-    def __gt__(self, other: int) -> bool:
-        return self.bounded(">", other) and int(self) > other
-
-    def __ge__(self, other: int) -> bool:
-        return self.bounded(">=", other) and int(self) >= other
-
-    def bounded(self, sign: str, other: int) -> bool:
-        """True; refuses a comparison with what no phase reaches."""
-        if self.period and other > self.period:
-            self.refuse(f"{sign} {int(other)}", int(other))
-        return True
-
-    __hash__ = int.__hash__
 
 
 def checksum(tensor: Tensor) -> int:
@@ -249,7 +197,9 @@ class Watched:
             raise self.wrong(hook, f"changes {changed[0]}, which a traced step cannot do again: {mend}")
         return result
 
-    def pair(self, hook: str, result: Any, params: Params, state: State) -> tuple[Params, State]:
+    def pair(
+        self, hook: str, result: Any, params: Params, state: State, *, first: str = "params"
+    ) -> tuple[Params, State]:
         """The two values a hook gave back, once they are shaped like what it was given."""
         if not isinstance(result, tuple) or len(result) != 2:
             many = (
@@ -259,8 +209,8 @@ class Watched:
                 if result is None
                 else f"one {type(result).__name__}"
             )
-            raise self.wrong(hook, f"must return {TWO}, and returned {many}")
-        if text := differing(result[0], params, "params") or differing(result[1], state, "state"):
+            raise self.wrong(hook, f"must return ({first}, state), and returned {many}")
+        if text := differing(result[0], params, first) or differing(result[1], state, "state"):
             raise self.wrong(hook, f"returned other shapes than it was given: {text}")
         return result
 
@@ -273,23 +223,21 @@ class Watched:
             raise self.wrong("init", f"returned a state that is not of tensors: {text}")
         return state
 
-    def loss(self, params: Params, hyper: Hyper) -> Tensor:
+    def loss(self, params: Params, state: State, hyper: Hyper) -> Tensor:
         """See Method."""
-        value: Tensor = self.called("loss", params, hyper)
+        value: Tensor = self.called("loss", params, state, hyper)
         if not isinstance(value, Tensor) or value.shape != ():
             raise self.wrong("loss", f"must return one number, a tensor (), and returned {described(value)}")
         return value
 
-    def gradient(self, params: Params, grads: Params, hyper: Hyper) -> Params:
+    def gradient(self, params: Params, state: State, hyper: Hyper, seen: Seen, draw: Draw) -> tuple[Params, State]:
         """See Method."""
-        value: Params = self.called("gradient", params, grads, hyper)
-        if text := differing(value, grads, "grads"):
-            raise self.wrong("gradient", f"returned other shapes than it was given: {text}")
-        return value
+        result = self.called("gradient", params, state, hyper, seen, draw)
+        return self.pair("gradient", result, seen.grads, state, first="grads")
 
-    def optimizer(self, params: Params, state: State, hyper: Hyper, seen: Seen) -> tuple[Params, State]:
+    def optimizer(self, params: Params, state: State, hyper: Hyper, seen: Seen, draw: Draw) -> tuple[Params, State]:
         """See Method."""
-        return self.pair("optimizer", self.called("optimizer", params, state, hyper, seen), params, state)
+        return self.pair("optimizer", self.called("optimizer", params, state, hyper, seen, draw), params, state)
 
     def after_step(self, params: Params, state: State, hyper: Hyper, seen: Seen, draw: Draw) -> tuple[Params, State]:
         """See Method."""

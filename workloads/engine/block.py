@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from torch import Tensor
 
 from workloads.engine.compiling import Program
 from workloads.engine.layout import Tree
 from workloads.engine.replay import Replayed
+from workloads.periods import Acting
 
 
 @dataclass(slots=True)
@@ -28,7 +28,7 @@ class Block:
     waiting: Tensor  # 0-d int32
     late: Tensor  # 0-d int32
     leaves: list[Tensor] = field(default_factory=list)  # what the training programs take before x and y
-    train: list[Program] = field(default_factory=list)  # per phase
+    train: dict[Acting, Program] = field(default_factory=dict)  # by the parts of the learner that act in a step
     staged: tuple[Tensor, Tensor] | None = None  # x (steps, ...), y (steps, ...)
     kept: list[Tensor] = field(default_factory=list)
-    replays: dict[Any, Replayed] = field(default_factory=dict)  # by which parts of the learner act in which step
+    replays: dict[tuple[Acting, ...], Replayed] = field(default_factory=dict)  # by the parts that act in each step

@@ -28,6 +28,7 @@ from workloads.engine.trace import MarkedDraw, NotLowered
 from workloads.engine.values import KINDS, SCALARS
 from workloads.learner import Learner
 from workloads.paths import LANES
+from workloads.periods import Acting
 
 Flat = Callable[..., list[Tensor]]  # takes and returns tensors in a fixed order
 
@@ -37,6 +38,11 @@ ALIGNMENT = 64  # bytes
 def stored(dtype: torch.dtype) -> torch.dtype:
     """The type of a tensor's numbers in a block: truth is kept as what masks are, 0 and -1."""
     return torch.int32 if dtype == torch.bool else dtype
+
+
+def number(acting: Acting) -> int:
+    """The number of the program for the steps in which these parts act: a bit for each period."""
+    return sum(acts << k for k, acts in enumerate(acting))
 
 
 class Program:
@@ -61,16 +67,11 @@ class Program:
         states = [f"p{k}" for k in range(len(self.leaves))]
         hypers = [f"h{k}" for k in range(len(self.hypers))]
         scalars = [torch.zeros((), dtype=torch.int64)] * 2
-        programs: dict[tuple[bool, ...], int] = {}
-        table, wide, single = [], [], []
+        wide, single = [], []
         inputs = [*self.leaves, *self.hypers, *scalars, self.x, self.y]
-        for phase in range(self.learner.period):
-            key = self.learner.acting(phase)
-            if key not in programs:
-                programs[key] = len(programs)
-                lowering = Lowering(self._step(phase), inputs, [*states, *hypers, "seed", "step", "x", "y"])
-                wide += [f"static void step{programs[key]}({self._parameters()}) {{", *lowering.code(), "}"]
-            table.append(programs[key])
+        for acting in self.learner.schedule.met():
+            lowering = Lowering(self._step(acting), inputs, [*states, *hypers, "seed", "step", "x", "y"])
+            wide += [f"static void step{number(acting)}({self._parameters()}) {{", *lowering.code(), "}"]
         events = []
         for rank, method in enumerate(self.learner.rare):
             for place in range(len(self.learner.network.sites)):
@@ -81,15 +82,15 @@ class Program:
                 if self.leaves[due].dtype != torch.int32:
                     raise NotLowered(f"counts of {method}'s events as {self.leaves[due].dtype}, not torch.int32")
                 events.append((due, place, name))
-        return self._file(table, len(programs), wide, single, events)
+        return self._file(wide, single, events)
 
-    def _step(self, phase: int) -> Flat:
+    def _step(self, acting: Acting) -> Flat:
         def step(*flat: Tensor) -> list[Tensor]:
             tree = unflattened(list(flat[: len(self.leaves)]), self.spec)
             hyper = unflattened(list(flat[len(self.leaves) : -4]), self.hyper_spec)
             seed, at, x, y = flat[-4:]
             params, state, online = self.learner.step(
-                tree["params"], tree["state"], hyper, x, y, MarkedDraw(seed, at, self.dtype), phase=phase
+                tree["params"], tree["state"], hyper, x, y, MarkedDraw(seed, at, self.dtype), acting=acting
             )
             loss, correct = tree["loss"] + online.loss.double(), tree["correct"] + online.correct.double()
             new = {"params": params, "state": state, "loss": loss, "correct": correct}
@@ -125,8 +126,6 @@ class Program:
 
     def _file(
         self,
-        table: list[int],
-        programs: int,
         wide: list[str],
         single: list[str],
         events: list[tuple[int, int, str]],
@@ -141,8 +140,10 @@ class Program:
 
         x, y = SCALARS[KINDS[self.x.dtype]], SCALARS[KINDS[self.y.dtype]]
         steps = "\n".join(
-            f"case {k}: wide::step{k}({slots('0')}, &seed, &now, xs, ys); break;" for k in range(programs)
+            f"case {number(acting)}: wide::step{number(acting)}({slots('0')}, &seed, &now, xs, ys); break;"
+            for acting in self.learner.schedule.met()
         )
+        periods = self.learner.schedule.periods
         repairs = "\n".join(
             f"for(int32_t* due=(int32_t*)(block+{self.offsets[leaf]})+{place * LANES}+lane; *due>0;) "
             f"single::{name}({slots('lane')}, &seed, &now);"
@@ -175,7 +176,7 @@ class Program:
                     "ys": array(f"wide::{KINDS[self.y.dtype]}v", "ys", self.y.numel()),
                     "batch": len(self.x), "inputs": self.x[0].numel(), "targets": self.y[0].numel(),
                     "bytes": self.block_bytes,
-                    "table": ",".join(map(str, table)), "period": len(table),
+                    "acting": "+".join(f"(at % {period} == 0) * {1 << k}" for k, period in enumerate(periods)) or "0",
                     "steps": steps, "rare": rare if events else "",
                 },
             ]
@@ -215,7 +216,6 @@ static inline bool some(const wide::i32v* due) {
 extern "C" void advance(
     char* arena, int64_t blocks, const int64_t* seeds, const int64_t* which, const %(x)s* x, const %(y)s* y,
     const int32_t* index, int64_t rows, int64_t count, int64_t start) {
-  static const int program[] = {%(table)s};
   for (int64_t b = 0; b < blocks; ++b) {
     char* block = arena + b * %(bytes)d;
     sources from;
@@ -241,7 +241,8 @@ extern "C" void advance(
         spread<%(inputs)d>(xs + i * %(inputs)d, x, rows, index, count * %(batch)d, at, from);
         spread<%(targets)d>(ys + i * %(targets)d, y, rows, index, count * %(batch)d, at, from);
       }
-      switch (program[(start + t) %% %(period)d]) {
+      [[maybe_unused]] const int64_t at = start + t;
+      switch (%(acting)s) {
         %(steps)s
       }%(rare)s
     }

@@ -23,7 +23,7 @@ member.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -35,11 +35,13 @@ from workloads.engine.repairs import Repairs
 from workloads.engine.replay import Replayed, Shared
 from workloads.learner import Learner
 from workloads.paths import LANES, SMALL
+from workloads.periods import Acting
 from workloads.random import Draw
 
 BLOCK = 3072  # members trained by one call: its fixed cost is spread over them, while their state stays in cache
 GATHER = 16  # steps whose examples are looked up by one call
 REPLAYED, REPLAYED_LARGE = 32, 8  # steps per replay on a GPU; a large network's kernels hide their starting
+MOST_REPLAYS = 32  # graphs a block keeps: a rare part acts at another place of its replay each time
 STAGED_BYTES = 1 << 30  # most bytes of examples laid ready for a replay
 
 
@@ -93,8 +95,7 @@ class Lifted:
         self.shared = Shared(self.device) if on_gpu else None
         usual = (REPLAYED if self.last else REPLAYED_LARGE) if on_gpu else 0
         self.replayed = usual if replayed is None else replayed
-        if self.learner.period <= self.replayed:
-            self.replayed -= self.replayed % self.learner.period  # so that most replays are of the same phases
+        self.replayed = self.fitting(self.replayed)
         settle_products(self.device, tf32=tf32)
         blocks = -(-self.members // BLOCK) if self.last and not on_gpu else 1
         lanes = LANES if self.last else 1
@@ -132,7 +133,8 @@ class Lifted:
             for part in self.parts
         ]
         for block in self.blocks:
-            block.leaves, block.train = self.training(block)
+            held = flattened({"tree": block.tree, "step": block.step, "waiting": block.waiting})[0]
+            block.leaves = [*held, *flattened({"hyper": block.hyper, "seeds": block.seeds})[0]]
 
     def state(self) -> Tree:
         """The pack's state, every tensor (P, ...)."""
@@ -173,50 +175,50 @@ class Lifted:
     def step_by_step(self, block: Block, x: Tensor, y: Tensor, at: int) -> None:
         """Train a block on x (steps, ...), y (steps, ...), in its layout, from step `at`."""
         for k, (own_x, own_y) in enumerate(zip(x.unbind(), y.unbind(), strict=True)):
-            phase = (at + k) % self.learner.period
-            # Phases that act alike share a program: a schedule of period 16 has two, not sixteen.
-            self.programs.run(("train", self.learner.acting(phase)), block.train[phase], [*block.leaves, own_x, own_y])
+            self.one_step(block, self.learner.acting(at + k), own_x, own_y)
             if self.learner.rare and block.waiting.item():
                 (self.repairs.unasked_until_none if self.replayed else self.repairs.asked)(block)
 
-    def training(self, block: Block) -> tuple[list[Tensor], list[Program]]:
-        """A block's tensors, and per phase the function that takes (tensors, x, y) and trains one step in place."""
-        held = {"tree": block.tree, "step": block.step, "waiting": block.waiting}
-        leaves, spec = flattened(held)
-        fixed, fixed_spec = flattened({"hyper": block.hyper, "seeds": block.seeds})
+    def one_step(self, block: Block, acting: Acting, x: Tensor, y: Tensor) -> None:
+        """One step of a block, in place, in which these parts of the learner act; steps that agree there share it."""
+        if acting not in block.train:
+            block.train[acting] = self.training(block, acting)
+        self.programs.run(("train", acting), block.train[acting], [*block.leaves, x, y])
+
+    def training(self, block: Block, acting: Acting) -> Program:
+        """The function that takes (a block's tensors, x, y) and trains one step in place."""
+        held, spec = flattened({"tree": block.tree, "step": block.step, "waiting": block.waiting})
+        _, fixed_spec = flattened({"hyper": block.hyper, "seeds": block.seeds})
         dtype = block.tree["params"][self.learner.network.head].dtype
         over = self.axis
 
-        def program(phase: int) -> Program:
-            def train(*flat: Tensor) -> list[Tensor]:
-                old = unflattened(list(flat[: len(leaves)]), spec)
-                given = unflattened(list(flat[len(leaves) : -2]), fixed_spec)
+        def train(*flat: Tensor) -> list[Tensor]:
+            old = unflattened(list(flat[: len(held)]), spec)
+            given = unflattened(list(flat[len(held) : -2]), fixed_spec)
 
-                def one(tree: Tree, hyper: Tree, seed: Tensor, x: Tensor, y: Tensor) -> Tree:
-                    draw = Draw(seed, old["step"], dtype)
-                    params, state, online = self.learner.step(
-                        tree["params"], tree["state"], hyper, x, y, draw, phase=phase
-                    )
-                    return {
-                        "params": params,
-                        "state": state,
-                        "loss": tree["loss"] + online.loss.double(),
-                        "correct": tree["correct"] + online.correct.double(),
-                    }
-
-                tree = torch.func.vmap(one, in_dims=(over, over, 0, over, over), out_dims=over)(
-                    old["tree"], given["hyper"], given["seeds"], flat[-2], flat[-1]
+            def one(tree: Tree, hyper: Tree, seed: Tensor, x: Tensor, y: Tensor) -> Tree:
+                draw = Draw(seed, old["step"], dtype)
+                params, state, online = self.learner.step(
+                    tree["params"], tree["state"], hyper, x, y, draw, acting=acting
                 )
-                due = [tree["state"][method]["due"].amax() for method in self.learner.rare]
-                waiting = torch.stack(due).amax() if due else old["waiting"].clone()
-                new = {"tree": tree, "step": old["step"] + 1, "waiting": waiting}
-                for place, value in zip(flat[: len(leaves)], flattened(in_order(new, old))[0], strict=True):
-                    place.copy_(value)
-                return []
+                return {
+                    "params": params,
+                    "state": state,
+                    "loss": tree["loss"] + online.loss.double(),
+                    "correct": tree["correct"] + online.correct.double(),
+                }
 
-            return train
+            tree = torch.func.vmap(one, in_dims=(over, over, 0, over, over), out_dims=over)(
+                old["tree"], given["hyper"], given["seeds"], flat[-2], flat[-1]
+            )
+            due = [tree["state"][method]["due"].amax() for method in self.learner.rare]
+            waiting = torch.stack(due).amax() if due else old["waiting"].clone()
+            new = {"tree": tree, "step": old["step"] + 1, "waiting": waiting}
+            for place, value in zip(flat[: len(held)], flattened(in_order(new, old))[0], strict=True):
+                place.copy_(value)
+            return []
 
-        return [*leaves, *fixed], [program(phase) for phase in range(self.learner.period)]
+        return train
 
     def gather(self, x: Tensor, y: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
         """Each member's own stream, step by step: (steps, S, B, ...) to (steps, B, ..., P) or (steps, P, B, ...).
@@ -258,26 +260,36 @@ class Lifted:
             staged[:count].copy_(values[:count], non_blocking=True)
         return block.staged[0][:count], block.staged[1][:count]
 
+    def fitting(self, steps: int) -> int:
+        """At most so many steps per replay, a multiple of all periods that fit: most replays then act alike."""
+        whole = 1
+        for period in self.learner.schedule.periods:
+            if math.lcm(whole, period) <= steps:
+                whole = math.lcm(whole, period)
+        return steps - steps % whole
+
     def replay(self, block: Block, at: int) -> None:
         """Train a block through the staged steps, the first of which is step `at`."""
-        phases = [(at + k) % self.learner.period for k in range(self.replayed)]
-        key = tuple(self.learner.acting(phase) for phase in phases)
-        if key not in block.replays:
-            block.replays[key] = Replayed(lambda: self.steps(block, phases), self.changing(block), self.shared)
-        block.replays[key]()
+        assert block.staged is not None
+        acting = tuple(self.learner.acting(at + k) for k in range(self.replayed))
+        if acting not in block.replays:
+            if len(block.replays) == MOST_REPLAYS:
+                self.step_by_step(block, *block.staged, at)
+                return
+            block.replays[acting] = Replayed(lambda: self.steps(block, acting), self.changing(block), self.shared)
+        block.replays[acting]()
         if self.learner.rare and block.late.item():
             copied(block.kept, self.changing(block))
-            assert block.staged is not None
             self.step_by_step(block, *block.staged, at)
 
-    def steps(self, block: Block, phases: list[int]) -> None:
-        """What is replayed: staged steps of these phases, in which nothing is read by the host."""
+    def steps(self, block: Block, acting: Sequence[Acting]) -> None:
+        """What is replayed: staged steps, of the parts that act in each, in which nothing is read by the host."""
         assert block.staged is not None
         if self.learner.rare:
             copied(self.changing(block), block.kept)
         block.late.zero_()
-        for phase, x, y in zip(phases, *(v.unbind() for v in block.staged), strict=True):
-            self.programs.run(("train", self.learner.acting(phase)), block.train[phase], [*block.leaves, x, y])
+        for parts, x, y in zip(acting, *(v.unbind() for v in block.staged), strict=True):
+            self.one_step(block, parts, x, y)
             if self.learner.rare:
                 self.repairs.unasked(block)
 

@@ -44,8 +44,8 @@ def train(
     for k in range(len(x)):
         step = start + k
         draw = Draw(seed, torch.tensor(step, device=seed.device), dtype)
-        phase = step % learner.period
-        params, state, online = learner.step(params, state, hyper, x[k], y[k], draw, phase=phase)
+        acting = learner.acting(step)
+        params, state, online = learner.step(params, state, hyper, x[k], y[k], draw, acting=acting)
         for method in learner.rare:
             for place, due in enumerate(state[method]["due"].tolist()):
                 for _ in range(due):

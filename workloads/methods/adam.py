@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from workloads.methods.base import Hyper, Method, Params, Seen, State
+from workloads.random import Draw
 
 
 def bias_correction(beta: float, steps: Tensor) -> Tensor:
@@ -46,7 +47,7 @@ class Adam(Method):
         }
         return directions, {"mean": mean, "square": square, "steps": steps}
 
-    def optimizer(self, params: Params, state: State, hyper: Hyper, seen: Seen) -> tuple[Params, State]:
+    def optimizer(self, params: Params, state: State, hyper: Hyper, seen: Seen, draw: Draw) -> tuple[Params, State]:
         """One Adam step; weight decay joins the gradient."""
         grads = {n: seen.grads[n] + hyper["weight_decay"] * value for n, value in params.items()}
         directions, state = self.directions(state, grads)

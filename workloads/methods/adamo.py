@@ -17,6 +17,7 @@ from workloads.methods.adam import Adam
 from workloads.methods.base import Hyper, Params, Seen, State
 from workloads.methods.isometry import isometry_gradients
 from workloads.networks.base import Network
+from workloads.random import Draw
 
 
 class AdamO(Adam):
@@ -26,11 +27,11 @@ class AdamO(Adam):
         super().__init__(config, network)
         self.period = config.every
 
-    def optimizer(self, params: Params, state: State, hyper: Hyper, seen: Seen) -> tuple[Params, State]:
+    def optimizer(self, params: Params, state: State, hyper: Hyper, seen: Seen, draw: Draw) -> tuple[Params, State]:
         """One Adam step on the task's gradient, and the pull."""
         directions, state = self.directions(state, seen.grads)
         moved = {n: value - hyper["step_size"] * directions[n] for n, value in params.items()}
-        if seen.phase % self.config.every != 0:
+        if not seen.acts:
             return moved, state
         rate = self.config.every * hyper["isometry_step_size"] * hyper["isometry_strength"]
         pulls = isometry_gradients(

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from workloads.methods.adam import Adam
 from workloads.methods.base import Hyper, Params, Seen, State
+from workloads.random import Draw
 
 
 class AdamW(Adam):
     """State as Adam's."""
 
-    def optimizer(self, params: Params, state: State, hyper: Hyper, seen: Seen) -> tuple[Params, State]:
+    def optimizer(self, params: Params, state: State, hyper: Hyper, seen: Seen, draw: Draw) -> tuple[Params, State]:
         """One AdamW step."""
         directions, state = self.directions(state, seen.grads)
         # Not (1 - rate) x value: in float32 a factor near 1 is a multiple of 6e-8, and weak decay none or twice itself.

@@ -8,11 +8,14 @@ A method subclasses `Method` and overrides the hooks of the places where it acts
     after_step  changes parameters once the optimizer has stepped
     at_task     changes parameters when a task begins (needs a stream that shows it)
 
-All hooks are traceable torch: no Python branch may depend on a tensor's value. Scalars named in `varies` arrive in
-`hyper` as 0-d tensors; every other field of the config is structure and may be branched on. What happens rarely (a
-unit replaced once in a thousand steps) is a second function, `repair`, for one unit of one network, so that every
-other step does not pay for it: the hook sets `state["due"]`, one count per place where an event can happen, and the
-engine calls `repair` until no count is left.
+Every hook is given the method's own state, a nested dict of tensors that `init` begins, and all but `loss` give it
+back. All hooks are traceable torch: no Python branch may depend on a tensor's value. Scalars named in `varies` arrive
+in `hyper` as 0-d tensors; every other field of the config is structure and may be branched on.
+
+What is done in every k-th step alone says so by `period`: the hooks may branch on `seen.acts`, and `loss` is called
+where the method acts. What happens rarely but at no fixed time (a unit replaced once in a thousand steps) is a second
+function, `repair`, for one unit of one network, so that every other step does not pay for it: the hook sets
+`state["due"]`, one count per place where an event can happen, and the engine calls `repair` until no count is left.
 """
 
 from __future__ import annotations
@@ -39,11 +42,11 @@ AFTER = {"repair": "after_step", "restarted": "at_task"}  # called after another
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What one step saw. `phase` is the step modulo the method's `period`, a plain int known when tracing."""
+    """What one step saw."""
 
-    grads: Params
+    grads: Params  # as the methods before have left it
     activations: dict[str, Tensor]  # hidden layer -> (B, units, ...), from the forward pass before the update
-    phase: int
+    acts: bool = True  # whether this is a step that the method's `period` divides; known when tracing
 
 
 class Method:
@@ -54,7 +57,7 @@ class Method:
     """
 
     acts: frozenset[str] = frozenset()
-    period: int = 1  # steps after which its schedule repeats: it may act otherwise in a step whose phase is 0
+    period: int = 1  # it acts in every `period`-th step, the trial's first among them
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -80,15 +83,15 @@ class Method:
         """The state before the first step. `per_element`: single units may be reset, so step counts are per weight."""
         return {}
 
-    def loss(self, params: Params, hyper: Hyper) -> Tensor:
-        """A term to add to the loss, 0-d."""
+    def loss(self, params: Params, state: State, hyper: Hyper) -> Tensor:
+        """A term to add to the loss, 0-d, in the steps in which the method acts."""
         raise NotImplementedError
 
-    def gradient(self, params: Params, grads: Params, hyper: Hyper) -> Params:
-        """The gradient that the optimizer shall see."""
+    def gradient(self, params: Params, state: State, hyper: Hyper, seen: Seen, draw: Draw) -> tuple[Params, State]:
+        """The gradient that the optimizer shall see, from `seen.grads`, and the state."""
         raise NotImplementedError
 
-    def optimizer(self, params: Params, state: State, hyper: Hyper, seen: Seen) -> tuple[Params, State]:
+    def optimizer(self, params: Params, state: State, hyper: Hyper, seen: Seen, draw: Draw) -> tuple[Params, State]:
         """New parameters and state from `seen.grads`."""
         raise NotImplementedError
 

@@ -6,14 +6,15 @@ which is what differentiating the penalty gives and costs less.
 
 from __future__ import annotations
 
-from workloads.methods.base import Hyper, Method, Params
+from workloads.methods.base import Hyper, Method, Params, Seen, State
 from workloads.methods.isometry import isometry_gradients
+from workloads.random import Draw
 
 
 class CoupledIsometry(Method):
     """No state."""
 
-    def gradient(self, params: Params, grads: Params, hyper: Hyper) -> Params:
+    def gradient(self, params: Params, state: State, hyper: Hyper, seen: Seen, draw: Draw) -> tuple[Params, State]:
         """g + strength ∇R(W) for weight matrices, g for biases."""
         pulls = isometry_gradients(
             params,
@@ -22,4 +23,4 @@ class CoupledIsometry(Method):
             scale_by_gram=self.config.scale_by_gram,
             head=self.config.head,
         )
-        return {n: g + hyper["strength"] * pulls[n] if n in pulls else g for n, g in grads.items()}
+        return {n: g + hyper["strength"] * pulls[n] if n in pulls else g for n, g in seen.grads.items()}, state

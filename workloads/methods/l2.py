@@ -5,12 +5,13 @@ The form used by Dohare et al. (2024): `weight_decay` of torch.optim.SGD and Ada
 
 from __future__ import annotations
 
-from workloads.methods.base import Hyper, Method, Params
+from workloads.methods.base import Hyper, Method, Params, Seen, State
+from workloads.random import Draw
 
 
 class L2(Method):
     """No state."""
 
-    def gradient(self, params: Params, grads: Params, hyper: Hyper) -> Params:
+    def gradient(self, params: Params, state: State, hyper: Hyper, seen: Seen, draw: Draw) -> tuple[Params, State]:
         """g + strength θ."""
-        return {name: grads[name] + hyper["strength"] * value for name, value in params.items()}
+        return {name: seen.grads[name] + hyper["strength"] * value for name, value in params.items()}, state

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 
 from workloads.methods.base import Hyper, Method, Params, Seen, State
+from workloads.random import Draw
 
 
 class SGD(Method):
@@ -19,7 +20,7 @@ class SGD(Method):
             return {}
         return {"momentum": {name: torch.zeros_like(value) for name, value in params.items()}}
 
-    def optimizer(self, params: Params, state: State, hyper: Hyper, seen: Seen) -> tuple[Params, State]:
+    def optimizer(self, params: Params, state: State, hyper: Hyper, seen: Seen, draw: Draw) -> tuple[Params, State]:
         """One step down the (momentum-averaged) gradient."""
         move = {name: seen.grads[name] + hyper["weight_decay"] * value for name, value in params.items()}
         if self.config.momentum != 0:

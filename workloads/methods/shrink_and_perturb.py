@@ -21,9 +21,9 @@ class ShrinkAndPerturb(Method):
         super().__init__(config, network)
         self.acts = frozenset({"gradient", "after_step" if config.when == "step" else "at_task"})
 
-    def gradient(self, params: Params, grads: Params, hyper: Hyper) -> Params:
+    def gradient(self, params: Params, state: State, hyper: Hyper, seen: Seen, draw: Draw) -> tuple[Params, State]:
         """g + strength θ."""
-        return {name: grads[name] + hyper["strength"] * value for name, value in params.items()}
+        return {name: seen.grads[name] + hyper["strength"] * value for name, value in params.items()}, state
 
     def perturbed(self, params: Params, hyper: Hyper, draw: Draw) -> Params:
         """θ + perturb_scale N(0, 1), drawn anew for every element."""

@@ -207,7 +207,7 @@ class Training:
         names = [name for name in self.config["metrics"] if name in DIAGNOSTICS]
         if not names:
             return
-        found = self.probes.diagnosed(names, evaluated(self.engine.state()), task, self.config["probe"])
+        found = self.probes.diagnosed(names, self.engine.state(), task, self.config["probe"])
         for name, values in found.items():
             self.table.add(name, task, self.step, values, self.alive)
 

@@ -15,6 +15,7 @@ from workloads.engine.layout import Tree, mapped
 from workloads.learner import Learner
 from workloads.methods.base import Params
 from workloads.training.feed import CHUNK_BYTES, Feed
+from workloads.training.held_out import evaluated
 
 
 class Probes:
@@ -30,8 +31,10 @@ class Probes:
         self.which = which
         self.alone = alone
 
-    def diagnosed(self, names: Sequence[str], params: Params, task: int, count: int) -> dict[str, Tensor]:
-        """(P,) each: diagnostics of members' networks on the first `count` examples of a task."""
+    def diagnosed(self, names: Sequence[str], tree: Tree, task: int, count: int) -> dict[str, Tensor]:
+        """(P,) each: diagnostics of members' networks, an engine's state, on the first `count` examples of a task."""
+        # What the loss reads: of the optimizer nothing.
+        tree = {"params": tree["params"], "state": {n: v for n, v in tree["state"].items() if n != "optimizer"}}
         order = torch.argsort(self.which, stable=True)  # by stream, so that a probe is made once and few are held
         probes: dict[int, tuple[Tensor, Tensor]] = {}
         measured: dict[str, list[Tensor]] = {}
@@ -46,7 +49,7 @@ class Probes:
             x, y = (v[0][None] if len(v) == 1 else torch.stack(v) for v in zip(*probes.values(), strict=True))
             if len(shown) < len(part):  # else each has a stream of its own
                 x, y = x[which - shown[0]], y[which - shown[0]]
-            values = self.measured(names, mapped(lambda v, part=part: v[part], params), x, y, part)
+            values = self.measured(names, mapped(lambda v, part=part: v[part], tree), x, y, part)
             for name, value in values.items():
                 measured.setdefault(name, []).append(value)
         place = torch.argsort(order)
@@ -66,18 +69,19 @@ class Probes:
         most = CHUNK_BYTES // 4 if self.feed.device.type == "cpu" else 4 * CHUNK_BYTES
         return max(1, most // (numbers * self.feed.dtype.itemsize))
 
-    def measured(self, names: Sequence[str], params: Params, x: Tensor, y: Tensor, part: Tensor) -> dict[str, Tensor]:
+    def measured(self, names: Sequence[str], tree: Tree, x: Tensor, y: Tensor, part: Tensor) -> dict[str, Tensor]:
         """Diagnostics of the members `part`, (len(part),) each, on their probes x, y (len(part), N, ...)."""
+        params = evaluated(tree)
         look = Look(self.network, params, x)
         if any("gradients" in DIAGNOSTICS[name].needs for name in names):
 
-            def gradients(params: Params, hyper: Tree, x: Tensor, y: Tensor) -> tuple[Params, dict[str, Tensor]]:
-                buffers = {name: params.pop(name) for name in self.network.buffers}
-                found, _, _, activations, _ = self.learner.gradients(params, hyper, x, y, buffers)
-                return found, activations
+            def gradients(tree: Tree, hyper: Tree, x: Tensor, y: Tensor) -> tuple[Params, dict[str, Tensor]]:
+                acting = self.learner.acting(0)  # every part
+                found = self.learner.gradients(tree["params"], tree["state"], hyper, x, y, acting=acting)
+                return found.grads, found.activations
 
             hyper = mapped(lambda v: v[part], self.hyper)
-            grads, hidden = torch.func.vmap(gradients)(params, hyper, x, y)
+            grads, hidden = torch.func.vmap(gradients)(tree, hyper, x, y)
             # Activations are those of evaluation, the gradient that of training: the same unless there is batch norm.
             look = Look(self.network, params, x, gradients=grads, activations=None if self.network.buffers else hidden)
         return measure(names, look)

@@ -41,7 +41,7 @@ class Own(Method):
 """
 AFTER = "    def after_step(self, params, state, hyper, seen, draw):\n        bound = hyper['bound']\n"
 TABLE = "\nMETHODS = {'own': Own}\n"
-LOSS = "    def loss(self, params, hyper):\n        return {}\n"
+LOSS = "    def loss(self, params, state, hyper):\n        return {}\n"
 INIT = "    def init(self, params, *, per_element):\n        return {}\n"
 AT_TASK = (
     "    def at_task(self, params, state, hyper, draw):\n        return {{k: {} for k, v in params.items()}}, state\n"
@@ -85,16 +85,14 @@ def after(body: str) -> str:
 GOOD = {
     "clipping": after("return {k: v.clamp(-bound, bound) for k, v in params.items()}, state"),
     "noise of its own": after(SCALED.format("1 + 0.01 * draw.normal(k, v.numel()).view_as(v)")),
-    "a schedule": "    period = 50\n" + after(SCALED.format("0.9 if seen.phase % 50 == 0 else 1")),
-    "a shorter schedule inside": "    period = 50\n"
-    + after(SCALED.format("1 if seen.phase % 10 or seen.phase else 0.9")),
+    "a schedule": "    period = 50\n" + after(SCALED.format("0.9 if seen.acts else 1")),
     "a count in the state": (
         INIT.format("{'n': torch.zeros(())}")
         + after("return {k: v / (1 + state['n']) for k, v in params.items()}, {'n': state['n'] + 1}")
     ),
     "every second step, by its config": (
         "    def __init__(self, config, network):\n        super().__init__(config, network)\n        self.period = 2\n"
-        + after(SCALED.format("0.5 if seen.phase == 0 else 1"))
+        + after(SCALED.format("0.5 if seen.acts else 1"))
     ),
     "a term of the loss": LOSS.format("hyper['bound'] * params['layers.0.weight'].abs().sum()"),
     "a rare event": (
@@ -167,15 +165,13 @@ WRONG = {
         "        self.factor = random.random()\n" + after(SCALED.format("self.factor")),
         "own: made anew it comes out .* what __init__ sets may depend on its config and network alone",
     ),
-    "no period": (
-        after(SCALED.format("1 if seen.phase % 50 else 0.9")),
-        "own.py:27: own.after_step reads seen.phase % 50, and period is 1.* say `period = 50`",
+    "a phase": (
+        "    period = 50\n" + after(SCALED.format("1 if seen.phase else 0.9")),
+        "own.py:28: own.after_step reads seen.phase: say `period` in the class, and ask `seen.acts`",
     ),
-    "a phase never reached": (after(SCALED.format("1 if seen.phase == 3 else 0.9")), "reads seen.phase == 3"),
-    "a phase always under": (after(SCALED.format("1 if seen.phase < 100 else 0.9")), "reads seen.phase < 100"),
-    "another phase than 0": (
-        "    period = 5\n" + after(SCALED.format("0.5 if seen.phase == 3 else 1")),
-        "only a phase of 0 may be another program, and this step's is 3",
+    "the hooks of before": (
+        "    def gradient(self, params, grads, hyper):\n        return grads\n",
+        r"gradient\(params, grads, hyper\) is to be gradient\(params, state, hyper, seen, draw\)",
     ),
     "a state of numbers": (
         INIT.format("{'n': 0}") + after("return params, state"),
@@ -186,7 +182,7 @@ WRONG = {
         r"own.loss must return one number, a tensor \(\), and returned float32 \(4,\)",
     ),
     "a gradient of some": (
-        "    def gradient(self, params, grads, hyper):\n        return {}\n",
+        "    def gradient(self, params, state, hyper, seen, draw):\n        return {}, state\n",
         "grads lacks 'layers.0.weight'",
     ),
     "tasks that are hidden": (AT_TASK.format("v"), "set workload.task_boundaries to shown"),
@@ -219,7 +215,7 @@ def test_only_numbers_vary() -> None:
 
 def test_an_optimizer_of_ones_own() -> None:
     body = (
-        "    def optimizer(self, params, state, hyper, seen):\n"
+        "    def optimizer(self, params, state, hyper, seen, draw):\n"
         "        return {{k: v - {} * seen.grads[k] for k, v in params.items()}}, state\n"
     )
     table = "\nOPTIMIZERS = {'own': Own}\n"

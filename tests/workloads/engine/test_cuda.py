@@ -100,7 +100,7 @@ def test_the_host_waits_for_nothing_within_a_replay(arm: Arm, shape: Shape, no_w
         no_waiting()
         pack.engine.stage(block, *pack.engine.gather(x[:32], y[:32], block.which))
         replayed()
-        pack.engine.steps(block, [k % pack.learner.period for k in range(pack.engine.replayed)])  # started one by one
+        pack.engine.steps(block, [pack.learner.acting(k) for k in range(pack.engine.replayed)])  # started one by one
         if not pack.learner.rare:  # else it asks once per replay whether an event remained
             pack.engine.advance(x, y, pack.which, 0)
 

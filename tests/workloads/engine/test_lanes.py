@@ -20,6 +20,7 @@ from sweep.packing import path_of  # noqa: E402
 from workloads import native  # noqa: E402
 from workloads.engine.lanes import ALIGNMENT, Lanes  # noqa: E402
 from workloads.extensions import load_code  # noqa: E402
+from workloads.methods.l2 import L2  # noqa: E402
 from workloads.streams.base import rows_of  # noqa: E402
 from workloads.streams.permuted_mnist import PermutedMNIST, PermutedMNISTConfig  # noqa: E402
 from workloads.streams.slowly_changing_regression import (  # noqa: E402
@@ -147,6 +148,23 @@ def test_batches_of_several_examples_come_by_rows_too() -> None:
     index = torch.arange(6 * SMALL_CLASSES.batch, dtype=torch.int32).view(1, 6, -1).expand(2, -1, -1)
     by_rows.engine.advance_rows(table_x, table_y, index, by_rows.which, 0)
     assert same_bits(whole.state(), by_rows.state())
+
+
+def test_long_schedules_that_seldom_meet_make_four_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every 1000 and every 7, and two large primes, which are together once in 10^12 steps."""
+    for periods in ((1000, 7), (1_000_003, 999_983)):
+        monkeypatch.setattr(L2, "period", periods[1])
+        x, y = data(TINY, 4, streams=2, dtype=torch.float64)
+        packs = [
+            Pack(Arm("adamo", ("l2",), {"every": periods[0]}), TINY, range(2), path=p) for p in ("lanes", "looped")
+        ]
+        for start in (0, *(period - 1 for period in periods)):
+            for pack in packs:
+                pack.step = start
+                pack.train(x, y)
+        assert distance(packs[1].state(), packs[0].state()) < 1e-10
+        source = packs[0].engine.program.source()
+        assert source.count("static void step") == 4
 
 
 @pytest.mark.parametrize("start", [1, 2])

@@ -13,7 +13,8 @@ from workloads.engine.compiling import broadcast_product, outer_product
 from workloads.engine.layout import Tree, flattened, mapped, stacked
 from workloads.engine.lifted import Lifted
 from workloads.learner import Learner
-from workloads.methods.config import AdamOConfig, ContinualBackpropConfig, SGDConfig
+from workloads.methods.config import AdamOConfig, ContinualBackpropConfig, L2Config, SGDConfig
+from workloads.methods.l2 import L2
 from workloads.networks.config import MLPConfig
 from workloads.networks.mlp import MLP
 
@@ -95,6 +96,20 @@ def test_one_program_per_kind_of_step_and_none_anew(compilations: list[str], mon
     made.load(state)
     advanced(made, 36, start=36)
     assert len(compilations) == 4
+
+
+def test_long_schedules_that_seldom_meet_make_four_programs(
+    compilations: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every 1000 and every 7 are together once in 7,000 steps; two large primes once in 10^12."""
+    for periods in ((1000, 7), (1_000_003, 999_983)):
+        compilations.clear()
+        monkeypatch.setattr(L2, "period", periods[1])
+        made = engine(2, ("adamo", AdamOConfig(every=periods[0])), {"l2": L2Config()})
+        made.load(advanced(made, 2))  # all act, then none
+        for period in periods:
+            advanced(made, 2, start=period)
+        assert compilations.count("train") == 4
 
 
 @pytest.mark.parametrize(("rate", "expected"), [(0.5, ["look_up", "mend", "train"]), (0.0, ["look_up", "train"])])

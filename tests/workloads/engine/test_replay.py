@@ -209,7 +209,7 @@ def test_a_replay_reads_no_number_back_and_sends_none(arm: Arm, shape: Shape, mo
     monkeypatch.setattr(Programs, "run", noted)
     made = on_meta(arm, shape)
     with torch.no_grad():
-        made.steps(made.blocks[0], [k % made.learner.period for k in range(2)])
+        made.steps(made.blocks[0], [made.learner.acting(k) for k in range(2)])
     assert len(graphs) == (4 if made.learner.rare else 2)
     for graph in graphs:
         for node in graph.graph.nodes:

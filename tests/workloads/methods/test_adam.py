@@ -15,6 +15,9 @@ from workloads.methods.base import Seen
 from workloads.methods.config import AdamConfig
 from workloads.networks.config import MLPConfig
 from workloads.networks.mlp import MLP
+from workloads.random import Draw
+
+DRAW = Draw(torch.tensor(0), torch.tensor(0), torch.float64)
 
 NETWORK = MLP(MLPConfig(depth=0), 2, 1)
 
@@ -32,8 +35,8 @@ def test_the_first_step_is_a_step_size_against_the_sign_whatever_the_gradient() 
     config = AdamConfig(step_size=0.5, eps=1e-8)
     method = Adam(config, NETWORK)
     params = {"w": tensor(1.0, 1.0, 1.0)}
-    seen = Seen(grads={"w": tensor(1e-3, -40.0, 0.0)}, activations={}, phase=0)
-    after, state = method.optimizer(params, method.init(params, per_element=False), hyper_of(config), seen)
+    seen = Seen(grads={"w": tensor(1e-3, -40.0, 0.0)}, activations={})
+    after, state = method.optimizer(params, method.init(params, per_element=False), hyper_of(config), seen, DRAW)
     expected = [1 - 0.5 * 1e-3 / (1e-3 + 1e-8), 1 + 0.5 * 40 / (40 + 1e-8), 1.0]
     assert after["w"].tolist() == pytest.approx(expected, rel=1e-14)
     assert state["steps"]["w"].item() == 1
@@ -49,8 +52,8 @@ def test_two_steps_by_hand() -> None:
     params = {"w": tensor(0.0)}
     state = method.init(params, per_element=False)
     for grad in (2.0, 0.0):
-        seen = Seen(grads={"w": tensor(grad)}, activations={}, phase=0)
-        params, state = method.optimizer(params, state, hyper_of(config), seen)
+        seen = Seen(grads={"w": tensor(grad)}, activations={})
+        params, state = method.optimizer(params, state, hyper_of(config), seen, DRAW)
     assert params["w"].item() == pytest.approx(-2 / 3 - (2 / 3) / (math.sqrt(12 / 7) + 1), rel=1e-14)
     assert (state["mean"]["w"].item(), state["square"]["w"].item()) == pytest.approx((0.5, 0.75))
 
@@ -72,8 +75,8 @@ def test_counts_per_weight_change_no_bit_and_let_one_weight_start_again() -> Non
 
     def run(first: int, params: dict[str, Tensor], state: dict, last: int = 30) -> tuple[dict, dict]:
         for grad in grads[first:last]:
-            seen = Seen(grads={"w": grad}, activations={}, phase=0)
-            params, state = method.optimizer(params, state, hyper_of(config), seen)
+            seen = Seen(grads={"w": grad}, activations={})
+            params, state = method.optimizer(params, state, hyper_of(config), seen, DRAW)
         return params, state
 
     zero = {"w": torch.zeros(3, 7, dtype=torch.float64)}

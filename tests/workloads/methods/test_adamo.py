@@ -18,6 +18,9 @@ from workloads.methods.config import AdamConfig, AdamOConfig
 from workloads.methods.isometry import isometry_gradient
 from workloads.networks.config import MLPConfig
 from workloads.networks.mlp import MLP
+from workloads.random import Draw
+
+DRAW = Draw(torch.tensor(0), torch.tensor(0), torch.float64)
 
 SQUARE = MLP(MLPConfig(depth=0, biases=False), 2, 2)  # one 2 x 2 matrix, the head
 NETWORK = MLP(MLPConfig(width=6, depth=2), 4, 3)
@@ -37,8 +40,8 @@ def stepped(method: Adam, params: Params, grads: list[Params]) -> tuple[list[Par
     state = method.init(params, per_element=False)
     path = []
     for k, grad in enumerate(grads):
-        seen = Seen(grads=grad, activations={}, phase=k % method.period)
-        params, state = method.optimizer(params, state, hyper_of(method.config), seen)
+        seen = Seen(grads=grad, activations={}, acts=k % method.period == 0)
+        params, state = method.optimizer(params, state, hyper_of(method.config), seen, DRAW)
         path.append(params)
     return path, state
 
@@ -155,8 +158,8 @@ def test_every_third_step_pulls_three_times_as_strong_and_others_are_adams() -> 
     state = method.init(NETWORK.init(0), per_element=False)
     params, pulled = NETWORK.init(0), []
     for k, grads in enumerate(random_grads(NETWORK, 7)):
-        seen = Seen(grads=grads, activations={}, phase=k % 3)
-        after, state_after = method.optimizer(params, state, hyper_of(config), seen)
+        seen = Seen(grads=grads, activations={}, acts=k % 3 == 0)
+        after, state_after = method.optimizer(params, state, hyper_of(config), seen, DRAW)
         directions, _ = method.directions(state, grads)
         for name, value in after.items():
             adam = params[name] - 0.01 * directions[name]
@@ -194,8 +197,8 @@ def test_dtype_stays() -> None:
     grads = [{name: value.float() for name, value in g.items()} for g in random_grads(NETWORK, 1)]
     hyper = {name: value.float() for name, value in hyper_of(AdamOConfig()).items()}
     method = AdamO(AdamOConfig(), NETWORK)
-    seen = Seen(grads=grads[0], activations={}, phase=0)
-    after, state = method.optimizer(params, method.init(params, per_element=True), hyper, seen)
+    seen = Seen(grads=grads[0], activations={})
+    after, state = method.optimizer(params, method.init(params, per_element=True), hyper, seen, DRAW)
     assert {v.dtype for v in after.values()} == {torch.float32}
     assert {v.dtype for slot in state.values() for v in slot.values()} == {torch.float32}
 

@@ -12,6 +12,9 @@ from workloads.methods.base import Method, Params, Seen
 from workloads.methods.config import AdamConfig, AdamWConfig
 from workloads.networks.config import MLPConfig
 from workloads.networks.mlp import MLP
+from workloads.random import Draw
+
+DRAW = Draw(torch.tensor(0), torch.tensor(0), torch.float64)
 
 NETWORK = MLP(MLPConfig(depth=0), 2, 1)
 
@@ -20,7 +23,7 @@ def stepped(method: Method, params: Params, grads: list[Tensor]) -> tuple[Params
     state = method.init(params, per_element=False)
     hyper = {k: torch.tensor(getattr(method.config, k), dtype=torch.float64) for k in ("step_size", "weight_decay")}
     for grad in grads:
-        params, state = method.optimizer(params, state, hyper, Seen(grads={"w": grad}, activations={}, phase=0))
+        params, state = method.optimizer(params, state, hyper, Seen(grads={"w": grad}, activations={}), DRAW)
     return params, state
 
 

@@ -284,7 +284,7 @@ HAND_PARAMS = {
     "layers.1.weight": f64([[5.0, -6.0]]),  # mean |w_out| 5 and 6
     "layers.1.bias": f64([0.0]),
 }
-HAND_SEEN = Seen(grads={}, activations={"layers.0": f64([[1.0, 0.0], [3.0, 4.0]])}, phase=0)
+HAND_SEEN = Seen(grads={}, activations={"layers.0": f64([[1.0, 0.0], [3.0, 4.0]])})
 # Mean |h| is 2 and 2, f̂ at age 1 is the batch's mean (2, 2), so mean |h − f̂| is 1 and 2.
 HAND_UTILITIES = {
     "weight": [5, 6],
@@ -321,7 +321,7 @@ def test_weights_after_the_update_and_activations_before_it() -> None:
     params = {n: torch.full(s, float("weight" in n)).double() for n, s in network.parameter_shapes().items()}
     hyper = {"optimizer": {"step_size": f64(0.05), "weight_decay": f64(0.0)}, NAME: rates(config)}
     x, y = f64([[2.0]]), f64([[0.0]])
-    after, state, _ = learner.step(params, learner.init(params), hyper, x, y, draw_at(0), phase=0)
+    after, state, _ = learner.step(params, learner.init(params), hyper, x, y, draw_at(0), acting=())
     assert after["layers.1.weight"].item() == pytest.approx(0.6)
     assert state[NAME]["utility"]["layers.0"].item() == pytest.approx(0.6 * 2)  # |v after| x |h before|
 
@@ -337,7 +337,7 @@ def advanced(method: ContinualBackprop, state: State, step: int, seed: int = SEE
     """One step of the counting alone, on a network at rest."""
     params = method.network.init(0)
     hidden = torch.ones(1, method.network.sites[0].units, dtype=torch.float64)
-    seen = Seen(grads={}, activations={"layers.0": hidden}, phase=0)
+    seen = Seen(grads={}, activations={"layers.0": hidden})
     return method.after_step(params, state, rates(method.config), seen, draw_at(step, seed))[1]
 
 
@@ -372,7 +372,7 @@ def test_a_fraction_of_a_unit_is_its_probability() -> None:
     method = counting(config, 8)
     params = method.network.init(0)
     state = method.init(params, per_element=True)
-    seen = Seen(grads={}, activations={"layers.0": torch.ones(1, 8, dtype=torch.float64)}, phase=0)
+    seen = Seen(grads={}, activations={"layers.0": torch.ones(1, 8, dtype=torch.float64)})
 
     def due(seed: Tensor) -> Tensor:
         draw = Draw(seed, torch.tensor(0), torch.float64)

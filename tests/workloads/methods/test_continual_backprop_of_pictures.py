@@ -95,10 +95,10 @@ class Naive:
 
     def train(self, x: Tensor, y: Tensor, hyper: Any) -> None:
         for step in range(len(x)):
-            buffers = self.state.get("buffers", {})
-            _, _, _, hidden, _ = self.learner.gradients(self.params, hyper, x[step], y[step], buffers)
+            seen = self.learner.gradients(self.params, self.state, hyper, x[step], y[step], acting=())
+            hidden = seen.activations
             self.params, self.state, _ = self.learner.step(
-                self.params, self.state, hyper, x[step], y[step], draw_at(step), phase=0
+                self.params, self.state, hyper, x[step], y[step], draw_at(step), acting=()
             )
             # Arrays that share the tensors' memory, so that what is written below is what the next step trains.
             chosen = [(k, self.chosen(k, hidden[self.chain[k]].numpy(), step)) for k in range(len(self.chain) - 1)]
@@ -292,7 +292,7 @@ def still(network: Network, hidden: dict[str, Tensor], **fields: Any) -> tuple[C
     params = network.init(0)
     x = torch.zeros(1, math.prod(network.shape)).double()  # type: ignore[attr-defined]
     given = {name: hidden.get(name, torch.zeros_like(h)) for name, h in network.apply(params, x)[1]}
-    seen = Seen(grads={}, activations=given, phase=0)
+    seen = Seen(grads={}, activations=given)
     state = method.init(params, per_element=True)
     return method, params, method.after_step(params, state, rates(config), seen, draw_at(0))[1]
 
@@ -368,7 +368,7 @@ def test_published_magnitudes_are_sums_over_the_whole_run_and_survive_a_replacem
         method = ContinualBackprop(config, network)
         state = method.init(params, per_element=True)
         for value in (2.0, -4.0):
-            seen = Seen(grads={}, activations={"layers.0": torch.full((3, 2), value).double()}, phase=0)
+            seen = Seen(grads={}, activations={"layers.0": torch.full((3, 2), value).double()})
             _, state = method.after_step(params, state, rates(config), seen, draw_at(0))
         assert state["utility"]["layers.0"][0].item() == pytest.approx(first)
         _, state, _ = method.repair(params, state, {}, rates(config), 0, draw_at(0))
@@ -383,7 +383,7 @@ def test_published_utility_is_that_of_the_outgoing_weights_at_replacement() -> N
         config = ContinualBackpropConfig(preset="official_resnet", utility=utility, maturity_threshold=0)
         method = ContinualBackprop(config, network)
         params = {**network.init(0), "layers.1.weight": f64([[9.0, -9.0]])}
-        seen = Seen(grads={}, activations={"layers.0": f64([[1.0, -3.0]])}, phase=0)
+        seen = Seen(grads={}, activations={"layers.0": f64([[1.0, -3.0]])})
         _, state = method.after_step(params, method.init(params, per_element=True), rates(config), seen, draw_at(0))
         params["layers.1.weight"] = f64([[4.0, -2.0]])
         _, state, _ = method.repair(params, state, {}, rates(config), 0, draw_at(0))
@@ -399,7 +399,7 @@ def test_a_share_of_all_units_accumulates_whoever_is_old_enough_and_the_rest_wai
     network = MLP(MLPConfig(width=8, depth=1), 2, 1)
     method = ContinualBackprop(config, network)
     params = network.init(0)
-    seen = Seen(grads={}, activations={"layers.0": torch.ones(1, 8).double()}, phase=0)
+    seen = Seen(grads={}, activations={"layers.0": torch.ones(1, 8).double()})
     state = method.init(params, per_element=True)
     due, counter, mature = [], [], []
     for step in range(9):
@@ -428,7 +428,7 @@ def test_shares_of_eligible_and_of_all() -> None:
         method = ContinualBackprop(config, network)
         state = method.init(params, per_element=True)
         state["age"] = {"layers.0": f64([9.0, 9, 0, 0, 0, 0, 0, 0])}
-        seen = Seen(grads={}, activations={"layers.0": torch.ones(1, 8).double()}, phase=0)
+        seen = Seen(grads={}, activations={"layers.0": torch.ones(1, 8).double()})
         assert method.after_step(params, state, rates(config), seen, draw_at(0))[1]["due"].item() == due
 
 
@@ -439,7 +439,7 @@ def test_a_share_of_all_by_chance_is_never_more_than_are_old_enough() -> None:
     params = network.init(0)
     state = method.init(params, per_element=True)
     state["age"] = {"layers.0": f64([9.0, 9, 9, 0, 0, 0, 0, 0])}
-    seen = Seen(grads={}, activations={"layers.0": torch.ones(1, 8).double()}, phase=0)
+    seen = Seen(grads={}, activations={"layers.0": torch.ones(1, 8).double()})
     assert method.after_step(params, state, rates(config), seen, draw_at(0))[1]["due"].item() == 3
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from workloads.learner import Learner
-from workloads.methods.base import Params
+from workloads.methods.base import Params, Seen
 from workloads.methods.config import AdamConfig, CoupledIsometryConfig, SGDConfig
 from workloads.methods.coupled_isometry import CoupledIsometry
 from workloads.networks.config import MLPConfig
@@ -42,7 +42,7 @@ def test_by_hand() -> None:
     }
     grads = {"layers.0.weight": torch.ones(2, 2).double(), "layers.0.bias": torch.full((2,), 7.0).double()}
     method = CoupledIsometry(CoupledIsometryConfig(), network)
-    changed = method.gradient(params, grads, STRENGTH)
+    changed, _ = method.gradient(params, {}, STRENGTH, Seen(grads=grads, activations={}), DRAW)
     assert changed["layers.0.weight"].flatten().tolist() == pytest.approx([3.4, 1, 1, 1], rel=1e-15)
     assert torch.equal(changed["layers.0.bias"], grads["layers.0.bias"])
 
@@ -57,7 +57,7 @@ def test_gradient_is_autograd_of_the_loss_with_the_penalty(penalty: str, head: b
     params, (x, y) = NETWORK.init(0), batch()
     one, none = torch.tensor(1.0, dtype=torch.float64), torch.tensor(0.0, dtype=torch.float64)
     hyper = {"optimizer": {"step_size": one, "weight_decay": none}, "coupled_isometry": STRENGTH}
-    after, _, online = learner.step(params, learner.init(params), hyper, x, y, DRAW, phase=0)
+    after, _, online = learner.step(params, learner.init(params), hyper, x, y, DRAW, acting=())
 
     def task(params: Params) -> Tensor:
         hidden = torch.relu(x @ params["layers.0.weight"].T + params["layers.0.bias"])
@@ -89,7 +89,7 @@ def test_the_penalty_goes_through_adams_moments() -> None:
     }
     hyper = {w: {k: torch.tensor(v, dtype=torch.float64) for k, v in own.items()} for w, own in numbers.items()}
     x, y = torch.zeros(1, 1, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64)
-    after, state, _ = learner.step(params, learner.init(params), hyper, x, y, DRAW, phase=0)
+    after, state, _ = learner.step(params, learner.init(params), hyper, x, y, DRAW, acting=())
     assert after[network.head].item() == pytest.approx(1.99, abs=1e-7)
     assert state["optimizer"]["mean"][network.head].item() == pytest.approx(0.1 * 1e-3 * 24)
 
@@ -98,5 +98,6 @@ def test_strength_zero_changes_no_bit() -> None:
     method = CoupledIsometry(CoupledIsometryConfig(), NETWORK)
     params = NETWORK.init(0)
     grads = {name: torch.sin(1 + value) for name, value in params.items()}
-    changed = method.gradient(params, grads, {"strength": torch.tensor(0.0, dtype=torch.float64)})
+    still = {"strength": torch.tensor(0.0, dtype=torch.float64)}
+    changed, _ = method.gradient(params, {}, still, Seen(grads=grads, activations={}), DRAW)
     assert all(torch.equal(changed[name], grads[name]) for name in grads)

@@ -10,10 +10,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from workloads.engine.plain import Trained, train
 from workloads.learner import Learner
+from workloads.methods.base import Seen
 from workloads.methods.config import AdamConfig, L2Config, SGDConfig
 from workloads.methods.l2 import L2
 from workloads.networks.config import MLPConfig
 from workloads.networks.mlp import MLP
+from workloads.random import Draw
+
+DRAW = Draw(torch.tensor(0), torch.tensor(0), torch.float64)
 
 NETWORK = MLP(MLPConfig(width=4, depth=1, activation="tanh", initialisation="default"), 3, 1)
 
@@ -32,7 +36,8 @@ def trained(optimizer: tuple[str, Any], methods: dict[str, Any]) -> Trained:
 def test_weights_and_biases_by_hand() -> None:
     params = {"layers.0.weight": torch.tensor([[2.0, -1.0]]), "layers.0.bias": torch.tensor([4.0])}
     grads = {"layers.0.weight": torch.tensor([[1.0, 1.0]]), "layers.0.bias": torch.tensor([0.0])}
-    changed = L2(L2Config(), NETWORK).gradient(params, grads, {"strength": torch.tensor(0.5)})
+    seen = Seen(grads=grads, activations={})
+    changed, _ = L2(L2Config(), NETWORK).gradient(params, {}, {"strength": torch.tensor(0.5)}, seen, DRAW)
     assert changed["layers.0.weight"].tolist() == [[2.0, 0.5]]
     assert changed["layers.0.bias"].tolist() == [2.0]
 

@@ -11,6 +11,9 @@ from workloads.methods.config import SGDConfig
 from workloads.methods.sgd import SGD
 from workloads.networks.config import MLPConfig
 from workloads.networks.mlp import MLP
+from workloads.random import Draw
+
+DRAW = Draw(torch.tensor(0), torch.tensor(0), torch.float64)
 
 NETWORK = MLP(MLPConfig(depth=0), 2, 1)
 
@@ -23,8 +26,8 @@ def moved(config: SGDConfig, grads: list[float], start: float = 1.0) -> list[flo
     hyper = {k: torch.tensor(getattr(config, k), dtype=torch.float64) for k in ("step_size", "weight_decay")}
     path = []
     for grad in grads:
-        seen = Seen(grads={"w": torch.tensor([grad], dtype=torch.float64)}, activations={}, phase=0)
-        params, state = method.optimizer(params, state, hyper, seen)
+        seen = Seen(grads={"w": torch.tensor([grad], dtype=torch.float64)}, activations={})
+        params, state = method.optimizer(params, state, hyper, seen, DRAW)
         path.append(params["w"].item())
     return path
 

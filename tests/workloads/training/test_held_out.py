@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from workloads.engine import lifted
+from workloads.engine import compiling
 from workloads.engine.layout import Tree, mapped
 from workloads.engine.plain import train
 from workloads.learner import Learner
@@ -236,7 +236,7 @@ class ByHand:
 @pytest.mark.parametrize("make", [Noisy, Last, Untested])
 def test_a_pack_of_perceptrons_is_the_loop_by_hand(make: Any, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Test accuracies, gaps, bins, step sizes and reloading; three members on two streams."""
-    monkeypatch.setattr(lifted, "compiled_program", lambda function, arguments, small: function)
+    monkeypatch.setattr(compiling, "compiled_program", lambda function, arguments, small: function)
     slow = {"name": "sgd", "step_size": 0.02, "momentum": 0.9}
     trials = [config(3), config(4), config(3, optimizer=slow)]
     agree(trials, make, path)
@@ -245,7 +245,7 @@ def test_a_pack_of_perceptrons_is_the_loop_by_hand(make: Any, path: str, monkeyp
 @pytest.mark.parametrize("path", ["looped", pytest.param("lifted", marks=pytest.mark.slow)])
 def test_a_pack_of_resnets_is_the_loop_by_hand(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same with batch norm: its statistics are reloaded with the weights."""
-    monkeypatch.setattr(lifted, "compiled_program", lambda function, arguments, small: function)
+    monkeypatch.setattr(compiling, "compiled_program", lambda function, arguments, small: function)
     dtype = "float32" if path == "looped" else "float64"
     agree([config(seed, network=RESNET, optimizer=GENTLE, dtype=dtype) for seed in (3, 4)], Noisy, path)
 
@@ -289,7 +289,7 @@ def test_resuming_gives_the_same_bits(path: str, monkeypatch: pytest.MonkeyPatch
 
     Steps 5 and 22 are where the factor changes, 4 and 21 evaluations, 12 a task's end, 8 and 40 none of these.
     """
-    monkeypatch.setattr(lifted, "compiled_program", lambda function, arguments, small: function)
+    monkeypatch.setattr(compiling, "compiled_program", lambda function, arguments, small: function)
     monkeypatch.setattr(feed, "CHUNK_STEPS", 5)
     changes = RESNET if path == "resnet18" else {}
     methods = {"continual_backprop": {"replacement_rate": 0.05, "maturity_threshold": 5}, "reset": {"what": "head"}}

@@ -14,7 +14,7 @@ from scipy import stats
 from torch.utils import _pytree as pytree
 
 from workloads.diagnostics import DIAGNOSTICS
-from workloads.engine import lifted
+from workloads.engine import compiling
 from workloads.errors import CheckpointError, InputError
 from workloads.streams.permuted_mnist import PermutedMNIST, PermutedMNISTConfig
 from workloads.training import feed, loop, probes
@@ -95,7 +95,7 @@ class Spoilt:
 )
 def test_resuming_from_any_commit_gives_the_same_bits(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if path == "lifted":  # every resumed pack would compile anew: that variant is among the slow ones
-        monkeypatch.setattr(lifted, "compiled_program", lambda function, arguments, small: function)
+        monkeypatch.setattr(compiling, "compiled_program", lambda function, arguments, small: function)
     monkeypatch.setattr(loop, "COMMIT_SECONDS", 0.0)
     monkeypatch.setattr(feed, "CHUNK_STEPS", 15)
     metrics = ["effective_rank", "gradient_norm", "online_error"]
@@ -158,7 +158,7 @@ def test_resuming_keeps_who_diverged_and_what_tasks_begin_with(monkeypatch: pyte
 
 @pytest.mark.parametrize("path", ["looped", "lifted", "lanes", "online"])
 def test_the_size_of_chunks_changes_no_bit(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lifted, "compiled_program", lambda function, arguments, small: function)
+    monkeypatch.setattr(compiling, "compiled_program", lambda function, arguments, small: function)
     what = pack([config(s, methods=CBP, dtype="float64", keep="final") for s in range(3)], path)
     whole = run(what)
     monkeypatch.setattr(feed, "CHUNK_STEPS", 7)
@@ -389,7 +389,7 @@ def test_units_replaced_in_each_task_are_counted_and_a_resumed_pack_goes_on_coun
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if path == "lifted":
-        monkeypatch.setattr(lifted, "compiled_program", lambda function, arguments, small: function)
+        monkeypatch.setattr(compiling, "compiled_program", lambda function, arguments, small: function)
     monkeypatch.setattr(loop, "COMMIT_SECONDS", 0.0)
     monkeypatch.setattr(feed, "CHUNK_STEPS", 15)
     # Every unit older than 9 steps, at once: 4 units at steps 10, 20, 30, 40 of each task of 40.
