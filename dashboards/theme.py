@@ -27,6 +27,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from matplotlib.typing import LineStyleType
 
 from sweep.results import naming, palette
+from workloads import metrics
 
 Color = tuple[float, float, float, float]
 
@@ -64,7 +65,6 @@ DASHES: tuple[LineStyleType, ...] = ("--", "-.", (0, (8, 2)), (0, (3, 1, 1, 1, 1
 
 OPTIMIZERS = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "adamo": "AdamO"}
 ACTIVATIONS = ("relu", "leaky_relu", "elu", "swish", "selu", "tanh", "sigmoid", "linear")
-BOUNDED = {"test_accuracy", "test_accuracy_max", "online_accuracy", "dormant_fraction", "effective_rank"}
 WORKLOADS = {
     "slowly_changing_regression": "Slowly-changing regression",
     "permuted_mnist": "Online permuted MNIST",
@@ -220,7 +220,8 @@ def value_limits(axes: Axes, data: pd.DataFrame, lines: Sequence[str]) -> None:
 
     The rows of data are of one metric; one with a natural upper end is shown whole.
     """
-    if data["metric"].iloc[0] in BOUNDED:
+    metric = metrics.of(data["metric"].iloc[0])
+    if metric is not None and metric.bounds[1] is not None:
         return
     peaks = data.groupby(list(lines), dropna=False)["mean"].transform("max")
     shown = data[quiet(peaks)]

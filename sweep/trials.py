@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sweep.spec.grammar import REPLACED
 from sweep.spec.model import Arm, Spec
+from workloads import metrics
 from workloads.diagnostics import DIAGNOSTICS
 from workloads.extensions import load_code, sources_of
 from workloads.methods.config import METHODS, OPTIMIZERS
@@ -106,8 +106,8 @@ def of_one_meaning(trials: Iterable[Trial]) -> list[tuple[str, ...]]:
 
 def _metrics(spec: Spec, arm: Arm) -> list[str]:
     """What an arm's trials record, sorted: what the sweep asks for, and how many units a method replaced."""
-    asked = set(spec.metrics) - {REPLACED}
-    return sorted({*asked, REPLACED} if any(METHODS[m.name].replaces for m in arm.methods) else asked)
+    asked = set(spec.metrics).difference(metrics.from_origin("counted"))
+    return sorted({*asked, "units_replaced"} if any(METHODS[m.name].replaces for m in arm.methods) else asked)
 
 
 def _groups(spec: Spec) -> Iterator[tuple[Arm, dict[str, Any]]]:

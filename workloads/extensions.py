@@ -240,7 +240,8 @@ def _check_class(table: str, implementation: Any, place: str) -> None:
 
 def _check_stream(implementation: Any, place: str) -> None:
     """A stream's loss and metric are ones that are known, and go together."""
-    from workloads.streams.base import Loss, OnlineMetric
+    from workloads.metrics import OnlineMetric
+    from workloads.streams.base import Loss
 
     for name, allowed in (("loss", get_args(Loss)), ("online_metric", get_args(OnlineMetric))):
         value = getattr(implementation, name)

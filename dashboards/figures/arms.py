@@ -20,9 +20,10 @@ from matplotlib.typing import HashableList, LineStyleType
 from dashboards import theme
 from dashboards.figures import panels
 from sweep.results import frames, naming
+from workloads.metrics import HEADLINES, higher_is_better
 
 INSIDE = ("dormant_fraction", "effective_rank", "weight_magnitude", "plasticity_gap")
-METRICS = (*frames.HIGHER_IS_BETTER, *INSIDE)
+METRICS = (*HEADLINES, *INSIDE)
 MOST_NOTES = 2  # in a small panel
 
 
@@ -35,7 +36,7 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
     the online metric only.
     """
     online = frames.headline(trials)
-    higher = frames.HIGHER_IS_BETTER[online]
+    higher = higher_is_better(online)
     trials = panels.finished(trials)
     values = frames.observed(trials, curves, online)
     late = frames.late(values)

@@ -16,8 +16,9 @@ from matplotlib.lines import Line2D
 from dashboards import theme
 from dashboards.figures import panels
 from sweep.results import frames, naming
+from workloads.metrics import HEADLINES, higher_is_better
 
-METRICS = tuple(frames.HIGHER_IS_BETTER)
+METRICS = HEADLINES
 COLUMNS_PER_ROW = 3  # where panels differ in one thing alone, and may be wrapped
 
 
@@ -37,7 +38,7 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
     left_out = [naming.words(arm) for arm in networks["arm"].unique() if arm not in set(alone["arm"])]
     networks, left_out = (alone, left_out) if len(alone) else (networks, [])
     values = frames.observed(trials, curves, metric)
-    lines = _lines(networks, linear, frames.late(values), higher=frames.HIGHER_IS_BETTER[metric])
+    lines = _lines(networks, linear, frames.late(values), higher=higher_is_better(metric))
     facts = panels.facts(trials)
     chosen = lines[["source", "group"]].rename(columns={"source": "arm"})
     bands = frames.curve_bands(values, chosen, width=facts["bin_tasks"]).rename(columns={"arm": "source"})

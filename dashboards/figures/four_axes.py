@@ -21,8 +21,9 @@ from dashboards.figures import panels
 from sweep.errors import InputError
 from sweep.results import frames, naming
 from sweep.spec.figures import CROSSED, crossing
+from workloads.metrics import HEADLINES, higher_is_better
 
-METRICS = tuple(frames.HIGHER_IS_BETTER)
+METRICS = HEADLINES
 CELL = ["row", "column", "step_size", "replacement_rate"]
 
 
@@ -53,7 +54,7 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
     places = places.rename(columns={"panel": "row"})
     late = frames.late(frames.observed(networks, curves, metric))
     keys = [*CELL, *axes, "optimizer.name", "isometry"]
-    best = frames.best_settings(places, late, keys, higher=frames.HIGHER_IS_BETTER[metric])
+    best = frames.best_settings(places, late, keys, higher=higher_is_better(metric))
     cells = frames.bands(late.merge(best[["arm", "group"]], on=["arm", "group"]), ["arm", "group"])
     cells["half"] = (cells["ci_high"] - cells["ci_low"]) / 2
     cells["members"] = cells["seeds"] + cells["diverged"]
@@ -98,7 +99,7 @@ def draw(data: pd.DataFrame) -> Figure:
     rows, columns = list(dict.fromkeys(data["row"])), list(dict.fromkeys(data["column"]))
     step_sizes, rates = sorted(data["step_size"].unique()), sorted(data["replacement_rate"].unique())
     first = data.iloc[0]
-    higher = frames.HIGHER_IS_BETTER[first["metric"]]
+    higher = higher_is_better(first["metric"])
     quiet = data.loc[theme.quiet(data["mean"]), "mean"]
     scale = Normalize(quiet.min(), quiet.max())
     width = max(7.4, len(columns) * max(0.58 * len(step_sizes) + 0.15, 1.5) + 1.6)

@@ -17,8 +17,9 @@ from dashboards import theme
 from dashboards.figures import panels
 from sweep.errors import InputError
 from sweep.results import frames, naming
+from workloads.metrics import HEADLINES, higher_is_better
 
-METRICS = tuple(frames.HIGHER_IS_BETTER)
+METRICS = HEADLINES
 KEYS = ("metric", "task", "step")
 
 
@@ -37,7 +38,7 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
         raise InputError(f"relative: it needs one arm with reset: {{what: all}}, the network from scratch, not {found}")
     values = frames.observed(trials, curves, metric)
     late = frames.late(values)
-    best = frames.best_settings(trials, late, ["arm"], higher=frames.HIGHER_IS_BETTER[metric])
+    best = frames.best_settings(trials, late, ["arm"], higher=higher_is_better(metric))
     shown = values.merge(best[["arm", "group", "candidates"]], on=["arm", "group"])
     parts = []
     for arm, own in shown.groupby("arm", sort=False, observed=True):

@@ -17,9 +17,10 @@ from dashboards import theme
 from dashboards.figures import panels
 from sweep.results import frames, naming
 from workloads.diagnostics import BINS
+from workloads.metrics import HEADLINES, higher_is_better
 
 WITHIN = tuple(f"within_task/{k}" for k in range(1, BINS + 1))
-METRICS = (*frames.HIGHER_IS_BETTER, *WITHIN)
+METRICS = (*HEADLINES, *WITHIN)
 COLUMNS_PER_ROW = 3
 
 
@@ -32,7 +33,7 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
     trials = panels.finished(trials)
     late = frames.late(frames.observed(trials, curves, judged))
     axes = frames.panel_axes(trials)
-    higher = frames.HIGHER_IS_BETTER[judged]
+    higher = higher_is_better(judged)
     best = frames.best_settings(trials, late, ["arm", *axes], higher=higher)
     best = theme.in_order(panels.named(best, axes, trials), [*axes, "arm"])
     parts = []

@@ -89,12 +89,11 @@ def datasets(ctx: typer.Context, args: list[str], incomplete: str) -> list[str]:
 
 def names(ctx: typer.Context, args: list[str], incomplete: str) -> list[str]:
     """What `sweep describe` knows."""
-    from sweep.cli.describe import MEASURED
     from sweep.spec.figures import FIGURES
-    from workloads.diagnostics import DIAGNOSTICS
+    from workloads import metrics
     from workloads.methods.config import METHODS, OPTIMIZERS
     from workloads.networks.config import NETWORKS
     from workloads.streams import STREAMS
 
-    known = dict.fromkeys([*OPTIMIZERS, *METHODS, *STREAMS, *NETWORKS, *MEASURED, *DIAGNOSTICS, *FIGURES])
+    known = dict.fromkeys([*OPTIMIZERS, *METHODS, *STREAMS, *NETWORKS, *metrics.known(), *FIGURES])
     return [name for name in known if name.startswith(incomplete)]

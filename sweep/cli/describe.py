@@ -23,8 +23,9 @@ import workloads
 from sweep.cli.output import rendered
 from sweep.errors import InputError
 from sweep.results import naming
-from sweep.spec.grammar import REPLACED
+from workloads import metrics
 from workloads.diagnostics import DIAGNOSTICS
+from workloads.extensions import owner
 from workloads.methods.config import METHODS, OPTIMIZERS
 from workloads.networks.config import NETWORKS
 from workloads.registry import unknown
@@ -32,15 +33,6 @@ from workloads.streams import STREAMS
 
 WORKLOADS = Path(workloads.__file__).parent
 FILES = {"resnet18": "resnet"}  # of the networks whose file is called otherwise
-MEASURED = {  # beside the diagnostics
-    "online_error": "squared error of every example before it is learned from, averaged over a task",
-    "online_accuracy": "share of examples that were classified correctly before they were learned from, over a task",
-    "online_loss": "the training loss of every example before it is learned from, averaged over a task",
-    "test_accuracy": "share of the held-out examples that are classified correctly when a task ends",
-    "test_accuracy_max": "the best test accuracy of a task's epochs",
-    "plasticity_gap": "the network's online metric minus a newborn one's, on the same task and examples",
-    "within_task": "the online metric in 20 stretches of a single task: how fast it is learned",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +56,7 @@ class Entry:
     text: str  # the whole story, as its module tells it
     settings: tuple[Setting, ...] = ()
     varies: tuple[str, ...] = ()  # settings that may differ inside a pack
+    facts: tuple[str, ...] = ()  # what else is known, a line each
 
 
 def entries(figures: Path) -> Iterator[Entry]:
@@ -79,22 +72,39 @@ def entries(figures: Path) -> Iterator[Entry]:
         text = docstring(WORKLOADS / "networks" / f"{FILES.get(name, name)}.py")
         summary = first(inspect.getdoc(network.config) or text)
         yield Entry("network", name, summary, f"network: {{name: {name}, ...}}", text, settings(network.config))
-    for name, meaning in MEASURED.items():
-        yield Entry("metric", name, meaning, f"metrics: [{name}, ...]", "")
-    yield Entry(
-        "metric",
-        REPLACED,
-        "units that a method replaced in each task",
-        "recorded for every arm whose method replaces units",
-        "",
-    )
-    for name, diagnostic in DIAGNOSTICS.items():
-        text = docstring(WORKLOADS / "diagnostics" / f"{diagnostic.file or name}.py")
-        yield Entry("metric", name, diagnostic.meaning, f"metrics: [{name}, ...]", text)
+    for name, metric in metrics.known().items():
+        counted = metric.origin == "counted"
+        use = "recorded for every arm whose method replaces units" if counted else f"metrics: [{name}, ...]"
+        yield Entry("metric", name, metric.meaning, use, story(name), facts=tuple(facts(metric)))
     for path in sorted(figures.glob("*.py")):
         text = docstring(path)
         if path.stem in figure_names():
             yield Entry("figure", path.stem, first(text), f"figures: [{path.stem}, ...]", text)
+
+
+def story(metric: str) -> str:
+    """What a diagnostic's module tells; nothing for other metrics, which their line describes, and for a user's."""
+    if metric not in DIAGNOSTICS or owner("DIAGNOSTICS", metric):
+        return ""
+    return docstring(WORKLOADS / "diagnostics" / f"{DIAGNOSTICS[metric].file or metric}.py")
+
+
+def facts(metric: metrics.Metric) -> Iterator[str]:
+    """What else is known of a metric, a line each."""
+    if metric.better:
+        yield f"better {'high' if metric.better == 'up' else 'low'}"
+    if metric.unit:
+        yield f"unit: {metric.unit}"
+    low, high = metric.bounds
+    if low is not None or high is not None:
+        most = "the number of units in a layer" if high == "units" else None if high is None else f"{high:g}"
+        yield " ".join([*([f"from {low:g}"] if low is not None else []), *([f"up to {most}"] if most else [])])
+    if metric.per_layer:
+        yield "the mean over hidden layers, and of each, from the input up: /1, /2, ..."
+    if metric.stretches:
+        yield f"one value for each stretch: /1 to /{metric.stretches}"
+    if metric.source:
+        yield f"source: {metric.source}"
 
 
 def learner(kind: str, name: str, spec: Any, use: str) -> Entry:
@@ -146,6 +156,8 @@ def as_text(entry: Entry) -> str:
         for each in entry.settings:
             table.add_row(each.name, each.default, each.allowed, each.meaning)
         said += ["", rendered(table)]
+    if entry.facts:
+        said += ["", *entry.facts]
     if entry.varies:
         said += ["", f"trials that differ in {', '.join(entry.varies)} alone train in one pack"]
     said += ["", f"in a sweep file:  {entry.use}"]

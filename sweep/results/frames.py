@@ -19,6 +19,7 @@ import pandas as pd
 from sweep.errors import InputError
 from sweep.results import naming
 from workloads import streams
+from workloads.metrics import HEADLINES
 
 if TYPE_CHECKING:
     from sweep.ledger.ledger import Ledger
@@ -29,8 +30,6 @@ COLUMNS = ("sweep", "trial", "arm", "workload", "seed", "task", "step", "metric"
 FINISHED = ("done", "diverged")  # statuses of trials that need no more computing
 BAND_COLUMNS = ("mean", "ci_low", "ci_high", "seeds", "diverged")
 
-# What figures show, the first of these that a sweep recorded.
-HIGHER_IS_BETTER = {"test_accuracy_max": True, "test_accuracy": True, "online_error": False, "online_accuracy": True}
 LEVEL = 0.95
 LATE = 0.1  # of the tasks, the last ones: what arms are judged by and their settings chosen by
 SHAPE = ("network.width", "network.depth", "network.activation")  # what a linear learner has none of
@@ -136,12 +135,12 @@ def headline(trials: pd.DataFrame) -> str:
     Raises InputError where it recorded none or finished no trial.
     """
     recorded = set(" ".join(trials["metrics"].unique()).split())
-    for metric in HIGHER_IS_BETTER:
+    for metric in HEADLINES:
         if metric in recorded:
             break
     else:
         raise InputError(
-            f"a sweep is judged by {' or '.join(HIGHER_IS_BETTER)}, and this one records"
+            f"a sweep is judged by {' or '.join(HEADLINES)}, and this one records"
             f" {', '.join(sorted(recorded)) or 'no metric'}: add one of them to `metrics:` in the sweep file"
         )
     if not trials["status"].isin(FINISHED).any():

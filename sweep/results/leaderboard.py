@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pandas as pd
 
 from sweep.results import frames, naming
+from workloads.metrics import higher_is_better
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -90,7 +91,7 @@ def leaderboard(record: SweepRecord, ledger: Ledger) -> Leaderboard:
 def of_frames(record: SweepRecord, trials: pd.DataFrame, curves: pd.DataFrame) -> Leaderboard:
     """The leaderboard from `frames.trials` and `frames.curves` of the sweep; raises as `leaderboard`."""
     metric = frames.headline(trials)
-    higher = frames.HIGHER_IS_BETTER[metric]
+    higher = higher_is_better(metric)
     ended = trials[trials["status"].isin(frames.FINISHED)]
     begin = frames.late_from(ended["tasks"]).min()  # what comes before is not asked for
     late = frames.late(frames.observed(trials, curves[curves["task"] >= begin], metric))

@@ -11,6 +11,8 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from workloads import metrics
+
 if TYPE_CHECKING:
     from sweep.trials import Trial
 
@@ -21,18 +23,6 @@ FIELDS = {  # what a column is called where its own name says too little, or too
     "reset.what": "reset",
     "shrink_and_perturb.perturb_scale": "noise",
     "shrink_and_perturb.strength": "shrink",
-}
-METRICS = {
-    "test_accuracy": "test accuracy",
-    "test_accuracy_max": "best test accuracy of the task",
-    "plasticity_gap": "aged minus fresh network",
-    "online_error": "online squared error",
-    "online_accuracy": "online accuracy",
-    "dormant_fraction": "dormant fraction",
-    "effective_rank": "effective rank",
-    "stable_rank_99": "stable rank (99 % of singular values)",
-    "units_replaced": "units replaced",
-    "weight_magnitude": "mean |weight|",
 }
 
 
@@ -56,7 +46,8 @@ def listed(names: Sequence[str]) -> str:
 
 def metric(name: str) -> str:
     """A metric's name for people."""
-    return METRICS.get(name, words(name))
+    known = metrics.known()
+    return known[name].label if name in known else words(name)
 
 
 def setting(values: Mapping[str, Any], arm: str = "") -> str:

@@ -6,6 +6,7 @@ What is below `workload`, `network` and the arms is `sweep.spec.meaning`'s.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
@@ -14,17 +15,8 @@ from sweep.spec.axes import MOST_SETTINGS
 from sweep.spec.document import unknown_key
 from sweep.spec.figures import FIGURES
 from sweep.spec.model import Strict, Track
-from workloads.diagnostics import DIAGNOSTICS
+from workloads import metrics as all_metrics
 
-ONLINE = ("online_error", "online_accuracy", "online_loss")
-TESTED = ("test_accuracy", "test_accuracy_max")  # need a stream that holds examples out
-ASKED = ("plasticity_gap", "within_task")  # recorded where they are asked for
-REPLACED = "units_replaced"  # recorded for every arm with a method that replaces units, and for no other
-DEFAULT_METRICS = (
-    "dormant_fraction",
-    "effective_rank",
-    "weight_magnitude",
-)  # besides the stream's online one
 MOST_SEED = 2**32  # seeds key 32-bit counters: a larger one would repeat a smaller one's draws
 NAME = r"^\w[\w.-]*$"  # letters and digits of any script
 
@@ -69,10 +61,11 @@ def keep_rule(value: Any) -> str | dict[str, int]:
     raise ValueError("must be none, final or {every: <tasks>}, at least 1")
 
 
-def named(kind: str, allowed: tuple[str, ...]) -> Any:
+def named(kind: str, names: Callable[[], Iterable[str]]) -> Any:
     """A validator for a list of names; says the nearest one for a misspelling."""
 
     def check(value: Any) -> tuple[str, ...]:
+        allowed = tuple(names())
         if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
             raise ValueError(f"must be a list of {kind}s: {', '.join(allowed)}")
         for name in value:
@@ -90,13 +83,11 @@ class Settings(Strict):
     arms: Annotated[dict[Label, dict[str, Any]], Field(min_length=1)]
     network: dict[str, Any] = {}
     seeds: Annotated[Any, BeforeValidator(seed_list)] = (0,)
-    metrics: Annotated[tuple[str, ...], named("metric", (*ONLINE, *TESTED, *ASKED, REPLACED, *DIAGNOSTICS))] | None = (
-        None
-    )
+    metrics: Annotated[tuple[str, ...], named("metric", all_metrics.known)] | None = None
     diagnostics: Diagnostics = Diagnostics()
     dtype: Literal["float32", "float64", "tf32"] = "float32"
     keep: Annotated[Any, BeforeValidator(keep_rule)] = "none"
-    figures: Annotated[tuple[str, ...], named("figure", FIGURES)] = ("arms",)
+    figures: Annotated[tuple[str, ...], named("figure", lambda: FIGURES)] = ("arms",)
     track: Track = Track()
     scales: dict[Label, dict[str, Any] | None] = {}
     code: list[str] = []

@@ -7,7 +7,7 @@ import sys
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 
@@ -15,10 +15,12 @@ from sweep.spec import axes
 from sweep.spec.axes import MOST_SETTINGS, Section, section
 from sweep.spec.document import Document, KeyPath, Problems, unknown_key
 from sweep.spec.figures import FIGURES
-from sweep.spec.grammar import DEFAULT_METRICS, EXAMPLES, ONLINE, OWNERS, TESTED, Settings
+from sweep.spec.grammar import EXAMPLES, OWNERS, Settings
 from sweep.spec.model import Arm, Spec
+from workloads import metrics
 from workloads.extensions import owner, told
 from workloads.methods.config import METHODS, OPTIMIZERS
+from workloads.metrics import OnlineMetric
 from workloads.networks.config import NETWORKS
 from workloads.streams import STREAMS
 from workloads.streams.base import Stream
@@ -242,13 +244,13 @@ class Checked:
 
     def metrics(self, listed: tuple[str, ...] | None, stream: type[Stream]) -> tuple[str, ...]:
         """What is recorded: the list or the defaults, and always the online metric and what figures show."""
-        wanted = DEFAULT_METRICS if listed is None else listed
+        wanted = metrics.DEFAULTS if listed is None else listed
         online, tested = stream.online_metric, getattr(stream, "tested", False)
         for index, name in enumerate(wanted):
             path: KeyPath = ("metrics", index)
-            if name in ONLINE and name not in (online, "online_loss"):
+            if name in get_args(OnlineMetric) and name != online:
                 self.wrong(path, f"this workload's online metric is {online}", name)
-            if name in TESTED and not tested:
+            if name in metrics.from_origin("tested") and not tested:
                 self.wrong(path, f"{stream.name} holds no examples out to test on; its online metric is {online}", name)
         return tuple(sorted({*wanted, online, getattr(stream, "headline", None) or online}))
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from sweep.results import naming
+from workloads import metrics
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,9 +90,8 @@ def band_curves(frame: pd.DataFrame) -> dict[str, list[Point]]:
 
 
 def first_metrics(names: Iterable[str], limit: int) -> list[str]:
-    """The metrics that are tracked: test and online ones first, then by name, then those of single layers and bins."""
-    first = ("test_", "online_", "plasticity_gap")
-    return sorted(names, key=lambda name: (not name.startswith(first), "/" in name, name))[:limit]
+    """The metrics that are tracked: what judges and what is measured, then by name, then layers' and stretches'."""
+    return metrics.ranked(names)[:limit]
 
 
 def flattened(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -15,6 +15,9 @@ BINS = 20  # of the curve within a task, the measures within_task/1 to within_ta
 # The parts of a look, by the names of its attributes.
 Part = Literal["features", "activity", "feature_spectra", "weights", "weight_spectra", "gradients"]
 
+Better = Literal["up", "down"]
+Bounds = tuple[float | None, float | Literal["units"] | None]  # "units": as many as a layer has
+
 # What it takes to make a part, in forward passes of the probe, roughly: for an MLP of width 100 and 2,000 examples.
 COSTS: dict[Part, float] = {
     "features": 1.0,
@@ -34,7 +37,10 @@ class DiagnosticSpec:
     needs: tuple[Part, ...]  # what it reads of a look, and nothing else
     per_layer: bool = False  # has a value for every hidden layer; absent where there is none
     unit: str = ""  # of its values; a plain number where empty
-    bounds: tuple[float, float | None] = (0, None)  # which its values cannot leave
+    bounds: Bounds = (0, None)  # which its values cannot leave
+    label: str = ""  # on an axis, in a sentence; its name in words where empty
+    better: Better | None = None  # which way a network that learns well goes, if either
+    source: str = ""  # the paper that defines it
     probe: int | None = None  # examples it looks at; None: as many as the sweep's `diagnostics: {probe: ...}` says
     file: str | None = None  # where it is computed, if not in a file of its name
     cost: float = 0.0  # beside that of what it needs (see COSTS), in forward passes of its probe
@@ -45,6 +51,8 @@ DIAGNOSTICS: dict[str, DiagnosticSpec] = {
     "dormant_fraction": DiagnosticSpec(
         meaning="share of units that are almost silent beside their layer (Sokar et al. 2023)",
         file="dormant",
+        better="down",
+        source="Sokar, Agarwal, Castro, Evci (2023), arXiv 2302.12902, eq. 1",
         needs=("activity",),
         per_layer=True,
         unit="share",
@@ -53,6 +61,8 @@ DIAGNOSTICS: dict[str, DiagnosticSpec] = {
     "dead_fraction": DiagnosticSpec(
         meaning="share of units that are exactly zero on the whole probe; tells of relu only",
         file="dormant",
+        better="down",
+        source="Dohare et al. (2024), Nature 632:768",
         needs=("activity",),
         per_layer=True,
         unit="share",
@@ -60,36 +70,54 @@ DIAGNOSTICS: dict[str, DiagnosticSpec] = {
     ),
     "effective_rank": DiagnosticSpec(
         meaning="exp of the entropy of the features' singular values (Roy and Vetterli 2007)",
+        better="up",
+        source="Roy and Vetterli (2007), The effective rank",
         needs=("feature_spectra",),
         per_layer=True,
-        bounds=(1, None),
+        bounds=(1, "units"),
         semantics=2,
     ),
     "stable_rank": DiagnosticSpec(
         meaning="squared Frobenius norm of the features over their squared spectral norm",
+        better="up",
+        source="Rudelson and Vershynin (2007), Sampling from large matrices",
         needs=("feature_spectra",),
         per_layer=True,
-        bounds=(1, None),
+        bounds=(1, "units"),
         semantics=2,
     ),
     "stable_rank_99": DiagnosticSpec(
         meaning='singular values that make 99 % of their sum: the papers\' "stable rank" (Dohare et al. 2024)',
+        label="stable rank (99 % of singular values)",
+        better="up",
+        source="Dohare et al. (2024), Nature 632:768",
         needs=("feature_spectra",),
         per_layer=True,
-        bounds=(1, None),
+        bounds=(1, "units"),
     ),
     "rank_99": DiagnosticSpec(
         meaning="singular values that make 99 % of the features' squared Frobenius norm",
+        better="up",
+        source="Yang et al. (2019), as in Dohare et al. (2024), Nature 632:768",
         needs=("feature_spectra",),
         per_layer=True,
-        bounds=(1, None),
+        bounds=(1, "units"),
         semantics=2,
     ),
-    "weight_magnitude": DiagnosticSpec(meaning="mean |w| over all weight matrices", needs=("weights",)),
-    "gradient_norm": DiagnosticSpec(meaning="L2 norm of the gradient of all parameters", needs=("gradients",)),
+    "weight_magnitude": DiagnosticSpec(
+        meaning="mean |w| over all weight matrices",
+        label="mean |weight|",
+        source="Dohare et al. (2024), Nature 632:768",
+        needs=("weights",),
+    ),
+    "gradient_norm": DiagnosticSpec(
+        meaning="L2 norm of the gradient of all parameters",
+        needs=("gradients",),
+    ),
     "isometry_deviation": DiagnosticSpec(
         meaning="summed squared distance of the weights' Gram matrices from the identity",
         file="isometry",
+        source="Rosseau, Müller, Nowé (2026), arXiv 2606.09762, eq. 16",
         needs=("weights",),
     ),
     "singular_value_max": DiagnosticSpec(

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from workloads.diagnostics import DIAGNOSTICS, DiagnosticSpec, Part
+from workloads.diagnostics import DIAGNOSTICS, Better, Bounds, DiagnosticSpec, Part
 from workloads.registry import lookup
 
 if TYPE_CHECKING:
@@ -33,7 +33,9 @@ class Diagnostic(ABC):
     needs: ClassVar[tuple[Part, ...]] = ()  # the parts of the look that it reads, and no others
     per_layer: ClassVar[bool] = False  # a value for every hidden layer
     unit: ClassVar[str] = ""
-    bounds: ClassVar[tuple[float, float | None]] = (0, None)  # which its values cannot leave
+    bounds: ClassVar[Bounds] = (0, None)  # which its values cannot leave
+    label: ClassVar[str] = ""  # on an axis; its name in words where empty
+    better: ClassVar[Better | None] = None  # which way a network that learns well goes, if either
     probe: ClassVar[int | None] = None  # examples it looks at; None: what the sweep says
     cost: ClassVar[float] = 0.0  # of its own, in forward passes of its probe
     semantics: ClassVar[int]  # raised whenever its values change
@@ -51,6 +53,8 @@ def spec_of(kind: type[Diagnostic]) -> DiagnosticSpec:
         per_layer=kind.per_layer,
         unit=kind.unit,
         bounds=kind.bounds,
+        label=kind.label,
+        better=kind.better,
         probe=kind.probe,
         cost=kind.cost,
         semantics=kind.semantics,

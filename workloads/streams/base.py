@@ -15,10 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workloads.errors import InputError
+from workloads.metrics import Headline, OnlineMetric
 
 Loss = Literal["squared_error", "cross_entropy", "cross_entropy_of_seen"]
-OnlineMetric = Literal["online_error", "online_accuracy"]
-Headline = Literal["online_error", "online_accuracy", "test_accuracy", "test_accuracy_max"]
 Boundaries = Literal["hidden", "shown"]
 Float32 = NDArray[np.float32]
 # float32 (..., outputs) for squared_error, int64 (...) class numbers for cross_entropy, and for cross_entropy_of_seen

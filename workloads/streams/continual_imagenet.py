@@ -24,9 +24,10 @@ from annotated_types import Ge
 from numpy.typing import NDArray
 
 from workloads.data.known import Bytes
+from workloads.metrics import Headline, OnlineMetric
 from workloads.random import permutation
 from workloads.streams import image_sets
-from workloads.streams.base import Boundaries, EqualTasks, Float32, Headline, Loss, OnlineMetric
+from workloads.streams.base import Boundaries, EqualTasks, Float32, Loss
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

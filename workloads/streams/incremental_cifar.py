@@ -24,10 +24,11 @@ from numpy.typing import NDArray
 
 from workloads.data.known import Bytes
 from workloads.errors import InputError
+from workloads.metrics import Headline, OnlineMetric
 from workloads.random import Int64, permutation
 from workloads.streams import image_sets
 from workloads.streams.augmentation import moved, moves
-from workloads.streams.base import Boundaries, Float32, Headline, Loss, OnlineMetric
+from workloads.streams.base import Boundaries, Float32, Loss
 
 SCHEDULE = ((3, 0.2), (6, 0.04), (8, 0.008))  # from so many tenths of a stage on, so much of the step size
 

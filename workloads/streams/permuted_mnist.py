@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from workloads.data import front
 from workloads.data.catalogue import DATASETS
+from workloads.metrics import OnlineMetric
 from workloads.random import Int64, permutation
-from workloads.streams.base import Boundaries, EqualTasks, Float32, Loss, OnlineMetric, Pictures
+from workloads.streams.base import Boundaries, EqualTasks, Float32, Loss, Pictures
 from workloads.streams.gradual import check_gradual, still_old
 
 

@@ -23,9 +23,10 @@ import numpy as np
 from annotated_types import Ge
 from numpy.typing import NDArray
 
+from workloads.metrics import OnlineMetric
 from workloads.random import Int64, integers, permutation
 from workloads.streams import image_sets
-from workloads.streams.base import Boundaries, EqualTasks, Float32, Loss, OnlineMetric
+from workloads.streams.base import Boundaries, EqualTasks, Float32, Loss
 from workloads.streams.gradual import check_gradual, still_old
 
 

@@ -30,8 +30,9 @@ import numpy as np
 from annotated_types import Ge, Le
 from numpy.typing import NDArray
 
+from workloads.metrics import OnlineMetric
 from workloads.random import integers, words
-from workloads.streams.base import Boundaries, EqualTasks, Float32, Loss, OnlineMetric, Rows
+from workloads.streams.base import Boundaries, EqualTasks, Float32, Loss, Rows
 
 Bits = NDArray[np.uint8]
 Float64 = NDArray[np.float64]

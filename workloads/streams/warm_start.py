@@ -16,9 +16,10 @@ import numpy as np
 from annotated_types import Ge, Gt, Le
 from numpy.typing import NDArray
 
+from workloads.metrics import Headline, OnlineMetric
 from workloads.random import Int64, permutation
 from workloads.streams import image_sets
-from workloads.streams.base import Boundaries, Float32, Headline, Loss, OnlineMetric
+from workloads.streams.base import Boundaries, Float32, Loss
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,8 +13,7 @@ from tiny import Command
 import dashboards
 from sweep.cli import describe
 from sweep.spec.figures import FIGURES
-from sweep.spec.grammar import ASKED, ONLINE, REPLACED, TESTED
-from workloads.diagnostics import DIAGNOSTICS
+from workloads import metrics
 from workloads.methods.config import METHODS, OPTIMIZERS
 from workloads.networks.config import NETWORKS
 from workloads.streams import STREAMS
@@ -25,7 +24,7 @@ NAMES = {
     "method": set(METHODS),
     "workload": set(STREAMS),
     "network": set(NETWORKS),
-    "metric": {*ONLINE, *TESTED, *ASKED, REPLACED, *DIAGNOSTICS},
+    "metric": set(metrics.known()),
     "figure": set(FIGURES),
 }
 
@@ -34,7 +33,7 @@ def test_every_name_is_described() -> None:
     entries = list(describe.entries(FOLDER))
     assert {kind: {e.name for e in entries if e.kind == kind} for kind in NAMES} == NAMES
     assert all(len(entry.summary) > 20 and "\n" not in entry.summary for entry in entries)
-    assert all(entry.text for entry in entries if entry.name not in {*describe.MEASURED, REPLACED})
+    assert all(entry.text for entry in entries if entry.name not in metrics.MEASURED)
     assert all(entry.settings for entry in entries if entry.kind in ("optimizer", "method", "workload", "network"))
 
 
