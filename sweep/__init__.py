@@ -79,13 +79,14 @@ def run(
     """
     from sweep import service
     from sweep.cluster import placement
+    from sweep.tracking.behind import Tracker
 
     if name is not None:
         if not isinstance(study, Mapping):
             raise InputError("name= is for a sweep given as a mapping; a file is called as it is, or by its key `name`")
         study = {**study, "name": name}
     planned = service.plan(study, scale=scale, storage=storage, workers=workers)
-    tracker = service.Tracker(planned, tracking_uri) if track else None
+    tracker = Tracker(planned.identity, planned.ledger, tracking_uri) if track else None
     outcome = service.execute(
         planned,
         listener=lambda progress: None,
@@ -112,33 +113,33 @@ def curves(
     Then a column for each axis that tells settings apart, such as optimizer.step_size: an arm may have many settings,
     and a mean over an arm alone is one over all of them. A trial of two arms has its values in both.
     """
-    from sweep import service
+    from sweep import lookup
     from sweep.ledger.ledger import Ledger
     from sweep.results import frames
 
-    ledger = Ledger(service.storage_of(storage))
-    record = service.find_sweep(ledger, name, scale)
+    ledger = Ledger(lookup.storage_of(storage))
+    record = lookup.find_sweep(ledger, name, scale)
     return frames.with_axes(frames.curves(record, ledger, metrics), frames.trials(record, ledger))
 
 
 def leaderboard(name: str, *, scale: str | None = None, storage: str | None = None) -> Leaderboard:
     """What a sweep that was run found: each arm at its best setting, beside the first."""
-    from sweep import service
+    from sweep import lookup
     from sweep.ledger.ledger import Ledger
     from sweep.results import leaderboard
 
-    ledger = Ledger(service.storage_of(storage))
-    return leaderboard.leaderboard(service.find_sweep(ledger, name, scale), ledger)
+    ledger = Ledger(lookup.storage_of(storage))
+    return leaderboard.leaderboard(lookup.find_sweep(ledger, name, scale), ledger)
 
 
 def configs(name: str, *, scale: str | None = None, storage: str | None = None) -> pd.DataFrame:
     """The trials of a sweep that was run, by id: arm, group, seed, status and every setting as a column."""
-    from sweep import service
+    from sweep import lookup
     from sweep.ledger.ledger import Ledger
     from sweep.results import frames
 
-    ledger = Ledger(service.storage_of(storage))
-    return frames.trials(service.find_sweep(ledger, name, scale), ledger)
+    ledger = Ledger(lookup.storage_of(storage))
+    return frames.trials(lookup.find_sweep(ledger, name, scale), ledger)
 
 
 def load(trial: str, *, task: int | None = None, storage: str | None = None) -> TrainedNetwork:
@@ -146,7 +147,7 @@ def load(trial: str, *, task: int | None = None, storage: str | None = None) -> 
 
     Raises InputError where the trial is unknown or its weights were not kept (`keep` in the sweep file).
     """
-    from sweep import service
+    from sweep import lookup
     from sweep.results import trained
 
-    return trained.load(trial, task=task, storage=service.storage_of(storage))
+    return trained.load(trial, task=task, storage=lookup.storage_of(storage))

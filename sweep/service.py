@@ -9,10 +9,7 @@ neither ray nor torch is imported.
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 import warnings
@@ -25,19 +22,18 @@ from typing import Any
 
 from sweep.cluster import calibration, placement
 from sweep.cluster.worker import Listener, Progress, check_device, run_inline
-from sweep.errors import InputError, PliantError, StorageError, TrackingError
+from sweep.errors import InputError, PliantError
 from sweep.ledger import provenance
 from sweep.ledger.commits import Done, attempt_name
 from sweep.ledger.failures import Failure, told, without_error
 from sweep.ledger.ledger import Damage, Ledger
-from sweep.ledger.storage import place_of
 from sweep.ledger.sweeps import SweepRecord
+from sweep.lookup import earlier, storage_of
 from sweep.packing import PlannedPack, pack_id, plan_packs, shape_of
-from sweep.spec import reading, studies
+from sweep.spec import studies
 from sweep.spec.checking import check_trials
 from sweep.spec.doubts import doubts
 from sweep.spec.identity import clash, origin
-from sweep.spec.meaning import name_of
 from sweep.spec.model import Spec
 from sweep.trials import Trial, expand, of_one_meaning, structure_key
 from workloads import native
@@ -45,15 +41,8 @@ from workloads.data.catalogue import DATASETS
 from workloads.machine import cpus
 from workloads.paths import COMPILED
 
-DEFAULT_STORAGE = "pliant"
 NO_COMPILER = r"no working C\+\+ compiler"
 GPU_SHARE = 0.25  # of a GPU per pack: one small pack alone leaves most of it idle
-TRACK_EVERY = 20.0  # seconds between two looks at what the tracker could write while packs train
-
-
-def storage_of(storage: str | None) -> str:
-    """The storage to use: what was asked for, else $PLIANT_STORAGE, else ./pliant. Local paths become absolute."""
-    return place_of(storage or os.environ.get("PLIANT_STORAGE") or DEFAULT_STORAGE)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -250,14 +239,6 @@ def reused_from(planned: Plan, previous: SweepRecord | None) -> dict[str, str]:
     return {trial.id: before[trial.id] for trial in planned.trials if trial.id in before}
 
 
-def earlier(ledger: Ledger, name: str, scale: str) -> SweepRecord | None:
-    """A sweep's record; None where there is none, or a damaged one, which a run writes anew."""
-    try:
-        return ledger.sweep(name, scale)
-    except (InputError, StorageError):
-        return None
-
-
 def same_but_for_its_time(one: SweepRecord, other: SweepRecord) -> bool:
     """Whether two records of a sweep differ in when and with what they were made alone."""
     made = provenance.collect().keys()
@@ -423,134 +404,6 @@ def interrupts() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-class Tracker:
-    """Keeps MLflow up with the ledger in a process of its own, at low priority, while packs train.
-
-    The process is started when a pack has finished, unless one runs or has just run, and once more at the end.
-    """
-
-    def __init__(self, planned: Plan, tracking_uri: str | None = None) -> None:
-        """Raises StorageError or TrackingError where runs could not be written; nothing is started yet."""
-        from sweep.tracking import addresses
-
-        planned.ledger.check_writable()  # first, as MLflow's database usually lies in the storage
-        uri = tracking_uri or addresses.default_uri(planned.storage)
-        addresses.check(uri)
-        self.command = [
-            # -P: a file of the user's called sweep.py in the working directory is not meant.
-            *(sys.executable, "-P", "-m", "sweep.tracking", planned.identity),
-            *("--storage", planned.storage),
-        ]
-        self.environment = {**os.environ, "MLFLOW_TRACKING_URI": uri}  # a command line is for everybody to see
-        self.process: subprocess.Popen[str] | None = None
-        self.started = 0.0
-
-    def nudge(self) -> None:
-        """Start a sync unless one is running or has just run."""
-        running = self.process is not None and self.process.poll() is None
-        if not running and time.monotonic() - self.started > TRACK_EVERY:
-            self.start()
-
-    def start(self, figures: Sequence[Path] = ()) -> None:
-        """Start a sync."""
-        self.started = time.monotonic()
-        attached = ["--figures", *map(str, figures)] if figures else []
-        self.process = subprocess.Popen(
-            [*self.command, *attached],
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-
-    def finish(self, figures: Sequence[Path] = ()) -> dict[str, int]:
-        """Wait for a sync under way, then bring MLflow up to date. Raises TrackingError with what went wrong."""
-        if self.process is not None:
-            self.process.communicate()
-        self.start(figures)
-        assert self.process is not None
-        out, err = self.process.communicate()
-        if self.process.returncode != 0:
-            raise TrackingError(_explanation(self.process.returncode, err.strip() or out.strip()))
-        report: dict[str, int] = json.loads(out.strip().splitlines()[-1])
-        return report
-
-
-def _explanation(status: int, said: str) -> str:
-    """Why a tracker ended: what it told the user, whole; of a traceback the end."""
-    if status == 2 and said:
-        return said
-    return "\n".join([f"the tracker ended with status {status}", *said.splitlines()[-3:]])
-
-
-def find_sweep(ledger: Ledger, name: str, scale: str | None = None) -> SweepRecord:
-    """The record of a sweep that was run: by "name@scale", or by name where one scale of it was run (or is given).
-
-    Raises InputError that lists the sweeps there are.
-    """
-    known = ledger.sweeps()
-    base, _, given = name.partition("@")
-    file = Path(base) if base.endswith((".yaml", ".yml")) else None
-    base = name_of(file) if file else base
-    wanted = given or scale
-    matches = [s for s in known if s[0] == base and (not wanted or s[1] == wanted)]
-    if len(matches) == 1:
-        try:
-            record = ledger.sweep(*matches[0])
-            if file:
-                check_file(record, file)
-            return record
-        except StorageError as error:
-            raise StorageError(f"{error}\nRun the sweep again to write it anew; results are not lost.") from error
-    if matches:
-        scales = " or ".join(f"{n}@{s}" for n, s in matches)
-        raise InputError(f"sweep {name!r} was run at several scales: say {scales}")
-    listed = ", ".join(f"{n}@{s}" for n, s in known) or "none yet"
-    raise InputError(
-        f"sweep {name!r} was not run in the storage {ledger.storage.uri} (--storage, PLIANT_STORAGE); there: {listed}"
-    )
-
-
-def check_file(record: SweepRecord, file: Path) -> None:
-    """Raises InputError where a sweep is another file's than the one it is asked for by."""
-    there = record.manifest.get("origin")
-    if there in (None, str(file.resolve())) or not file.exists() or reading.read_text(file) == record.file_text:
-        return
-    raise InputError(
-        f"the sweep {record.identity} in this storage is of {there}, not of {file}: "
-        f"say {record.identity} if that is meant"
-    )
-
-
-COUNTS = ("trials", "done", "diverged", "left")
-
-
-def sweeps(ledger: Ledger) -> list[dict[str, Any]]:
-    """Every sweep of a storage: sweep, question, trials, done, diverged, left, time (UTC, of its last run)."""
-    ended = ledger.done()
-    rows = []
-    for name, scale in ledger.sweeps():
-        record = earlier(ledger, name, scale)
-        if record is None:
-            question = "damaged; run it again to write its record anew"
-            rows.append({"sweep": f"{name}@{scale}", "question": question} | dict.fromkeys(COUNTS, 0) | {"time": ""})
-            continue
-        own = [ended[trial.id].status for trial in record.trials if trial.id in ended]
-        rows.append(
-            {
-                "sweep": record.identity,
-                "question": str(record.manifest.get("question", "")),
-                "trials": len(record.trials),
-                "done": own.count("done"),
-                "diverged": own.count("diverged"),
-                "left": len(record.trials) - len(own),
-                "time": str(record.manifest.get("time", "")),
-            }
-        )
-    return rows
 
 
 def describe_failure(planned: Plan, outcome: Outcome) -> PliantError | None:

@@ -113,14 +113,14 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")
 def opened(storage: str | None) -> Ledger:
     """The ledger of a storage."""
     from sweep.ledger.ledger import Ledger
-    from sweep.service import storage_of
+    from sweep.lookup import storage_of
 
     return Ledger(storage_of(storage))
 
 
 def found(name: str, storage: str | None, scale: str | None = None) -> tuple[SweepRecord, Ledger]:
     """A sweep that was run, and its ledger."""
-    from sweep.service import find_sweep
+    from sweep.lookup import find_sweep
 
     ledger = opened(storage)
     return find_sweep(ledger, name, scale), ledger

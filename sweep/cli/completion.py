@@ -48,7 +48,7 @@ def scales(ctx: typer.Context, args: list[str], incomplete: str) -> Iterator[tup
 def sweeps(ctx: typer.Context, args: list[str], incomplete: str) -> Iterator[str]:
     """The sweeps that the storage has, as NAME@SCALE."""
     from sweep.ledger.ledger import Ledger
-    from sweep.service import storage_of
+    from sweep.lookup import storage_of
 
     try:
         known = Ledger(storage_of(ctx.params.get("storage"))).sweeps()
@@ -60,7 +60,7 @@ def sweeps(ctx: typer.Context, args: list[str], incomplete: str) -> Iterator[str
 def trials(ctx: typer.Context, args: list[str], incomplete: str) -> Iterator[tuple[str, str]]:
     """(trial, arms and seed) of the storage, the first few that begin so."""
     from sweep.ledger.ledger import Ledger
-    from sweep.service import storage_of
+    from sweep.lookup import storage_of
 
     try:
         ledger = Ledger(storage_of(ctx.params.get("storage")))

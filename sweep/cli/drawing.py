@@ -47,6 +47,6 @@ def drawn(record: SweepRecord, ledger: Ledger, names: list[str]) -> list[Path]:
 
 def figure_folder(record: SweepRecord, ledger: Ledger) -> Path:
     """Where a sweep's figures are: in the storage where it is a folder, else below ./pliant."""
-    from sweep.service import DEFAULT_STORAGE
+    from sweep.lookup import DEFAULT_STORAGE
 
     return (ledger.storage.folder or Path(DEFAULT_STORAGE).resolve()) / "figures" / record.identity

@@ -31,8 +31,9 @@ def submit(
 ) -> None:
     """Run a study on a Ray cluster. Through its Jobs API; the storage must be one that the whole cluster reaches."""
     from sweep.cluster import submit as jobs
+    from sweep.lookup import DEFAULT_STORAGE
 
-    place = storage or os.environ.get("PLIANT_STORAGE") or "pliant"
+    place = storage or os.environ.get("PLIANT_STORAGE") or DEFAULT_STORAGE
     options = jobs.Options(workers=workers, device=device.value, replace=replace)
     job = jobs.submit(study, address=address, scale=scale, storage=place, tracking_uri=tracking_uri, options=options)
     say(job)

@@ -86,7 +86,7 @@ def list_command(storage: StorageOption = None, as_json: AsJson = False) -> None
     """List the sweeps that a storage has. Their questions, and how far they are."""
     from rich.table import Table
 
-    from sweep.service import sweeps
+    from sweep.lookup import sweeps
 
     ledger = opened(storage)
     rows = sweeps(ledger)
@@ -135,7 +135,7 @@ def ui(
 
     For a tracking server, which has its own pages, it prints the address there.
     """
-    from sweep.service import find_sweep, storage_of
+    from sweep.lookup import find_sweep, storage_of
     from sweep.tracking import pages
     from sweep.tracking.addresses import default_uri
 

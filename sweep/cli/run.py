@@ -56,11 +56,12 @@ def run(
     from sweep import service
     from sweep.cli.progress import ProgressView, working
     from sweep.cluster import calibration, placement
+    from sweep.tracking.behind import Tracker
 
     if inline and address:
         raise InputError("--inline trains in this process and --address on a cluster: leave one of them out")
     planned = service.plan(study, scale=scale, storage=storage, workers=workers, device=device.value)
-    tracker = service.Tracker(planned, tracking_uri) if track else None
+    tracker = Tracker(planned.identity, planned.ledger, tracking_uri) if track else None
     warn(planned.warnings())
     say(
         f"{planned.identity}: {count(len(planned.trials), 'trial')}, {len(planned.done):,} already done, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,3 +46,10 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
         said = sweep_command("run", folder / "tiny.yaml", "--storage", folder / "storage", "--inline", "--no-track")
     assert said.code == 0, said.err
     return folder / "storage"
+
+
+@pytest.fixture
+def storage(ran: Path, tmp_path: Path) -> Path:
+    """A copy of a storage in which the four trials of `tiny.yaml` are done."""
+    shutil.copytree(ran, tmp_path / "storage")
+    return tmp_path / "storage"

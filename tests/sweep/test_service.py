@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import resource
-import shutil
 import signal
 import subprocess
 import sys
@@ -23,7 +22,7 @@ from sweep.errors import InputError, PliantError, StorageError, TrackingError
 from sweep.ledger.commits import attempt_name
 from sweep.ledger.failures import Failure, without_error
 from sweep.ledger.ledger import Ledger
-from sweep.ledger.sweeps import SweepRecord
+from sweep.tracking.behind import Tracker
 from workloads.training.pack import Snapshot
 
 CLIPPING = '''\
@@ -73,13 +72,6 @@ def ignore(progress: Progress) -> None:
 
 
 @pytest.fixture
-def storage(ran: Path, tmp_path: Path) -> Path:
-    """A copy of a storage in which the four trials of `tiny.yaml` are done."""
-    shutil.copytree(ran, tmp_path / "storage")
-    return tmp_path / "storage"
-
-
-@pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.yaml"
     path.write_text(TINY)
@@ -91,15 +83,6 @@ def run(file: Path, storage: Path) -> service.Outcome:
 
 
 # Growing, sharing, repeating
-
-
-def test_where_results_go(alone: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert service.storage_of(None) == str(tmp_path / "pliant") == service.storage_of("")
-    monkeypatch.setenv("PLIANT_STORAGE", "elsewhere")
-    assert service.storage_of(None) == str(tmp_path / "elsewhere")
-    assert service.storage_of("here") == str(tmp_path / "here")
-    assert service.storage_of("s3://bucket/x") == "s3://bucket/x"
 
 
 def test_a_further_step_size_runs_the_new_trials_alone(
@@ -168,24 +151,6 @@ def test_a_repeated_run_with_everything_takes_under_five_seconds(storage: Path, 
     # The processors' seconds: those on the wall depend on what else the machine does.
     assert ended.ru_utime + ended.ru_stime - began.ru_utime - began.ru_stime < 5.0
     assert "0 trials computed, 4 done before" in done.stdout
-
-
-# Sweeps by name
-
-
-def test_a_sweep_is_found_by_name_scale_or_file(storage: Path) -> None:
-    ledger = Ledger(storage)
-    for name in ("tiny", "tiny@full", "tiny.yaml", "some/where/tiny.yaml"):
-        assert service.find_sweep(ledger, name).identity == "tiny@full"
-    with pytest.raises(InputError, match=r"'huge' was not run in the storage .*; there: tiny@full"):
-        service.find_sweep(ledger, "huge")
-    with pytest.raises(InputError, match="there: none yet"):
-        service.find_sweep(Ledger(storage / "empty"), "tiny")
-    record = ledger.sweep("tiny", "full")
-    ledger.save_sweep(SweepRecord("tiny", "smoke", record.file_text, record.manifest, record.trials))
-    with pytest.raises(InputError, match="was run at several scales: say tiny@full or tiny@smoke"):
-        service.find_sweep(ledger, "tiny")
-    assert service.find_sweep(ledger, "tiny", "smoke").scale == "smoke"
 
 
 def test_another_sweeps_damaged_record_is_no_obstacle(alone: None, storage: Path, tmp_path: Path) -> None:
@@ -302,53 +267,16 @@ def test_a_run_tracks_its_trials_groups_and_sweep(command: Command, storage: Pat
     assert kinds == {"sweep": 1, "arm": 1, "group": 2, "trial": 4}
 
 
-def test_a_tracker_that_ends_badly(alone: None, file: Path, tmp_path: Path) -> None:
-    tracker = service.Tracker(service.plan(file, storage=str(tmp_path / "st")))
-    assert tracker.command[:4] == [sys.executable, "-P", "-m", "sweep.tracking"] and "tiny@full" in tracker.command
-    tracker.command = [sys.executable, "-c", "import sys; print('first\\nthe reason', file=sys.stderr); sys.exit(2)"]
-    with pytest.raises(TrackingError, match=r"^first\nthe reason$"):
-        tracker.finish()
-    tracker.command = [sys.executable, "-c", "{}['gone']"]
-    with pytest.raises(TrackingError, match=r"ended with status 1\n(.*\n)*KeyError: 'gone'"):
-        tracker.finish()
-    tracker.command = [sys.executable, "-c", "import sys; sys.exit(3)"]
-    with pytest.raises(TrackingError, match="the tracker ended with status 3"):
-        tracker.finish()
-    tracker.command = [sys.executable, "-c", "print('noise'); print('{\"created\": 1}')"]
-    assert tracker.finish() == {"created": 1}
-
-
-def test_the_address_of_the_tracking_server_is_in_no_command_line(alone: None, file: Path, tmp_path: Path) -> None:
-    uri = f"sqlite:///{tmp_path}/s3cret.db"
-    tracker = service.Tracker(service.plan(file, storage=str(tmp_path / "st")), uri)
-    assert not any("s3cret" in word for word in tracker.command)
-    tracker.command = [sys.executable, "-c", "import os; print(os.environ['MLFLOW_TRACKING_URI'], 'x')"]
-    tracker.start()
-    assert tracker.process is not None and tracker.process.communicate()[0] == f"{uri} x\n"
-
-
 def test_a_failed_tracker_leaves_the_results_and_exit_code_1(
     command: Command, storage: Path, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(self: service.Tracker, figures: object = ()) -> dict[str, int]:
+    def fail(self: Tracker, figures: object = ()) -> dict[str, int]:
         raise TrackingError("MLflow at http://x failed: gone")
 
-    monkeypatch.setattr(service.Tracker, "finish", fail)
+    monkeypatch.setattr(Tracker, "finish", fail)
     said = command("run", file, "--storage", storage, "--inline")
     assert said.code == 1 and said.err == "writing MLflow's runs\nerror: MLflow at http://x failed: gone\n"
     assert f"results   {storage}" in said.out and "MLflow" not in said.out
-
-
-def test_the_tracker_is_nudged_seldom(alone: None, file: Path, tmp_path: Path) -> None:
-    tracker = service.Tracker(service.plan(file, storage=str(tmp_path / "st")))
-    tracker.command = [sys.executable, "-c", "print('{}')"]
-    tracker.nudge()
-    first = tracker.process
-    tracker.nudge()
-    assert first is not None and tracker.process is first
-    first.communicate()
-    tracker.nudge()
-    assert tracker.process is first, "one has just run"
 
 
 # From Python, with a method of one's own
