@@ -1,19 +1,18 @@
-"""A user's own methods, optimizers, streams and networks: Python files that join the registries.
+"""A user's own methods, optimizers, streams, networks and diagnostics: Python files that join the registries.
 
-A file may define any of four dicts, name -> class:
+A file may define any of five dicts, name -> class (`sweep init` writes an example of each):
 
-    METHODS, OPTIMIZERS  a subclass of `workloads.methods.base.Method` with `Config` (a frozen dataclass),
-                         `varies` (scalars that may differ inside a pack) and `semantics` (an int)
-    STREAMS              a class as in `workloads.streams`, with its own `Config`, `semantics`, `name`, `loss`,
-                         `online_metric`, `default_every` and `default_probe` (see `workloads.streams.base.Stream`); a
-                         subclass of `workloads.streams.base.TaskStream` where it holds examples out
-    NETWORKS             a subclass of `workloads.networks.base.Network` with `Config` (that has
-                         `parameters(inputs, outputs)`) and `semantics`; perhaps `liftable = False`, or
-                         `pictures = True`, to be built for (channels, height, width), and `convolutional = True`
-                         where vmap would make grouped convolutions of its layers
+    METHODS, OPTIMIZERS  a subclass of `workloads.methods.base.Method` that overrides a hook; `Config`, `semantics`, and
+                         `varies`, the scalars of the Config that may differ inside a pack
+    STREAMS              a subclass of `workloads.streams.base.EqualTasks` (or `TaskStream`) with `examples`; `Config`,
+                         `semantics`, `loss`; what else a `Stream` has, those give it, and it may say otherwise
+    NETWORKS             a subclass of `workloads.networks.base.Network` with `parameter_shapes` and `apply`; `Config`,
+                         `semantics`; perhaps `distribution`, `sites`, `pictures`, `liftable`, `convolutional`
+    DIAGNOSTICS          a subclass of `workloads.diagnostics.base.Diagnostic` with `measure`; `semantics`, `needs`
 
-Raise `semantics` when results change. Methods, optimizers and networks may declare `paths` (see `workloads.paths`),
-methods and optimizers `cost` and `copies` (see `MethodSpec`), for planning to go by.
+`Config` is a dataclass, frozen; `semantics` is raised when results change. Methods, optimizers and networks may declare
+`paths` (see `workloads.paths`), methods and optimizers `cost` and `copies` (see `MethodSpec`), for planning to go by.
+What a class lacks or has of another signature is all said when its file is loaded (`workloads.checks.classes`).
 
 The source travels with the pack, so that every worker has the same; a file therefore stands alone and imports
 only what is installed. Files are loaded in the order in which a sweep lists them, which is the order in which their
@@ -23,24 +22,19 @@ methods act.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import json
 import linecache
 import sys
 import traceback
 from collections.abc import Callable, Collection, Mapping
-from inspect import signature
 from types import ModuleType
-from typing import Any, get_args
+from typing import Any
 
 from workloads.errors import InputError
 from workloads.paths import Paths
-from workloads.registry import nearest
 
-TABLES = ("METHODS", "OPTIMIZERS", "STREAMS", "NETWORKS")
-
-# What a class of each table must say of itself, beside its Config and semantics.
-SAYS = {"STREAMS": ("name", "loss", "online_metric", "default_every", "default_probe")}
+# What planning takes a class for that does not say: as dear as plain SGD, an optimizer as large as Adam and its work.
+COST = 1.0
+COPIES = {"METHODS": 0, "OPTIMIZERS": 4}
 
 # What planning takes a class for that does not say: as dear as plain SGD, an optimizer as large as Adam and its work.
 COST = 1.0
@@ -104,9 +98,9 @@ def load_code(files: Mapping[str, str]) -> None:
         for name, source in files.items():
             _loaded[name] = source
             module = _executed(name, source)
-            found = [(table, _table_of(module, table, name)) for table in TABLES]
+            found = [(table, _table_of(module, table, name)) for table in ENTRIES]
             if not any(entries for _, entries in found):
-                raise InputError(f"{name}: defines none of {', '.join(TABLES)}, so it adds nothing")
+                raise InputError(f"{name}: defines none of {', '.join(ENTRIES)}, so it adds nothing")
             for table, entries in found:
                 for entry, implementation in entries.items():
                     _register(table, entry, implementation, file=name)
@@ -151,133 +145,98 @@ def _table_of(module: ModuleType, table: str, file: str) -> dict[str, Any]:
 
 def _register(table: str, name: str, implementation: Any, *, file: str) -> None:
     """Put one entry where the built-in ones are."""
+    from workloads.checks.classes import check_class
+
     place = f"{file}: {table}[{name!r}]"
-    _check_class(table, implementation, place)
+    check_class(table, implementation, place)
     _owners[table, name] = file
-    if table == "STREAMS":
-        from workloads.streams import STREAMS
+    for registry, entry in ENTRIES[table](name, implementation):
+        _put(registry, name, entry, place)
 
-        _check_stream(implementation, place)
-        _put(STREAMS, name, implementation, place)
-        return
-    if table == "NETWORKS":
-        from workloads.networks.config import NETWORKS, NetworkSpec
-        from workloads.networks.implementations import IMPLEMENTATIONS as networks
 
-        if not hasattr(implementation.Config, "parameters"):
-            raise InputError(f"{place}: Config lacks parameters(inputs, outputs), the number of weights")
-        spec = NetworkSpec(
-            config=implementation.Config,
-            semantics=implementation.semantics,
-            paths=_paths_of(implementation, place),
-            pictures=getattr(implementation, "pictures", False),
-            convolutional=getattr(implementation, "convolutional", False),
-        )
-        _put(NETWORKS, name, spec, place)
-        _put(networks, name, implementation, place)
-        return
-    from workloads.methods.base import Method
-    from workloads.methods.config import METHODS, OPTIMIZERS, MethodSpec
-    from workloads.methods.implementations import IMPLEMENTATIONS as methods
+Places = list[tuple[dict[str, Any], Any]]  # registries, and what they hold of an entry
 
-    _check_method(table, implementation, place)
-    varies = tuple(implementation.varies)
-    _put(
-        METHODS if table == "METHODS" else OPTIMIZERS,
-        name,
-        MethodSpec(
-            config=implementation.Config,
-            varies=varies,
-            semantics=implementation.semantics,
-            replaces=implementation.repair is not Method.repair,
-            paths=_paths_of(implementation, place),
-            cost=getattr(implementation, "cost", COST),
-            copies=getattr(implementation, "copies", COPIES[table]),
-        ),
-        place,
+
+def _of_stream(name: str, kind: Any) -> Places:
+    """The class itself."""
+    from workloads.streams import STREAMS
+
+    if not getattr(kind, "name", ""):
+        kind.name = name
+    return [(STREAMS, kind)]
+
+
+def _of_network(name: str, kind: Any) -> Places:
+    """What planning knows of it, and the class."""
+    from workloads.networks.config import NETWORKS, NetworkSpec
+    from workloads.networks.implementations import IMPLEMENTATIONS
+
+    if not hasattr(kind.Config, "parameters"):  # then it is built to be counted
+        kind.Config.parameters = lambda config, inputs, outputs: kind(config, inputs, outputs).parameter_count()
+    spec = NetworkSpec(
+        config=kind.Config,
+        semantics=kind.semantics,
+        paths=_paths_of(kind),
+        pictures=kind.pictures,
+        convolutional=kind.convolutional,
     )
-    _put(methods, name, implementation, place)
+    return [(NETWORKS, spec), (IMPLEMENTATIONS, kind)]
 
 
-def _paths_of(implementation: Any, place: str) -> Paths:
+def _of_optimizer(name: str, kind: Any) -> Places:
+    """What planning knows of it, and the class."""
+    from workloads.methods.config import OPTIMIZERS
+    from workloads.methods.implementations import IMPLEMENTATIONS
+
+    return [(OPTIMIZERS, _method_spec(kind, copies=COPIES["OPTIMIZERS"])), (IMPLEMENTATIONS, kind)]
+
+
+def _of_method(name: str, kind: Any) -> Places:
+    """What planning knows of it, and the class."""
+    from workloads.methods.config import METHODS
+    from workloads.methods.implementations import IMPLEMENTATIONS
+
+    return [(METHODS, _method_spec(kind, copies=COPIES["METHODS"])), (IMPLEMENTATIONS, kind)]
+
+
+def _paths_of(kind: Any) -> Paths:
     """What a class declares of the paths; a network's `liftable = False` is short for `Paths(lifted=False)`."""
-    paths = getattr(implementation, "paths", Paths(lifted=getattr(implementation, "liftable", True)))
-    if not isinstance(paths, Paths):
-        raise InputError(f"{place}: paths must be a workloads.paths.Paths, such as Paths(lanes=False), not {paths!r}")
-    fields = {field.name for field in dataclasses.fields(implementation.Config)}
-    for path in ("lifted", "lanes", "online"):
-        takes = paths.of(path)
-        if not isinstance(takes, Mapping):
-            continue
-        if strange := sorted(set(takes) - fields):
-            raise InputError(f"{place}: paths names {strange[0]} for {path}, not among its Config's fields")
-        if some := [name for name in getattr(implementation, "varies", ()) if takes.get(name) is not True]:
-            raise InputError(f"{place}: {some[0]} varies inside a pack: {path} must take every value of it, True")
+    paths: Paths = getattr(kind, "paths", Paths(lifted=getattr(kind, "liftable", True)))
     return paths
 
 
-def _check_class(table: str, implementation: Any, place: str) -> None:
-    """An entry has a Config whose defaults a trial can hold, and says what its table asks for."""
-    if not isinstance(implementation, type):
-        raise InputError(f"{place} must be a class, not {type(implementation).__name__}")
-    kind: Any = implementation
-    missing = [name for name in ("Config", "semantics", *SAYS.get(table, ())) if not hasattr(kind, name)]
-    if missing:
-        raise InputError(f"{place} lacks {' and '.join(missing)}")
-    config = kind.Config
-    if not (isinstance(config, type) and dataclasses.is_dataclass(config)):
-        raise InputError(f"{place}: Config must be a dataclass")
-    if type(kind.semantics) is not int or kind.semantics < 1:
-        raise InputError(f"{place}: semantics must be a whole number from 1 on, not {kind.semantics!r}")
-    for field in dataclasses.fields(config):
-        default = field.default_factory() if callable(field.default_factory) else field.default
-        try:
-            json.dumps(None if default is dataclasses.MISSING else default, allow_nan=False)
-        except (TypeError, ValueError):
-            text = f"{place}: Config.{field.name} = {default!r}, a {type(default).__name__}, cannot be part of a trial"
-            raise InputError(f"{text}: JSON holds numbers that are finite, text, true, false, null, lists") from None
+def _method_spec(kind: Any, *, copies: int) -> Any:
+    """What planning knows of a method or an optimizer; `copies` of the weights unless the class says how many."""
+    from workloads.methods.base import Method
+    from workloads.methods.config import MethodSpec
+
+    kind.varies = tuple(getattr(kind, "varies", ()))
+    return MethodSpec(
+        config=kind.Config,
+        varies=kind.varies,
+        semantics=kind.semantics,
+        replaces=kind.repair is not Method.repair,
+        paths=_paths_of(kind),
+        cost=getattr(kind, "cost", COST),
+        copies=getattr(kind, "copies", copies),
+    )
 
 
-def _check_stream(implementation: Any, place: str) -> None:
-    """A stream's loss and metric are ones that are known, and go together."""
-    from workloads.metrics import OnlineMetric
-    from workloads.streams.base import Loss
+def _of_diagnostic(name: str, kind: Any) -> Places:
+    """What planning knows of it, and the class."""
+    from workloads.diagnostics import DIAGNOSTICS
+    from workloads.diagnostics.base import OWN, spec_of
 
-    for name, allowed in (("loss", get_args(Loss)), ("online_metric", get_args(OnlineMetric))):
-        value = getattr(implementation, name)
-        if value not in allowed:
-            close = nearest(str(value), allowed)
-            hint = f"; did you mean {close!r}?" if close else ";"
-            raise InputError(f"{place}: unknown {name} {value!r}{hint} allowed: {', '.join(allowed)}")
-    if implementation.loss == "squared_error" and implementation.online_metric == "online_accuracy":
-        raise InputError(f"{place}: online_accuracy needs classes, and its loss is squared_error: say online_error")
+    return [(DIAGNOSTICS, spec_of(kind)), (OWN, kind)]
 
 
-def _check_method(table: str, implementation: Any, place: str) -> None:
-    """A method acts where its table is asked, and what varies are fields of its Config."""
-    from workloads.methods.base import AFTER, PLACES, Method
-
-    if not issubclass(implementation, Method):
-        raise InputError(f"{place} must be a subclass of workloads.methods.base.Method")
-    varies = getattr(implementation, "varies", ())
-    known = {field.name for field in dataclasses.fields(implementation.Config)}
-    if isinstance(varies, str) or (unknown := sorted(set(varies) - known)):
-        named = varies if isinstance(varies, str) else ", ".join(unknown)
-        raise InputError(f"{place}: varies names {named}, not among its Config's fields; it is a tuple of their names")
-    implementation.varies = tuple(varies)
-    wanted = {"optimizer"} if table == "OPTIMIZERS" else set(PLACES) - {"optimizer"}
-    if foreign := sorted(implementation.acts - wanted):
-        other = "METHODS" if table == "OPTIMIZERS" else "OPTIMIZERS"
-        raise InputError(f"{place} overrides {' and '.join(foreign)}, which is not asked of {table}: that is {other}")
-    for hook in (*PLACES, *AFTER):
-        told, wanted_of = (list(signature(getattr(kind, hook)).parameters)[1:] for kind in (implementation, Method))
-        if len(told) != len(wanted_of):
-            raise InputError(f"{place}: {hook}({', '.join(told)}) is to be {hook}({', '.join(wanted_of)})")
-    if not implementation.acts:
-        own = [name for name in vars(implementation) if callable(getattr(implementation, name))]
-        meant = [f"{name} (did you mean {nearest(name, wanted)}?)" for name in own if nearest(name, wanted)]
-        has = f"; it has {', '.join(meant)}" if meant else ""
-        raise InputError(f"{place} overrides none of {', '.join(sorted(wanted))}, so it would change nothing{has}")
+ENTRIES: dict[str, Callable[[str, Any], Places]] = {
+    "METHODS": _of_method,
+    "OPTIMIZERS": _of_optimizer,
+    "STREAMS": _of_stream,
+    "NETWORKS": _of_network,
+    "DIAGNOSTICS": _of_diagnostic,
+}
 
 
 def _put(registry: dict[str, Any], name: str, entry: Any, place: str) -> None:

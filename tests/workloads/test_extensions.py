@@ -11,11 +11,15 @@ from workloads.extensions import load_code, owner, place_of, sources_of
 from workloads.methods.config import METHODS, OPTIMIZERS
 from workloads.methods.implementations import IMPLEMENTATIONS
 from workloads.networks.config import NETWORKS
+from workloads.networks.implementations import IMPLEMENTATIONS as NETWORK_IMPLEMENTATIONS
 from workloads.streams import STREAMS
 
 HEAD = """
 from dataclasses import dataclass
+from workloads.diagnostics.base import Diagnostic
 from workloads.methods.base import Method
+from workloads.networks.base import Network
+from workloads.streams.base import EqualTasks
 from workloads.streams.slowly_changing_regression import SlowlyChangingRegression
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +47,16 @@ class Data(SlowlyChangingRegression):
     Config = Settings
     semantics = 2
 
+class Net(Network):
+    Config = Settings
+    semantics = 2
+
+    def parameter_shapes(self):
+        return {"head": (self.outputs, self.inputs)}
+
+    def apply(self, params, x):
+        return x @ params["head"].T, []
+
 """
 
 
@@ -54,7 +68,7 @@ def restored() -> Iterator[None]:
 
 def test_entries_join_every_registry_and_leave_again() -> None:
     before = [dict(table) for table in (METHODS, OPTIMIZERS, STREAMS, NETWORKS, IMPLEMENTATIONS)]
-    tables = 'METHODS = {"a": Thing}\nOPTIMIZERS = {"b": Stepper}\nSTREAMS = {"c": Data}\nNETWORKS = {"d": Thing}\n'
+    tables = 'METHODS = {"a": Thing}\nOPTIMIZERS = {"b": Stepper}\nSTREAMS = {"c": Data}\nNETWORKS = {"d": Net}\n'
     load_code({"mine.py": HEAD + tables})
     thing = IMPLEMENTATIONS["a"]
     assert (METHODS["a"].varies, METHODS["a"].semantics, METHODS["a"].config.__name__) == (
@@ -83,11 +97,14 @@ def test_changed_files_replace_the_earlier_ones() -> None:
         (HEAD + 'METHODS = {"adam": Thing}', "the name 'adam' is taken"),
         ("x = 1\nraise ValueError('no')\n", "mine.py:2: ValueError: no"),
         ("def f(:\n", "mine.py:1: SyntaxError"),
-        ("METHODS = {'a': int}\n", r"METHODS\['a'\] lacks Config and semantics"),
+        (
+            "METHODS = {'a': int}\n",
+            r"METHODS\['a'\]: lacks Config \(.*\) and semantics \(.*\); must be a subclass of .*Method$",
+        ),
         (HEAD + "METHODS = [Thing]", "mine.py: METHODS must be a dict, name -> class"),
         (HEAD + "METHODS = {1: Thing}", "mine.py: METHODS must be a dict, name -> class"),
         (HEAD + "METHODS = {'a': Thing({}, None)}", r"METHODS\['a'\] must be a class, not Thing"),
-        (HEAD + "METHODS = {'a': Settings}", "lacks Config and semantics"),
+        (HEAD + "METHODS = {'a': Settings}", r"lacks Config \(.*\) and semantics \(.*\); must be a sub"),
         (
             HEAD + "Settings.semantics = 1\nSettings.Config = Settings\nMETHODS = {'a': Settings}",
             "subclass of .*Method",
@@ -95,7 +112,7 @@ def test_changed_files_replace_the_earlier_ones() -> None:
         (HEAD + "Thing.semantics = 1.5\nMETHODS = {'a': Thing}", "semantics must be a whole number from 1 on, not 1.5"),
         ("import sys\nsys.exit(3)\n", r"mine.py:2: it ends the program \(SystemExit: 3\)"),
         ("def stop():\n    raise SystemExit\nstop()", "mine.py:2: it ends the program"),
-        (HEAD + "class No(Thing):\n    acts = {'afterstep'}\n", "mine.py:31: No: acts names afterstep, and the class"),
+        (HEAD + "class No(Thing):\n    acts = {'afterstep'}\n", "mine.py:44: No: acts names afterstep, and the class"),
         (HEAD + "class No(Thing):\n    acts = 'after_step'\n", "acts names 'after_step', and the class overrides"),
         (HEAD + "class No(Thing):\n    acts = set()\n", "No: acts names nothing, and the class overrides after_step"),
         (HEAD + "class No(Thing):\n    acts = {'after_step', 'loss'}", "overrides after_step: leave it out"),
@@ -107,7 +124,34 @@ def test_changed_files_replace_the_earlier_ones() -> None:
             "METHODS = {'a': No}",
             r"would change nothing; it has aftr_step \(did you mean after_step\?\)",
         ),
-        (HEAD + "STREAMS = {'a': Thing}", "lacks name and online_metric and default_every and default_probe"),
+        (
+            HEAD + "STREAMS = {'a': Thing}",
+            r"lacks online_metric \(.*\), default_every \(.*\), default_probe \(.*\), self.inputs \(.*\), "
+            r"self.outputs \(.*\), self.batch \(.*\), self.tasks \(.*\), self.boundaries_shown \(.*\), "
+            r"task_start\(task\), task_of\(step\), batches\(start, count\) and probe\(task, count\); "
+            "a subclass of workloads.streams.base.EqualTasks has most of it$",
+        ),
+        (
+            HEAD + "class No(EqualTasks):\n    def probe(self, task): ...\n    def batches(self, *, start): ...\n"
+            "STREAMS = {'a': No}",
+            r"lacks Config \(.*\), semantics \(.*\), loss \(squared_error or cross_entropy .*\), self.inputs \(.*\), "
+            r"self.outputs \(.*\), __init__\(config, seed\) and examples\(task, first, count\); "
+            r"probe\(task\) must take \(task, count\); batches\(start\) must take \(start, count\)$",
+        ),
+        (
+            HEAD + "class No(Network):\n    def __init__(self, config): ...\nNETWORKS = {'a': No}",
+            r"lacks Config \(.*\), semantics \(.*\), parameter_shapes\(\) and apply\(params, x\); "
+            r"__init__\(config\) must take \(config, inputs, outputs\)$",
+        ),
+        (
+            HEAD + "class No(Diagnostic):\n    needs = 'weight'\nDIAGNOSTICS = {'a': No}",
+            r"DIAGNOSTICS\['a'\]: lacks semantics \(.*\) and measure\(look\)$",
+        ),
+        (
+            HEAD + "class No(Diagnostic):\n    needs, semantics = ('weight',), 1\n    def measure(self, look): ...\n"
+            "DIAGNOSTICS = {'a': No}",
+            "needs names weight; it is a tuple of parts of a look: features, .*; has no docstring",
+        ),
         (
             HEAD + "Data.loss = 'mse'\nSTREAMS = {'a': Data}",
             "unknown loss 'mse'; allowed: squared_error, cross_entropy",
@@ -128,8 +172,8 @@ def test_changed_files_replace_the_earlier_ones() -> None:
             "varies names amount, .* it is a tuple of their names",
         ),
         (HEAD + "Thing.varies = ('amont',)\nMETHODS = {'a': Thing}", "varies names amont"),
-        (HEAD + "del Settings.parameters\nNETWORKS = {'a': Thing}", "Config lacks parameters"),
-        ("x = 1\n", "defines none of METHODS, OPTIMIZERS, STREAMS, NETWORKS"),
+        (HEAD + "NETWORKS = {'a': Thing}", "must be a subclass of workloads.networks.base.Network$"),
+        ("x = 1\n", "defines none of METHODS, OPTIMIZERS, STREAMS, NETWORKS, DIAGNOSTICS"),
     ],
 )
 def test_a_mistake_is_explained_and_nothing_stays_behind(source: str, said: str) -> None:
@@ -165,4 +209,35 @@ def test_an_error_is_traced_to_the_users_innermost_line() -> None:
     load_code({"mine.py": HEAD + 'def fails():\n    return 1 / 0\n\nMETHODS = {"a": Thing}\nThing.fails = fails'})
     with pytest.raises(ZeroDivisionError) as raised:
         IMPLEMENTATIONS["a"].fails()  # type: ignore[attr-defined]
-    assert place_of(raised.value) == "mine.py:32" and place_of(ValueError()) is None
+    assert place_of(raised.value) == "mine.py:45" and place_of(ValueError()) is None
+
+
+def test_what_base_classes_give_is_enough() -> None:
+    own = (
+        HEAD
+        + """
+class Examples(EqualTasks):
+    Config, semantics, loss = Settings, 1, "cross_entropy"
+
+    def __init__(self, config, seed):
+        super().__init__(tasks=2, steps_per_task=5, batch=1, boundaries="hidden")
+        self.inputs, self.outputs = 3, 2
+
+    def examples(self, task, first, count): ...
+
+class Linear(Net):
+    @dataclass(frozen=True)
+    class Config:
+        pass
+
+STREAMS = {"stream": Examples}
+NETWORKS = {"linear": Linear}
+"""
+    )
+    load_code({"mine.py": own})
+    kind = STREAMS["stream"]
+    assert (kind.name, kind.online_metric, kind.default_every) == ("stream", "online_accuracy", 1)
+    network = NETWORK_IMPLEMENTATIONS["linear"](NETWORKS["linear"].config(), 3, 2)
+    assert network.weights == ("head",) and network.head == "head" and network.sites == ()
+    assert NETWORKS["linear"].config().parameters(3, 2) == 6  # counted, as the class does not say it
+    assert float(network.init(0)["head"].abs().max()) <= 3**-0.5  # as torch.nn.Linear draws it

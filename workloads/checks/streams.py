@@ -53,10 +53,11 @@ def timetable(stream: Stream) -> str:
 
 def _facts(stream: Stream) -> str | None:
     """What everything else is sized by."""
-    for name in ("inputs", "outputs", "batch", "tasks"):
-        value = getattr(stream, name, None)
-        if not isinstance(value, int | np.integer) or value < 1:
-            return f"{name} must be a whole number from 1 on, and is {value!r}"
+    values = {name: getattr(stream, name, None) for name in ("inputs", "outputs", "batch", "tasks")}
+    wrong = {n: v for n, v in values.items() if isinstance(v, bool) or not isinstance(v, int | np.integer) or v < 1}
+    if wrong:
+        said = ", ".join(f"{name} is {value!r}" for name, value in wrong.items())
+        return f"{said}: a whole number from 1 on is expected, set in __init__"
     if not isinstance(getattr(stream, "boundaries_shown", None), bool):
         return "boundaries_shown must be true or false: may methods be told when the task changes?"
     return None

@@ -10,12 +10,13 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from functools import cached_property
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from workloads.networks.initialisation import Distribution, initial_array, redrawn_tensor
+from workloads.networks.initialisation import Distribution, initial_array, layer_distribution, redrawn_tensor
 from workloads.random import Draw
 
 Activations = list[tuple[str, Tensor]]
@@ -80,18 +81,44 @@ class Network(ABC):
     whose units may be replaced, `buffers` the running statistics (none unless there is batch norm).
     """
 
-    weights: tuple[str, ...]
-    head: str
-    sites: tuple[Site, ...]
+    liftable: ClassVar[bool] = True  # whether vmap can batch it over members
+    pictures: ClassVar[bool] = False  # whether `inputs` is (channels, height, width)
+    convolutional: ClassVar[bool] = False  # under vmap its layers become grouped convolutions
+
+    sites: tuple[Site, ...] = ()
     buffers: tuple[str, ...] = ()
+
+    def __init__(self, config: Any, inputs: Any, outputs: int) -> None:
+        """For `inputs` numbers, or pictures of (channels, height, width), and `outputs` values."""
+        self.config, self.inputs, self.outputs = config, inputs, outputs
+
+    @cached_property
+    def weights(self) -> tuple[str, ...]:
+        """Unless set: the parameters of two and more axes."""
+        return tuple(name for name, shape in self.parameter_shapes().items() if len(shape) > 1)
+
+    @cached_property
+    def head(self) -> str:
+        """Unless set: the last of `weights`."""
+        return self.weights[-1]
 
     @abstractmethod
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
         """Name -> shape, in forward order, each bias after its weight."""
 
-    @abstractmethod
+    def parameter_count(self) -> int:
+        """How many weights and biases there are."""
+        return sum(map(math.prod, self.parameter_shapes().values()))
+
     def distribution(self, name: str) -> Distribution:
-        """What a parameter is drawn from at initialisation."""
+        """What a parameter is drawn from at initialisation.
+
+        Unless overridden as torch.nn.Linear and Conv2d draw it, a bias by the weight before it.
+        """
+        shapes = self.parameter_shapes()
+        before = list(shapes)[: list(shapes).index(name) + 1]
+        weight = next(shapes[n] for n in reversed(before) if len(shapes[n]) > 1)
+        return layer_distribution("default", "weight", math.prod(weight[1:]), weight[0], 1.0)
 
     def init(self, seed: int, at: int = 0) -> dict[str, Tensor]:
         """Initial parameters, float64; a pure function of the seed, the config and `at`.

@@ -109,11 +109,21 @@ class TaskStream(ABC):
     `shape`. A stream of a user's own need have none of this.
     """
 
+    name: ClassVar[str] = ""  # a user's is called as its table says
+    loss: ClassVar[Loss]
+    online_metric: ClassVar[OnlineMetric]  # unless said, what goes with the loss
+    default_every: ClassVar[int] = 1
+    default_probe: ClassVar[int] = 1000
     tested: ClassVar[bool] = False  # are there test examples?
     headline: ClassVar[Headline | None] = None  # the metric that figures show; None: the online one
     reloads: bool = False  # does a task end with the weights of its best validation accuracy?
 
     inputs: int
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "loss" in vars(cls) and "online_metric" not in vars(cls):
+            cls.online_metric = "online_error" if cls.loss == "squared_error" else "online_accuracy"
 
     def __init__(self, *, starts: NDArray[np.int64], batch: int, boundaries: Boundaries) -> None:
         """`starts`: the first step of every task, and of the one after the last."""

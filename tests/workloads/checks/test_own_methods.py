@@ -171,7 +171,7 @@ WRONG = {
     ),
     "the hooks of before": (
         "    def gradient(self, params, grads, hyper):\n        return grads\n",
-        r"gradient\(params, grads, hyper\) is to be gradient\(params, state, hyper, seen, draw\)",
+        r"gradient\(params, grads, hyper\) must take \(params, state, hyper, seen, draw\)",
     ),
     "a state of numbers": (
         INIT.format("{'n': 0}") + after("return params, state"),

@@ -76,7 +76,10 @@ WRONG = {
         "asked one by one are other examples",
     ),
     "by the stream": (SOURCE.replace("= 3, 4, seed", "= 3, 4, id(self) % 9973"), "another stream of the same seed"),
-    "no batch": (SOURCE.replace("batch=2", "batch=0"), "batch must be a whole number from 1 on, and is 0"),
+    "no batch, no inputs": (
+        SOURCE.replace("batch=2", "batch=0").replace("= 3, 4, seed", "= None, 4, seed"),
+        "inputs is None, batch is 0: a whole number from 1 on is expected",
+    ),
     "it raises": (SOURCE.replace(RETURNS, "raise KeyError('x')"), "own.py:23: KeyError: 'x'"),
     "other tasks by seed": (
         SOURCE.replace("tasks=config.tasks", "tasks=seed"),
