@@ -132,7 +132,14 @@ def binary(into: Values, node: fx.Node, shape: tuple[int, ...], kind: str) -> Va
 def power(into: Values, node: fx.Node, shape: tuple[int, ...], kind: str) -> Value:
     """A power that multiplications and roots can do."""
     exponent: Any = node.args[1]
-    patterns = {2: "squared({0})", 1: "{0}", 0.5: "root({0})", -1: "(1/{0})", 3: "({0}*squared({0}))"}
+    patterns = {
+        2: "squared({0})",
+        1: "{0}",
+        0.5: "root({0})",
+        -1: "(1/{0})",
+        3: "({0}*squared({0}))",
+        4: "squared(squared({0}))",
+    }
     if exponent not in patterns:
         raise NotLowered(f"a power of {exponent}")
     source = into.cast(into.of(node.args[0]), kind)

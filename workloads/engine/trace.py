@@ -7,13 +7,15 @@ argument is marked, to be computed now.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch._decomp import core_aten_decompositions
+from torch._decomp import core_aten_decompositions, get_decompositions
 from torch._functorch.compile_utils import fx_graph_cse
 from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -21,6 +23,16 @@ from workloads.random import Draw
 
 aten = torch.ops.aten
 FILLS = {aten.full_like.default, aten.zeros_like.default, aten.ones_like.default}  # take a shape from their argument
+FURTHER = (  # that torch counts as core operations, and knows how to make of others
+    aten.native_layer_norm,
+    aten.native_layer_norm_backward,
+    aten._softmax,
+    aten._softmax_backward_data,
+    aten.linalg_vector_norm,
+    aten.hardtanh,
+    aten.hardtanh_backward,
+    aten.repeat,
+)
 
 
 class NotLowered(Exception):
@@ -53,9 +65,34 @@ class MarkedDraw(Draw):
 
 @functools.lru_cache(maxsize=1)
 def decompositions() -> dict[Any, Any]:
-    """Operation -> its core operations. Torch finds these anew, in a tenth of a second, whenever it is asked."""
+    """Operation -> its core operations. Torch finds these anew, in a tenth of a second, whenever it is asked.
+
+    Norms, variances and splits are no operations of their own here: they are made of sums and slices.
+    """
     table: Any = core_aten_decompositions()
-    return dict(table.items())
+    own = {
+        aten.var.correction: lambda *args, **options: variance_and_mean(*args, **options)[0],
+        aten.var_mean.correction: variance_and_mean,
+        aten.split_with_sizes.default: parts_of_an_axis,
+    }
+    return {**dict(table.items()), **get_decompositions(FURTHER), **own}
+
+
+def variance_and_mean(
+    x: Tensor, dim: Sequence[int] | None = None, *, correction: float | None = None, keepdim: bool = False
+) -> tuple[Tensor, Tensor]:
+    """torch.var_mean, from the differences to the mean: nothing is lost where the mean is large."""
+    axes = list(range(x.ndim)) if not dim else [axis % x.ndim for axis in dim]
+    count = math.prod(x.shape[axis] for axis in axes)
+    mean = x.mean(axes, keepdim=True)
+    spread = (x - mean).square().sum(axes, keepdim=keepdim) / (count - (1 if correction is None else correction))
+    return spread, mean if keepdim else mean.reshape(spread.shape)
+
+
+def parts_of_an_axis(x: Tensor, sizes: Sequence[int], dim: int = 0) -> list[Tensor]:
+    """torch.split, as slices."""
+    ends = list(accumulate(sizes))
+    return [aten.slice.Tensor(x, dim, end - size, end) for size, end in zip(sizes, ends, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -354,3 +354,40 @@ def test_rows_are_not_asked_of_who_makes_examples_of_its_own() -> None:
     assert rows_of(Noisy(settings, 0), 0, 10) is None
     assert rows_of(Inverted(settings, 0), 0, 10) is None
     assert rows_of(PermutedMNIST(PermutedMNISTConfig(), 0), 0, 10) is None
+
+
+NORMED = '''
+from torch.nn import functional
+from workloads.networks.mlp import MLP, MLPConfig
+
+class Normed(MLP):
+    """A hidden layer under torch's own layer norm, with gain and shift, and a softmax over units after it."""
+    Config, semantics = MLPConfig, 1
+
+    def apply(self, params, x):
+        for site in self.sites:
+            x = functional.linear(x, params[site.weight], params[site.bias])
+            x = functional.layer_norm(x, (site.units,), 1 + 0.1 * params[site.bias], params[site.bias])
+            x = functional.hardtanh(x) + functional.softmax(x, -1)
+        shown = [(site.name, x) for site in self.sites]
+        return functional.linear(x, params[self.head], params["layers.1.bias"]), shown
+
+NETWORKS = {"normed": Normed}
+'''
+
+
+def test_a_users_network_with_torchs_layer_norm_stays_in_lanes() -> None:
+    code = {"normed.py": NORMED}
+    load_code(code)
+    try:
+        config = trial(network={"name": "normed", "width": 4, "depth": 1}, methods={}, code="normed")
+        assert path_of(config, "cpu")[0] == "lanes"
+        values = []
+        for path in ("lanes", "looped"):
+            seen: list[Any] = []
+            members = [PackMember(f"t{seed}", {**config, "seed": seed}) for seed in range(2)]
+            run_pack(Trials(id="p", members=members, path=path, code=code), seen.append)
+            values.append(np.concatenate([snapshot.rows.value for snapshot in seen]))
+        np.testing.assert_allclose(values[0], values[1], rtol=1e-10)
+    finally:
+        load_code({})

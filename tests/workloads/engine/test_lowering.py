@@ -108,6 +108,12 @@ def operation(function: Callable[..., Tensor], *inputs: Tensor) -> Case:
     return Case(lambda _, *values: [function(*values)], [torch.zeros_like(out), *inputs])
 
 
+def gradient_of(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The gradient of a sum of squares of the function's values, by its first argument."""
+    found: Callable[..., Tensor] = torch.func.grad(lambda *inputs: (function(*inputs) ** 2).sum())
+    return found
+
+
 def noise(*shape: int, dtype: torch.dtype = F64, seed: int = 0) -> Tensor:
     """Normal numbers, (LANES, *shape)."""
     return torch.randn(LANES, *shape, generator=torch.Generator().manual_seed(seed), dtype=F64).to(dtype)
@@ -304,6 +310,29 @@ def table(dtype: torch.dtype) -> dict[str, Case]:
             ("small constants", lambda x: x * 1e-45 + x * 1e-30, a),
             ("fused", lambda x, y: (x.exp() * y).sum(0) / (1 + (x * x).sum(0)).sqrt(), a, b),
             ("used twice", lambda x, y: (x + y) * (x + y).T.T.sum(0), a, b),
+            ("pow 4", lambda x: x**4, a),
+            ("layer norm", lambda x: functional.layer_norm(x, (4,)), a),
+            ("layer norm with gain and shift", lambda x, y, z: functional.layer_norm(x, (4,), y, z[0]), a, v, b),
+            ("layer norm over two axes", lambda x: functional.layer_norm(x, (3, 4)), a),
+            ("layer norm backward", gradient_of(lambda x: functional.layer_norm(x, (4,))), a),
+            ("layer norm backward to the gain", gradient_of(lambda y, x: functional.layer_norm(x, (4,), y, y)), v, a),
+            ("rms norm backward", gradient_of(lambda x, y: functional.rms_norm(x, (4,), y)), a, v),
+            ("crelu", lambda x: torch.cat([functional.relu(x), functional.relu(-x)], -1), a),
+            ("crelu backward", gradient_of(lambda x: torch.cat([functional.relu(x), functional.relu(-x)], -1)), a),
+            ("softmax", lambda x: functional.softmax(x, -1), a),
+            ("softmax backward", gradient_of(lambda x: functional.softmax(x, -1)), a),
+            ("var", lambda x: x.var(0), a),
+            ("var of all", lambda x: x.var(correction=0), a),
+            ("std backward", gradient_of(lambda x: x.std(-1, keepdim=True)), a),
+            ("var and mean", lambda x: torch.add(*torch.var_mean(x, -1)), a),
+            ("norm", lambda x: torch.linalg.vector_norm(x, dim=-1), a),
+            ("normalize", lambda x: functional.normalize(x, dim=0), a),
+            ("split", lambda x: x.split([1, 3], -1)[1], a),
+            ("split backward", gradient_of(lambda x: x.chunk(2, -1)[0]), a),
+            ("hardtanh", lambda x: functional.hardtanh(x, -0.5, 0.7), a),
+            ("relu6 backward", gradient_of(functional.relu6), a),
+            ("clamp backward", gradient_of(lambda x: x.clamp(-0.5, 0.7)), a),
+            ("repeat", lambda x: x.repeat(2, 1), a),
             ("var by hand", lambda x: ((x - x.mean(0)) ** 2).mean(0), a),
         ]
     }
