@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sweep.benchmarks.bench import Row
+from sweep.benchmarks.rows import Row
 from sweep.errors import InputError
 from sweep.ledger import provenance
 

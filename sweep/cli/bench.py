@@ -55,8 +55,10 @@ def bench(
     """
     from dataclasses import asdict
 
-    from sweep.benchmarks import bench as benches
     from sweep.benchmarks import records
+    from sweep.benchmarks.bench import measured_apart
+    from sweep.benchmarks.cases import selected
+    from sweep.benchmarks.rows import asides
 
     kept = folder or records.default_folder()
     if history:
@@ -66,12 +68,12 @@ def bench(
         raise InputError("--record keeps whole runs: leave out --quick, --stream, --arm, --members and --no-flush")
     if record:
         records.refuse_changed_code()
-    cases = benches.selected(quick=quick, stream=stream, arm=arm, members=members, flushed=not no_flush)
+    cases = selected(quick=quick, stream=stream, arm=arm, members=members, flushed=not no_flush)
     known = records.records(kept)  # now, so that a file that cannot be read costs no run
     rows, failures = [], []
     for case in cases:
         try:
-            row = benches.measured_apart(case)
+            row = measured_apart(case)
         except RuntimeError as error:
             failures.append(str(error))
             typer.echo(f"{case.network} {case.arm} x {case.members:,}: failed", err=True)
@@ -87,9 +89,8 @@ def bench(
         changed = records.changes(rows, last)
         say()
         show(bench_table(changed))
-        for aside in (benches.bandwidth(rows), benches.shares(rows), benches.together(rows), benches.wholes(rows)):
-            if aside:
-                say("\n" + aside)
+        for aside in asides(rows):
+            say("\n" + aside)
         if last and any(change.then for change in changed):
             say("\n" + records.comparison(changed, last))
     if record and rows:

@@ -17,8 +17,8 @@ from tiny import Command
 
 from dashboards import history
 from sweep import packing
-from sweep.benchmarks import ageing, bench, limits, records, whole
-from sweep.benchmarks.bench import (
+from sweep.benchmarks import ageing, bench, cases, limits, records, whole
+from sweep.benchmarks.cases import (
     ARMS,
     CASES,
     IMAGES,
@@ -27,12 +27,12 @@ from sweep.benchmarks.bench import (
     REGRESSION,
     RELABELLED,
     Case,
-    Row,
     config_of,
     selected,
 )
 from sweep.benchmarks.limits import Peaks, Work, limit_ns, work_of
 from sweep.benchmarks.plain_loop import PlainIsometry, PlainLoop, plain_convnet
+from sweep.benchmarks.rows import Row, bandwidth, shares, together, wholes
 from sweep.errors import InputError
 from sweep.ledger import provenance
 from sweep.spec.studies import load
@@ -84,7 +84,7 @@ def row(arm: str = "sgd", members: int = 3000, ratio: float = 6000.0, **changed:
 def test_the_rows_that_were_promised_are_there() -> None:
     there = {(case.stream, case.network, case.arm, case.members) for case in CASES}
     assert len(there) == len(CASES) == 7 * 4 + 3 + 7 + 3 * 2 + 3 + 1
-    assert {(REGRESSION, "20-5-1", arm, 300) for arm in bench.EXTREMES} <= there
+    assert {(REGRESSION, "20-5-1", arm, 300) for arm in cases.EXTREMES} <= there
     assert [case.members for case in CASES if case.command] == [6000]
     for arm in ("sgd", "continual_backprop", "continual_backprop_1e-2", "l2", "adam", "adamo", "shrink_and_perturb"):
         assert {(REGRESSION, "20-5-1", arm, members) for members in (3000, 300, 30, 1)} <= there
@@ -203,20 +203,20 @@ def test_diagnostics_are_timed_as_the_study_asks_for_them(monkeypatch: pytest.Mo
 
 def test_shares_are_said_in_short() -> None:
     rows = [row(diagnostics=1.84), row("adam"), row(members=30, network="784-100-100-100-10", diagnostics=2.9)]
-    assert bench.shares(rows).splitlines() == [
+    assert shares(rows).splitlines() == [
         "diagnostics of the studies, share of training (at most 3 %)",
         "  20-5-1 sgd x 3,000: 1.8 %",
         "  784-100-100-100-10 sgd x 30: 2.9 %",
     ]
-    assert bench.shares([row()]) == ""
+    assert shares([row()]) == ""
 
 
 def test_the_speed_of_all_cores_is_said_in_short() -> None:
-    assert bench.together([row(cores=2, all_cores=0.964), row("adam")]).splitlines() == [
+    assert together([row(cores=2, all_cores=0.964), row("adam")]).splitlines() == [
         "packs on all N cores at once, over one core alone (at least 0.9 N)",
         "  20-5-1 sgd x 3,000: 0.96 x 2",
     ]
-    assert bench.together([row()]) == ""
+    assert together([row()]) == ""
 
 
 @pytest.mark.slow
@@ -236,7 +236,7 @@ def test_packs_train_at_once_and_their_speeds_add_up(monkeypatch: pytest.MonkeyP
 # The plain loop
 
 
-@pytest.mark.parametrize("arm", [arm for arm in ARMS if arm not in bench.EXTREMES])
+@pytest.mark.parametrize("arm", [arm for arm in ARMS if arm not in cases.EXTREMES])
 def test_the_plain_loop_learns(arm: str) -> None:
     config = config_of(Case(REGRESSION, arm, 1, 1, 5), 0, 0)
     torch.manual_seed(0)
@@ -315,7 +315,7 @@ def test_the_plain_loop_goes_on_from_an_aged_pack(arm: str) -> None:
 
 
 def test_seeds_that_were_not_aged_go_on_from_one_that_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(bench.ELDERS, REGRESSION, 4)
+    monkeypatch.setitem(cases.ELDERS, REGRESSION, 4)
     case = Case(REGRESSION, "adam", 5, 2, 5, older=300)
     young, _ = bench.new_pack(case)
     training = bench.aged(case, young)
@@ -352,7 +352,7 @@ def test_the_whole_command_is_timed_with_all_that_belongs_to_it() -> None:
 
 
 def test_the_whole_command_is_said_beside_its_kernels() -> None:
-    said = bench.wholes([row(members=6000, ns_per_trial_step=20.0, kernels_ns=5.0, cores=2), row()])
+    said = wholes([row(members=6000, ns_per_trial_step=20.0, kernels_ns=5.0, cores=2), row()])
     assert said.splitlines()[1:] == ["  6,000 trials: 50 M trial-steps/s; kernels alone, on 2 processors, 200 M"]
 
 
@@ -362,7 +362,7 @@ def test_bandwidth_is_said_of_the_widest() -> None:
         row(network=wide, members=1, moved=20.0, triad=40.0),
         row(moved=1.0, triad=2.0, network="784-100-100-100-10"),
     ]
-    assert bench.bandwidth(rows).splitlines()[1:] == [f"  {wide} sgd x 1: 20.0 of 40.0 (50%)"]
+    assert bandwidth(rows).splitlines()[1:] == [f"  {wide} sgd x 1: 20.0 of 40.0 (50%)"]
 
 
 # Limits
