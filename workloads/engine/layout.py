@@ -33,6 +33,13 @@ def in_order(tree: Tree, like: Tree) -> Tree:
     return mapped(lambda _, value: value, like, tree)
 
 
+def written(new: Tree, old: Tree) -> list[bool]:
+    """Per tensor of `old`, in its fixed order, whether `new` has another: what a step leaves alone it hands on."""
+    return [
+        value is not before for value, before in zip(flattened(in_order(new, old))[0], flattened(old)[0], strict=True)
+    ]
+
+
 def flattened(tree: Tree) -> tuple[list[Tensor], Any]:
     """The tree's tensors in a fixed order, and what `unflattened` needs."""
     leaves, spec = pytree.tree_flatten(tree)

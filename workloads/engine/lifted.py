@@ -30,7 +30,7 @@ from torch import Tensor
 
 from workloads.engine.block import Block
 from workloads.engine.compiling import Program, Programs
-from workloads.engine.layout import Tree, flattened, in_order, mapped, unflattened
+from workloads.engine.layout import Tree, flattened, in_order, mapped, unflattened, written
 from workloads.engine.repairs import Repairs
 from workloads.engine.replay import Replayed, Shared
 from workloads.learner import Learner
@@ -191,6 +191,9 @@ class Lifted:
         _, fixed_spec = flattened({"hyper": block.hyper, "seeds": block.seeds})
         dtype = block.tree["params"][self.learner.network.head].dtype
         over = self.axis
+        writes: list[
+            bool
+        ] = []  # per tensor of the tree; what no step changes, such as initial weights, stays unwritten
 
         def train(*flat: Tensor) -> list[Tensor]:
             old = unflattened(list(flat[: len(held)]), spec)
@@ -201,12 +204,10 @@ class Lifted:
                 params, state, online = self.learner.step(
                     tree["params"], tree["state"], hyper, x, y, draw, acting=acting
                 )
-                return {
-                    "params": params,
-                    "state": state,
-                    "loss": tree["loss"] + online.loss.double(),
-                    "correct": tree["correct"] + online.correct.double(),
-                }
+                loss, correct = tree["loss"] + online.loss.double(), tree["correct"] + online.correct.double()
+                new = {"params": params, "state": state, "loss": loss, "correct": correct}
+                writes[:] = [*written(new, tree), True, True]
+                return new
 
             tree = torch.func.vmap(one, in_dims=(over, over, 0, over, over), out_dims=over)(
                 old["tree"], given["hyper"], given["seeds"], flat[-2], flat[-1]
@@ -214,8 +215,11 @@ class Lifted:
             due = [tree["state"][method]["due"].amax() for method in self.learner.rare]
             waiting = torch.stack(due).amax() if due else old["waiting"].clone()
             new = {"tree": tree, "step": old["step"] + 1, "waiting": waiting}
-            for place, value in zip(flat[: len(held)], flattened(in_order(new, old))[0], strict=True):
-                place.copy_(value)
+            for writes_it, place, value in zip(
+                writes, flat[: len(held)], flattened(in_order(new, old))[0], strict=True
+            ):
+                if writes_it:
+                    place.copy_(value)
             return []
 
         return train

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from workloads.engine.block import Block
 from workloads.engine.compiling import Programs
-from workloads.engine.layout import Tree, flattened, mapped, unflattened
+from workloads.engine.layout import Tree, flattened, mapped, unflattened, written
 from workloads.learner import Learner
 from workloads.random import Draw
 
@@ -91,8 +91,10 @@ class Repairs:
         dtype = tree["params"][self.learner.network.head].dtype
         axis = self.axis
 
-        def one(tree: Tree, hyper: Tree, seed: Tensor) -> Tree:
-            draw = Draw(seed, at, dtype)
+        writes: list[bool] = []  # per tensor; what no repair touches is left alone
+
+        def one(before: Tree, hyper: Tree, seed: Tensor) -> Tree:
+            tree, draw = before, Draw(seed, at, dtype)
             for rank, method in enumerate(self.learner.rare):
                 # As the plain path does: method by method, from input to output, a place only once those before it
                 # have no event left; otherwise a second event of one layer would touch a newborn of the next.
@@ -105,13 +107,18 @@ class Repairs:
                         tree["params"], tree["state"], hyper, draw, method=method, place=place
                     )
                     new = {"params": params, "state": state}
-                    tree = mapped(lambda old, new, needed=needed: torch.where(needed, new, old), tree, new)
+                    tree = mapped(
+                        lambda old, new, needed=needed: old if new is old else torch.where(needed, new, old), tree, new
+                    )
+            writes[:] = written(tree, before)
             return tree
 
         part = tree if chosen is None else mapped(lambda v: v.index_select(axis, chosen), tree)
         old, new = ({"params": t["params"], "state": t["state"]} for t in (tree, part))
         new = torch.func.vmap(one, in_dims=(axis, axis, 0), out_dims=axis)(new, part["hyper"], part["seeds"])
-        for place, value in zip(flattened(old)[0], flattened(new)[0], strict=True):
+        for writes_it, place, value in zip(writes, flattened(old)[0], flattened(new)[0], strict=True):
+            if not writes_it:
+                continue
             if chosen is None:
                 place.copy_(value)
             else:

@@ -98,6 +98,15 @@ class L2Config:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class L2InitConfig:
+    """L2 towards the weights of the trial's beginning (Kumar et al. 2023), but for a norm's scale and shift."""
+
+    strength: Strength = 1e-2  # lambda: the best on permuted MNIST in the paper, of 1e-2 to 1e-5
+    form: Literal["coupled", "decoupled"] = "coupled"  # in the gradient (published), or after the optimizer's step
+    penalty: Literal["half", "full"] = "half"  # lambda / 2 ||w - w0||^2 (released code) or lambda ||w - w0||^2 (paper)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ShrinkAndPerturbConfig:
     """Shrink and perturb: L2 in the gradient and normal noise on every parameter (Dohare et al. 2024)."""
 
@@ -267,6 +276,7 @@ METHODS: dict[str, MethodSpec] = {
         cost=0.2,
         copies=0,
     ),
+    "l2_init": MethodSpec(config=L2InitConfig, varies=("strength",), paths=Paths(lanes=True), cost=0.3, copies=1),
     "shrink_and_perturb": MethodSpec(
         config=ShrinkAndPerturbConfig,
         varies=("strength", "perturb_scale"),

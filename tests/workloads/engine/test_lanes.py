@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -148,6 +149,18 @@ def test_batches_of_several_examples_come_by_rows_too() -> None:
     index = torch.arange(6 * SMALL_CLASSES.batch, dtype=torch.int32).view(1, 6, -1).expand(2, -1, -1)
     by_rows.engine.advance_rows(table_x, table_y, index, by_rows.which, 0)
     assert same_bits(whole.state(), by_rows.state())
+
+
+def test_what_no_step_changes_is_never_written() -> None:
+    """Initial weights: read by every step's C++, stored by none."""
+    pack = Pack(Arm("sgd", ("l2_init", "continual_backprop")), TINY, range(2), path="lanes")
+    pack.train(*data(TINY, 2, streams=2, dtype=torch.float64))
+    program = pack.engine.program
+    names = [f"p{program._leaf(('state', 'l2_init', 'initial', name))}" for name in TINY.network.parameter_shapes()]
+    source = program.source()
+    for name in names:
+        assert re.search(rf"\b{name}\[[^\]]*\](?!\s*=[^=])", source), f"{name} is not read"
+        assert not re.search(rf"\b{name}\[[^\]]*\]\s*=[^=]", source), f"{name} is written"
 
 
 def test_long_schedules_that_seldom_meet_make_four_programs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from workloads.engine.compiling import broadcast_product, outer_product
 from workloads.engine.layout import Tree, flattened, mapped, stacked
 from workloads.engine.lifted import Lifted
 from workloads.learner import Learner
-from workloads.methods.config import AdamOConfig, ContinualBackpropConfig, L2Config, SGDConfig
+from workloads.methods.config import AdamOConfig, ContinualBackpropConfig, L2Config, L2InitConfig, SGDConfig
 from workloads.methods.l2 import L2
 from workloads.networks.config import MLPConfig
 from workloads.networks.mlp import MLP
@@ -110,6 +110,17 @@ def test_long_schedules_that_seldom_meet_make_four_programs(
         for period in periods:
             advanced(made, 2, start=period)
         assert compilations.count("train") == 4
+
+
+def test_what_no_step_changes_is_never_written() -> None:
+    """Initial weights are read by every step and written by none, nor by a repair; weights are."""
+    replacing = ContinualBackpropConfig(replacement_rate=0.5, maturity_threshold=2)
+    made = engine(3, ("sgd", SGDConfig()), {"l2_init": L2InitConfig(), "continual_backprop": replacing}, **EAGER)
+    state = advanced(made, 16)
+    assert (state["state"]["continual_backprop"]["age"]["layers.0"] < 16).any()
+    tree = made.blocks[0].tree
+    assert all(value._version == 0 for value in tree["state"]["l2_init"]["initial"].values())
+    assert all(value._version > 0 for value in tree["params"].values())
 
 
 @pytest.mark.parametrize(("rate", "expected"), [(0.5, ["look_up", "mend", "train"]), (0.0, ["look_up", "train"])])
