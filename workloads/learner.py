@@ -103,8 +103,8 @@ class Learner:
     def hyper_of(self, optimizer: Any, methods: Mapping[str, Any]) -> dict[str, dict[str, float]]:
         """The varying scalars of one member's configs, as plain numbers."""
         scalars = {name: getattr(optimizer, name) for name in self.optimizer_spec.varies}
-        if scalars.get("isometry_step_size", 0.0) is None:
-            scalars["isometry_step_size"] = scalars["step_size"]
+        for name, other in self.optimizer_spec.follows.items():
+            scalars[name] = scalars[other] if scalars[name] is None else scalars[name]
         hyper = {"optimizer": {name: float(value) for name, value in scalars.items()}}
         for method, config in methods.items():
             hyper[method] = {name: float(getattr(config, name)) for name in METHODS[method].varies}

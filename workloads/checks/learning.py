@@ -126,7 +126,7 @@ class _Trial:
         for name, fields, table in parts:
             for varying in table[name].varies:
                 value = fields.get(varying, 0)  # numbers by default, where the config was written by hand
-                if not isinstance(value, int | float) and not (value is None and varying == "isometry_step_size"):
+                if not isinstance(value, int | float) and not (value is None and varying in table[name].follows):
                     raise InputError(
                         f"{name}: varies names {varying}, which is {value!r}: only numbers may vary in a pack"
                     )

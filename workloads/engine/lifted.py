@@ -191,9 +191,7 @@ class Lifted:
         _, fixed_spec = flattened({"hyper": block.hyper, "seeds": block.seeds})
         dtype = block.tree["params"][self.learner.network.head].dtype
         over = self.axis
-        writes: list[
-            bool
-        ] = []  # per tensor of the tree; what no step changes, such as initial weights, stays unwritten
+        writes: list[bool] = []  # per tensor: what no step changes, such as initial weights, is not written
 
         def train(*flat: Tensor) -> list[Tensor]:
             old = unflattened(list(flat[: len(held)]), spec)

@@ -9,9 +9,9 @@ planning goes by: which paths take it (see `workloads.paths`), how long a step t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
@@ -36,6 +36,18 @@ class MethodSpec:
     def held(self, config: Any) -> float:
         """`copies` under this config."""
         return self.copies(config) if callable(self.copies) else self.copies
+
+    @property
+    def step_sizes(self) -> tuple[str, ...]:
+        """What a stream's schedule scales: `step_size`, unless the settings class names its own `step_sizes`."""
+        named = getattr(self.config, "step_sizes", ("step_size",))
+        return tuple(name for name in named if name in self.varies)
+
+    @property
+    def follows(self) -> Mapping[str, str]:
+        """Scalar -> the one whose value it takes where it is null; as the settings class says in `follows`."""
+        found: Mapping[str, str] = getattr(self.config, "follows", {})
+        return found
 
     def needs(self, config: Any) -> frozenset[str]:
         """What the method must be given under this config; it may depend on the config."""
@@ -77,6 +89,9 @@ class AdamWConfig:
 class AdamOConfig:
     """AdamO (Rosseau, Müller, Nowé 2026): Adam with a decoupled pull of every weight matrix towards an isometry."""
 
+    step_sizes: ClassVar[tuple[str, ...]] = ("step_size", "isometry_step_size")
+    follows: ClassVar[dict[str, str]] = {"isometry_step_size": "step_size"}
+
     step_size: Annotated[float, Ge(0)] = 1e-3  # per step
     beta1: Decay = 0.9
     beta2: Decay = 0.999
@@ -88,6 +103,23 @@ class AdamOConfig:
     scale_by_gram: bool = False  # divide each matrix's penalty by its Gram dimension
     head: bool = True  # pull the output layer too
     every: Annotated[int, Ge(1)] = 1  # apply at every k-th step, with k times the strength
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MuonConfig:
+    """Muon (Jordan et al. 2024) for the hidden layers' matrices, Adam for the head, biases and norms."""
+
+    step_sizes: ClassVar[tuple[str, ...]] = ("step_size", "rest_step_size")
+
+    step_size: Annotated[float, Ge(0)] = 0.02  # of the matrices, per step
+    momentum: Decay = 0.95
+    nesterov: bool = True
+    iterations: Annotated[int, Ge(1), Le(20)] = 5  # of Newton and Schulz
+    rest_step_size: Annotated[float, Ge(0)] = 3e-4  # of all else, by Adam, per step
+    beta1: Decay = 0.9
+    beta2: Decay = 0.95
+    eps: Annotated[float, Gt(0)] = 1e-10
+    weight_decay: Strength = 0.0  # weights shrink by their step size x this, apart from momentum and moments
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -265,6 +297,13 @@ OPTIMIZERS: dict[str, MethodSpec] = {
         paths=Paths(lanes=True, online=dict.fromkeys(AdamOConfig.__dataclass_fields__, EVERY)),
         cost=6.0,
         copies=4,  # as adam, and the isometry's gradient
+    ),
+    "muon": MethodSpec(
+        config=MuonConfig,
+        varies=("step_size", "rest_step_size", "weight_decay"),
+        paths=Paths(lanes=True),
+        cost=12.0,  # five iterations of three products each; the more the wider
+        copies=4,
     ),
 }
 

@@ -10,6 +10,7 @@ from workloads.methods.continual_backprop import ContinualBackprop
 from workloads.methods.coupled_isometry import CoupledIsometry
 from workloads.methods.l2 import L2
 from workloads.methods.l2_init import L2Init
+from workloads.methods.muon import Muon
 from workloads.methods.reset import Reset
 from workloads.methods.sgd import SGD
 from workloads.methods.shrink_and_perturb import ShrinkAndPerturb
@@ -19,6 +20,7 @@ IMPLEMENTATIONS: dict[str, type[Method]] = {
     "adam": Adam,
     "adamw": AdamW,
     "adamo": AdamO,
+    "muon": Muon,
     "l2": L2,
     "l2_init": L2Init,
     "shrink_and_perturb": ShrinkAndPerturb,

@@ -42,8 +42,6 @@ from workloads.training.rows import Table
 
 COMMIT_SECONDS = 20.0  # at least this long between two reports, so that checkpoints cost little
 
-STEP_SIZES = ("step_size", "isometry_step_size")  # what a stream's schedule scales
-
 
 def shown_within(task: int, tasks: int) -> bool:
     """Whether the curve within a task is recorded: in the 1st, 10th, 100th, ... and the last."""
@@ -88,7 +86,7 @@ class Training:
         member_hyper = [self.learner.hyper_of(o[1], m) for o, m in (ways_of_learning(m.config) for m in pack.members)]
         as_tensors = [mapped(lambda v: torch.tensor(v, dtype=self.dtype), h) for h in member_hyper]
         self.hyper = mapped(lambda v: v.to(self.device), stacked(as_tensors))
-        self.step_sizes = {n: v.clone() for n, v in self.hyper["optimizer"].items() if n in STEP_SIZES}
+        self.step_sizes = {n: self.hyper["optimizer"][n].clone() for n in self.learner.optimizer_spec.step_sizes}
         self.seeds = torch.tensor(seeds, dtype=torch.int64, device=self.device)
         # Under vmap convolutions become grouped ones, which a CPU is slow at.
         alone = NETWORKS[config["network"]["name"]].convolutional and self.device.type == "cpu"
