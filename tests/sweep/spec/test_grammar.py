@@ -329,7 +329,7 @@ MISTAKES = {
     ),
     "a field of several methods": (
         arm("optimizer: sgd, strength: 1e-4"),
-        "write l2: {strength: ...} or shrink_and_perturb: {strength: ...} or coupled_isometry: ",
+        "write l2: {strength: ...} or l2_init: {strength: ...} or shrink_and_perturb: {strength: ...} or ",
     ),
     "another optimizer's field": (
         arm("optimizer: sgd, isometry_strength: 1"),
