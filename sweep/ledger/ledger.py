@@ -30,7 +30,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -51,31 +51,16 @@ from sweep.ledger.commits import (
     attempt_name,
 )
 from sweep.ledger.failures import Failure
+from sweep.ledger.packs import PackFiles, PackState, attempts, progress
 from sweep.ledger.shards import Columns, numbers, read_shard, sorted_table
 from sweep.ledger.storage import Storage
 from sweep.ledger.sweeps import SweepRecord
 
 READERS = 16  # files read at once: an object store answers each in tens of milliseconds
 LOOKS = 3  # at a pack whose checkpoint vanished between listing and reading, as its worker moved on
-MANIFEST_NAME = re.compile(r"manifest-(\d+)\.json")
 WEIGHTS_NAME = re.compile(r"(?P<trial>.+)-(?:final|task(?P<task>\d+))\.pt")
 T = TypeVar("T")
 R = TypeVar("R")
-
-
-@dataclass(frozen=True, slots=True)
-class KnownPack:
-    """A pack that the ledger has heard of, at its furthest commit."""
-
-    id: str
-    members: tuple[str, ...]  # trial ids
-    finished: bool
-    attempts: int  # that committed anything
-    tasks: int  # complete
-    step: int
-    diverged: int  # members
-    updated: float | None  # last commit, unix seconds; None before the first
-    failure: Failure | None  # what ended its last attempt; None once a later one commits anything
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +91,7 @@ class Ledger:
 
     def __init__(self, storage: str | Path | Storage) -> None:
         self.storage = storage if isinstance(storage, Storage) else Storage(storage)
-        self._parsed: dict[tuple[str, int], Any] = {}  # by name and size: what is written once is read once
+        self.files = PackFiles(self.storage)
 
     def check_writable(self) -> None:
         """Raise StorageError (the place, the system's reason) unless files can be written, read, deleted."""
@@ -126,12 +111,12 @@ class Ledger:
         members = json.dumps({"members": [member.id for member in pack.members]}).encode()
         description = pack.to_json()
         if not self.storage.put_if_absent(f"{folder}/pack.json", description.encode()):
-            if not _same_pack(self._text(f"{folder}/pack.json"), description):
+            if not _same_pack(self.files.text(f"{folder}/pack.json"), description):
                 self.storage.write_bytes(f"{folder}/pack.json", description.encode())
         if not self.storage.put_if_absent(f"{folder}/members.json", members):
-            if self._text(f"{folder}/members.json") != members:
+            if self.files.text(f"{folder}/members.json") != members:
                 self.storage.write_bytes(f"{folder}/members.json", members)
-                self._parsed.clear()  # it may have been read as it was, and its length may be the same
+                self.files.forget()  # it may have been read as it was, and its length may be the same
 
     def open(self, pack: Packed, *, resume: Resume | None = None, name: str | None = None) -> Attempt:
         """A new attempt at a pack, continuing `resume` where it is given. Its name was never used before."""
@@ -150,15 +135,15 @@ class Ledger:
         """
         unwanted = set(ids)
         deleted, kept, trials, freed = [], [], 0, 0
-        for pack, files in self._listing().items():
-            members = self._members(pack, files)
+        for pack, files in self.files.listing().items():
+            members = self.files.members(pack, files)
             if members is None or unwanted.isdisjoint(members):
                 continue
             if not unwanted.issuperset(members):
                 kept.append(pack)
                 continue
             # Results before the description: if this is cut short, the pack can still be found and cleaned.
-            for folder in () if pretend else (*_attempts(files), ""):
+            for folder in () if pretend else (*attempts(files), ""):
                 self.storage.delete_folder(f"{PACKS}/{pack}/{folder}".rstrip("/"))
             deleted.append(pack)
             trials += len(members)
@@ -183,23 +168,25 @@ class Ledger:
         except FileNotFoundError as error:
             raise StorageError(f"pack {pack} is not described: {self.storage.where(name)} is missing") from error
 
-    def packs(self) -> list[KnownPack]:
+    def packs(self) -> list[PackState]:
         """All packs by id, those never begun too, each at its furthest commit."""
 
-        found = _parallel(lambda item: self._known(*item), self._listing().items())
-        return [pack for pack in found if pack is not None]
+        states = _parallel(lambda item: self.files.state(*item), self.files.listing().items())
+        return [state for state in states if state is not None]
 
-    def pack(self, id: str) -> KnownPack | None:
+    def pack(self, id: str) -> PackState | None:
         """One pack; None where it was never described."""
-        return self._known(id, self.storage.list(f"{PACKS}/{id}"))
+        return self.files.state(id, self.storage.list(f"{PACKS}/{id}"))
 
     def failures(self) -> dict[str, Failure]:
         """Trial id -> what ended the last attempt at its pack, for trials that are not done and not under way again."""
-        listing = self._listing()
+        listing = self.files.listing()
         fallen = {pack: files for pack, files in listing.items() if any(file.endswith(FAILURE) for file in files)}
         if not fallen:
             return {}
-        packs = [pack for pack in _parallel(lambda item: self._known(*item), fallen.items()) if pack and pack.failure]
+        packs = [
+            pack for pack in _parallel(lambda item: self.files.state(*item), fallen.items()) if pack and pack.failure
+        ]
         done = self.done() if packs else {}
         return {
             member: pack.failure
@@ -217,7 +204,7 @@ class Ledger:
                 manifest = winners[trial][1]
                 for shard in manifest.shards:
                     holders[manifest.pack, shard].add(trial)
-        whole = _parallel(lambda place: self._content(*place) is not None, holders)
+        whole = _parallel(lambda place: self.files.content(*place) is not None, holders)
         return [
             Damage(f"{PACKS}/{pack}/{shard.file}", frozenset(trials))
             for ((pack, shard), trials), sound in zip(holders.items(), whole, strict=True)
@@ -231,7 +218,7 @@ class Ledger:
             self.storage.write_bytes(f"{folder}/.damaged-{name}", self.storage.read_bytes(damage.file))
         self.storage.delete(damage.file)
 
-    def incomplete(self) -> list[KnownPack]:
+    def incomplete(self) -> list[PackState]:
         """Packs that committed something and are not finished: worth resuming."""
         return [pack for pack in self.packs() if pack.attempts and not pack.finished]
 
@@ -242,17 +229,17 @@ class Ledger:
         """
         for _ in range(LOOKS):
             files = self.storage.list(f"{PACKS}/{pack}")
-            finished = [manifest for manifest in self._newest(pack, files) if manifest.finished]
+            finished = [manifest for manifest in self.files.newest(pack, files) if manifest.finished]
             if finished:
                 return Resume(min(finished, key=_precedence), None)
             candidates = [
                 manifest
-                for attempt in _attempts(files)
-                for manifest in itertools.islice(self._resumable(pack, attempt, files), CHECKPOINTS)
+                for attempt in attempts(files)
+                for manifest in itertools.islice(self.files.resumable(pack, attempt, files), CHECKPOINTS)
             ]
-            for manifest in sorted(candidates, key=_progress, reverse=True):
+            for manifest in sorted(candidates, key=progress, reverse=True):
                 assert manifest.checkpoint is not None
-                checkpoint = self._content(pack, manifest.checkpoint)
+                checkpoint = self.files.content(pack, manifest.checkpoint)
                 if checkpoint is not None:
                     return Resume(manifest, checkpoint)
             if not candidates:
@@ -323,7 +310,7 @@ class Ledger:
             parts = WEIGHTS_NAME.fullmatch(file.file.rpartition("/")[2].split("-", 2)[2])
             if parts is not None and parts["trial"] == trial:
                 task = parts["task"]
-                found.append(("final" if task is None else int(task), self._whole(manifest.pack, file)))
+                found.append(("final" if task is None else int(task), self.files.whole(manifest.pack, file)))
         return found
 
     # Sweeps
@@ -342,104 +329,18 @@ class Ledger:
 
     # Reading
 
-    def _listing(self) -> dict[str, dict[str, int]]:
-        """Pack -> its files with sizes, in the order of names; one listing for all."""
-        packs: dict[str, dict[str, int]] = defaultdict(dict)
-        for name, size in sorted(self.storage.list(PACKS).items()):
-            pack, _, file = name.partition("/")
-            packs[pack][file] = size
-        return packs
-
-    def _text(self, name: str) -> bytes:
-        """A file's content; empty where there is none."""
-        try:
-            return self.storage.read_bytes(name)
-        except FileNotFoundError:
-            return b""
-
-    def _once(self, name: str, size: int, parse: Callable[[bytes], T]) -> T | None:
-        """A file that never changes, parsed; None where it is torn, short or gone."""
-        if (name, size) not in self._parsed:
-            try:
-                self._parsed[name, size] = parse(self.storage.read_bytes(name))
-            except (FileNotFoundError, ValueError, KeyError, TypeError):
-                return None
-        parsed: T = self._parsed[name, size]
-        return parsed
-
-    def _members(self, pack: str, files: Mapping[str, int]) -> tuple[str, ...] | None:
-        """A pack's trial ids; None where its description is not whole."""
-        if "members.json" not in files:
-            return None
-        name = f"{PACKS}/{pack}/members.json"
-        return self._once(name, files["members.json"], lambda text: tuple(json.loads(text)["members"]))
-
-    def _manifests(self, pack: str, attempt: str, files: Mapping[str, int]) -> Iterator[Manifest]:
-        """An attempt's valid manifests, newest first."""
-        names = [name for name in files if name.startswith(f"{attempt}/") and MANIFEST_NAME.search(name)]
-        for name in sorted(names, key=_commit_number, reverse=True):
-            manifest = self._once(f"{PACKS}/{pack}/{name}", files[name], Manifest.from_json)
-            if manifest and all(files.get(f.file) == f.bytes for f in manifest.shards + manifest.weights):
-                yield manifest
-
-    def _known(self, pack: str, files: Mapping[str, int]) -> KnownPack | None:
-        """A pack at its furthest commit; None where its description is not whole."""
-        members = self._members(pack, files)
-        if members is None:
-            return None
-        newest = self._newest(pack, files)
-        furthest = max(newest, key=_progress, default=None)
-        updated = max((manifest.time for manifest in newest), default=None)
-        finished = bool(furthest and furthest.finished)
-        return KnownPack(
-            id=pack,
-            members=members,
-            finished=finished,
-            attempts=len(newest),
-            tasks=furthest.tasks if furthest else 0,
-            step=furthest.step if furthest else 0,
-            diverged=furthest.statuses.count("diverged") if furthest else 0,
-            updated=updated,
-            failure=None if finished else self._failure(pack, files, since=updated),
-        )
-
-    def _failure(self, pack: str, files: Mapping[str, int], *, since: float | None) -> Failure | None:
-        """What ended a pack's last attempt, unless a commit came after it."""
-        names = sorted(file for file in files if file.endswith(f"/{FAILURE}"))
-        read = (self._once(f"{PACKS}/{pack}/{name}", files[name], Failure.from_json) for name in names)
-        last = max((failure for failure in read if failure), key=lambda failure: failure.time, default=None)
-        return None if last is None or last.time < (since or 0.0) else last
-
-    def _newest(self, pack: str, files: Mapping[str, int]) -> list[Manifest]:
-        """The newest valid manifest of each attempt that has one."""
-        newest = (next(self._manifests(pack, attempt, files), None) for attempt in _attempts(files))
-        return [manifest for manifest in newest if manifest is not None]
-
-    def _resumable(self, pack: str, attempt: str, files: Mapping[str, int]) -> Iterator[Manifest]:
-        """An attempt's valid manifests whose checkpoints are there, newest first."""
-        numbers = {_commit_number(file) for file in files if file.startswith(f"{attempt}/checkpoint-")}
-        with_checkpoint = {
-            name: size
-            for name, size in files.items()
-            if not MANIFEST_NAME.search(name) or _commit_number(name) in numbers
-        }
-        for manifest in self._manifests(pack, attempt, with_checkpoint):
-            file = manifest.checkpoint
-            if file is not None and files.get(file.file) == file.bytes:
-                yield manifest
-
     def _winners(self) -> dict[str, tuple[Done, Manifest]]:
         """Trial id -> its end and the manifest of its first complete attempt."""
 
         def complete(item: tuple[str, dict[str, int]]) -> list[Manifest]:
-            return [manifest for manifest in self._newest(*item) if manifest.finished]
+            return [manifest for manifest in self.files.newest(*item) if manifest.finished]
 
-        listing = self._listing()
+        listing = self.files.listing()
         found = itertools.chain.from_iterable(_parallel(complete, listing.items()))
         winners: dict[str, tuple[Done, Manifest]] = {}
         for manifest in sorted(found, key=_precedence):
             pack = manifest.pack
-            members = self._members(pack, listing[pack])
+            members = self.files.members(pack, listing[pack])
             if members is None or len(members) != len(manifest.statuses):
                 continue
             # Members that ended alike share their Done: trials may be a million, ends are few.
@@ -452,31 +353,11 @@ class Ledger:
                 winners.setdefault(trial, ends[end])
         return winners
 
-    def _content(self, pack: str, file: Named) -> bytes | None:
-        """A file a manifest names; None where it is gone or its bytes are not what was written."""
-        try:
-            content = self.storage.read_bytes(f"{PACKS}/{pack}/{file.file}")
-        except FileNotFoundError:
-            return None
-        whole = len(content) == file.bytes and hashlib.sha256(content).hexdigest() == file.sha256
-        return content if whole else None
-
-    def _whole(self, pack: str, file: Named) -> bytes:
-        """A file a manifest names. Raises StorageError where it is gone or damaged."""
-        content = self._content(pack, file)
-        if content is None:
-            where = self.storage.where(f"{PACKS}/{pack}/{file.file}")
-            raise StorageError(
-                f"{where} is missing or damaged. Delete the folder {self.storage.where(f'{PACKS}/{pack}')}"
-                " and run the sweep again to compute its trials anew."
-            )
-        return content
-
     def _read_shard(
         self, manifest: Manifest, shard: Named, wanted: Mapping[str, int], metrics: frozenset[str] | None
     ) -> tuple[Columns, list[str]]:
         """As `read_shard`, of a shard that a manifest names."""
-        return read_shard(self._whole(manifest.pack, shard), wanted, metrics)
+        return read_shard(self.files.whole(manifest.pack, shard), wanted, metrics)
 
 
 def _parallel(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
@@ -492,20 +373,6 @@ def _same_pack(kept: bytes, description: str) -> bool:
         return {**one, "code": None} == {**other, "code": None}
     except (ValueError, TypeError):
         return False
-
-
-def _attempts(files: Iterable[str]) -> list[str]:
-    """Names of a pack's attempts, oldest first."""
-    return sorted({file.partition("/")[0] for file in files if "/" in file})
-
-
-def _commit_number(file: str) -> int:
-    """7 of 20260101T000000-aa/manifest-00007.json."""
-    return int(file.rpartition("/")[2].split("-")[1].partition(".")[0])
-
-
-def _progress(manifest: Manifest) -> tuple[bool, int, str, int]:
-    return manifest.finished, manifest.step, manifest.attempt, manifest.number
 
 
 def _precedence(manifest: Manifest) -> tuple[float, str]:
