@@ -125,7 +125,8 @@ def _groups(spec: Spec) -> Iterator[tuple[Arm, dict[str, Any]]]:
     for arm in spec.arms:
         methods = sorted(arm.methods, key=lambda method: method.name)
         parts = [("STREAMS", spec.workload.name), ("NETWORKS", arm.network.name), ("OPTIMIZERS", arm.optimizer.name)]
-        used = sources_of([*parts, *(("METHODS", method.name) for method in methods)])
+        parts += [*(("METHODS", method.name) for method in methods), *(("DIAGNOSTICS", name) for name in measured)]
+        used = sources_of(parts)
         semantics = {
             "engine": ENGINE_SEMANTICS,
             "stream": spec.workload.semantics,

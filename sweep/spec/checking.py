@@ -29,7 +29,13 @@ if TYPE_CHECKING:
 
 TRIED = 3  # trials of one structure: the first, one from the middle and the last
 
-KINDS = {"METHODS": "method", "OPTIMIZERS": "optimizer", "STREAMS": "workload", "NETWORKS": "network"}
+KINDS = {
+    "METHODS": "method",
+    "OPTIMIZERS": "optimizer",
+    "STREAMS": "workload",
+    "NETWORKS": "network",
+    "DIAGNOSTICS": "diagnostic",
+}
 STEPS, STEPS_OF_PICTURES = 60, 4  # after which paths are compared
 LONG, LONG_OF_PICTURES = 500, 8  # after which numbers must be finite
 ROUNDING = 1e-10  # relative, in float64
@@ -52,6 +58,9 @@ def check_trials(trials: Sequence[Trial]) -> None:
         if file := owner("STREAMS", members[0].config["workload"]["name"]):
             check_workload(members[0].config["workload"], [trial.config["seed"] for trial in members], file)
     for members in _alike(concerned, lambda trial: structure_key(trial.config)):
+        for name in members[0].config["metrics"]:
+            if file := owner("DIAGNOSTICS", name):
+                check_look(name, members, file)
         if any(owner(*part) for part in learning_parts(members[0].config)):
             try:
                 check_structure(members)
@@ -80,6 +89,13 @@ def check_structure(members: Sequence[Trial]) -> None:
     if shape_of(members[0].config).parameters > LARGE:
         chosen = {0, len(members) - 1}
     check_learning([members[place] for place in sorted(chosen)])
+
+
+def check_look(name: str, members: Sequence[Trial], file: str) -> dict[str, float]:
+    """A first look of a user's diagnostic at a few of the trials that one pack could hold; what it measures there."""
+    from workloads.checks.diagnostics import check_diagnostic
+
+    return check_diagnostic(name, members[:TRIED], file)
 
 
 def _alike(trials: Sequence[Trial], key: Any) -> list[list[Trial]]:
@@ -120,7 +136,7 @@ def check_file(file: Path) -> Iterator[Finding]:
         except (Exception, SystemExit) as error:
             yield Finding(entry, "defaults", False, f"{told(error)}; it is tried with its defaults")
             continue
-        yield from checked(entry, table, name, trials)
+        yield from looked(entry, name, trials) if table == "DIAGNOSTICS" else checked(entry, table, name, trials)
 
 
 def workloads_for(table: str, name: str) -> list[dict[str, Any]]:
@@ -184,6 +200,22 @@ def checked(entry: str, table: str, name: str, groups: Sequence[list[Trial]]) ->
         broken = [text for kept, text in said if not kept]
         yield Finding(entry, promise, not broken, broken[0] if broken else said[0][1])
     yield Finding(entry, "path", True, ": ".join(paths[0]))
+
+
+def looked(entry: str, name: str, groups: Sequence[list[Trial]]) -> Iterator[Finding]:
+    """A diagnostic's promises, each of networks of one kind."""
+    from sweep.results.naming import number
+
+    for trials in groups:
+        network = trials[0].config["network"]
+        shape = f"mlp, width {network['width']}, depth {network['depth']}"
+        try:
+            values = check_look(name, trials, owner("DIAGNOSTICS", name) or name)
+        except InputError as error:
+            yield Finding(entry, "first looks", False, str(error))
+            return
+        said = ", ".join(f"{metric} {number(float(f'{value:.3g}'))}" for metric, value in values.items())
+        yield Finding(entry, "first looks", True, f"the same again, alone and beside a spoilt member; {shape}: {said}")
 
 
 def _made(trials: list[Trial], steps: int, few: int) -> tuple[Make, Tensor, Tensor]:

@@ -18,6 +18,7 @@ from sweep.spec.figures import FIGURES
 from sweep.spec.grammar import EXAMPLES, OWNERS, Settings
 from sweep.spec.model import Arm, Spec
 from workloads import metrics
+from workloads.diagnostics import DIAGNOSTICS
 from workloads.extensions import owner, told
 from workloads.methods.config import METHODS, OPTIMIZERS
 from workloads.metrics import OnlineMetric
@@ -57,6 +58,11 @@ def numbers(value: Any, at: KeyPath = ()) -> Iterator[tuple[KeyPath, int | float
             yield from numbers(part, (*at, key))
     elif isinstance(value, int | float) and not isinstance(value, bool):
         yield at, value
+
+
+def needs_of(metric: str) -> tuple[str, ...]:
+    """What a metric reads of a look at the network; nothing where it is no diagnostic."""
+    return DIAGNOSTICS[metric].needs if metric in DIAGNOSTICS else ()
 
 
 class Checked:
@@ -107,6 +113,7 @@ class Checked:
             code=code,
         )
         self.check_needs(spec)
+        self.check_layers(spec)
         self.check_pictures(spec)
         self.check_figures(spec)
         if spec.size > MOST_SETTINGS:
@@ -294,6 +301,16 @@ class Checked:
             missing = FIGURES[name](spec)
             if missing:
                 self.wrong(("figures", place), missing, name)
+
+    def check_layers(self, spec: Spec) -> None:
+        """Diagnostics of layer Jacobians need networks that offer their layers one by one."""
+        layered = [name for name in spec.metrics if "layer_jacobian_spectra" in needs_of(name)]
+        unable = [arm.network.name for arm in spec.arms if not NETWORKS[arm.network.name].layered]
+        for name in layered if unable else []:
+            offering = [network for network, entry in NETWORKS.items() if entry.layered]
+            where: KeyPath = ("metrics", self.document.tree["metrics"].index(name))
+            text = f"{name} needs a network's layers one by one, which {unable[0]} does not offer"
+            self.wrong(where, f"{text}; networks for it: {', '.join(offering)}", name)
 
     def check_needs(self, spec: Spec) -> None:
         """Methods that must be told when a task changes need a stream that shows it."""

@@ -13,7 +13,16 @@ from typing import Literal
 BINS = 20  # of the curve within a task, the measures within_task/1 to within_task/20
 
 # The parts of a look, by the names of its attributes.
-Part = Literal["features", "activity", "feature_spectra", "weights", "weight_spectra", "gradients"]
+Part = Literal[
+    "features",
+    "activity",
+    "feature_spectra",
+    "weights",
+    "weight_spectra",
+    "gradients",
+    "layer_jacobian_spectra",
+    "input_output_jacobian_spectra",
+]
 
 Better = Literal["up", "down"]
 Bounds = tuple[float | None, float | Literal["units"] | None]  # "units": as many as a layer has
@@ -26,6 +35,8 @@ COSTS: dict[Part, float] = {
     "weights": 0.0,
     "weight_spectra": 1.0,
     "gradients": 3.0,
+    "layer_jacobian_spectra": 500.0,
+    "input_output_jacobian_spectra": 25.0,
 }
 
 
@@ -46,6 +57,8 @@ class DiagnosticSpec:
     cost: float = 0.0  # beside that of what it needs (see COSTS), in forward passes of its probe
     semantics: int = 1  # raised whenever its values change; part of a trial's hash
 
+
+ISOMETRY = "Rosseau, Müller, Nowé (2026), arXiv 2606.09762"
 
 DIAGNOSTICS: dict[str, DiagnosticSpec] = {
     "dormant_fraction": DiagnosticSpec(
@@ -129,5 +142,56 @@ DIAGNOSTICS: dict[str, DiagnosticSpec] = {
         meaning="smallest singular value of any weight matrix",
         file="isometry",
         needs=("weight_spectra",),
+    ),
+    "layer_jacobian_max": DiagnosticSpec(
+        meaning="largest singular value of a hidden layer's Jacobian by the layer before, on any example",
+        file="layer_jacobian",
+        label="largest singular value of layer Jacobians",
+        source=ISOMETRY,
+        needs=("layer_jacobian_spectra",),
+        per_layer=True,
+        probe=16,
+    ),
+    "layer_jacobian_min": DiagnosticSpec(
+        meaning="smallest singular value of a hidden layer's Jacobian by the layer before, on any example",
+        file="layer_jacobian",
+        label="smallest singular value of layer Jacobians",
+        source=ISOMETRY,
+        needs=("layer_jacobian_spectra",),
+        per_layer=True,
+        probe=16,
+    ),
+    "layer_jacobian_mean": DiagnosticSpec(
+        meaning="mean singular value of a hidden layer's Jacobian by the layer before, over all examples",
+        file="layer_jacobian",
+        label="mean singular value of layer Jacobians",
+        source=ISOMETRY,
+        needs=("layer_jacobian_spectra",),
+        per_layer=True,
+        probe=16,
+    ),
+    "input_output_jacobian_max": DiagnosticSpec(
+        meaning="largest singular value of the Jacobian of the output by the input, on any example",
+        file="input_output_jacobian",
+        label="largest singular value of the input-output Jacobian",
+        source=ISOMETRY,
+        needs=("input_output_jacobian_spectra",),
+        probe=64,
+    ),
+    "input_output_jacobian_min": DiagnosticSpec(
+        meaning="smallest singular value of the Jacobian of the output by the input, on any example",
+        file="input_output_jacobian",
+        label="smallest singular value of the input-output Jacobian",
+        source=ISOMETRY,
+        needs=("input_output_jacobian_spectra",),
+        probe=64,
+    ),
+    "input_output_jacobian_mean": DiagnosticSpec(
+        meaning="mean singular value of the Jacobian of the output by the input, over all examples",
+        file="input_output_jacobian",
+        label="mean singular value of the input-output Jacobian",
+        source=ISOMETRY,
+        needs=("input_output_jacobian_spectra",),
+        probe=64,
     ),
 }

@@ -10,6 +10,7 @@ import importlib
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import TYPE_CHECKING, ClassVar
 
 from workloads.diagnostics import DIAGNOSTICS, Better, Bounds, DiagnosticSpec, Part
@@ -33,9 +34,10 @@ class Diagnostic(ABC):
     needs: ClassVar[tuple[Part, ...]] = ()  # the parts of the look that it reads, and no others
     per_layer: ClassVar[bool] = False  # a value for every hidden layer
     unit: ClassVar[str] = ""
-    bounds: ClassVar[Bounds] = (0, None)  # which its values cannot leave
+    bounds: ClassVar[Bounds] = (None, None)  # which its values cannot leave
     label: ClassVar[str] = ""  # on an axis; its name in words where empty
     better: ClassVar[Better | None] = None  # which way a network that learns well goes, if either
+    source: ClassVar[str] = ""  # the paper that defines it
     probe: ClassVar[int | None] = None  # examples it looks at; None: what the sweep says
     cost: ClassVar[float] = 0.0  # of its own, in forward passes of its probe
     semantics: ClassVar[int]  # raised whenever its values change
@@ -47,18 +49,9 @@ class Diagnostic(ABC):
 
 def spec_of(kind: type[Diagnostic]) -> DiagnosticSpec:
     """The registry entry of a user's class."""
-    return DiagnosticSpec(
-        meaning=(inspect.getdoc(kind) or "").partition("\n")[0].rstrip("."),
-        needs=tuple(kind.needs),
-        per_layer=kind.per_layer,
-        unit=kind.unit,
-        bounds=kind.bounds,
-        label=kind.label,
-        better=kind.better,
-        probe=kind.probe,
-        cost=kind.cost,
-        semantics=kind.semantics,
-    )
+    meaning = (inspect.getdoc(kind) or "").partition("\n")[0].rstrip(".")
+    said = {each.name: getattr(kind, each.name) for each in fields(DiagnosticSpec) if hasattr(kind, each.name)}
+    return DiagnosticSpec(**{**said, "meaning": meaning, "needs": tuple(kind.needs)})
 
 
 def diagnostic(name: str) -> Diagnostic:

@@ -39,14 +39,14 @@ class Look:
         self.network = network
         self.params = params
         self.x = x
-        self._gradients = gradients
-        self._activations = activations
+        self.known_gradients = gradients
+        self.known_activations = activations
 
     @cached_property
     def activations(self) -> Mapping[str, Tensor]:
         """Of every hidden layer by name, as in evaluation: (P, N, D), or (P, N, D, height, width) of pictures."""
-        if self._activations is not None:
-            return self._activations
+        if self.known_activations is not None:
+            return self.known_activations
         return self.of_members(lambda params, x: dict(self.network.apply(params, x)[1]))
 
     @cached_property
@@ -77,19 +77,46 @@ class Look:
     @property
     def gradients(self) -> Mapping[str, Tensor]:
         """Of the loss on the probe, (P, ...) as params. Raises ValueError where nobody computed them."""
-        if self._gradients is None:
-            raise ValueError("a look without gradients was asked for them")
-        return self._gradients
+        if self.known_gradients is None:
+            raise ValueError("a look without gradients was asked for them: they are made where `needs` names them")
+        return self.known_gradients
 
-    def of_members(self, function: Callable[[Mapping[str, Tensor], Tensor], Tree]) -> Tree:
+    @cached_property
+    def layer_jacobian_spectra(self) -> list[Tensor]:
+        """Singular values of d h_l / d h_{l-1} at every example, (P, N, K) per hidden layer, descending.
+
+        h_0 is the input; of a network that offers its layers one by one (`Network.layer`).
+        """
+        found, before = [], self.x
+        for place, hidden in enumerate(self.activations.values()):
+
+            def jacobian(params: Mapping[str, Tensor], before: Tensor, place: int = place) -> Tensor:
+                return jacobian_of(lambda h: self.network.layer(params, place, h), before)
+
+            found.append(feature_values(self.of_members(jacobian, before)))
+            before = hidden
+        return found
+
+    @cached_property
+    def input_output_jacobian_spectra(self) -> Tensor:
+        """Singular values of d output / d x at every example, (P, N, K), descending; the network as in evaluation."""
+
+        def jacobian(params: Mapping[str, Tensor], x: Tensor) -> Tensor:
+            return jacobian_of(lambda x: self.network.apply(params, x)[0], x)
+
+        return feature_values(self.of_members(jacobian, self.x))
+
+    def of_members(self, function: Callable[[Mapping[str, Tensor], Tensor], Tree], x: Tensor | None = None) -> Tree:
         """`function(params, x)`, written for one member, of all: its tensors with an axis of members in front.
 
-        A member by itself is not batched: that is how networks come that are so large that vmap only costs.
+        `x` (P, ...) is the probe unless given. A member by itself is not batched: that is how networks come that are
+        so large that vmap only costs.
         """
-        if len(self.x) > 1:
-            found: Tree = torch.func.vmap(function)(dict(self.params), self.x)
+        x = self.x if x is None else x
+        if len(x) > 1:
+            found: Tree = torch.func.vmap(function)(dict(self.params), x)
             return found
-        alone = function({name: value[0] for name, value in self.params.items()}, self.x[0])
+        alone = function({name: value[0] for name, value in self.params.items()}, x[0])
         whole: Tree = pytree.tree_map(lambda value: value[None], alone)
         return whole
 
@@ -97,6 +124,12 @@ class Look:
 def activity(features: Tensor) -> Tensor:
     """sum_n |h_nj|, (..., N, D) -> (..., D) float64: how much every unit is heard of."""
     return features.abs().sum(-2, dtype=torch.float64)
+
+
+def jacobian_of(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Of a function of examples that do not see one another, x (N, ...) -> (N, ...): (N, out, in)."""
+    rows: Tensor = torch.func.jacrev(lambda x: function(x).flatten(1).sum(0))(x)  # (out, N, ...)
+    return rows.movedim(0, 1).flatten(2)
 
 
 def _as_rows(features: Tensor) -> Tensor:

@@ -145,6 +145,13 @@ class Network(ABC):
         """The same as in training, where batch norm uses the batch's statistics; also the buffers afterwards."""
         return *self.apply(params, x), {}
 
+    def layer(self, params: Mapping[str, Tensor], place: int, hidden: Tensor) -> Tensor:
+        """Hidden layer `place`, from 0, by itself: its activations from those of the layer before, or from x.
+
+        Offered where layers follow one another and are small enough for their Jacobians, which need it.
+        """
+        raise NotImplementedError
+
     def initial_buffers(self, like: Tensor) -> dict[str, Tensor]:
         """The buffers before the first step, of the type and on the device of `like`."""
         return {}

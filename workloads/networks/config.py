@@ -108,6 +108,7 @@ class NetworkSpec:
     semantics: int
     paths: Paths
     pictures: bool = False  # whether it is built for (channels, height, width) rather than for a number of inputs
+    layered: bool = False  # whether it offers its layers one by one (`Network.layer`)
     convolutional: bool = False  # under vmap its layers become grouped convolutions, which a CPU is slow at
 
     @property
@@ -129,7 +130,7 @@ MLP_ONLINE: Takes = {
 }
 
 NETWORKS: dict[str, NetworkSpec] = {
-    "mlp": NetworkSpec(config=MLPConfig, semantics=1, paths=Paths(lanes=True, online=MLP_ONLINE)),
+    "mlp": NetworkSpec(config=MLPConfig, semantics=1, paths=Paths(lanes=True, online=MLP_ONLINE), layered=True),
     "convnet": NetworkSpec(
         config=ConvNetConfig, semantics=1, paths=Paths(lanes=False), pictures=True, convolutional=True
     ),

@@ -56,11 +56,16 @@ class MLP(Network):
     def apply(self, params: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, Activations]:
         """x (B, inputs) -> output (B, outputs) and, per hidden layer, its name and activations (B, width)."""
         activations = []
-        for site in self.sites:
-            x = self._activation(functional.linear(x, params[site.weight], self._value(params, site.bias)))
+        for place, site in enumerate(self.sites):
+            x = self.layer(params, place, x)
             activations.append((site.name, x))
         bias = self._value(params, self._bias(self.config.depth))
         return functional.linear(x, params[self.head], bias), activations
+
+    def layer(self, params: Mapping[str, Tensor], place: int, hidden: Tensor) -> Tensor:
+        """See Network."""
+        site = self.sites[place]
+        return self._activation(functional.linear(hidden, params[site.weight], self._value(params, site.bias)))
 
     @property
     def _gain(self) -> float:

@@ -32,14 +32,28 @@ class Probes:
         self.alone = alone
 
     def diagnosed(self, names: Sequence[str], tree: Tree, task: int, count: int) -> dict[str, Tensor]:
-        """(P,) each: diagnostics of members' networks, an engine's state, on the first `count` examples of a task."""
+        """(P,) each: diagnostics of members' networks, an engine's state, on the first examples of a task.
+
+        `count` of them, or as many as a diagnostic asks for itself; those of one probe share their looks.
+        """
+        sized: dict[int, list[str]] = {}
+        for name in names:
+            sized.setdefault(DIAGNOSTICS[name].probe or count, []).append(name)
+        found: dict[str, Tensor] = {}
+        for size, alike in sized.items():
+            found |= self.looked_at(alike, tree, task, size)
+        return found
+
+    def looked_at(self, names: Sequence[str], tree: Tree, task: int, count: int) -> dict[str, Tensor]:
+        """Those of them that look at `count` examples."""
         # What the loss reads: of the optimizer nothing.
         tree = {"params": tree["params"], "state": {n: v for n, v in tree["state"].items() if n != "optimizer"}}
         order = torch.argsort(self.which, stable=True)  # by stream, so that a probe is made once and few are held
         probes: dict[int, tuple[Tensor, Tensor]] = {}
         measured: dict[str, list[Tensor]] = {}
-        parts = list(torch.split(order, self.together(count)))
-        if len(parts[-1]) == 1 < self.together(count):
+        most = self.together(names, count)
+        parts = list(torch.split(order, most))
+        if len(parts[-1]) == 1 < most:
             # One matrix is multiplied by other code than several, which may sum in another order: nobody is alone.
             parts[-1] = parts[-1].repeat(2)
         for part in parts:
@@ -49,8 +63,8 @@ class Probes:
             x, y = (v[0][None] if len(v) == 1 else torch.stack(v) for v in zip(*probes.values(), strict=True))
             if len(shown) < len(part):  # else each has a stream of its own
                 x, y = x[which - shown[0]], y[which - shown[0]]
-            values = self.measured(names, mapped(lambda v, part=part: v[part], tree), x, y, part)
-            for name, value in values.items():
+            look = self.look(names, mapped(lambda v, part=part: v[part], tree), x, y, part)
+            for name, value in measure(names, look).items():
                 measured.setdefault(name, []).append(value)
         place = torch.argsort(order)
         return {name: torch.cat(values)[: len(order)][place] for name, values in measured.items()}
@@ -60,31 +74,35 @@ class Probes:
         x, y = self.feed.streams[number].probe(task, count)
         return self.feed.placed(x), self.feed.placed(y)
 
-    def together(self, count: int) -> int:
-        """How many members' activations of the probe fit the chunk's memory, and are fast, at once."""
+    def together(self, names: Sequence[str], count: int) -> int:
+        """How many members' looks at a probe fit the chunk's memory, and are fast, at once."""
         if self.alone:
             return 1
+        needs = {part for name in names for part in DIAGNOSTICS[name].needs}
         numbers = count * (self.stream.inputs + self.hidden)
+        if "layer_jacobian_spectra" in needs:  # of one layer after the other, each as large as its matrix
+            numbers += count * self.network.parameter_count()
+        if "input_output_jacobian_spectra" in needs:
+            numbers += count * self.stream.inputs * self.stream.outputs
         # A CPU reads them again and again: what has left its caches costs it more than a call.
         most = CHUNK_BYTES // 4 if self.feed.device.type == "cpu" else 4 * CHUNK_BYTES
         return max(1, most // (numbers * self.feed.dtype.itemsize))
 
-    def measured(self, names: Sequence[str], tree: Tree, x: Tensor, y: Tensor, part: Tensor) -> dict[str, Tensor]:
-        """Diagnostics of the members `part`, (len(part),) each, on their probes x, y (len(part), N, ...)."""
+    def look(self, names: Sequence[str], tree: Tree, x: Tensor, y: Tensor, part: Tensor) -> Look:
+        """At the members `part` on their probes x, y (len(part), N, ...), with what these diagnostics need of it."""
         params = evaluated(tree)
-        look = Look(self.network, params, x)
-        if any("gradients" in DIAGNOSTICS[name].needs for name in names):
+        if not any("gradients" in DIAGNOSTICS[name].needs for name in names):
+            return Look(self.network, params, x)
 
-            def gradients(tree: Tree, hyper: Tree, x: Tensor, y: Tensor) -> tuple[Params, dict[str, Tensor]]:
-                acting = self.learner.acting(0)  # every part
-                found = self.learner.gradients(tree["params"], tree["state"], hyper, x, y, acting=acting)
-                return found.grads, found.activations
+        def gradients(tree: Tree, hyper: Tree, x: Tensor, y: Tensor) -> tuple[Params, dict[str, Tensor]]:
+            acting = self.learner.acting(0)  # every part
+            found = self.learner.gradients(tree["params"], tree["state"], hyper, x, y, acting=acting)
+            return found.grads, found.activations
 
-            hyper = mapped(lambda v: v[part], self.hyper)
-            grads, hidden = torch.func.vmap(gradients)(tree, hyper, x, y)
-            # Activations are those of evaluation, the gradient that of training: the same unless there is batch norm.
-            look = Look(self.network, params, x, gradients=grads, activations=None if self.network.buffers else hidden)
-        return measure(names, look)
+        hyper = mapped(lambda v: v[part], self.hyper)
+        grads, hidden = torch.func.vmap(gradients)(tree, hyper, x, y)
+        # Activations are those of evaluation, the gradient that of training: the same unless there is batch norm.
+        return Look(self.network, params, x, gradients=grads, activations=None if self.network.buffers else hidden)
 
     @functools.cached_property
     def hidden(self) -> int:

@@ -43,6 +43,8 @@ WEIGHTS = {
     "singular_value_max": singular_value_max,
     "singular_value_min": singular_value_min,
 }
+LAYERS = {name for name in DIAGNOSTICS if name.startswith("layer_jacobian_")}
+WHOLE = {name for name in DIAGNOSTICS if name.startswith("input_output_jacobian_")}
 
 
 def look_at(depth: int, members: int = 4, width: int = 6) -> Look:
@@ -64,8 +66,8 @@ def part_of(look: Look, members: slice) -> Look:
 def test_every_diagnostic_is_measured_and_named_for_itself() -> None:
     look = look_at(depth=1)
     measured = measure(DIAGNOSTICS, look)
-    assert set(measured) == set(DIAGNOSTICS) == {*FEATURES, *WEIGHTS, "gradient_norm"}
-    assert {name for name, entry in DIAGNOSTICS.items() if entry.per_layer} == set(FEATURES)
+    assert set(measured) == set(DIAGNOSTICS) == {*FEATURES, *WEIGHTS, *LAYERS, *WHOLE, "gradient_norm"}
+    assert {name for name, entry in DIAGNOSTICS.items() if entry.per_layer} == {*FEATURES, *LAYERS}
     assert all(value.shape == (4,) and value.dtype == torch.float64 for value in measured.values())
 
 
@@ -113,7 +115,8 @@ def test_each_matrix_is_decomposed_once(monkeypatch: pytest.MonkeyPatch) -> None
     for name in ("singular_values", "feature_values"):
         monkeypatch.setattr(look_module, name, counted(name))
     measure(DIAGNOSTICS, look)
-    assert sorted(shapes) == sorted([(4, 16, 6)] * 2 + [(4, 6, 5), (4, 6, 6), (4, 2, 6)])
+    jacobians = [(4, 16, 6, 5), (4, 16, 6, 6), (4, 16, 2, 5)]
+    assert sorted(shapes) == sorted([(4, 16, 6)] * 2 + [(4, 6, 5), (4, 6, 6), (4, 2, 6)] + jacobians)
     shapes.clear()
     measure(["dormant_fraction", "weight_magnitude"], look_at(depth=2))
     assert shapes == []

@@ -1,0 +1,117 @@
+"""Singular values of layer and input-output Jacobians: worked by hand, and against autograd's Jacobian."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from workloads.diagnostics.look import Look
+from workloads.diagnostics.measure import measure
+from workloads.networks.base import Network
+from workloads.networks.config import NETWORKS, MLPConfig
+from workloads.networks.implementations import IMPLEMENTATIONS
+from workloads.networks.mlp import MLP
+
+LAYER = ("layer_jacobian_max", "layer_jacobian_min", "layer_jacobian_mean")
+WHOLE = ("input_output_jacobian_max", "input_output_jacobian_min", "input_output_jacobian_mean")
+F64 = torch.float64
+
+
+def values(names: tuple[str, ...], look: Look) -> dict[str, list[float]]:
+    """Metric -> a value per member."""
+    return {name: value.tolist() for name, value in measure(names, look).items()}
+
+
+def tiny(activation: Any, **params: list[Any]) -> tuple[MLP, dict[str, Tensor]]:
+    """A network of two inputs, two hidden units and one output, one member, without biases."""
+    network = MLP(MLPConfig(width=2, depth=1, activation=activation, biases=False), 2, 1)
+    return network, {f"layers.{name[1]}.weight": torch.tensor([value], dtype=F64) for name, value in params.items()}
+
+
+def test_the_jacobian_of_a_linear_layer_is_its_matrix() -> None:
+    network, params = tiny("linear", w0=[[0.0, 3.0], [-4.0, 0.0]], w1=[[1.0, 2.0]])
+    look = Look(network, params, torch.tensor([[[1.0, 1.0], [5.0, -7.0]]], dtype=F64))
+    found = values((*LAYER, *WHOLE), look)
+    assert [found[name] for name in LAYER] == [[pytest.approx(4)], [pytest.approx(3)], [pytest.approx(3.5)]]
+    # W_1 W_0 = (-8, 3), one singular value: its length
+    assert [found[name] for name in WHOLE] == [[pytest.approx(math.sqrt(73))]] * 3
+
+
+def test_a_silent_unit_is_a_row_of_zeros() -> None:
+    network, params = tiny("relu", w0=[[3.0, 0.0], [0.0, 4.0]], w1=[[1.0, 2.0]])
+    # On the first example both units speak: 4 and 3, and d out / d x = (3, 8). On the second one does: 3 and 0, (3, 0).
+    look = Look(network, params, torch.tensor([[[1.0, 1.0], [1.0, -1.0]]], dtype=F64))
+    found = values((*LAYER, *WHOLE), look)
+    assert [found[name][0] for name in LAYER] == [pytest.approx(4), 0, pytest.approx(10 / 4)]
+    length = math.sqrt(73)
+    assert [found[name][0] for name in WHOLE] == pytest.approx([length, 3, (length + 3) / 2])
+
+
+def of_members(network: Network, count: int, seed: int = 0) -> Look:
+    """Members of other seeds, each on six examples of its own."""
+    inits = [network.init(seed + k) for k in range(count)]
+    params = {name: torch.stack([init[name] for init in inits]) for name in inits[0]}
+    inputs = network.inputs if hasattr(network, "inputs") else network.sizes[0]  # type: ignore[attr-defined]
+    return Look(network, params, torch.randn(count, 6, inputs, generator=torch.Generator().manual_seed(1), dtype=F64))
+
+
+def spectra(function: Any, x: Tensor) -> Tensor:
+    """Singular values of autograd's Jacobian at each example (N, ...), (N, K)."""
+    found = [torch.autograd.functional.jacobian(function, example) for example in x]
+    return torch.stack([torch.linalg.svdvals(each.flatten(1)) for each in found])
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu", "swish"])
+def test_autograds_jacobian_is_the_oracle(activation: Any) -> None:
+    network = MLP(MLPConfig(width=4, depth=2, activation=activation), 5, 3)
+    look = of_members(network, 3)
+    found = values((*LAYER, *WHOLE), look)
+    for place in range(3):
+        for name, each in expected_of(network, look, place).items():
+            reduced = {"max": each.max(), "min": each.min(), "mean": each.mean()}[name[:-2].rpartition("_")[2]]
+            # From a Gram matrix small values are known to 2e-14 of the square of the largest over their own.
+            assert found[name.removesuffix("/0")][place] == pytest.approx(float(reduced), rel=1e-9, abs=1e-7), name
+    for name in LAYER:
+        first, second = (torch.tensor(found[f"{name}/{k}"]) for k in (1, 2))
+        assert found[name] == pytest.approx(((first + second) / 2).tolist())
+
+
+def expected_of(network: MLP, look: Look, place: int) -> dict[str, Tensor]:
+    """Metric (a whole network's with /0) -> all singular values of one member, by autograd."""
+    params = {name: value[place] for name, value in look.params.items()}
+    x = look.x[place]
+    first = network.apply(params, x)[1][0][1]
+    layers = [spectra(lambda h, k=k: network.layer(params, k, h), given) for k, given in enumerate((x, first))]
+    whole = spectra(lambda x: network.apply(params, x)[0], x)
+    expected = {f"{name}/{k + 1}": layers[k] for name in LAYER for k in (0, 1)}
+    return expected | {f"{name}/0": whole for name in WHOLE}
+
+
+def test_layers_one_by_one_are_the_network() -> None:
+    network = MLP(MLPConfig(width=4, depth=3), 5, 3)
+    params = network.init(3)
+    x = hidden = torch.randn(7, 5, generator=torch.Generator().manual_seed(0), dtype=F64)
+    for place, (_, expected) in enumerate(network.apply(params, x)[1]):
+        hidden = network.layer(params, place, hidden)
+        assert torch.equal(hidden, expected)
+
+
+def test_a_network_of_pictures_has_an_input_output_jacobian() -> None:
+    spec = NETWORKS["convnet"]
+    network = IMPLEMENTATIONS["convnet"](spec.config(width=1, hidden=3, activation="tanh"), (1, 24, 24), 2)
+    params = {name: torch.stack([network.init(k)[name] for k in (1, 2)]) for name in network.init(1)}
+    x = torch.randn(2, 3, 576, generator=torch.Generator().manual_seed(1), dtype=F64)
+    found = values(WHOLE, Look(network, params, x))
+    own = {name: value[1] for name, value in params.items()}
+    expected = spectra(lambda x: network.apply(own, x[None])[0][0], x[1])
+    reduced = [float(expected.max()), float(expected.min()), float(expected.mean())]
+    assert [found[name][1] for name in WHOLE] == pytest.approx(reduced)
+
+
+def test_a_network_says_whether_it_offers_its_layers() -> None:
+    for name, spec in NETWORKS.items():
+        assert spec.layered == (IMPLEMENTATIONS[name].layer is not Network.layer), name
