@@ -41,7 +41,7 @@ class Draft:
 
 
 def thin_curves(frame: pd.DataFrame, limit: int) -> dict[str, list[Point]]:
-    """Trial -> its points, at most `limit` a metric. frame as `_Tracker._frame` of sweep.tracking.sync gives it."""
+    """Trial -> its points, at most `limit` a metric. frame as `State.frame` gives it."""
     if frame.empty:
         return {}
     trials, metrics = frame["trial"].to_numpy(), frame["metric"].to_numpy()

@@ -30,7 +30,9 @@ from tracked import (
 from sweep.errors import TrackingError
 from sweep.ledger.failures import Failure
 from sweep.tracking.drafts import PARENT
-from sweep.tracking.sync import LAYOUT, SyncReport, _Tracker
+from sweep.tracking.runs import Runs
+from sweep.tracking.state import LAYOUT, State
+from sweep.tracking.sync import Sync, SyncReport
 from sweep.tracking.writers import ApiWriter, TableWriter, writer_for
 
 
@@ -206,7 +208,7 @@ def test_a_sweep_that_grows_by_a_seed_gets_new_group_curves(uri: str, either_wri
     assert sync(record, ledger, uri) == SyncReport(created=0, updated=0, unchanged=9)
 
 
-@pytest.mark.parametrize("kill", ["TableWriter.create", "TableWriter.fill", "ApiWriter._fill_one", "_Tracker._tag"])
+@pytest.mark.parametrize("kill", ["TableWriter.create", "TableWriter.fill", "ApiWriter._fill_one", "Runs.tag"])
 @pytest.mark.parametrize("call", [1, 2, 3])
 def test_a_sync_that_is_killed_is_completed_by_the_next(
     uri: str, kill: str, call: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -220,7 +222,7 @@ def test_a_sync_that_is_killed_is_completed_by_the_next(
         pass
 
     owner, name = kill.split(".")
-    owner_type = {"TableWriter": TableWriter, "ApiWriter": ApiWriter, "_Tracker": _Tracker}[owner]
+    owner_type = {"TableWriter": TableWriter, "ApiWriter": ApiWriter, "Runs": Runs}[owner]
     real: Callable[..., Any] = getattr(owner_type, name)
     calls = 0
 
@@ -253,20 +255,21 @@ def test_without_a_common_lock_one_run_of_a_pair_is_kept(uri: str, monkeypatch: 
     """Another machine writes all runs anew, after this one has looked and before it looks again."""
     record, ledger = small_sweep()
     use_the_api(monkeypatch)
-    finish = _Tracker._sync_groups
+    finish = Sync._sync_groups
     passes = 0
 
-    def meets_another(tracker: _Tracker, *arguments: Any) -> set[str]:
+    def meets_another(tracker: Sync, *arguments: Any) -> set[str]:
         nonlocal passes
         passes += 1
         touched = finish(tracker, *arguments)
         if passes == 1:
             with monkeypatch.context() as blind:
-                blind.setattr(_Tracker, "_find", lambda *_: {})
-                finish(_Tracker(record, ledger, tracker.writer, tracker.experiment, None, None), *arguments)  # type: ignore[arg-type]
+                blind.setattr(Runs, "find", lambda *_: {})
+                runs = Runs(tracker.runs.writer, tracker.runs.experiment, record.identity, None)
+                finish(Sync(State(record, ledger, None), runs), *arguments)  # type: ignore[arg-type]
         return touched
 
-    monkeypatch.setattr(_Tracker, "_sync_groups", meets_another)
+    monkeypatch.setattr(Sync, "_sync_groups", meets_another)
     sync(record, ledger, uri)
     assert passes == 2
     groups, trials = runs(uri, "group"), runs(uri, "trial")
