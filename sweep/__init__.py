@@ -100,7 +100,7 @@ def run(
         raise KeyboardInterrupt
     if tracker:
         tracker.finish()
-    if error := service.describe_failure(planned, outcome):
+    if error := service.describe_failure(outcome):
         raise error
     return outcome
 

@@ -1,9 +1,9 @@
 """From a sweep file to a ledger that holds its results: the stages put in a row.
 
-    spec -> trials -> (minus ledger) -> packs -> Ray Tune or this process -> shards -> ledger -> MLflow
+    spec -> rounds -> trials -> (minus ledger) -> packs -> Ray Tune or this process -> shards -> ledger -> MLflow
 
-Every stage takes the last one's value. Running the same file again does what is left, which may be nothing: then
-neither ray nor torch is imported.
+Every stage takes the last one's value; a sweep of several rounds goes through them once per round. Running the same
+file again does what is left, which may be nothing: then neither ray nor torch is imported.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sweep.cluster import calibration, placement
-from sweep.cluster.worker import Listener, Progress, check_device, run_inline
+from sweep.cluster.worker import Listener, Progress, Train, check_device, run_inline
 from sweep.errors import InputError, PliantError
 from sweep.ledger import provenance
 from sweep.ledger.commits import Done, attempt_name
@@ -30,16 +31,20 @@ from sweep.ledger.ledger import Damage, Ledger
 from sweep.ledger.sweeps import SweepRecord
 from sweep.lookup import earlier, storage_of
 from sweep.packing import PlannedPack, pack_id, plan_packs, shape_of
+from sweep.search.rounds import Rounds
 from sweep.spec import studies
 from sweep.spec.checking import check_trials
 from sweep.spec.doubts import doubts
 from sweep.spec.identity import clash, origin
 from sweep.spec.model import Spec
-from sweep.trials import Trial, expand, of_one_meaning, structure_key
+from sweep.trials import Trial, of_one_meaning, structure_key
 from workloads import native
 from workloads.data.catalogue import DATASETS
 from workloads.machine import cpus
 from workloads.paths import COMPILED
+
+if TYPE_CHECKING:  # imports numpy
+    from sweep.search.judging import Score
 
 NO_COMPILER = r"no working C\+\+ compiler"
 GPU_SHARE = 0.25  # of a GPU per pack: one small pack alone leaves most of it idle
@@ -47,12 +52,15 @@ GPU_SHARE = 0.25  # of a GPU per pack: one small pack alone leaves most of it id
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Plan:
-    """What running a sweep would do."""
+    """What running a sweep would do in its first round that is not done; of later ones the trials are not known yet."""
 
     spec: Spec
     storage: str
     ledger: Ledger
-    trials: list[Trial]
+    rounds: Rounds
+    workers: int | None  # packs to make for so many at once; None for this machine's CPUs
+    device: str
+    trials: list[Trial]  # of all rounds so far
     done: Mapping[str, Done]  # of the sweep's trials
     packs: list[PlannedPack]
     failed: Sequence[Failure]  # of packs that had trials which are to run
@@ -70,8 +78,18 @@ class Plan:
         return f"{self.spec.name}@{self.spec.scale}"
 
     @property
+    def later(self) -> int:
+        """Trials of rounds that are not known yet."""
+        return self.rounds.later
+
+    @property
+    def round(self) -> str:
+        """`round 2 of 5`; nothing where there is one."""
+        return f"round {len(self.rounds.asked)} of {self.rounds.total}" if self.rounds.total > 1 else ""
+
+    @property
     def missing(self) -> int:
-        """Trials to compute."""
+        """Trials to compute, in this round."""
         return sum(len(pack.trials) for pack in self.packs)
 
     def warnings(self) -> list[str]:
@@ -100,6 +118,7 @@ class Outcome:
     """What a run did."""
 
     record: SweepRecord
+    packs: list[PlannedPack] = field(default_factory=list)  # of all rounds
     computed: int = 0
     already_done: int = 0
     diverged: int = 0
@@ -129,13 +148,24 @@ def plan(
     device: str = "cpu",
 ) -> Plan:
     """Read a sweep, try the user's code in it and find out what is left. Raises SpecError, InputError, StorageError."""
-    found = studies.load(study, scale)
+    spec = studies.load(study, scale)
     place = storage_of(storage)
     ledger = Ledger(place)
-    trials = expand(found)
-    known = ledger.done()
-    damaged = ledger.damaged(trial.id for trial in trials)
+    previous = earlier(ledger, spec.name, spec.scale) if spec.search else None
+    rounds = Rounds(spec, previous.manifest.get("search") if previous else None)
+    return first_unfinished(spec, place, ledger, rounds, workers, device)
+
+
+def first_unfinished(spec: Spec, place: str, ledger: Ledger, rounds: Rounds, workers: int | None, device: str) -> Plan:
+    """The plan of the first round that has something to train; of the last where none has."""
+    known, damaged = ledger.done(), list[Damage]()
+    while (round := rounds.next(partial(results, ledger, spec))) is not None:
+        damaged += ledger.damaged(trial.id for trial in round.trials)
+        lost = {trial for damage in damaged for trial in damage.trials}
+        if any(trial.id not in known or trial.id in lost for trial in round.trials):
+            break
     lost = {trial for damage in damaged for trial in damage.trials}
+    trials = rounds.trials
     done = {trial.id: known[trial.id] for trial in trials if trial.id in known and trial.id not in lost}
     missing = {trial.id: trial for trial in trials if trial.id not in done}
     check_trials(list(missing.values()))
@@ -147,7 +177,27 @@ def plan(
     failed = ledger.failures()
     again = {failed[trial.id].pack: failed[trial.id] for trial in trials if trial.id in failed}
     packs, uncompiled = as_compiled_here([*resumed, *fresh])
-    return Plan(found, place, ledger, trials, done, packs, list(again.values()), damaged, uncompiled)
+    return Plan(
+        spec,
+        place,
+        ledger,
+        rounds,
+        workers,
+        device,
+        trials,
+        done,
+        packs,
+        list(again.values()),
+        damaged,
+        uncompiled,
+    )
+
+
+def results(ledger: Ledger, spec: Spec, trials: Sequence[Trial]) -> Mapping[str, Score]:
+    """How settings did, whose trials have all ended, for the next round to be chosen by."""
+    from sweep.search.judging import scores
+
+    return scores(ledger, trials, spec.objective, spec.window)
 
 
 def as_compiled_here(packs: list[PlannedPack]) -> tuple[list[PlannedPack], str | None]:
@@ -219,10 +269,25 @@ def record_of(planned: Plan, datasets: Mapping[str, str], previous: SweepRecord 
         "datasets": dict(datasets),
         "code": [[name, source] for name, source in found.code.items()],
         "reused_from": reused_from(planned, previous),
+        **rounds_of(planned),
     }
     return SweepRecord(
         name=found.name, scale=found.scale, file_text=found.text, manifest=manifest, trials=planned.trials
     )
+
+
+def rounds_of(planned: Plan) -> dict[str, Any]:
+    """What a sweep's record holds of its rounds; nothing where a grid is all there is."""
+    spec, rounds = planned.spec, planned.rounds
+    found: dict[str, Any] = {}
+    if rounds.total > 1:
+        judged = {"objective": spec.objective, "window": spec.window}
+        found["rounds"] = {"asked": len(rounds.asked), "total": rounds.total, "later": rounds.later, **judged}
+    if spec.search:
+        found["search"] = rounds.record()
+    if spec.evaluate:
+        found["seeds"] = {"select": list(spec.seeds), "evaluate": list(spec.evaluate)}
+    return found
 
 
 def reused_from(planned: Plan, previous: SweepRecord | None) -> dict[str, str]:
@@ -258,12 +323,14 @@ def execute(
     workers: int | None = None,
     inline: bool = False,
     on_finished: Callable[[], None] = lambda: None,
+    on_round: Callable[[Plan], None] = lambda planned: None,
     stage: Callable[[str], None] = lambda text: None,
     replace: bool = False,
 ) -> Outcome:
     """Train what is missing and keep it in the ledger. Interrupted or killed at any moment, the next call continues.
 
-    With `replace`, the record of another file's sweep of this name may be replaced.
+    `on_finished` is called when a pack has finished, `on_round` with the plan of every round after the first. With
+    `replace`, the record of another file's sweep of this name may be replaced.
 
     Raises: StorageError, DataError, ClusterError, InputError (no such device, another file's sweep) before anything is
         trained.
@@ -277,28 +344,24 @@ def execute(
     previous = earlier(planned.ledger, planned.spec.name, planned.spec.scale)
     if previous and not replace and (why := clash(previous, planned.spec, planned.trials)):
         raise InputError(why)
-    for damage in planned.damaged:
-        planned.ledger.set_aside(damage)
-    record = record_of(planned, datasets, previous)
-    if previous is not None and not planned.packs and same_but_for_its_time(previous, record):
-        record = previous  # a new one would have figures and tracking looked at again
-    else:
-        planned.ledger.save_sweep(record)
-    outcome = Outcome(record, already_done=len(planned.done))
+    outcome = Outcome(kept(planned, datasets, previous))
     if planned.packs:
-        train_packs(
-            planned,
-            outcome,
-            listener,
-            address=address,
-            workers=workers,
-            inline=inline,
-            on_finished=on_finished,
-            stage=stage,
-        )
+        run = Run(planned, outcome, listener, on_finished, here=inline, timed=address is None)
+        with interrupts() as interrupted:
+            try:
+                stage(starting(address, inline))
+                with trainer(planned, address=address, workers=workers, inline=inline) as train:
+                    while run.round(train) and (following := run.following()):
+                        outcome.record = kept(following, datasets, outcome.record)
+                        on_round(following)
+            except KeyboardInterrupt:
+                interrupted.set()
+            outcome.interrupted = interrupted.is_set()
+        planned = run.planned
     own = {trial.id for trial in planned.trials}
     done = {trial: done for trial, done in planned.ledger.done().items() if trial in own}
-    outcome.computed = len(done) - len(planned.done)
+    outcome.computed = sum(trial.id in done for pack in outcome.packs for trial in pack.trials)
+    outcome.already_done = len(done) - outcome.computed
     if not outcome.interrupted:
         outcome.failures |= lost(planned, done, outcome.failures)
     outcome.diverged = sum(d.status == "diverged" for d in done.values())
@@ -307,6 +370,17 @@ def execute(
         found = planned.spec
         calibration.record({calibration.run_key(found.name, found.scale, found.text): outcome.seconds})
     return outcome
+
+
+def kept(planned: Plan, datasets: Mapping[str, str], previous: SweepRecord | None) -> SweepRecord:
+    """The sweep's record with the trials of this round, saved before they are trained; damaged files are put aside."""
+    for damage in planned.damaged:
+        planned.ledger.set_aside(damage)
+    record = record_of(planned, datasets, previous)
+    if previous is not None and not planned.packs and same_but_for_its_time(previous, record):
+        return previous  # a new one would have figures and tracking looked at again
+    planned.ledger.save_sweep(record)
+    return record
 
 
 def lost(planned: Plan, done: Mapping[str, Done], failures: Mapping[str, Failure]) -> dict[str, Failure]:
@@ -321,59 +395,77 @@ def lost(planned: Plan, done: Mapping[str, Done], failures: Mapping[str, Failure
     return found
 
 
-def train_packs(
-    planned: Plan,
-    outcome: Outcome,
-    listener: Listener,
-    *,
-    address: str | None,
-    workers: int | None,
-    inline: bool,
-    on_finished: Callable[[], None],
-    stage: Callable[[str], None],
-) -> None:
-    """Hand the packs to Ray, or train them here; fills in what failed and whether it was interrupted."""
-    keys = {pack.id: calibration.key_of(pack) for pack in planned.packs}
-    where = placement.HERE if inline else placement.RAY
-    began: float | None = time.monotonic()
+@contextmanager
+def trainer(planned: Plan, *, address: str | None, workers: int | None, inline: bool) -> Iterator[Train]:
+    """What trains the packs of every round: this process, or a Ray that is started, or reached, once."""
+    if inline:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=NO_COMPILER)  # the plan has said it
+            yield partial(run_inline, planned.storage)
+        return
+    from sweep.cluster.execute import on_ray
 
-    def heard(progress: Progress) -> None:
-        nonlocal began
-        if began is not None and address is None:
-            calibration.record({placement.start_key(where): time.monotonic() - began})
-        began = None
-        listener(progress)
+    gpus = GPU_SHARE if any(pack.device != "cpu" for pack in planned.packs) else 0.0
+    with on_ray(planned.storage, address=address, workers=workers, gpus_per_pack=gpus) as train:
+        yield train
+
+
+def starting(address: str | None, inline: bool) -> str:
+    """What a run is at before the first pack reports."""
+    on_ray = f"reaching the Ray cluster at {address}" if address else "starting Ray"
+    return "loading torch" if inline else on_ray
+
+
+class Run:
+    """A sweep under way: trains a round after the other, and learns how long things take here."""
+
+    def __init__(
+        self,
+        planned: Plan,
+        outcome: Outcome,
+        listener: Listener,
+        on_finished: Callable[[], None],
+        *,
+        here: bool,
+        timed: bool,
+    ) -> None:
+        """`here`: in this process; `timed`: on this machine, so that times are worth knowing."""
+        self.planned = planned
+        self.outcome = outcome
+        self.listener = listener
+        self.on_finished = on_finished
+        self.where = placement.HERE if here else placement.RAY
+        self.keys: dict[str, str] = {}
+        self.began: float | None = time.monotonic() if timed else None  # until the first pack reports
+
+    def round(self, train: Train) -> bool:
+        """Train the packs of the current round; whether all of its trials are done."""
+        packs = self.planned.packs
+        self.keys |= {pack.id: calibration.key_of(pack) for pack in packs}
+        self.outcome.packs += packs
+        describe(self.planned)
+        self.outcome.failures |= train([pack.id for pack in packs], self.heard)
+        done = self.planned.ledger.done()
+        return all(trial.id in done for pack in packs for trial in pack.trials)
+
+    def following(self) -> Plan | None:
+        """The plan of the next round, which is the current one from here on; None where nothing is left."""
+        now = self.planned
+        if now.rounds.later:
+            self.planned = first_unfinished(now.spec, now.storage, now.ledger, now.rounds, now.workers, now.device)
+        return self.planned if self.planned is not now else None
+
+    def heard(self, progress: Progress) -> None:
+        """A pack has reported."""
+        if self.began is not None:
+            calibration.record({placement.start_key(self.where): time.monotonic() - self.began})
+        self.began = None
+        self.listener(progress)
         if progress.finished:
             if progress.trained:
                 steps = progress.trained / progress.members
-                calibration.record({keys[progress.pack]: progress.seconds / steps})
-            on_finished()
-
-    ids = [pack.id for pack in planned.packs]
-    with interrupts() as interrupted:
-        try:
-            on_ray = f"reaching the Ray cluster at {address}" if address else "starting Ray"
-            stage("loading torch" if inline else on_ray)
-            describe(planned)
-            if inline:
-                with warnings.catch_warnings():
-                    warnings.filterwarnings("ignore", message=NO_COMPILER)  # the plan has said it
-                    outcome.failures = run_inline(ids, planned.storage, heard)
-            else:
-                from sweep.cluster.execute import run_on_ray
-
-                on_gpu = any(pack.device != "cpu" for pack in planned.packs)
-                outcome.failures = run_on_ray(
-                    ids,
-                    planned.storage,
-                    heard,
-                    address=address,
-                    workers=workers,
-                    gpus_per_pack=GPU_SHARE if on_gpu else 0.0,
-                )
-        except KeyboardInterrupt:
-            interrupted.set()
-        outcome.interrupted = interrupted.is_set()
+                calibration.record({self.keys[progress.pack]: progress.seconds / steps})
+            self.on_finished()
 
 
 def describe(planned: Plan) -> None:
@@ -406,15 +498,15 @@ def interrupts() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def describe_failure(planned: Plan, outcome: Outcome) -> PliantError | None:
+def describe_failure(outcome: Outcome) -> PliantError | None:
     """The error to end a run with, if any pack failed for good."""
     if not outcome.failures:
         return None
-    lost = sum(len(pack.trials) for pack in planned.packs if pack.id in outcome.failures)
-    fallen = next(pack for pack in planned.packs if pack.id in outcome.failures)
+    fallen = [pack for pack in outcome.packs if pack.id in outcome.failures]
+    first = fallen[0].trials[0].id
     return PliantError(
-        f"{len(outcome.failures)} of {len(planned.packs)} packs failed ({lost:,} trials); "
+        f"{len(fallen)} of {len(outcome.packs)} packs failed ({sum(len(pack.trials) for pack in fallen):,} trials); "
         "what they committed is kept.\n"
         + "\n".join(told(outcome.failures.values()))
-        + f"\nThe same command tries them again. `sweep trial {fallen.trials[0].id}` shows an error with its traceback."
+        + f"\nThe same command tries them again. `sweep trial {first}` shows an error with its traceback."
     )

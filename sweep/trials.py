@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sweep.spec.model import Arm, Spec
@@ -72,24 +72,38 @@ def expand(spec: Spec) -> list[Trial]:
     The same list for the same file, always. A trial that several arms mean is listed once, where the first of them
     has it, and belongs to all.
     """
-    load_code(spec.code)  # another file may have been read since this one
+    return with_seeds(settings(spec, spec.arms), spec.seeds)
+
+
+def with_seeds(settings: Iterable[tuple[str, dict[str, Any]]], seeds: Sequence[int]) -> list[Trial]:
+    """The trials of these settings, each with the label of an arm that means it, for every seed, as in `expand`."""
     groups: dict[str, tuple[str, str, dict[str, Any]]] = {}
     arms: dict[str, list[str]] = {}
-    for arm, settings in _groups(spec):
+    for label, setting in settings:
         # The seed's place in the sorted text is between these two halves; only it changes inside a group.
-        before = canonical({key: value for key, value in settings.items() if key < "seed"})[:-1]
-        after = canonical({key: value for key, value in settings.items() if key > "seed"})[1:]
+        before = canonical({key: value for key, value in setting.items() if key < "seed"})[:-1]
+        after = canonical({key: value for key, value in setting.items() if key > "seed"})[1:]
         group = digest(f"{before},{after}")
-        groups.setdefault(group, (before, after, settings))
-        if arm.label not in arms.setdefault(group, []):  # an arm may spell one setting twice
-            arms[group].append(arm.label)
+        groups.setdefault(group, (before, after, setting))
+        if label not in arms.setdefault(group, []):  # an arm may spell one setting twice
+            arms[group].append(label)
     trials: list[Trial] = []
-    for group, (before, after, settings) in groups.items():
+    for group, (before, after, setting) in groups.items():
         labels = tuple(arms[group])
-        for seed in spec.seeds:
-            config = {**settings, "seed": seed}
+        for seed in seeds:
+            config = {**setting, "seed": seed}
             trials.append(Trial(digest(f'{before},"seed":{seed},{after}'), config, labels, group))
     return trials
+
+
+def together(rounds: Iterable[Sequence[Trial]]) -> list[Trial]:
+    """The trials of several rounds, each once, where it first stands, with the labels of all arms that mean it."""
+    found: dict[str, Trial] = {}
+    for trial in itertools.chain.from_iterable(rounds):
+        known = found.get(trial.id)
+        arms = tuple(dict.fromkeys((*known.arms, *trial.arms))) if known else trial.arms
+        found[trial.id] = trial if known is None else replace(known, arms=arms)
+    return list(found.values())
 
 
 def of_one_meaning(trials: Iterable[Trial]) -> list[tuple[str, ...]]:
@@ -110,8 +124,9 @@ def _metrics(spec: Spec, arm: Arm) -> list[str]:
     return sorted({*asked, "units_replaced"} if any(METHODS[m.name].replaces for m in arm.methods) else asked)
 
 
-def _groups(spec: Spec) -> Iterator[tuple[Arm, dict[str, Any]]]:
-    """Every setting of every arm, as a trial's config without the seed."""
+def settings(spec: Spec, arms: Iterable[Arm]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every setting of these arms, each with its arm's label, as a trial's config without the seed."""
+    load_code(spec.code)  # another file may have been read since this one
     shared: dict[str, Any] = {
         "every": spec.every,
         "probe": spec.probe,
@@ -122,7 +137,7 @@ def _groups(spec: Spec) -> Iterator[tuple[Arm, dict[str, Any]]]:
         shared["fresh_every"] = spec.fresh_every
     measured = {name: DIAGNOSTICS[name].semantics for name in spec.metrics if name in DIAGNOSTICS}
     said = {file: meaning_hash(source) for file, source in spec.code.items()}
-    for arm in spec.arms:
+    for arm in arms:
         methods = sorted(arm.methods, key=lambda method: method.name)
         parts = [("STREAMS", spec.workload.name), ("NETWORKS", arm.network.name), ("OPTIMIZERS", arm.optimizer.name)]
         parts += [*(("METHODS", method.name) for method in methods), *(("DIAGNOSTICS", name) for name in measured)]
@@ -143,7 +158,7 @@ def _groups(spec: Spec) -> Iterator[tuple[Arm, dict[str, Any]]]:
             spec.workload.settings, arm.network.settings, arm.optimizer.settings, *fields
         ):
             yield (
-                arm,
+                arm.label,
                 {
                     "workload": workload,
                     "network": network,

@@ -139,6 +139,11 @@ def ranked(names: Iterable[str]) -> list[str]:
     return sorted(names, key=rank)
 
 
-def higher_is_better(headline: str) -> bool:
+def higher_is_better(objective: str) -> bool:
     """Whether a sweep that is judged by this metric wants it high."""
-    return MEASURED[headline].better == "up"
+    return known()[objective].better == "up"
+
+
+def objectives() -> tuple[str, ...]:
+    """What settings may be chosen by: metrics of which more, or less, is better."""
+    return tuple(name for name, metric in known().items() if metric.better)

@@ -27,18 +27,38 @@ class Pace:
         at_once: int,
         measured: Mapping[str, float],
         clock: Callable[[], float],
+        later: int = 0,
     ) -> None:
-        self.packs = {pack.id: pack for pack in packs}
-        known = {pack.id: measured_seconds(pack, measured) for pack in packs}
-        self.expected = {pack.id: known[pack.id] or guessed_seconds(pack) for pack in packs}  # seconds, each
-        self.guessed = any(value is None for value in known.values())
+        self.packs: dict[str, PlannedPack] = {}
+        self.expected: dict[str, float] = {}  # seconds, each
+        self.guessed = False
+        self.measured = measured
         self.at_once = at_once
         self.clock = clock
-        self.total = sum(len(pack.trials) * pack.shape.steps for pack in packs)
+        self.grow(packs, later)
         self.seen: dict[str, Progress] = {}
         self.first: dict[str, Progress] = {}  # of each attempt, once it has trained
         self.trained = 0  # trial-steps of this run, those of attempts that died too
         self.marks: deque[tuple[float, int]] = deque([(clock(), 0)])  # (time, trained then)
+
+    def grow(self, packs: Sequence[PlannedPack], later: int) -> None:
+        """Another round's packs, and how many trials there will be in rounds that are not known yet."""
+        known = {pack.id: measured_seconds(pack, self.measured) for pack in packs}
+        self.packs |= {pack.id: pack for pack in packs}
+        self.expected |= {pack.id: known[pack.id] or guessed_seconds(pack) for pack in packs}
+        self.guessed = self.guessed or any(value is None for value in known.values())
+        self.later = later
+
+    @property
+    def trials(self) -> int:
+        """All that are known of."""
+        return sum(len(pack.trials) for pack in self.packs.values())
+
+    @property
+    def total(self) -> float:
+        """Trial-steps, those of later rounds like those of known ones."""
+        steps = sum(len(pack.trials) * pack.shape.steps for pack in self.packs.values())
+        return steps + self.later * steps / max(1, self.trials)
 
     def heard(self, progress: Progress) -> None:
         """A pack has reported."""
@@ -81,7 +101,9 @@ class Pace:
         if factor is None:
             return None
         seconds = [self.pack_left(pack, factor) for pack in self.packs.values()]
-        return together([s for s in seconds if s > 0] or [0.0], max(self.at_once, len(self.under_way), 1))
+        at_once = max(self.at_once, len(self.under_way), 1)
+        later = self.later * factor * sum(self.expected.values()) / max(1, self.trials)
+        return together([s for s in seconds if s > 0] or [0.0], at_once) + later / at_once
 
     def factor(self) -> float | None:
         """How many times longer packs take than was expected of them."""

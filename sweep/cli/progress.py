@@ -34,9 +34,11 @@ class ProgressView:
         at_once: int = 1,
         measured: Mapping[str, float] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        later: int = 0,
     ) -> None:
-        self.pace = Pace(packs, at_once=at_once, measured=measured or {}, clock=clock)
-        self.trials = sum(len(pack.trials) for pack in packs)
+        """`later`: trials of rounds after that of `packs`."""
+        self.pace = Pace(packs, at_once=at_once, measured=measured or {}, clock=clock, later=later)
+        self.of_round = ""
         self.clock = clock
         self.began = self.line_at = clock()
         self.ends: float | None = None
@@ -69,6 +71,12 @@ class ProgressView:
         if not self.terminal:
             line(text)
 
+    def grow(self, packs: Sequence[PlannedPack], *, later: int, name: str) -> None:
+        """Another round begins, called `round 2 of 5`."""
+        self.pace.grow(packs, later)
+        self.of_round = f"{name}, "
+        self.stage(f"{name}: {sum(len(pack.trials) for pack in packs):,} trials")
+
     def heard(self, progress: PackProgress) -> None:
         """A pack has reported."""
         self.at = ""
@@ -98,7 +106,8 @@ class ProgressView:
             verb = "compiling" if path in COMPILED else "setting up"
             return f"{verb} {len(self.pace.seen)} of {len(self.pace.packs)} packs"
         trials = sum(p.members for p in self.pace.finished)
-        return f"{trials:,} of {self.trials:,} trials, {speed(self.pace.rate())}"
+        known = self.pace.trials + self.pace.later
+        return f"{self.of_round}{trials:,} of {known:,} trials, {speed(self.pace.rate())}"
 
     def clocks(self) -> str:
         """`0:48 elapsed, 0:51 left`."""

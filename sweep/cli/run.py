@@ -67,13 +67,15 @@ def run(
         f"{planned.identity}: {count(len(planned.trials), 'trial')}, {len(planned.done):,} already done, "
         f"{planned.missing:,} to run" + (f" in {count(len(planned.packs), 'pack')}" if planned.packs else "")
     )
+    if planned.later:
+        say(f"{planned.round}; later ones will have up to {planned.later:,} more")
     for line in planned.again():
         say(line)
     here = placement.trains_here(planned.packs, asked=inline, address=address, workers=workers)
     if here and planned.packs and inline is None:
         say("trains in this process, which is done before Ray has started (--ray: on Ray)")
     slots = 1 if here else placement.at_once(planned.packs, workers)
-    with ProgressView(planned.packs, at_once=slots, measured=calibration.read()) as view:
+    with ProgressView(planned.packs, at_once=slots, measured=calibration.read(), later=planned.later) as view:
         outcome = service.execute(
             planned,
             listener=view.heard,
@@ -81,13 +83,14 @@ def run(
             workers=workers,
             inline=here,
             on_finished=tracker.nudge if tracker else lambda: None,
+            on_round=lambda round: view.grow(round.packs, later=round.later, name=round.round),
             stage=view.stage,
             replace=replace,
         )
     if outcome.interrupted:
         say(STOPPED)
         raise typer.Exit(130)
-    problems = [service.describe_failure(planned, outcome)]
+    problems = [service.describe_failure(outcome)]
     try:
         figures = drawn(outcome.record, planned.ledger, list(planned.spec.figures)) if draw else []
         if tracker:

@@ -37,7 +37,7 @@ from ray.job_config import JobConfig  # noqa: E402
 from ray.tune.callback import Callback  # noqa: E402
 
 from sweep.cluster import tokens  # noqa: E402
-from sweep.cluster.worker import Listener, Progress, check_device, train  # noqa: E402
+from sweep.cluster.worker import Listener, Progress, Train, check_device, train  # noqa: E402
 from sweep.errors import ClusterError, InputError, StorageError  # noqa: E402
 from sweep.ledger.commits import attempt_name  # noqa: E402
 from sweep.ledger.failures import Failure, without_error  # noqa: E402
@@ -138,36 +138,42 @@ def pack_trial(config: dict[str, Any]) -> None:
         raise PackFailed(failure.reason)
 
 
-def run_on_ray(
-    packs: Sequence[str],
-    storage: str,
-    listener: Listener,
-    *,
-    address: str | None = None,
-    workers: int | None = None,
-    gpus_per_pack: float = 0.0,
-) -> dict[str, Failure]:
-    """Train packs (ids described in the ledger) on Ray; returns those that failed for good, and why.
+@contextmanager
+def on_ray(
+    storage: str, *, address: str | None = None, workers: int | None = None, gpus_per_pack: float = 0.0
+) -> Iterator[Train]:
+    """What trains packs on Ray, as often as it is asked to, while the context lasts.
 
     Args:
-        address: of a running cluster ("auto", "HOST:6379"), or None for a local Ray that lives as long as this call.
+        address: of a running cluster ("auto", "HOST:6379"), or None for a local Ray that lives as long as the context.
         workers: at most this many packs at once; None for what the cluster's CPUs allow.
 
     Raises: ClusterError where no cluster answers at the address; InputError where it has no GPU and packs need one;
-        KeyboardInterrupt where Tune was told to stop.
+        from what it gives, KeyboardInterrupt where Tune was told to stop.
     """
-    forward = Forward(listener, Ledger(storage))
     if gpus_per_pack and address is None and not ray.is_initialized():
         check_device("cuda")  # before a Ray of this machine's is started
-    with (
-        connected(address, workers) as environment,
-        tempfile.TemporaryDirectory(prefix="pliant-tune-") as scratch,
-    ):
+    with connected(address, workers) as environment:
         if gpus_per_pack:
             check_for_gpu(address)
+
+        def train_there(packs: Sequence[str], listener: Listener) -> dict[str, Failure]:
+            space = {"pack": tune.grid_search(list(packs)), "storage": storage, "environment": environment}
+            forward = Forward(listener, Ledger(storage))
+            tuned(space, forward, workers, gpus_per_pack)
+            if not forward.finished.union(forward.failures).issuperset(packs):
+                raise KeyboardInterrupt  # Tune takes SIGUSR1 for a wish to stop, and returns as if all were well
+            return forward.failures
+
+        yield train_there
+
+
+def tuned(space: dict[str, Any], forward: Forward, workers: int | None, gpus_per_pack: float) -> None:
+    """Have Tune train the packs of a space; returns when they are done, or Tune was told to stop."""
+    with tempfile.TemporaryDirectory(prefix="pliant-tune-") as scratch:
         tune.Tuner(
             tune.with_resources(pack_trial, {"cpu": 1, "gpu": gpus_per_pack}),
-            param_space={"pack": tune.grid_search(list(packs)), "storage": storage, "environment": environment},
+            param_space=space,
             tune_config=tune.TuneConfig(max_concurrent_trials=workers, reuse_actors=True),
             run_config=tune.RunConfig(
                 name="packs",
@@ -177,9 +183,6 @@ def run_on_ray(
                 verbose=0,
             ),
         ).fit()
-    if not forward.finished.union(forward.failures).issuperset(packs):
-        raise KeyboardInterrupt  # Tune takes SIGUSR1 for a wish to stop, and returns as if all were well
-    return forward.failures
 
 
 class Isolated(JobConfig):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
@@ -48,6 +48,8 @@ class Progress:
 
 
 Listener = Callable[[Progress], None]
+# Trains packs (ids described in the ledger) and returns those that failed for good, and why.
+Train = Callable[[Sequence[str], Listener], dict[str, Failure]]
 
 
 def train(id: str, storage: str, listener: Listener) -> Failure | None:
@@ -185,7 +187,7 @@ def _train(pack: Pack, ledger: Ledger, name: str, listener: Listener) -> None:
     )
 
 
-def run_inline(packs: Iterable[str], storage: str, listener: Listener) -> dict[str, Failure]:
+def run_inline(storage: str, packs: Sequence[str], listener: Listener) -> dict[str, Failure]:
     """Train packs one after the other in this process; returns those that failed, and why."""
     import torch
 

@@ -1,7 +1,8 @@
 """One part of a sweep file (workload, network, optimizer or method) against the dataclass that configures it.
 
 A list is an axis: each of its elements is checked on its own, and a part stands for the product of its axes,
-in the order in which the file names them, the last one fastest.
+in the order in which the file names them, the last one fastest. In the place of a list a range may stand, for a search
+to draw from.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import ConfigDict, TypeAdapter
 
-from sweep.spec.document import Document, KeyPath, Problems, unknown_key
-from workloads.registry import nearest
+from sweep.spec import ranges
+from sweep.spec.document import Document, Field, KeyPath, Problems, unknown_key
+from sweep.spec.ranges import Range
+from sweep.spec.wording import valid
 
 MOST_SETTINGS = 1_000_000  # one part's product and a whole sweep's trials; more is a slip of the pen
 OTHER_NAMES = {"lr": "step_size", "learning_rate": "step_size"}  # what other libraries call it
@@ -34,14 +36,13 @@ class Section:
     configs: tuple[Any, ...]
     settings: tuple[dict[str, Any], ...]
     axes: tuple[str, ...]  # fields that take more than one value
+    ranges: Mapping[str, Range]  # fields that a search draws; `configs` then are the corners of what it may draw
 
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """A value and where in the file it stands."""
-
-    value: Any
-    path: KeyPath
+    def of(self, fields: Mapping[str, Any]) -> Section:
+        """The section's first setting with these fields changed, alone. Raises ValueError as its config does."""
+        made = dataclasses.replace(self.configs[0], **fields)
+        settings = {"name": self.name, **dataclasses.asdict(made)}
+        return dataclasses.replace(self, configs=(made,), settings=(settings,), axes=())
 
 
 @functools.cache
@@ -50,35 +51,6 @@ def adapters(config: type) -> dict[str, TypeAdapter[Any]]:
     hints = typing.get_type_hints(config, include_extras=True)
     rules = ConfigDict(strict=True, allow_inf_nan=False)
     return {f.name: TypeAdapter(hints[f.name], config=rules) for f in dataclasses.fields(config) if f.init}
-
-
-def explain(error: ErrorDetails) -> str:
-    """pydantic's verdict on a value in the words of a sweep file."""
-    kind, found, context = error["type"], error["input"], error.get("ctx", {})
-    if isinstance(found, dict) and kind in ("float_type", "int_type", "literal_error", "bool_type"):
-        return "must be a value or a list of values; ranges are for search, which a sweep file does not have"
-    if kind == "value_error":
-        return str(context["error"])
-    if kind == "literal_error":
-        allowed = str(context["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
-        allowed = [{"True": "true", "False": "false"}.get(word, word) for word in allowed]
-        close = nearest(found, allowed) if isinstance(found, str) else None
-        return f"must be one of {', '.join(allowed)}" + (f"; did you mean {close!r}?" if close else "")
-    if kind == "int_type" and isinstance(found, float) and found.is_integer():
-        return f"must be a whole number, written {int(found)}"
-    said = (
-        error["msg"]
-        .replace("Input should", "must")
-        .replace("a valid integer", "a whole number")
-        .replace("a valid", "a")
-    )
-    if isinstance(found, str) and kind in ("int_type", "float_type"):
-        try:
-            float(found)
-        except ValueError:
-            return said
-        return f"{said}; this is text, remove the quotes"
-    return said
 
 
 def section(
@@ -93,6 +65,7 @@ def section(
 ) -> Section | None:
     """The part called `name` with the given fields; None when it was wrong, which `problems` then says."""
     values: dict[str, list[Any]] = {}
+    drawn: dict[str, Range] = {}
     known = adapters(config)
     sound = True
     for key, given in fields.items():
@@ -101,6 +74,13 @@ def section(
             text = f"unknown key; it is called {meant!r} here" if meant in known else unknown_key(key, known)
             problems.add(document.line(given.path), given.path, text)
             sound = False
+        elif ranges.looks_like_one(given.value):
+            try:
+                drawn[key] = ranges.read(given, known[key])
+                values[key] = list(drawn[key].values)
+            except ranges.Wrong as wrong:
+                problems.add(document.line(wrong.path), wrong.path, str(wrong), *wrong.value)
+                sound = False
         elif (checked := _axis(known[key], given, document, problems)) is None:
             sound = False
         else:
@@ -115,7 +95,8 @@ def section(
     if math.prod(len(axis) for axis in values.values()) > MOST_SETTINGS:
         problems.add(document.line(at), at, f"its axes multiply to more than {MOST_SETTINGS:,} settings")
         return None
-    return _product(name, config, values, semantics=semantics, at=at, document=document, problems=problems)
+    made = _product(name, config, values, semantics=semantics, at=at, document=document, problems=problems)
+    return made and dataclasses.replace(made, ranges=drawn)
 
 
 def _axis(adapter: TypeAdapter[Any], given: Field, document: Document, problems: Problems) -> list[Any] | None:
@@ -131,12 +112,9 @@ def _axis(adapter: TypeAdapter[Any], given: Field, document: Document, problems:
     result = []
     for value, path in places:
         try:
-            checked = adapter.validate_python(value)
-        except ValidationError as error:
-            problems.add(document.line(path), path, explain(error.errors()[0]), value)
-        else:
-            # -0.0 equals 0.0 but is written otherwise, and a trial's id is made of what is written.
-            result.append(checked + 0.0 if isinstance(checked, float) else checked)
+            result.append(valid(adapter, value))
+        except ValueError as error:
+            problems.add(document.line(path), path, str(error), value)
     return result if len(result) == len(places) else None
 
 
@@ -166,4 +144,5 @@ def _product(
         configs=tuple(configs.values()),
         settings=tuple({"name": name, **dataclasses.asdict(made)} for made in configs.values()),
         axes=tuple(key for key, axis in values.items() if len(axis) > 1),
+        ranges={},
     )

@@ -30,6 +30,7 @@ SCALED = (
     "workload",
     "network",
     "seeds",
+    "search",
     "arms",
     "metrics",
     "diagnostics",
@@ -60,6 +61,14 @@ def unknown_key(key: str, allowed: Iterable[str], kind: str = "key") -> str:
     close = nearest(key, names)
     hint = f"; did you mean {close!r}?" if close else ";"
     return f"unknown {kind}{hint} allowed: {', '.join(names) or 'none'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A value and where in the file it stands."""
+
+    value: Any
+    path: KeyPath
 
 
 @dataclass

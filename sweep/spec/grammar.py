@@ -9,14 +9,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, ValidationError
 
 from sweep.spec.axes import MOST_SETTINGS
 from sweep.spec.document import unknown_key
 from sweep.spec.figures import FIGURES
-from sweep.spec.model import Strict, Track
+from sweep.spec.model import Judged, Search, Seeds, Strict, Track
+from sweep.spec.wording import explain
 from workloads import metrics as all_metrics
 
+STAGES = ("select", "evaluate", "objective", "window")  # keys of `seeds`
 MOST_SEED = 2**32  # seeds key 32-bit counters: a larger one would repeat a smaller one's draws
 NAME = r"^\w[\w.-]*$"  # letters and digits of any script
 
@@ -31,22 +33,44 @@ class Diagnostics(Strict):
     fresh_every: Annotated[int, Field(ge=1)] | None = None  # tasks between two comparisons with a fresh network
 
 
-def seed_list(value: Any) -> tuple[int, ...]:
-    """`30` is seeds 0 to 29; a list is itself."""
-    if isinstance(value, dict):
-        raise ValueError("selecting and evaluating on different seeds is not offered; give a number or a list")
+def seeds_of(value: Any) -> Seeds:
+    """`30` is seeds 0 to 29, a list is itself, and `{select: 5, evaluate: 20}` two stages of disjoint seeds."""
+    if not isinstance(value, dict):
+        return Seeds(seed_list(value))
+    if wrong := [key for key in value if key not in STAGES]:
+        raise ValueError(unknown_key(str(wrong[0]), STAGES))
+    if missing := [key for key in STAGES[:2] if key not in value]:
+        raise ValueError(
+            f"{missing[0]} is missing: {{select: 5, evaluate: 20}} chooses on 5 seeds and judges on 20 fresh"
+        )
+    select = seed_list(value["select"], "select: ")
+    evaluate = seed_list(value["evaluate"], "evaluate: ")
+    if isinstance(value["evaluate"], int):
+        evaluate = tuple(max(select) + 1 + seed for seed in evaluate)
+    if both := set(select).intersection(evaluate):
+        raise ValueError(f"seed {min(both)} is in select and in evaluate: what is chosen is judged on fresh seeds")
+    try:
+        judged = Judged.model_validate({key: value[key] for key in STAGES[2:] if key in value})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{first['loc'][0]}: {explain(first)}") from None
+    return Seeds(select, evaluate, judged)
+
+
+def seed_list(value: Any, where: str = "") -> tuple[int, ...]:
+    """`30` is seeds 0 to 29; a list is itself. Raises ValueError, which begins with `where`."""
     if isinstance(value, int) and not isinstance(value, bool):
         if not 1 <= value <= MOST_SETTINGS:
-            raise ValueError(f"must be a number of seeds from 1 to {MOST_SETTINGS:,}, or a list of seeds")
+            raise ValueError(f"{where}must be a number of seeds from 1 to {MOST_SETTINGS:,}, or a list of seeds")
         return tuple(range(value))
     if not isinstance(value, list) or any(not isinstance(s, int) or isinstance(s, bool) for s in value):
-        raise ValueError("must be a number of seeds (at least 1) or a list of whole numbers")
+        raise ValueError(f"{where}must be a number of seeds (at least 1) or a list of whole numbers")
     if not value:
-        raise ValueError("a sweep needs at least one seed")
+        raise ValueError(f"{where}a sweep needs at least one seed")
     if wrong := [s for s in value if not 0 <= s < MOST_SEED]:
-        raise ValueError(f"a seed is from 0 to {MOST_SEED - 1}, not {wrong[0]}")
+        raise ValueError(f"{where}a seed is from 0 to {MOST_SEED - 1}, not {wrong[0]}")
     if twice := [s for s, count in Counter(value).items() if count > 1]:
-        raise ValueError(f"seed {twice[0]} is given twice")
+        raise ValueError(f"{where}seed {twice[0]} is given twice")
     return tuple(value)
 
 
@@ -82,7 +106,8 @@ class Settings(Strict):
     workload: dict[str, Any]
     arms: Annotated[dict[Label, dict[str, Any]], Field(min_length=1)]
     network: dict[str, Any] = {}
-    seeds: Annotated[Any, BeforeValidator(seed_list)] = (0,)
+    seeds: Annotated[Any, BeforeValidator(seeds_of)] = Seeds((0,))
+    search: Search | None = None
     metrics: Annotated[tuple[str, ...], named("metric", all_metrics.known)] | None = None
     diagnostics: Diagnostics = Diagnostics()
     dtype: Literal["float32", "float64", "tf32"] = "float32"
@@ -98,5 +123,6 @@ class Settings(Strict):
 EXAMPLES = {
     "workload": "workload: {name: slowly_changing_regression}, or another that `sweep describe` lists",
     "arms": "arms: {mine: {optimizer: sgd}}",
+    "search": "search: {sampler: tpe, trials: 60, round: 16}",
 }
-OWNERS: dict[str, type[Strict]] = {"track": Track, "diagnostics": Diagnostics}
+OWNERS: dict[str, type[Strict]] = {"track": Track, "diagnostics": Diagnostics, "search": Search}

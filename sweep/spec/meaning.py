@@ -13,10 +13,11 @@ from pydantic import ValidationError
 
 from sweep.spec import axes
 from sweep.spec.axes import MOST_SETTINGS, Section, section
-from sweep.spec.document import Document, KeyPath, Problems, unknown_key
+from sweep.spec.document import Document, Field, KeyPath, Problems, unknown_key
 from sweep.spec.figures import FIGURES
 from sweep.spec.grammar import EXAMPLES, OWNERS, Settings
 from sweep.spec.model import Arm, Spec
+from sweep.spec.wording import explain
 from workloads import metrics
 from workloads.diagnostics import DIAGNOSTICS
 from workloads.extensions import owner, told
@@ -92,6 +93,9 @@ class Checked:
         if settings is None or workload is None or not all(arms):
             return None
         stream = STREAMS[workload.name]
+        judged = settings.search or settings.seeds.judged
+        judged_at: KeyPath = ("search", "objective") if settings.search else ("seeds", "objective")
+        recorded = self.metrics(settings.metrics, stream, judged.objective, judged_at)
         spec = Spec(
             name=settings.name or name_of(path),
             scale=scale,
@@ -101,8 +105,12 @@ class Checked:
             scales=scales,
             workload=workload,
             arms=tuple(arm for arm in arms if arm is not None),
-            seeds=settings.seeds,
-            metrics=self.metrics(settings.metrics, stream),
+            seeds=settings.seeds.select,
+            evaluate=settings.seeds.evaluate,
+            objective=judged.objective or next(name for name in metrics.HEADLINES if name in recorded),
+            window=judged.window,
+            search=settings.search,
+            metrics=recorded,
             every=settings.diagnostics.every or stream.default_every,
             probe=settings.diagnostics.probe or stream.default_probe,
             fresh_every=settings.diagnostics.fresh_every or settings.diagnostics.every or stream.default_every,
@@ -112,6 +120,7 @@ class Checked:
             track=settings.track,
             code=code,
         )
+        self.check_search(spec, settings)
         self.check_needs(spec)
         self.check_layers(spec)
         self.check_pictures(spec)
@@ -142,13 +151,14 @@ class Checked:
             self.wrong(path, "a name is made of letters, digits, _ and -, and starts with a letter or digit")
         elif kind == "too_short":
             self.wrong(path, "a sweep needs at least one arm")
-        elif kind == "dict_type":
-            hint = " such as {optimizer: sgd}" if path[0] == "arms" else " such as {name: ...}"
-            self.wrong(path, f"must be a mapping{hint if path[0] != 'scales' else ''}", details["input"])
+        elif kind in ("dict_type", "model_type"):
+            hints = {"arms": " such as {optimizer: sgd}", "workload": " such as {name: ...}"}
+            hints |= {"network": hints["workload"], "search": " such as {sampler: tpe, trials: 60}"}
+            self.wrong(path, f"must be a mapping{hints.get(str(path[0]), '')}", details["input"])
         else:
-            self.wrong(path, axes.explain(details), details["input"])
+            self.wrong(path, explain(details), details["input"])
 
-    def fields(self, path: KeyPath) -> dict[str, axes.Field]:
+    def fields(self, path: KeyPath) -> dict[str, Field]:
         """The values of the mapping at `path` with their places; empty where there is none."""
         found: Any = self.document.tree
         for part in path:
@@ -159,10 +169,10 @@ class Checked:
             if len(path) > 1:  # what is wrong with whole sections, `settings` says
                 self.wrong(path, "must be a mapping of its fields, or null for the defaults", found)
             return {}
-        return {key: axes.Field(value, (*path, key)) for key, value in found.items()}
+        return {key: Field(value, (*path, key)) for key, value in found.items()}
 
     def named_section(
-        self, kind: str, registry: Mapping[str, Any], fields: Mapping[str, axes.Field], *, at: KeyPath
+        self, kind: str, registry: Mapping[str, Any], fields: Mapping[str, Field], *, at: KeyPath
     ) -> Section | None:
         """A part whose `name` picks the registry's entry."""
         given = fields.get("name")
@@ -178,7 +188,7 @@ class Checked:
         rest = {key: field for key, field in fields.items() if key != "name"}
         return self.section(given.value, registry[given.value], rest, at=at)
 
-    def section(self, name: str, entry: Any, fields: Mapping[str, axes.Field], *, at: KeyPath) -> Section | None:
+    def section(self, name: str, entry: Any, fields: Mapping[str, Field], *, at: KeyPath) -> Section | None:
         """A part against its registry entry."""
         return section(
             name,
@@ -242,24 +252,59 @@ class Checked:
 
     def arm_network(self, label: str) -> Section | None:
         """The sweep's network with the arm's own fields over it."""
-        shared = {"name": axes.Field("mlp", ("network",)), **self.fields(("network",))}
+        shared = {"name": Field("mlp", ("network",)), **self.fields(("network",))}
         own = self.fields(("arms", label, "network"))
         if "name" in own and own["name"].value != shared["name"].value:
             shared = {}  # another network's fields would mean nothing to it
         at: KeyPath = ("arms", label, "network") if own else ("network",)
         return self.named_section("network", NETWORKS, {**shared, **own}, at=at)
 
-    def metrics(self, listed: tuple[str, ...] | None, stream: type[Stream]) -> tuple[str, ...]:
-        """What is recorded: the list or the defaults, and always the online metric and what figures show."""
+    def metrics(
+        self, listed: tuple[str, ...] | None, stream: type[Stream], objective: str | None, objective_at: KeyPath
+    ) -> tuple[str, ...]:
+        """What is recorded: the list or the defaults, always the online metric, what figures show and the objective."""
         wanted = metrics.DEFAULTS if listed is None else listed
         online, tested = stream.online_metric, getattr(stream, "tested", False)
-        for index, name in enumerate(wanted):
-            path: KeyPath = ("metrics", index)
+        asked: list[tuple[KeyPath, str]] = [(("metrics", index), name) for index, name in enumerate(wanted)]
+        judged = [(objective_at, objective)] if objective else []
+        for path, name in [*asked, *judged]:
             if name in get_args(OnlineMetric) and name != online:
                 self.wrong(path, f"this workload's online metric is {online}", name)
             if name in metrics.from_origin("tested") and not tested:
                 self.wrong(path, f"{stream.name} holds no examples out to test on; its online metric is {online}", name)
-        return tuple(sorted({*wanted, online, getattr(stream, "headline", None) or online}))
+        if objective and objective not in (allowed := metrics.objectives()):
+            self.wrong(objective_at, unknown_key(objective, allowed, "objective"), objective)
+        return tuple(
+            sorted({*(name for _, name in asked + judged), online, getattr(stream, "headline", None) or online})
+        )
+
+    def check_search(self, spec: Spec, settings: Settings) -> None:
+        """A search and its ranges go together, and only what an arm learns by is searched."""
+        for arm in spec.arms:
+            for place, part in (("workload", spec.workload), ("network", arm.network)):
+                for field in part.ranges:
+                    own: KeyPath = ("arms", arm.label, place, field)
+                    path = own if own in self.document.lines else (place, field)
+                    self.wrong(path, "a search draws settings of optimizer and methods alone: give a value or a list")
+            if arm.ranges:
+                self.check_arm(arm, searched=spec.search is not None)
+        if spec.search and not any(arm.ranges for arm in spec.arms):
+            text = "no arm has a range to search: give one in the place of a list, step_size: {log: [1e-4, 1e-1]}"
+            self.wrong(("search",), text)
+        if spec.search and settings.seeds.judged.model_fields_set:
+            [name, *_] = settings.seeds.judged.model_fields_set
+            self.wrong(("seeds", name), "a sweep that searches says in `search` by what settings are chosen")
+
+    def check_arm(self, arm: Arm, *, searched: bool) -> None:
+        """An arm with ranges: somebody must draw from them, and a list beside them could be meant in two ways."""
+        for part in (arm.optimizer, *arm.methods):
+            inside = () if part is arm.optimizer else (part.name,)
+            for field in part.axes:
+                path: KeyPath = ("arms", arm.label, *inside, field)
+                if field in part.ranges and not searched:
+                    self.wrong(path, "a range is for a search to draw from: add search: {sampler: tpe, trials: 60}")
+                elif field not in part.ranges and searched:
+                    self.wrong(path, "this arm is searched: write {choice: [...]} for what the search may pick")
 
     def check_numbers(self, dtype: str) -> None:
         """Settings must be numbers that the trials' dtype can hold: others would be another number, or none."""

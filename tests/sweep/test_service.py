@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -216,10 +217,10 @@ def test_packs_that_fail_end_in_an_error(
 ) -> None:
     from types import SimpleNamespace
 
-    def fails(packs: list[str], *_: object, **__: object) -> dict[str, Failure]:
+    def fails(packs: list[str], listener: object) -> dict[str, Failure]:
         return {p: without_error("WorkerDied", "killed", pack=p, attempt=attempt_name(), step=0) for p in packs}
 
-    failing = SimpleNamespace(run_on_ray=fails)
+    failing = SimpleNamespace(on_ray=lambda *_, **__: nullcontext(fails))
     monkeypatch.setitem(sys.modules, "sweep.cluster.execute", failing)
     said = command("run", file, "--storage", tmp_path / "st", "--no-track", "--ray")
     assert said.code == 1
@@ -234,7 +235,9 @@ def test_what_ends_early_without_an_error_is_a_failure(
 ) -> None:
     from types import SimpleNamespace
 
-    monkeypatch.setitem(sys.modules, "sweep.cluster.execute", SimpleNamespace(run_on_ray=lambda *_, **__: {}))
+    monkeypatch.setitem(
+        sys.modules, "sweep.cluster.execute", SimpleNamespace(on_ray=lambda *_, **__: nullcontext(lambda *_: {}))
+    )
     said = command("run", file, "--storage", tmp_path / "st", "--no-track", "--ray")
     assert said.code == 1 and "the ledger lacks 4 of its trials" in said.err
 

@@ -38,6 +38,11 @@ def arm(fields: str) -> str:
     return f"{REGRESSION}arms:\n  a: {{{fields}}}\n"
 
 
+def searched(step_size: str, search: str = "trials: 8") -> str:
+    """A sweep whose one arm is searched, on line 4."""
+    return f"{REGRESSION}search: {{{search}}}\narms:\n  a: {{optimizer: sgd, step_size: {step_size}}}\n"
+
+
 def test_everything_but_workload_and_arms_has_a_default() -> None:
     spec = read(PLAIN)
     assert (spec.name, spec.scale, spec.scales) == ("mine", "full", ("full",))
@@ -360,9 +365,24 @@ MISTAKES = {
     "a seed twice": (PLAIN + "seeds: [3, 1, 3]\n", "seed 3 is given twice"),
     "a seed out of range": (PLAIN + "seeds: [4294967296]\n", "a seed is from 0 to 4294967295"),
     "a seed that is a bool": (PLAIN + "seeds: true\n", "seeds = true: must be a number of seeds"),
-    "selecting seeds": (
-        PLAIN + "seeds: {select: 1, evaluate: 2}\n",
-        "is not offered; give a number or a list",
+    "stages misspelt": (PLAIN + "seeds: {selec: 1}\n", "unknown key; did you mean 'select'?"),
+    "half of the stages": (PLAIN + "seeds: {select: 1}\n", 'mine.yaml:4: seeds = {"select": 1}: evaluate is missing'),
+    "a stage of no seeds": (PLAIN + "seeds: {select: 0, evaluate: 2}\n", "select: must be a number of seeds from 1"),
+    "a seed in both stages": (
+        PLAIN + "seeds: {select: [1, 7], evaluate: [7]}\n",
+        "seed 7 is in select and in evaluate: what is chosen is judged on fresh seeds",
+    ),
+    "a window of nothing": (
+        PLAIN + "seeds: {select: 1, evaluate: 2, window: last 0%}\n",
+        "window: must be the last part of the tasks, such as `last 25%`",
+    ),
+    "an objective of another workload": (
+        PLAIN + "seeds: {select: 1, evaluate: 2, objective: online_accuracy}\n",
+        "this workload's online metric is online_error",
+    ),
+    "an objective that is none": (
+        PLAIN + "seeds: {select: 1, evaluate: 2, objective: plasticity_gap}\n",
+        "unknown objective; allowed: test_accuracy_max",
     ),
     "width 0": (PLAIN + "network: {width: 0}\n", "network.width = 0: must be greater than or equal to 1"),
     "a rule between fields": (
@@ -426,9 +446,66 @@ MISTAKES = {
         arm("optimizer: sgd, step_size: 1e-310") + "dtype: float64\n",
         "arms.a.step_size = 1e-310: is 0 in float64",
     ),
-    "a range": (
+    "a range without a search": (
         arm("optimizer: sgd, step_size: {log: [1e-4, 1e-1]}"),
-        "must be a value or a list of values; ranges are for search, which a sweep file does not have",
+        "mine.yaml:3: arms.a.step_size: a range is for a search to draw from: add search: {sampler: tpe, trials: 60}",
+    ),
+    "a search without a range": (
+        PLAIN + "search: {trials: 8}\n",
+        "mine.yaml:4: search: no arm has a range to search: give one in the place of a list",
+    ),
+    "a range in a list": (
+        arm("optimizer: sgd, step_size: [{log: [1e-4, 1e-1]}]"),
+        "must be a value or a list of values; a range stands in the place of a list, not in one",
+    ),
+    "a range upside down": (searched("{log: [1e-1, 1e-4]}"), "the low end 0.1 is above the high end 0.0001"),
+    "a range of one value": (searched("{uniform: [0.1, 0.1]}"), "both ends are 0.1: write the value itself"),
+    "a log range from 0": (
+        searched("{log: [0, 1e-1]}"),
+        "mine.yaml:4: arms.a.step_size.log: a log range begins above 0, not at 0",
+    ),
+    "a range of three": (searched("{log: [1e-3, 1e-2, 1e-1]}"), "must be [low, high]"),
+    "a range beyond the setting's": (
+        searched("{uniform: [-1, 1]}"),
+        "arms.a.step_size.uniform[0] = -1: must be greater than or equal to 0",
+    ),
+    "a kind of range misspelt": (searched("{lgo: [1e-3, 1e-1]}"), "unknown kind of range; did you mean 'log'?"),
+    "a range of two kinds": (searched("{log: [1e-3, 1e-1], int: [1, 2]}"), "a range has one key: {log: [low, high]}"),
+    "whole numbers drawn as fractions": (
+        searched("{log: [1e-3, 1e-1]}, continual_backprop: {maturity_threshold: {uniform: [1, 9]}}"),
+        "this setting takes whole numbers alone: write {int: [1, 9]}",
+    ),
+    "words between two ends": (
+        searched(
+            "{log: [1e-3, 1e-1]}, continual_backprop: {utility: {uniform: [contribution, adaptable_contribution]}}"
+        ),
+        "only numbers have a lowest and a highest: write {choice: [values]}",
+    ),
+    "a choice of one": (searched("{choice: [0.1]}"), "must be a list of at least two values"),
+    "a choice given twice": (searched("{choice: [0.1, 0.2, 0.1]}"), "the choice has this value already"),
+    "a list in an arm that is searched": (
+        searched("{log: [1e-3, 1e-1]}, l2: {strength: [1e-4, 1e-3]}"),
+        "mine.yaml:4: arms.a.l2.strength: this arm is searched: write {choice: [...]} for what the search may pick",
+    ),
+    "a range of networks": (
+        searched("{log: [1e-3, 1e-1]}, network: {width: {int: [5, 50]}}"),
+        "mine.yaml:4: arms.a.network.width: a search draws settings of optimizer and methods alone",
+    ),
+    "a range of workloads": (
+        "workload: {name: slowly_changing_regression, tasks: {int: [2, 4]}}\n" + ARMS,
+        "mine.yaml:1: workload.tasks: a search draws settings of optimizer and methods alone",
+    ),
+    "a sampler misspelt": (searched("{log: [1e-3, 1e-1]}", "sampler: tpa, trials: 8"), "did you mean 'tpe'?"),
+    "a search of no size": (searched("{log: [1e-3, 1e-1]}", "sampler: tpe"), "search.trials: is missing"),
+    "a round larger than the search": (
+        searched("{log: [1e-3, 1e-1]}", "trials: 8, round: 9"),
+        "a round of 9 settings is more than the 8 trials of an arm",
+    ),
+    "a search that is a number": (PLAIN + "search: 60\n", "mine.yaml:4: search = 60: must be a mapping"),
+    "a search's key misspelt": (searched("{log: [1e-3, 1e-1]}", "trials: 8, sampel: tpe"), "did you mean 'sampler'?"),
+    "chosen by two rules": (
+        searched("{log: [1e-3, 1e-1]}") + "seeds: {select: 1, evaluate: 2, window: last 10%}\n",
+        "seeds.window: a sweep that searches says in `search` by what settings are chosen",
     ),
     "a merge of a number": (arm("optimizer: sgd, <<: 3"), "mine.yaml:3: arms.a.<<: merges a mapping (<<: *name)"),
     "a merge of itself": (REGRESSION + "arms: {a: &a {optimizer: sgd, <<: *a}}\n", "an alias may not contain itself"),

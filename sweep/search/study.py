@@ -1,0 +1,140 @@
+"""One search as Optuna's study: asks for settings and is told how they did. Only this module imports optuna.
+
+A study lives in the driver's memory and nowhere else. It is rebuilt by asking it the same once more and telling it
+the same: its sampler is seeded, so that it comes to the same settings. Where it does not, as after an upgrade of
+Optuna, the settings that were asked for then stand.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import math
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalChoiceType,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
+from optuna.trial import TrialState, create_trial
+
+from sweep.errors import InputError
+from sweep.spec.ranges import Range
+
+DIGITS = 4  # significant ones of a drawn number: a setting is to be read, and written by hand again
+SAMPLERS: dict[str, Callable[..., BaseSampler]] = {
+    "tpe": TPESampler,  # Bergstra et al. 2011; settings that run count as poor ones (constant liar)
+    "random": RandomSampler,
+    "gp": GPSampler,
+    "cmaes": CmaEsSampler,
+    "qmc": functools.partial(QMCSampler, scramble=True),  # Sobol' points
+}
+
+
+class Study:
+    """Settings drawn from ranges, better ones where the sampler learns from what it is told."""
+
+    def __init__(self, ranges: Mapping[str, Range], *, sampler: str, seed: int, higher: bool) -> None:
+        """`higher`: whether more of the objective is better. Raises InputError where the sampler cannot be had."""
+        if sampler == "cmaes" and importlib.util.find_spec("cmaes") is None:
+            raise InputError("search.sampler cmaes needs the package cmaes: install it, or take another sampler")
+        self.ranges = ranges
+        self.sampler = sampler
+        self.higher = higher
+        with quiet():
+            self.study = optuna.create_study(
+                sampler=SAMPLERS[sampler](seed=seed),
+                direction="maximize" if higher else "minimize",
+            )
+        self.distributions = {name: distribution(drawn) for name, drawn in ranges.items()}
+        self.running: list[optuna.Trial] = []
+
+    def ask(self, count: int) -> list[dict[str, Any]]:
+        """The next settings, by the names of the ranges; what was asked for before must have been told."""
+        with quiet(), one_thread() if self.sampler == "gp" else nullcontext():
+            self.running = [self.study.ask(self.distributions) for _ in range(count)]
+        return [self._setting(trial.params) for trial in self.running]
+
+    def tell(self, settings: Sequence[Mapping[str, Any]], values: Sequence[float | None]) -> None:
+        """How the settings did that were asked for, or others that were trained in their place.
+
+        None is a setting that diverged, told as the worst there can be: a failed trial would teach a sampler nothing,
+        and it would come back.
+        """
+        worst = -math.inf if self.higher else math.inf
+        with quiet():
+            for trial, setting, value in zip(self.running, settings, values, strict=True):
+                told = worst if value is None else value
+                if self._setting(trial.params) == setting:
+                    self.study.tell(trial, told)
+                    continue
+                self.study.tell(trial, state=TrialState.FAIL)
+                params = {name: self._drawn(name, setting[name]) for name in self.ranges}
+                self.study.add_trial(create_trial(params=params, distributions=self.distributions, value=told))
+        self.running = []
+
+    def _setting(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """What a sampler has drawn, as a sweep file would say it."""
+        return {name: as_written(params[name], drawn) for name, drawn in self.ranges.items()}
+
+    def _drawn(self, name: str, value: Any) -> Any:
+        """The inverse of `as_written`, up to rounding."""
+        drawn = self.ranges[name]
+        return drawn.values.index(value) if drawn.kind == "choice" else value
+
+
+def distribution(drawn: Range) -> BaseDistribution:
+    """A range as Optuna has it; of a choice, the places of its values, which may be of any type."""
+    if drawn.kind == "choice":
+        places: list[CategoricalChoiceType] = list(range(len(drawn.values)))
+        return CategoricalDistribution(places)
+    low, high = drawn.values
+    if drawn.kind == "int" or isinstance(low, int):
+        return IntDistribution(int(low), int(high), log=drawn.kind == "log")
+    return FloatDistribution(low, high, log=drawn.kind == "log")
+
+
+def as_written(value: Any, drawn: Range) -> Any:
+    """A drawn value as its field takes it, numbers with `DIGITS` digits and inside their range."""
+    if drawn.kind == "choice":
+        return drawn.values[value]
+    low, high = drawn.values
+    if isinstance(low, int):
+        return int(value)
+    return min(max(float(f"{value:.{DIGITS}g}"), low), high)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch, which the sampler gp computes with, on one thread: more would wait for each other most of the time."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Optuna without its log of every trial, and without warnings about what is meant: experimental samplers, a
+    categorical choice that is drawn by itself, values that are infinite."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+            warnings.filterwarnings("ignore", message="Clip non-finite values")
+            yield
+    finally:
+        optuna.logging.set_verbosity(before)
