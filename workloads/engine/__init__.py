@@ -11,7 +11,7 @@ An engine holds P members of one shape. Its promises, kept by every path:
 - `takes` names the shorter forms in which it also takes examples, with the bits of `advance`: "rows" of small tables
   by `advance_rows(x, y, index, which, start)`, "pictures" of a data set by `advance_pictures`.
 - `owes`: it draws some noise only when a weight is read, so that a state holds, under "path", what is still owed.
-- A member that goes to NaN or infinity changes no other.
+- A member that goes to NaN or infinity changes no other. Members may leave: `keep` goes on with the others.
 """
 
 from __future__ import annotations
@@ -50,6 +50,9 @@ class Engine(Protocol):
 
     def state(self) -> Tree:
         """The pack's state."""
+
+    def keep(self, mask: Tensor, hyper: Tree, seeds: Tensor) -> None:
+        """Go on with the members in the mask (P,) alone, to the same bits; `hyper` and `seeds` are theirs."""
 
     def advance(self, x: Tensor, y: Tensor, which: Tensor, start: int) -> None:
         """Train."""

@@ -24,6 +24,7 @@ from workloads import native
 from workloads.engine.layout import Tree, flattened, in_order, mapped, unflattened
 from workloads.engine.lowering import Lowering
 from workloads.engine.schedule import array
+from workloads.engine.seated import Seated
 from workloads.engine.trace import MarkedDraw, NotLowered
 from workloads.engine.values import KINDS, SCALARS
 from workloads.learner import Learner
@@ -251,7 +252,7 @@ extern "C" void advance(
 """
 
 
-class Lanes:
+class Lanes(Seated):
     """Engine over all members at once, as emitted C++. See `workloads.engine.Engine` for the promises."""
 
     takes: tuple[str, ...] = ("rows",)
@@ -259,15 +260,19 @@ class Lanes:
 
     def __init__(self, learner: Learner, hyper: Tree, seeds: Tensor) -> None:
         self.learner = learner
+        self.seat(hyper, seeds)
+        self.program: Program | None = None
+        self.library: ctypes.CDLL | None = None
+        self.held: Tree = {}
+        self.arena = torch.empty(0, dtype=torch.uint8)
+
+    def seat(self, hyper: Tree, seeds: Tensor) -> None:
+        """Make room for the members of these hyperparameters and seeds; what is compiled serves any number."""
         self.hyper = hyper
         self.members = len(seeds)
         self.blocks = -(-self.members // LANES)
         self.owner = torch.arange(self.blocks * LANES).clamp(max=self.members - 1)
         self.seeds = seeds[self.owner].contiguous()
-        self.program: Program | None = None
-        self.library: ctypes.CDLL | None = None
-        self.held: Tree = {}
-        self.arena = torch.empty(0, dtype=torch.uint8)
 
     def load(self, state: Tree) -> None:
         """Take the pack's state, every tensor (P, ...)."""

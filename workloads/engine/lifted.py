@@ -33,6 +33,7 @@ from workloads.engine.compiling import Program, Programs
 from workloads.engine.layout import Tree, flattened, in_order, mapped, unflattened, written
 from workloads.engine.repairs import Repairs
 from workloads.engine.replay import Replayed, Shared
+from workloads.engine.seated import Seated
 from workloads.learner import Learner
 from workloads.paths import LANES, SMALL
 from workloads.periods import Acting
@@ -63,7 +64,7 @@ def copied(values: list[Tensor], to: list[Tensor]) -> None:
 Own = Callable[[slice, Tensor], tuple[Tensor, Tensor]]  # some steps' examples x, y of each member, by its stream
 
 
-class Lifted:
+class Lifted(Seated):
     """Engine over all members at once. See `workloads.engine.Engine` for the promises."""
 
     owes = False
@@ -80,16 +81,12 @@ class Lifted:
     ) -> None:
         """`tf32`: products of float32 on a GPU may be of rounded factors. `replayed`: steps per replay, 0 for none."""
         self.learner = learner
-        self.hyper = hyper
-        self.seeds = seeds
         self.device = seeds.device
         # To a GPU a table and the numbers of its rows are far less to send than the examples.
         self.takes: tuple[str, ...] = ("rows",) if self.device.type == "cuda" else ()
         self.last = sum(map(math.prod, learner.network.parameter_shapes().values())) <= SMALL
         self.axis = -1 if self.last else 0
-        self.programs = Programs(small=self.last, compiled=compiled)
-        self.repairs = Repairs(learner, self.programs, last=self.last)
-        self.members = len(seeds)
+        self.compiled = compiled
         on_gpu = self.device.type == "cuda"
         self.tf32 = tf32
         self.shared = Shared(self.device) if on_gpu else None
@@ -97,12 +94,55 @@ class Lifted:
         self.replayed = usual if replayed is None else replayed
         self.replayed = self.fitting(self.replayed)
         settle_products(self.device, tf32=tf32)
-        blocks = -(-self.members // BLOCK) if self.last and not on_gpu else 1
-        lanes = LANES if self.last else 1
-        width = -(-self.members // (blocks * lanes)) * lanes  # members per block, padding included
-        owner = torch.arange(blocks * width, device=self.device).clamp(max=self.members - 1)
+        self.width = 0  # places in a block
+        self.begun = len(seeds)
+        self.numbers = torch.arange(self.begun, device=self.device)  # of the members, as they began
+        self.seat(hyper, seeds)
+
+    def seat(self, hyper: Tree, seeds: Tensor) -> None:
+        """Give the members `numbers`, of these hyperparameters and seeds, their places, in blocks of one width.
+
+        Programs are compiled for one width, which takes seconds: a block gets narrower by halves. Places and width
+        follow from who is left alone, so that a pack that was resumed has those of one that was not.
+        """
+        self.hyper = hyper
+        self.seeds = seeds
+        width, place = self.places()
+        if width != self.width:
+            self.width = width
+            self.programs = Programs(small=self.last, compiled=self.compiled)
+            self.repairs = Repairs(self.learner, self.programs, last=self.last)
+        self.place = place
+        blocks = int(place.max()) // width + 1
+        owner = torch.zeros(blocks * width, dtype=torch.int64, device=self.device)
+        owner[place] = torch.arange(len(place), device=self.device)
         self.parts = torch.split(owner, width)
         self.blocks: list[Block] = []
+
+    def places(self) -> tuple[int, Tensor]:
+        """The width of a block, and the place of every member, (P,), counted through the blocks."""
+        lanes = LANES if self.last else 1
+        most = -(-self.begun // BLOCK) if self.last and self.device.type == "cpu" else 1
+        widest = -(-self.begun // (most * lanes)) * lanes
+        if self.last:
+            place = torch.arange(len(self.numbers), device=self.device)
+        else:
+            # In front, the bits of a sum depend on where in a vector a member's numbers begin: that place is kept.
+            rest = self.numbers % LANES
+            order = torch.argsort(rest, stable=True)
+            ranks = torch.arange(len(order), device=self.device) - torch.searchsorted(rest[order], rest[order])
+            place = torch.empty_like(order)
+            place[order] = rest[order] + LANES * ranks
+        need = int(place.max()) + 1
+        width = widest
+        while (half := -(-width // (2 * LANES)) * LANES) < width and half >= need:
+            width = half
+        return (width, place) if self.last or width < widest else (width, self.numbers)
+
+    def keep(self, mask: Tensor, hyper: Tree, seeds: Tensor) -> None:
+        """Go on with the members in the mask (P,) alone; see Engine."""
+        self.numbers = self.numbers[mask]
+        super().keep(mask, hyper, seeds)
 
     def inside(self, tree: Tree, part: Tensor) -> Tree:
         """Members `part` of a tree of (P, ...) tensors, in this engine's layout, owned and contiguous."""
@@ -139,7 +179,7 @@ class Lifted:
     def state(self) -> Tree:
         """The pack's state, every tensor (P, ...)."""
         outside = [mapped(lambda v: v.movedim(self.axis, 0), block.tree) for block in self.blocks]
-        return mapped(lambda *v: torch.cat(v)[: self.members].contiguous(), outside[0], *outside[1:])
+        return mapped(lambda *v: torch.cat(v)[self.place], outside[0], *outside[1:])
 
     def advance(self, x: Tensor, y: Tensor, which: Tensor, start: int) -> None:
         """Train on x (count, S, B, ...), y (count, S, B, ...); member i sees stream which[i]."""

@@ -6,10 +6,11 @@ from torch import Tensor
 
 from workloads.engine.layout import Tree, member, stacked
 from workloads.engine.plain import train
+from workloads.engine.seated import Seated
 from workloads.learner import Learner
 
 
-class Looped:
+class Looped(Seated):
     """Engine over members one at a time. See `workloads.engine.Engine` for the promises."""
 
     takes: tuple[str, ...] = ()
@@ -17,9 +18,13 @@ class Looped:
 
     def __init__(self, learner: Learner, hyper: Tree, seeds: Tensor) -> None:
         self.learner = learner
+        self.seat(hyper, seeds)
+        self.members: list[Tree] = []
+
+    def seat(self, hyper: Tree, seeds: Tensor) -> None:
+        """Make room for the members of these hyperparameters and seeds."""
         self.hyper = hyper
         self.seeds = seeds
-        self.members: list[Tree] = []
 
     def load(self, state: Tree) -> None:
         """Take the pack's state, every tensor (P, ...)."""

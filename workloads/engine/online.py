@@ -29,6 +29,7 @@ from workloads.data.known import Bytes
 from workloads.engine.layout import Tree
 from workloads.engine.online_source import SCALARS, Plan, Shared, member_structure, of_kind
 from workloads.engine.parts import parts_of
+from workloads.engine.seated import Seated
 from workloads.errors import InputError
 from workloads.learner import Learner
 from workloads.methods.continual_backprop import ContinualBackprop
@@ -55,7 +56,7 @@ def padded(size: int) -> int:
     return -(-size // 16) * 16
 
 
-class Online:
+class Online(Seated):
     """Engine over members one at a time, all steps of a call in one compiled loop. See `workloads.engine.Engine`.
 
     Raises InputError for what `refusal` names, NoCompiler where there is none.
@@ -70,16 +71,13 @@ class Online:
         self.learner = learner
         assert isinstance(learner.network, MLP)
         self.network = learner.network
-        self.hyper = hyper
-        self.seeds = seeds
-        self.members = len(seeds)
         self.dtype: torch.dtype = hyper["optimizer"]["step_size"].dtype
         self.plan = Plan(learner, self.dtype)
         self.owes = self.plan.lazy
         self.layers = self.plan.layers
         self.adam = self.plan.adam
         self.units = self.plan.units
-        self.scalars = self.plan.scalars(hyper)
+        self.seat(hyper, seeds)
         self.tables = self.plan.tables()
         decays = not self.adam and bool((self.scalars["step_size"] * self.scalars["decay"] != 0).any())
         self.naps = self.plan.naps and bool((self.scalars["decay"] == 0).any())
@@ -90,6 +88,16 @@ class Online:
         self.buffers: dict[str, list[Tensor]] = {}  # one tensor (P, ...) per layer
         self.single: dict[str, Tensor] = {}
         self.library(1)  # finds out now whether there is a compiler
+
+    def seat(self, hyper: Tree, seeds: Tensor) -> None:
+        """Make room for the members of these hyperparameters and seeds.
+
+        Who sleeps stays as it was found for the members of the beginning: their state says what they owe.
+        """
+        self.hyper = hyper
+        self.seeds = seeds
+        self.members = len(seeds)
+        self.scalars = self.plan.scalars(hyper)
 
     def library(self, batch: int) -> ctypes.CDLL:
         """The compiled program for batches of this size."""

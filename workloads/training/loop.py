@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import torch
 from torch import Tensor
@@ -70,53 +70,103 @@ class Training:
         self.device = torch.device(pack.device)
         self.dtype = dtype or dtype_of(config)
         seeds = [m.config["seed"] for m in pack.members]
-        self.distinct = sorted(set(seeds))
         make_stream = stream or (lambda seed: stream_of(config, seed))
-        self.streams = [make_stream(seed) for seed in self.distinct]
+        self.stream_of_seed = {seed: make_stream(seed) for seed in sorted(set(seeds))}
+        self.stream = self.stream_of_seed[min(seeds)]
         if stream or owner("STREAMS", config["workload"]["name"]):
             self.check_timetables()
-        self.feed = Feed(self.streams, self.device, self.dtype)
-        places = {seed: place for place, seed in enumerate(self.distinct)}
-        self.which = torch.tensor([places[seed] for seed in seeds], device=self.device)
-        self.stream = self.streams[0]
         self.network = network_of(config, self.stream)
         self.make_params = initial or self.network.init
         optimizer, methods = ways_of_learning(config)
         self.learner = Learner(self.network, self.stream.loss, optimizer, methods)
         member_hyper = [self.learner.hyper_of(o[1], m) for o, m in (ways_of_learning(m.config) for m in pack.members)]
         as_tensors = [mapped(lambda v: torch.tensor(v, dtype=self.dtype), h) for h in member_hyper]
-        self.hyper = mapped(lambda v: v.to(self.device), stacked(as_tensors))
-        self.step_sizes = {n: self.hyper["optimizer"][n].clone() for n in self.learner.optimizer_spec.step_sizes}
-        self.seeds = torch.tensor(seeds, dtype=torch.int64, device=self.device)
-        # Under vmap convolutions become grouped ones, which a CPU is slow at.
-        alone = NETWORKS[config["network"]["name"]].convolutional and self.device.type == "cpu"
-        self.probes = Probes(self.learner, self.hyper, self.feed, self.which, alone=alone)
+        self.given = mapped(lambda v: v.to(self.device), stacked(as_tensors))  # the hyperparameters of all members
         self.path = path or pack.path
-        self.engine = self.new_engine()
         self.table = Table()
         self.weights: dict[str, bytes] = {}
         self.step = 0
         self.factor = 1.0  # of the step sizes, as the stream's schedule has it
+        self.fresh: Engine | None = None  # newborn copies that learn the task at hand beside the members
+        self.ended = torch.full((len(seeds),), -1, dtype=torch.int64)  # by member of the pack: the task it diverged in
+        self.stopped = torch.full((len(seeds),), -1, dtype=torch.int64)  # the complete tasks when it was stopped
+        self.seat(torch.arange(len(seeds)))
+        self.before_bin = torch.zeros(len(seeds), dtype=torch.float64)  # the online sum when a bin began
+        self.engine = self.new_engine()
+
+    def seat(self, held: Tensor) -> None:
+        """From now on the members are those of these numbers in the pack, (n,); all that has one place per member."""
+        self.held = held
+        seeds = [self.pack.members[i].config["seed"] for i in held.tolist()]
+        self.distinct = sorted(set(seeds))
+        places = {seed: place for place, seed in enumerate(self.distinct)}
+        self.which = torch.tensor([places[seed] for seed in seeds], device=self.device)
+        self.seeds = torch.tensor(seeds, dtype=torch.int64, device=self.device)
+        self.streams = [self.stream_of_seed[seed] for seed in self.distinct]
+        self.feed = Feed(self.streams, self.device, self.dtype)
+        self.hyper = mapped(lambda v: v[held.to(self.device)], self.given)
+        self.step_sizes = {n: self.hyper["optimizer"][n].clone() for n in self.learner.optimizer_spec.step_sizes}
+        self.scale_step_sizes(self.factor)
+        # Under vmap convolutions become grouped ones, which a CPU is slow at.
+        alone = NETWORKS[self.config["network"]["name"]].convolutional and self.device.type == "cpu"
+        self.probes = Probes(self.learner, self.hyper, self.feed, self.which, alone=alone)
         self.held_out: HeldOut | None = None
         if isinstance(self.stream, TaskStream) and self.stream.tested:
             tested = [stream for stream in self.streams if isinstance(stream, TaskStream)]
             self.held_out = HeldOut(self.learner, tested, self.which, self.feed.placed)
-        self.fresh: Engine | None = None  # newborn copies that learn the task at hand beside the members
-        self.before_bin = torch.zeros(len(seeds), dtype=torch.float64)  # the online sum when a bin began
-        self.ended = torch.full((len(seeds),), -1, dtype=torch.int64)  # the task a member diverged in
+
+    def keep(self, mask: Tensor) -> None:
+        """Go on with those of the members held that are in the mask, at least one, to the same bits as before.
+
+        Diagnostics are the same but for the last bits of sums, which depend on how members lie beside each other.
+        """
+        if bool(mask.all()):
+            return
+        held_out = self.held_out.state() if self.held_out is not None else {}
+        self.seat(self.held[mask])
+        self.before_bin = self.before_bin[mask]
+        if self.held_out is not None:
+            self.held_out.load(mapped(lambda v: v[mask.to(v.device)], held_out))
+        for engine in self.engines:
+            engine.keep(mask.to(self.device), self.hyper, self.seeds)
+
+    def leave(self) -> None:
+        """Those who diverged or were stopped leave, unless nobody would be left: then all is over."""
+        if not self.over:
+            self.keep(self.alive[self.held])
+
+    def stop(self, ids: Collection[str], tasks: int) -> None:
+        """End the members of these trials, after `tasks` complete tasks. Raises InputError for one not in the pack."""
+        places = {member.id: i for i, member in enumerate(self.pack.members)}
+        for id in ids:
+            if id not in places:
+                raise InputError(f"trial {id} is to stop, and is none of pack {self.pack.id}")
+            if self.alive[places[id]]:
+                self.stopped[places[id]] = tasks
+        self.leave()
 
     def check_timetables(self) -> None:
         """What is asked of one stream holds for all. Raises InputError where tasks begin elsewhere for another seed."""
-        if len({timetable(stream) for stream in self.streams}) > 1:
-            seeds = ", ".join(map(str, self.distinct))
+        if len({timetable(stream) for stream in self.stream_of_seed.values()}) > 1:
+            seeds = ", ".join(map(str, self.stream_of_seed))
             raise InputError(
                 f"the streams of seeds {seeds} change their tasks at other steps: give each a pack of its own"
             )
 
     @property
     def alive(self) -> Tensor:
-        """Mask of the members that have not diverged."""
-        return self.ended < 0
+        """Mask of the pack's members that have neither diverged nor been stopped."""
+        return (self.ended < 0) & (self.stopped < 0)
+
+    @property
+    def over(self) -> bool:
+        """Whether nobody is left to train."""
+        return not bool(self.alive.any())
+
+    def add(self, name: str, task: int, values: Tensor) -> None:
+        """Measurements of the members held, (n,), for those still in the field."""
+        alive = self.alive[self.held]
+        self.table.add(name, task, self.step, values[alive.to(values.device)], self.held[alive])
 
     @property
     def engines(self) -> list[Engine]:
@@ -147,7 +197,9 @@ class Training:
         held = {
             "pack": self.pack.id,
             "step": self.step,
+            "held": self.held,
             "ended": self.ended,
+            "stopped": self.stopped,
             "engine": mapped(lambda v: v.cpu(), self.engine.state()),
             "before_bin": self.before_bin,
         }
@@ -166,14 +218,20 @@ class Training:
             raise CheckpointError(f"the checkpoint belongs to pack {held['pack']}, not to {self.pack.id}")
         self.step = held["step"]
         self.ended = held["ended"]
+        self.stopped = held.get("stopped", self.stopped)  # checkpoints of older versions are of all members
+        stayed = torch.zeros(len(self.held), dtype=torch.bool)
+        stayed[held.get("held", self.held)] = True
+        # Engines begin with all members, of whom some leave, as they did: so they settle on what they had settled on.
+        place = torch.where(stayed, stayed.cumsum(0) - 1, 0)
         self.follow()
-        self.engine.load(mapped(lambda v: v.to(self.device), held["engine"]))
-        self.before_bin = held["before_bin"]
+        self.engine.load(mapped(lambda v: v[place].to(self.device), held["engine"]))
+        self.before_bin = held["before_bin"][place]
         if self.held_out is not None:
-            self.held_out.load(held["held_out"])
+            self.held_out.load(mapped(lambda v: v[place], held["held_out"]))
         if "fresh" in held:
             self.fresh = self.new_engine()
-            self.fresh.load(mapped(lambda v: v.to(self.device), held["fresh"]))
+            self.fresh.load(mapped(lambda v: v[place].to(self.device), held["fresh"]))
+        self.keep(stayed)
 
     @computing()
     def begin_task(self, task: int) -> None:
@@ -207,7 +265,7 @@ class Training:
             return
         found = self.probes.diagnosed(names, self.engine.state(), task, self.config["probe"])
         for name, values in found.items():
-            self.table.add(name, task, self.step, values, self.alive)
+            self.add(name, task, values)
 
     def train(self, until: int) -> None:
         """Train up to step `until`, which must lie in the task at hand or at its end."""
@@ -229,7 +287,7 @@ class Training:
             getattr(engine, how)(*examples, self.which, self.step)
         self.step += count
         if self.step in stops:
-            self.stopped(task)
+            self.pause(task)
 
     def follow(self) -> bool:
         """Bring the step sizes to what the stream's schedule says for the coming step; whether that changed them."""
@@ -239,10 +297,14 @@ class Training:
         factor = [value for step, value in schedule if step <= self.step][-1]
         if factor == self.factor:
             return False
+        self.scale_step_sizes(factor)
+        return True
+
+    def scale_step_sizes(self, factor: float) -> None:
+        """Let the step sizes be the configured ones times `factor`."""
         for name, value in self.step_sizes.items():
             self.hyper["optimizer"][name].copy_(value * factor)
         self.factor = factor
-        return True
 
     def stops(self, task: int) -> set[int]:
         """Steps of a task at which something happens: an evaluation, another step size, the end of a bin."""
@@ -258,7 +320,7 @@ class Training:
         start, end = self.stream.task_start(task), self.stream.task_start(task + 1)
         return [start + (end - start) * (k + 1) // BINS for k in range(BINS)]
 
-    def stopped(self, task: int) -> None:
+    def pause(self, task: int) -> None:
         """What happens at one of the stops, after its step."""
         bins = self.bins(task)
         looked_at = self.held_out is not None and self.step in self.held_out.streams[0].evaluations(task)
@@ -270,7 +332,7 @@ class Training:
             began = bins[place - 1] if place else self.stream.task_start(task)
             sums = self.online_sums(tree).cpu()
             values = (sums - self.before_bin) / (self.step - began)
-            self.table.add(f"within_task/{place + 1}", task, self.step, values, self.alive)
+            self.add(f"within_task/{place + 1}", task, values)
             self.before_bin = sums
         if self.held_out is not None and looked_at:
             self.held_out.look(tree, task)
@@ -292,18 +354,18 @@ class Training:
 
     @computing()
     def end_task(self, task: int) -> None:
-        """The task's measures, per member still in the field; marks those that are no longer finite."""
+        """The task's measures, per member still in the field; those that are no longer finite are marked, and leave."""
         tree = self.engine.state()
         finite = torch.isfinite(tree["loss"]).cpu()
         for value in tree["params"].values():
             finite &= torch.isfinite(value).flatten(1).all(1).cpu()
-        self.ended[self.alive & ~finite] = task
+        self.ended[self.held[self.alive[self.held] & ~finite]] = task
         values = self.results(task, tree)
         if self.fresh is not None:
             values["plasticity_gap"] = self.gap(task, values)
         for name in self.config["metrics"]:
             if name in values:
-                self.table.add(name, task, self.step, values[name], self.alive)
+                self.add(name, task, values[name])
         if self.held_out is not None:
             tree = self.held_out.reloaded(tree)
         zero = torch.zeros_like(tree["loss"])
@@ -312,6 +374,7 @@ class Training:
             state["replaced"] = torch.zeros_like(state["replaced"])
         self.engine.load(self.committed({**tree, "state": state, "loss": zero, "correct": zero.clone()}))
         self.keep_weights(task + 1, evaluated(tree))
+        self.leave()
 
     def results(self, task: int, tree: Tree) -> dict[str, Tensor]:
         """The measures of a task that has just ended, (P,) each."""
@@ -344,8 +407,9 @@ class Training:
         if keep == "none" or not (final or (isinstance(keep, dict) and tasks % keep["every"] == 0)):
             return
         label = "final" if final else f"task{tasks:05d}"
-        for i, member in enumerate(self.pack.members):
-            if self.alive[i]:
+        for i, number in enumerate(self.held.tolist()):
+            if self.alive[number]:
+                member = self.pack.members[number]
                 buffer = io.BytesIO()
                 own = {name: value[i].cpu().clone() for name, value in params.items()}
                 torch.save({"params": own, "config": json.dumps(dict(member.config))}, buffer)
@@ -353,15 +417,16 @@ class Training:
 
     def snapshot(self, tasks: int) -> Snapshot:
         """What there is to report, taken out of the pack."""
-        finished = tasks == self.stream.tasks
-        statuses = ["diverged" if t >= 0 else ("done" if finished else "running") for t in self.ended.tolist()]
+        finished = tasks == self.stream.tasks or self.over
+        ends = list(zip(self.ended.tolist(), self.stopped.tolist(), strict=True))
+        left = "done" if finished else "running"
         weights, self.weights = self.weights, {}
         return Snapshot(
             tasks=tasks,
             step=self.step,
             rows=self.table.take(),
-            statuses=statuses,
-            ended=[t if t >= 0 else tasks for t in self.ended.tolist()],
+            statuses=["diverged" if d >= 0 else "censored" if s >= 0 else left for d, s in ends],
+            ended=[d if d >= 0 else s if s >= 0 else tasks for d, s in ends],
             checkpoint=None if finished else self.save(),
             weights=weights,
         )
@@ -382,7 +447,8 @@ def run_pack(
     """Train a pack to the end of its streams, reporting a Snapshot now and then and at the end.
 
     Args:
-        report: called with everything measured since the last call. What it raises stops the pack.
+        report: called with everything measured since the last call. What it raises stops the pack. It may answer with
+            the ids of trials to stop: they leave the pack, censored, and the rest goes on to the same bits.
         resume: the checkpoint of an earlier snapshot of this pack; the rest then comes out to the same bits.
         initial: seed -> parameters, to hand in weights instead of the network's own.
         stream: seed -> Stream, to hand in data instead of the config's stream.
@@ -401,6 +467,16 @@ def run_pack(
     else:
         training.restore(resume)
     reported = time.monotonic()
+
+    def told(tasks: int) -> None:
+        nonlocal reported
+        stop = report(training.snapshot(tasks))
+        reported = time.monotonic()
+        if stop and tasks < training.stream.tasks and not training.over:
+            training.stop(stop, tasks)
+            if training.over:
+                report(training.snapshot(tasks))
+
     for task in range(training.stream.task_of(training.step), training.stream.tasks):
         end = training.stream.task_start(task + 1)
         if training.step == training.stream.task_start(task):
@@ -409,9 +485,11 @@ def run_pack(
             training.train_chunk(end)
             stepped(training.step)
             if training.step < end and time.monotonic() - reported > between:
-                report(training.snapshot(task))
-                reported = time.monotonic()
+                told(task)
+                if training.over:
+                    return
         training.end_task(task)
-        if task + 1 == training.stream.tasks or time.monotonic() - reported > between:
-            report(training.snapshot(task + 1))
-            reported = time.monotonic()
+        if task + 1 == training.stream.tasks or training.over or time.monotonic() - reported > between:
+            told(task + 1)
+        if training.over:
+            return

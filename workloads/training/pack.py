@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -69,10 +69,11 @@ class Snapshot:
     tasks: int  # complete tasks
     step: int  # steps done
     rows: Rows
-    statuses: list[str]  # per member: running, done or diverged
-    ended: list[int]  # per member: the task it diverged in, else the complete tasks
+    statuses: list[str]  # per member: running, done, diverged, or censored where it was told to stop
+    ended: list[int]  # per member: the task it diverged in, else its complete tasks
     checkpoint: bytes | None  # None once finished
     weights: dict[str, bytes]  # file name -> torch.save of {"params", "config"}, as `keep` asks
 
 
-Report = Callable[[Snapshot], None]
+# Told how a pack is getting on; it may answer with the ids of trials to stop.
+Report = Callable[[Snapshot], Collection[str] | None]

@@ -31,12 +31,11 @@ class Table:
         self.names: dict[str, int] = {}
         self.parts: list[tuple[Any, ...]] = []
 
-    def add(self, name: str, task: int, step: int, values: Tensor, keep: Tensor) -> None:
-        """One value per member, for the members in the mask `keep`."""
-        members = keep.nonzero().squeeze(-1).cpu().numpy().astype(np.int32)
+    def add(self, name: str, task: int, step: int, values: Tensor, members: Tensor) -> None:
+        """A value (n,) for each of the members of these numbers in the pack, (n,)."""
         code = self.names.setdefault(name, len(self.names))
-        picked = values.detach().cpu().double().numpy()[members]
-        self.parts.append((members, code, task, step, picked))
+        numbers = members.cpu().numpy().astype(np.int32)
+        self.parts.append((numbers, code, task, step, values.detach().cpu().double().numpy()))
 
     def take(self) -> Rows:
         """All rows since the last take."""

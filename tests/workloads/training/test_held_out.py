@@ -314,6 +314,37 @@ def test_resuming_gives_the_same_bits(path: str, monkeypatch: pytest.MonkeyPatch
         assert content(again[-2]) == content(whole[-2])
 
 
+def test_whoever_is_stopped_the_others_results_and_step_sizes_stay_theirs() -> None:
+    trials = [config(seed, optimizer={"name": "sgd", "step_size": 0.1 / (1 + seed)}) for seed in (3, 4, 3)]
+    members = [PackMember(f"t{i}", trial) for i, trial in enumerate(trials)]
+    what = Pack(id="p", members=members, path="looped")
+    seen: list[Snapshot] = []
+
+    def report(snapshot: Snapshot) -> list[str]:
+        seen.append(snapshot)
+        return ["t1"] if snapshot.step == 12 + 9 else []  # in the second task, its step sizes smaller, tested once
+
+    run_pack(what, report, stream=Noisy, commit_seconds=0)
+    whole = run(trials)
+    assert seen[-1].statuses == ["done", "censored", "done"] and seen[-1].ended == [3, 1, 3]
+
+    def others(snapshots: list[Snapshot]) -> list[tuple[Any, ...]]:
+        found = []
+        for r in (snapshot.rows for snapshot in snapshots):
+            for i in range(len(r.value)):
+                if r.member[i] != 1:
+                    found.append((r.names[r.metric[i]], int(r.member[i]), int(r.task[i]), float(r.value[i])))
+        return sorted(found)
+
+    assert others(seen) == others(whole)
+    kept = weights(seen)
+    assert kept and all(weights(whole)[name] == value for name, value in kept.items())
+    assert {name for name in kept if name.startswith("t1")} == {"t1-task00001.pt"}
+    checkpoint = next(snapshot.checkpoint for snapshot in seen if snapshot.step > 12 + 9)
+    again = run(trials, checkpoint)
+    assert again[-1].statuses == seen[-1].statuses and set(others(again)) <= set(others(seen))
+
+
 # ------------------------------------------------------------------------------------------------ one look at a time
 
 
