@@ -11,7 +11,7 @@ The choice is a function of these declarations, the sizes and the kind of device
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from workloads.errors import InputError
@@ -61,10 +61,10 @@ class Part:
             return None
         if takes is False:
             return self.name
-        for field in self.config.__dataclass_fields__:
-            value, taken = getattr(self.config, field), takes.get(field, ())
+        for field in fields(self.config):
+            value, taken = getattr(self.config, field.name), takes.get(field.name, ())
             if taken is not True and value not in taken:
-                return f"{self.name} with {field} {value}"
+                return f"{self.name} with {field.name} {value}"
         return None
 
 

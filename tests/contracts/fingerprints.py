@@ -4,38 +4,28 @@ them anew, for the day a result is meant to change; its `semantics` is then rais
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
-from packs import OF_EVERY_NETWORK, TINY, Arm, Pack, PictureShape, Shape, data, leaves
+from packs import OF_EVERY_NETWORK, TINY, Arm, Pack, PictureShape, Shape, data, leaves, takes
 
 from sweep.trials import ENGINE_SEMANTICS
 from workloads.diagnostics import DIAGNOSTICS
 from workloads.diagnostics.look import Look
 from workloads.diagnostics.measure import measure
+from workloads.engine.layout import Tree, in_order
 from workloads.methods.config import METHODS, OPTIMIZERS
 from workloads.networks.config import NETWORKS, Activation, Initialisation, MLPConfig
 from workloads.networks.mlp import MLP
 from workloads.streams import STREAMS
 
-GLYPHS = {"dataset": "glyphs", "classes": 4, "batch": 8}
-SMALL: dict[str, dict[str, Any]] = {  # streams whose defaults need files, or a while
-    "permuted_mnist": {"dataset": "digits", "tasks": 3, "examples_per_task": 10},
-    "continual_imagenet": {**GLYPHS, "tasks": 3, "epochs": 2, "train_per_class": 8},
-    "incremental_cifar": {**GLYPHS, "classes_per_stage": 2, "epochs": 1, "train_per_class": 40}
-    | {"validation_per_class": 4},
-    "relabelled": {**GLYPHS, "examples": 32, "tasks": 3, "epochs": 2},
-    "warm_start": {**GLYPHS, "examples": 80, "test_examples": 8, "epochs": 2},
-}
-
-# Methods that act together in the engine's fingerprint; another method is no other engine.
-OF_THE_ENGINE = ("l2", "shrink_and_perturb", "coupled_isometry", "reset", "continual_backprop")
-
 FILE = Path(__file__).with_name("fingerprints.json")
-
 
 SMALL_STREAMS: dict[str, dict[str, Any]] = {  # 20 steps and more of each, from images that need no download
     "permuted_mnist": {"dataset": "digits", "tasks": 3, "examples_per_task": 10},
@@ -61,43 +51,102 @@ def digits(values: list[torch.Tensor]) -> float:
     return float(f"{(flat * weights).sum().item():.9e}")
 
 
-def trained(arm: Arm, shape: Shape | PictureShape = TINY) -> float:
-    """20 steps of one member."""
-    x, y = data(shape, 20, streams=1, dtype=torch.float64)
-    return digits(leaves(Pack(arm, shape, [1], path="plain", streams=1).train(x, y).state()))
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """20 steps of one member, halfway through which a task may begin."""
+
+    arm: Arm
+    shape: Shape | PictureShape = TINY
+    index: int = 0  # the member, and so its settings: those of member 0 make everything act
+    task: bool = True
+
+    def trained(self, path: str = "plain") -> Tree:
+        """The member's state after the steps, in the order in which the plain path holds it."""
+        x, y = data(self.shape, 20, streams=1, dtype=torch.float64)
+        pack = Pack(self.arm, self.shape, [self.index], path=path, streams=1)
+        order = {name: pack.state()[name] for name in ("params", "state", "loss", "correct")}
+        pack.train(x[:10], y[:10])
+        if self.task:
+            pack.begin_task()
+        held = pack.train(x[10:], y[10:]).state()
+        return held if path == "plain" else in_order({name: held[name] for name in order}, order)
+
+    def paths(self) -> list[str]:
+        """The paths that take the case, beside the plain one."""
+        return [path for path in ("lifted", "lanes", "online") if takes(path, self.arm, self.shape)]
+
+
+def options(spec: Any) -> Iterator[dict[str, Any]]:
+    """Every setting that is structure at every value but its default, one at a time, as far as a config takes it."""
+    default = spec.config()
+    for name, hint in get_type_hints(spec.config).items():
+        for value in values_of(hint) if name not in {*spec.varies, *ELSEWHERE} else ():
+            if value != getattr(default, name):
+                with contextlib.suppress(ValueError):
+                    spec.config(**{name: value})
+                    yield {name: value}
+
+
+def values_of(hint: Any) -> list[Any]:
+    """Values of a setting's type: all of a Literal, also beside null; of a number one that is far from defaults."""
+    if get_origin(hint) is Literal:
+        return list(get_args(hint))
+    some: dict[Any, list[Any]] = {bool: [True, False], float: [0.5], int: [3]}
+    return some.get(hint, []) + [value for part in get_args(hint) for value in values_of(part)]
+
+
+ELSEWHERE = ("reset_optimizer", "optimizer", "fresh_kernels", "noise")  # act on moments, kernels, or online alone
+TOGETHER = ("l2", "shrink_and_perturb", "coupled_isometry", "reset", "continual_backprop")  # what the engine orders
+
+
+def cases() -> dict[str, Case]:
+    """What is trained, by kind, name and semantics."""
+    found: dict[str, Case] = {f"engine {ENGINE_SEMANTICS}": Case(arm=Arm("adamo", TOGETHER))}
+    for kind, registry in (("optimizer", OPTIMIZERS), ("method", METHODS)):
+        for name, spec in registry.items():
+            for option in ({}, *options(spec)):
+                arm = Arm(name, (), option) if kind == "optimizer" else Arm("sgd", (name,), option)
+                text = "".join(f" {field}={value}" for field, value in option.items())
+                found[f"{kind} {name} {spec.semantics}{text}"] = Case(arm=arm)
+    version = NETWORKS["mlp"].semantics
+    for activation in get_args(Activation):
+        shape = Shape(5, 2, 7, 3, "cross_entropy", 2, activation)
+        found[f"network mlp {version} {activation}"] = Case(arm=Arm("sgd"), shape=shape, index=1, task=False)
+    for name, spec in NETWORKS.items():
+        if name != "mlp":
+            shape = OF_EVERY_NETWORK[name]
+            found[f"network {name} {spec.semantics}"] = Case(arm=Arm("sgd"), shape=shape, index=1, task=False)
+    return found
 
 
 def computed() -> dict[str, float]:
     """Every entry's fingerprint, by kind, name and semantics."""
-    found: dict[str, float] = {}
-    for name, spec in OPTIMIZERS.items():
-        found[f"optimizer {name} {spec.semantics}"] = trained(Arm(name))
-    for name, spec in METHODS.items():
-        found[f"method {name} {spec.semantics}"] = trained(Arm("sgd", (name,)))
-    found[f"engine {ENGINE_SEMANTICS}"] = trained(Arm("adamo", OF_THE_ENGINE))
+    found = {name: digits(leaves(case.trained())) for name, case in cases().items()}
     version = NETWORKS["mlp"].semantics
-    for activation in get_args(Activation):
-        shape = Shape(5, 2, 7, 3, "cross_entropy", 2, activation)
-        found[f"network mlp {version} {activation}"] = trained(Arm("sgd"), shape)
     for initialisation in get_args(Initialisation):
         network = MLP(MLPConfig(width=5, depth=2, initialisation=initialisation), 7, 3)
         found[f"network mlp {version} {initialisation}"] = digits(list(network.init(3).values()))
     for name, spec in NETWORKS.items():
         if name != "mlp":
-            found[f"network {name} {spec.semantics}"] = trained(Arm("sgd"), OF_EVERY_NETWORK[name])
             start = list(OF_EVERY_NETWORK[name].network.init(3).values())
             found[f"network {name} {spec.semantics} initial"] = digits(start)
     for name, kind in STREAMS.items():
         stream = kind(kind.Config(**SMALL_STREAMS.get(name, {})), 7)
         x, y = (torch.from_numpy(v) for v in stream.batches(0, min(20, stream.task_start(stream.tasks))))
         found[f"stream {name} {kind.semantics}"] = digits([x, y])
+    for name, diagnostic in DIAGNOSTICS.items():
+        found[f"diagnostic {name} {diagnostic.semantics}"] = measured(name)
+    return found
+
+
+def measured(diagnostic: str) -> float:
+    """What a diagnostic reads off a small network; in the case of dead units, one that has some."""
     network = MLP(MLPConfig(width=5, depth=2), 7, 3)
     params = {k: v[None] for k, v in network.init(3).items()}
+    if diagnostic == "dead_fraction":
+        params["layers.0.bias"][:, :2] = -100
     probe = data(TINY, 30, streams=1, dtype=torch.float64)[0][:, 0, 0]
-    for name, diagnostic in DIAGNOSTICS.items():
-        values = measure([name], Look(network, params, probe[None], gradients=params))
-        found[f"diagnostic {name} {diagnostic.semantics}"] = digits(list(values.values()))
-    return found
+    return digits(list(measure([diagnostic], Look(network, params, probe[None], gradients=params)).values()))
 
 
 if __name__ == "__main__":

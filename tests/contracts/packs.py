@@ -18,12 +18,13 @@ from torch import Tensor
 
 from workloads.checks.contracts import Make, Members, distance, leaves, same_bits
 from workloads.engine.layout import Tree
+from workloads.engine.parts import parts_of
 from workloads.learner import Learner
 from workloads.methods.config import METHODS, OPTIMIZERS
 from workloads.networks.config import NETWORKS, MLPConfig
 from workloads.networks.implementations import IMPLEMENTATIONS as NETWORK_IMPLEMENTATIONS
 from workloads.networks.mlp import MLP
-from workloads.paths import SMALL
+from workloads.paths import SMALL, refusal
 
 __all__ = ["distance", "leaves", "same_bits"]  # beside what is defined here
 
@@ -39,6 +40,7 @@ LIVELY: dict[str, list[Any]] = {
     "isometry_step_size": [0.01, 0.02, 0.005],
     "replacement_rate": [0.05, 0.2, 0.0],
     "maturity_threshold": [4, 10, 2],
+    "noise": ["dense"],  # lazy noise is another draw on the online path than on all others
 }
 
 
@@ -153,6 +155,17 @@ CONVNET = PictureShape("convnet", {"width": 2, "hidden": 4}, (1, 30, 30))
 # Batch norm over a handful of values enlarges rounding tenfold per step: so not the very smallest.
 RESNET = PictureShape("resnet18", {"width": 2}, (2, 12, 12), batch=4)
 OF_EVERY_NETWORK: dict[str, Shape | PictureShape] = {"mlp": SMALL_CLASSES, "convnet": CONVNET, "resnet18": RESNET}
+
+
+def takes(path: str, arm: Arm, shape: Shape | PictureShape) -> bool:
+    """Whether a path declares that it takes this arm."""
+    learner = Learner(shape.network, shape.loss, *arm.configs(0))  # type: ignore[arg-type]
+    return refusal(path, parts_of(learner), learner.loss) is None
+
+
+def taken(arms: Iterable[Arm], shape: Shape, *paths: str) -> list[tuple[str, Arm]]:
+    """(path, arm) wherever the path takes the arm."""
+    return [(path, arm) for path in paths for arm in arms if takes(path, arm, shape)]
 
 
 def data(

@@ -11,7 +11,21 @@ from pathlib import Path
 
 import pytest
 import torch
-from packs import ARMS, LARGE, LARGE_CLASSES, SMALL_CLASSES, TINY, Arm, Pack, Shape, data, distance, making, same_bits
+from packs import (
+    ARMS,
+    LARGE,
+    LARGE_CLASSES,
+    SMALL_CLASSES,
+    TINY,
+    Arm,
+    Pack,
+    Shape,
+    data,
+    distance,
+    making,
+    same_bits,
+    taken,
+)
 
 from workloads.checks.contracts import apart_from_neighbours, disagreement, resumes
 from workloads.engine.layout import Tree, mapped
@@ -46,16 +60,14 @@ def with_step_size(chosen: dict[int, float]) -> Callable[[int, Tree], Tree]:
     return change
 
 
-@pytest.mark.parametrize("path", ["lifted", "lanes"])
-@pytest.mark.parametrize("arm", BASE, ids=str)
+@pytest.mark.parametrize(("path", "arm"), taken(BASE, TINY, "lifted", "lanes", "online"), ids=str)
 def test_a_path_is_looped(arm: Arm, path: str) -> None:
     assert both(arm, TINY, steps=30, path=path) < 1e-10
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", ["lifted", "lanes"])
 @pytest.mark.parametrize("shape", [TINY, SMALL_CLASSES], ids=str)
-@pytest.mark.parametrize("arm", ARMS, ids=str)
+@pytest.mark.parametrize(("path", "arm"), taken(ARMS, TINY, "lifted", "lanes"), ids=str)
 def test_a_path_is_looped_for_every_combination(arm: Arm, shape: Shape, path: str) -> None:
     assert both(arm, shape, steps=25, members=2, path=path) < 1e-10
 
@@ -100,16 +112,14 @@ def test_compiled_is_looped(arm: Arm) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", ["lifted", "lanes"])
-@pytest.mark.parametrize("arm", BASE, ids=str)
+@pytest.mark.parametrize(("path", "arm"), taken(BASE, TINY, "lifted", "lanes", "online"), ids=str)
 def test_compiled_is_looped_after_a_thousand_steps(arm: Arm, path: str) -> None:
     # Gentle settings: where trajectories are chaotic, no two orders of summation stay together for long.
     arm = Arm(arm.optimizer, arm.methods, {"step_size": 0.003, "replacement_rate": 0.01})
     assert both(arm, TINY, steps=1000, members=2, compiled=True, path=path) < 1e-10
 
 
-@pytest.mark.parametrize("path", ["lifted", "lanes"])
-@pytest.mark.parametrize("arm", BASE, ids=str)
+@pytest.mark.parametrize(("path", "arm"), taken(BASE, TINY, "lifted", "lanes"), ids=str)
 def test_float32_stays_close_for_a_hundred_steps(arm: Arm, path: str) -> None:
     arm = Arm(arm.optimizer, arm.methods, {"step_size": 0.003, "replacement_rate": 0.01})
     assert both(arm, TINY, steps=100, members=2, dtype=torch.float32, path=path) < 1e-5
@@ -139,6 +149,7 @@ def test_compiled_is_looped_for_other_shapes(arm: Arm, shape: Shape) -> None:
         pytest.param("lifted", torch.float32, True, marks=pytest.mark.slow),
         pytest.param("lifted", torch.float64, True, marks=pytest.mark.slow),
         ("lanes", torch.float32, True),
+        ("online", torch.float32, True),
         pytest.param("lanes", torch.float64, True, marks=pytest.mark.slow),
     ],
     ids=str,
@@ -151,8 +162,14 @@ def test_a_members_bits_do_not_depend_on_who_shares_the_pack(path: str, dtype: t
         assert apart_from_neighbours(make, x, y, path, indices, 3) == 0
 
 
-@pytest.mark.parametrize("path", ["lifted", pytest.param("lanes", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("arm", BASE, ids=str)
+@pytest.mark.parametrize(
+    ("path", "arm"),
+    [
+        *taken(BASE, SMALL_CLASSES, "lifted"),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in taken(BASE, SMALL_CLASSES, "lanes", "online")),
+    ],
+    ids=str,
+)
 def test_a_member_is_the_same_alone_and_beside_one_that_diverges(arm: Arm, path: str) -> None:
     x, y = data(SMALL_CLASSES, 25, streams=2, dtype=torch.float32)
     alone = Pack(arm, SMALL_CLASSES, [3], dtype=torch.float32, path=path).train(x, y)
@@ -174,7 +191,9 @@ def test_a_member_of_a_large_network_stays_close_whoever_shares_the_pack(compile
 @pytest.mark.parametrize(
     "dtype", [torch.float32, torch.float64], ids=str
 )  # sums of float64 losses round, of float32 hardly
-@pytest.mark.parametrize("path", ["looped", "lifted", "lanes", pytest.param("compiled", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "path", ["looped", "lifted", "lanes", "online", pytest.param("compiled", marks=pytest.mark.slow)]
+)
 def test_how_steps_are_split_over_calls_changes_no_bit(path: str, dtype: torch.dtype) -> None:
     arm = Arm("adamo", ("continual_backprop",), {"every": 3})
     x, y = data(TINY, 50, streams=2, dtype=dtype)
@@ -188,6 +207,7 @@ def test_how_steps_are_split_over_calls_changes_no_bit(path: str, dtype: torch.d
         ("lifted", TINY, False),
         ("lifted", LARGE, False),
         ("lanes", TINY, True),
+        ("online", LARGE, True),
         pytest.param("lifted", TINY, True, marks=pytest.mark.slow),
         pytest.param("lifted", LARGE, True, marks=pytest.mark.slow),
     ],

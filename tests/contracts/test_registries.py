@@ -8,6 +8,7 @@ from typing import Any
 
 import fingerprints
 import pytest
+from packs import Shape, distance
 
 from workloads.diagnostics import DIAGNOSTICS
 from workloads.methods.config import METHODS, OPTIMIZERS
@@ -31,6 +32,25 @@ def test_a_config_reads_back_from_json(config: Any) -> None:
 
 def test_semantics_are_whole_numbers() -> None:
     assert all(isinstance(entry.semantics, int) and entry.semantics >= 1 for entry in ENTRIES)
+
+
+def test_every_entry_acts() -> None:
+    now = list(fingerprints.computed().values())
+    assert len(set(now)) == len(now), "two entries that come to the same number: one of them does nothing there"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * name.startswith("engine"))
+        for name, case in fingerprints.cases().items()
+        if isinstance(case.shape, Shape) and "=" not in name and not name.startswith("network")
+    ],
+)
+def test_every_path_that_takes_a_fingerprints_case_comes_to_it(name: str) -> None:
+    case = fingerprints.cases()[name]
+    gaps = {path: distance(case.trained(), case.trained(path)) for path in case.paths()}
+    assert "lifted" in gaps and max(gaps.values()) < 1e-10, gaps
 
 
 def test_results_change_only_with_semantics() -> None:

@@ -17,6 +17,7 @@ from workloads.engine.layout import Tree, flattened, in_order, mapped, member, s
 from workloads.engine.lifted import Lifted
 from workloads.learner import Learner
 from workloads.methods.base import Params
+from workloads.random import Draw
 from workloads.training.assembled import ways_of_learning
 from workloads.training.loop import Training
 from workloads.training.pack import Member, Pack
@@ -43,7 +44,10 @@ class Members:
         self.indices = list(indices)
         self.learner = learner
         held = torch.tensor(seeds, device=device)
-        hyper = stacked([mapped(lambda v: torch.tensor(v, dtype=dtype, device=device), own) for own in hypers])
+        self.seeds, self.dtype = held, dtype
+        self.hyper = hyper = stacked(
+            [mapped(lambda v: torch.tensor(v, dtype=dtype, device=device), own) for own in hypers]
+        )
         lifted = path == "lifted"
         self.engine = Lifted(learner, hyper, held, compiled=compiled) if lifted else build(path, learner, hyper, held)
         weights = stacked([mapped(lambda v: v.to(device, dtype), dict(own)) for own in params])
@@ -58,6 +62,18 @@ class Members:
         with computing():
             self.engine.advance(x, y, self.which, self.step)
         self.step += len(x)
+        return self
+
+    def begin_task(self) -> Members:
+        """What the methods do as a task begins, at the next step."""
+        at, tree = torch.tensor(self.step, device=self.seeds.device), self.engine.state()
+
+        def one(params: Params, state: Tree, hyper: Tree, seed: Tensor) -> tuple[Params, Tree]:
+            return self.learner.at_task(params, state, hyper, Draw(seed, at, self.dtype))
+
+        with computing():
+            params, state = torch.func.vmap(one)(tree["params"], tree["state"], self.hyper, self.seeds)
+        self.engine.load({**tree, "params": params, "state": state})
         return self
 
     def state(self) -> Tree:
@@ -96,7 +112,7 @@ def of_trials(trials: Sequence[Member], dtype: torch.dtype = torch.float64) -> t
 def disagreement(make: Make, x: Tensor, y: Tensor, path: str, indices: Sequence[int]) -> float:
     """The distance between members on a path and one after the other, after training on x, y."""
     there, here = (make(indices, way).train(x, y).state() for way in (path, "looped"))
-    return distance(here, there)
+    return distance(here, {name: there[name] for name in here})  # not what a path keeps beside, under "path"
 
 
 def resumes(make: Make, x: Tensor, y: Tensor, path: str, indices: Sequence[int]) -> bool:

@@ -249,8 +249,20 @@ class ResetConfig:
             raise ValueError("a network of zeros cannot learn; to: zero is for what: head")
 
 
-EVERY: Literal[True] = True
-ADAM_ONLINE = dict.fromkeys(AdamConfig.__dataclass_fields__, EVERY)
+ADAM_ONLINE: Takes = {"step_size": True, "beta1": True, "beta2": True, "eps": True, "weight_decay": True}
+ADAMO_ONLINE: Takes = {
+    "step_size": True,
+    "beta1": True,
+    "beta2": True,
+    "eps": True,
+    "isometry_strength": True,
+    "isometry_step_size": True,
+    "penalty": ("full", "half"),
+    "order": ("simultaneous", "sequential"),
+    "scale_by_gram": (True, False),
+    "head": (True, False),
+    "every": True,
+}
 CONTINUAL_BACKPROP_ONLINE: Takes = {  # not what the released convolutional codes do otherwise
     "preset": ("official", "paper", "official_conv", "official_resnet"),
     "replacement_rate": True,
@@ -294,7 +306,7 @@ OPTIMIZERS: dict[str, MethodSpec] = {
     "adamo": MethodSpec(
         config=AdamOConfig,
         varies=("step_size", "isometry_strength", "isometry_step_size"),
-        paths=Paths(lanes=True, online=dict.fromkeys(AdamOConfig.__dataclass_fields__, EVERY)),
+        paths=Paths(lanes=True, online=ADAMO_ONLINE),
         cost=6.0,
         copies=4,  # as adam, and the isometry's gradient
     ),

@@ -1,0 +1,81 @@
+"""What entries declare of the paths is what the paths do with them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+from fingerprints import cases
+from packs import LARGE, Arm, Pack, PictureShape, Shape, data, distance, leaves, takes
+
+from workloads.engine.lanes import Program
+from workloads.engine.layout import mapped
+from workloads.engine.trace import NotLowered
+from workloads.errors import InputError
+from workloads.methods.config import METHODS, OPTIMIZERS
+from workloads.networks.config import NETWORKS
+
+ENTRIES: dict[str, Any] = {**OPTIMIZERS, **METHODS, **NETWORKS}
+CASES = {name: case for name, case in cases().items() if not name.startswith("engine")}
+OPTIONS = [name for name in CASES if len(name.split()) > 3 or "resnet18" in name]  # which takes as long as all others
+
+
+def slowly(name: str) -> Any:
+    """The case of that name, marked slow where it is an option's."""
+    return pytest.param(name, marks=[pytest.mark.slow] * (name in OPTIONS))
+
+
+def lowered(arm: Arm, shape: Shape | PictureShape) -> bool:
+    """Whether the step has C++ for lanes; not compiled."""
+    pack = Pack(arm, shape, [0], path="plain", streams=1)
+    x, y = data(shape, 1, streams=1, dtype=torch.float64)
+    tree, hyper = pack.engine.state(), pack.hyper
+    one = {name: mapped(lambda v: v[0], tree[name]) for name in ("params", "state", "loss", "correct")}
+    try:
+        Program(pack.learner, one, mapped(lambda v: v[0], hyper), x[0, 0], y[0, 0]).source()
+    except NotLowered:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_what_ships_declares_every_path(name: str) -> None:
+    entry = ENTRIES[name]
+    assert isinstance(entry.paths.lanes, bool), "only a user's class may leave it to tracing"
+    fields = {field.name for field in dataclasses.fields(entry.config)}
+    for path in ("lifted", "lanes", "online"):
+        takes = entry.paths.of(path)
+        if isinstance(takes, Mapping):
+            assert set(takes) == fields, f"{path} says nothing of some setting, so {name} would never take it"
+            assert all(takes[varying] is True for varying in getattr(entry, "varies", ()))
+
+
+@pytest.mark.parametrize("name", [slowly(name) for name in CASES])
+def test_lanes_lower_what_declares_them_and_nothing_else(name: str) -> None:
+    case = CASES[name]
+    assert lowered(case.arm, case.shape) == takes("lanes", case.arm, case.shape)
+
+
+@pytest.mark.parametrize("name", [slowly(name) for name, case in CASES.items() if isinstance(case.shape, Shape)])
+def test_online_is_plain_wherever_it_declares_to_take_it(name: str) -> None:
+    case = CASES[name]
+    if not takes("online", case.arm, case.shape):
+        with pytest.raises(InputError, match="online does not take"):
+            case.trained("online")
+    elif "=0.5" not in name:  # a number changes no program
+        assert distance(case.trained(), case.trained("online")) < 1e-10
+
+
+@pytest.mark.parametrize("name", {**OPTIMIZERS, **METHODS})
+def test_what_is_held_is_declared(name: str) -> None:
+    entry = ENTRIES[name]
+    arm = Arm(name) if name in OPTIMIZERS else Arm("sgd", (name,))
+    learner = Pack(arm, LARGE, [0], path="plain", streams=1).learner
+    held = learner.init(LARGE.network.init(0))["optimizer" if name in OPTIMIZERS else name]
+    weights = sum(value.numel() for value in LARGE.network.init(0).values())
+    declared = entry.held((learner.optimizer if name in OPTIMIZERS else learner.methods[name]).config)
+    kept = round(sum(value.numel() for value in leaves(held)) / weights)
+    assert kept <= declared <= kept + 3, "what an update is worked out in counts beside it, no more than that"
