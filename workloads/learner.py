@@ -1,8 +1,8 @@
 """One network and one way of learning, as pure functions of tensors: what every engine path runs.
 
-A step is, in this order (Dohare et al. 2024): forward, loss, backward, gradient methods, optimizer, after-step
-methods; the online loss and accuracy are those before the update. The functions are written for ONE network; the
-engine batches them.
+A step is, in this order (Dohare et al. 2024): methods of the inputs, forward, loss, backward, gradient methods,
+optimizer, after-step methods; the online loss and accuracy are those before the update. The functions are written for
+ONE network; the engine batches them.
 """
 
 from __future__ import annotations
@@ -89,6 +89,7 @@ class Learner:
         self.optimizer_spec = OPTIMIZERS[optimizer[0]]
         self.methods: dict[str, Method] = {n: IMPLEMENTATIONS[n](c, network) for n, c in methods.items()}
         self.rare = [n for n, m in self.methods.items() if m.acts and type(m).repair is not Method.repair]
+        self.smoothing = [n for n, m in self.methods.items() if "inputs" in m.acts]
         self.schedule = Schedule.of(part.period for part in (self.optimizer, *self.methods.values()))
 
     @property
@@ -124,11 +125,25 @@ class Learner:
             state["buffers"] = self.network.initial_buffers(params[self.network.head])
         return state
 
+    def shown(self, x: Tensor, state: State, hyper: Mapping[str, Hyper]) -> Tensor:
+        """What the network is shown of x (B, ...): of a batch, a probe, a test. Changes nothing."""
+        for name in self.smoothing:
+            x = self.methods[name].inputs(x, state[name], hyper[name])
+        return x
+
+    def observed(self, x: Tensor, state: State, hyper: Mapping[str, Hyper]) -> State:
+        """The state once the methods that change inputs have seen a training batch x (B, ...)."""
+        state = dict(state)
+        for name in self.smoothing:
+            state[name] = self.methods[name].observed(x, state[name], hyper[name])
+            x = self.methods[name].inputs(x, state[name], hyper[name])
+        return state
+
     def gradients(
         self, params: Params, state: State, hyper: Mapping[str, Hyper], x: Tensor, y: Tensor, *, acting: Acting
     ) -> Gradients:
         """The gradient of the mean loss on (x (B, ...), y (B, ...)) and of the methods' terms of the loss."""
-        buffers = state.get("buffers", {})
+        buffers, x = state.get("buffers", {}), self.shown(x, state, hyper)
 
         def objective(params: Params) -> tuple[Tensor, tuple[Tensor, Tensor, dict[str, Tensor], Params]]:
             output, activations, after = self.network.apply_training({**params, **buffers}, x)
@@ -192,6 +207,7 @@ class Learner:
         acting: Acting,
     ) -> tuple[Params, State, Online]:
         """One update on the batch (x, y). Rare events are counted in the state; `repair` carries them out."""
+        state = self.observed(x, state, hyper)
         found = self.gradients(params, state, hyper, x, y, acting=acting)
         if found.buffers:
             state = {**state, "buffers": found.buffers}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +14,10 @@ from torch import Tensor
 from sweep.errors import InputError
 from sweep.ledger.ledger import Ledger
 from sweep.repeat import located
+from workloads.engine.layout import mapped
 from workloads.extensions import load_code
-from workloads.training.assembled import network_of, stream_of
+from workloads.learner import Learner
+from workloads.training.assembled import network_of, stream_of, ways_of_learning
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +28,16 @@ class TrainedNetwork:
     config: dict[str, Any]
     network: Any  # of workloads.networks
     params: dict[str, Tensor]
+    shown: Callable[[Tensor], Tensor]  # what the network is shown of x: its methods may change inputs
 
     def __call__(self, x: Tensor) -> Tensor:
         """x (B, inputs) -> (B, outputs)."""
-        output: Tensor = self.network.apply(self.params, x)[0]
+        output: Tensor = self.network.apply(self.params, self.shown(x))[0]
         return output
 
     def activations(self, x: Tensor) -> dict[str, Tensor]:
         """Hidden layer -> (B, units)."""
-        return dict(self.network.apply(self.params, x)[1])
+        return dict(self.network.apply(self.params, self.shown(x))[1])
 
 
 def load(trial: str, *, task: int | None, storage: str) -> TrainedNetwork:
@@ -49,5 +53,9 @@ def load(trial: str, *, task: int | None, storage: str) -> TrainedNetwork:
     config = json.loads(held["config"])
     if config["code"]:
         load_code(dict(located(ledger, found)[0].manifest["code"]))
-    network = network_of(config, stream_of(config, config["seed"]))
-    return TrainedNetwork(found, config, network, held["params"])
+    stream = stream_of(config, config["seed"])
+    network, (optimizer, methods) = network_of(config, stream), ways_of_learning(config)
+    learner = Learner(network, stream.loss, optimizer, methods)
+    hyper = mapped(torch.tensor, learner.hyper_of(optimizer[1], methods))
+    state = held.get("inputs", {})
+    return TrainedNetwork(found, config, network, held["params"], lambda x: learner.shown(x, state, hyper))

@@ -116,7 +116,7 @@ def test_changed_files_replace_the_earlier_ones() -> None:
         (HEAD + "class No(Thing):\n    acts = 'after_step'\n", "acts names 'after_step', and the class overrides"),
         (HEAD + "class No(Thing):\n    acts = set()\n", "No: acts names nothing, and the class overrides after_step"),
         (HEAD + "class No(Thing):\n    acts = {'after_step', 'loss'}", "overrides after_step: leave it out"),
-        (HEAD + "class No(Method):\n    def repair(self): ...", "No: repair is called after after_step, which"),
+        (HEAD + "class No(Method):\n    def repair(self): ...", "No: repair is called beside after_step, which"),
         (HEAD + "METHODS = {'a': Stepper}", "overrides optimizer, which is not asked of METHODS: that is OPTIMIZERS"),
         (HEAD + "OPTIMIZERS = {'a': Thing}", "overrides after_step, which is not asked of OPTIMIZERS: that is METHODS"),
         (

@@ -223,6 +223,20 @@ class Watched:
             raise self.wrong("init", f"returned a state that is not of tensors: {text}")
         return state
 
+    def observed(self, x: Tensor, state: State, hyper: Hyper) -> State:
+        """See Method."""
+        value: State = self.called("observed", x, state, hyper)
+        if text := differing(value, state, "state"):
+            raise self.wrong("observed", f"returned other shapes than it was given: {text}")
+        return value
+
+    def inputs(self, x: Tensor, state: State, hyper: Hyper) -> Tensor:
+        """See Method."""
+        value: Tensor = self.called("inputs", x, state, hyper)
+        if text := differing(value, x, "x"):
+            raise self.wrong("inputs", f"returned another shape than it was given: {text}")
+        return value
+
     def loss(self, params: Params, state: State, hyper: Hyper) -> Tensor:
         """See Method."""
         value: Tensor = self.called("loss", params, state, hyper)

@@ -2,15 +2,17 @@
 
 A method subclasses `Method` and overrides the hooks of the places where it acts:
 
+    inputs      changes what the network is shown, in training and wherever it is looked at or tested
     loss        adds a term to the loss that is differentiated
     gradient    changes the gradient before the optimizer sees it
     optimizer   is the optimizer: gradient to new parameters
     after_step  changes parameters once the optimizer has stepped
     at_task     changes parameters when a task begins (needs a stream that shows it)
 
-Every hook is given the method's own state, a nested dict of tensors that `init` begins, and all but `loss` give it
-back. All hooks are traceable torch: no Python branch may depend on a tensor's value. Scalars named in `varies` arrive
-in `hyper` as 0-d tensors; every other field of the config is structure and may be branched on.
+Every hook is given the method's own state, a nested dict of tensors that `init` begins, and all but `inputs` and `loss`
+give it back; what `inputs` goes by is brought up to date by `observed`, in training alone. All hooks are traceable
+torch: no Python branch may depend on a tensor's value. Scalars named in `varies` arrive in `hyper` as 0-d tensors;
+every other field of the config is structure and may be branched on.
 
 What is done in every k-th step alone says so by `period`: the hooks may branch on `seen.acts`, and `loss` is called
 where the method acts. What happens rarely but at no fixed time (a unit replaced once in a thousand steps) is a second
@@ -36,8 +38,8 @@ State = dict[str, Any]  # nested dicts of tensors
 Hyper = dict[str, Tensor]  # the varying scalars, 0-d
 
 
-PLACES = ("loss", "gradient", "optimizer", "after_step", "at_task")  # hooks, in the order in which a step calls them
-AFTER = {"repair": "after_step", "restarted": "at_task"}  # called after another hook, and so useless without it
+PLACES = ("inputs", "loss", "gradient", "optimizer", "after_step", "at_task")  # hooks, as a step calls them
+BESIDE = {"observed": "inputs", "repair": "after_step", "restarted": "at_task"}  # useless without another hook
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class Method:
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        overridden = {name for name in (*PLACES, *AFTER) if getattr(cls, name) is not getattr(Method, name)}
+        overridden = {name for name in (*PLACES, *BESIDE) if getattr(cls, name) is not getattr(Method, name)}
         found = frozenset(overridden.intersection(PLACES))
         named = vars(cls).get("acts", found)
         if not isinstance(named, set | frozenset | tuple | list) or set(named) != found:
@@ -70,9 +72,9 @@ class Method:
             raise InputError(
                 f"{cls.__name__}: acts names {said or 'nothing'}, and the class overrides {has}: leave it out"
             )
-        for name, before in AFTER.items():
-            if name in overridden and before not in found:
-                raise InputError(f"{cls.__name__}: {name} is called after {before}, which the class does not override")
+        for name, other in BESIDE.items():
+            if name in overridden and other not in found:
+                raise InputError(f"{cls.__name__}: {name} is called beside {other}, which the class does not override")
         cls.acts = found
 
     def __init__(self, config: Any, network: Network) -> None:
@@ -82,6 +84,14 @@ class Method:
     def init(self, params: Params, *, per_element: bool) -> State:
         """The state before the first step. `per_element`: single units may be reset, so step counts are per weight."""
         return {}
+
+    def observed(self, x: Tensor, state: State, hyper: Hyper) -> State:
+        """The state after seeing a training batch x (B, inputs), before it is shown to the network."""
+        return state
+
+    def inputs(self, x: Tensor, state: State, hyper: Hyper) -> Tensor:
+        """What the network is shown of x (B, inputs), same shape; of probes and tests too."""
+        raise NotImplementedError
 
     def loss(self, params: Params, state: State, hyper: Hyper) -> Tensor:
         """A term to add to the loss, 0-d, in the steps in which the method acts."""

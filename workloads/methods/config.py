@@ -167,6 +167,15 @@ class CoupledIsometryConfig:
 
 
 Preset = Literal["official", "paper", "official_conv", "official_resnet"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InputNormaliserConfig:
+    """Every input minus its moving mean, over its moving standard deviation, before the network sees it."""
+
+    decay: Decay = 0.99  # of the moving statistics, per step
+
+
 Utility = Literal[
     "weight",
     "contribution",
@@ -338,6 +347,9 @@ METHODS: dict[str, MethodSpec] = {
         ),
         cost=6.0,
         copies=0,
+    ),
+    "input_normaliser": MethodSpec(
+        config=InputNormaliserConfig, varies=("decay",), paths=Paths(lanes=True), cost=0.3, copies=0
     ),
     "coupled_isometry": MethodSpec(
         config=CoupledIsometryConfig, varies=("strength",), paths=Paths(lanes=True), cost=2.0, copies=1

@@ -8,6 +8,7 @@ from workloads.methods.adamw import AdamW
 from workloads.methods.base import Method
 from workloads.methods.continual_backprop import ContinualBackprop
 from workloads.methods.coupled_isometry import CoupledIsometry
+from workloads.methods.input_normaliser import InputNormaliser
 from workloads.methods.l2 import L2
 from workloads.methods.l2_init import L2Init
 from workloads.methods.muon import Muon
@@ -24,6 +25,7 @@ IMPLEMENTATIONS: dict[str, type[Method]] = {
     "l2": L2,
     "l2_init": L2Init,
     "shrink_and_perturb": ShrinkAndPerturb,
+    "input_normaliser": InputNormaliser,
     "coupled_isometry": CoupledIsometry,
     "reset": Reset,
     "continual_backprop": ContinualBackprop,

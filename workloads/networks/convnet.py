@@ -25,7 +25,7 @@ class ConvNet(Network):
     """The network of `config` for pictures of `shape` (channels, height, width), given flat, and `outputs` values."""
 
     def __init__(self, config: ConvNetConfig, shape: Picture, outputs: int) -> None:
-        self.config = config
+        super().__init__(config, shape, outputs)
         self.shape = shape
         channels = [shape[0], *config.channels]
         sizes = [channels[-1] * math.prod(config.sides(shape)[-1]), config.hidden, config.hidden, outputs]

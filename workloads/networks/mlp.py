@@ -25,7 +25,7 @@ class MLP(Network):
     """
 
     def __init__(self, config: MLPConfig, inputs: int, outputs: int) -> None:
-        self.config = config
+        super().__init__(config, inputs, outputs)
         self.sizes = [inputs, *[config.width or 0] * config.depth, outputs]
         self.weights = tuple(f"layers.{k}.weight" for k in range(config.depth + 1))
         self.head = self.weights[-1]

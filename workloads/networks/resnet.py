@@ -37,7 +37,7 @@ class ResNet18(Network):
     """The network of `config` for pictures of `shape` (channels, height, width), given flat, and `outputs` values."""
 
     def __init__(self, config: ResNet18Config, shape: Picture, outputs: int) -> None:
-        self.config = config
+        super().__init__(config, shape, outputs)
         self.shape = shape
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._conv("stem", shape[0], config.width, 3)

@@ -36,12 +36,14 @@ class HeldOut:
         streams: Sequence[TaskStream],
         which: Tensor,
         placed: Callable[[NDArray[Any]], Tensor],
+        hyper: Tree,
     ) -> None:
-        """`which` (P,): each member's stream; `placed` puts an array where the networks are."""
+        """`which` (P,): each member's stream; `placed` puts an array where the networks are; `hyper` (P,) each."""
         self.learner = learner
         self.streams = streams
         self.which = which
         self.placed = placed
+        self.hyper = hyper
         self.begin_task()
 
     def begin_task(self) -> None:
@@ -66,7 +68,7 @@ class HeldOut:
         if not self.streams[0].reloads:
             return
         given = evaluated(tree)
-        accuracy = self.accuracy(given, lambda stream: stream.validation(task))
+        accuracy = self.accuracy(tree, lambda stream: stream.validation(task))
         better = (accuracy > self.validated).to(self.which.device)
         self.validated = torch.maximum(self.validated, accuracy)
         if not self.chosen:
@@ -87,18 +89,23 @@ class HeldOut:
 
     def tested(self, tree: Tree, task: int) -> Tensor:
         """(P,) float64 test accuracy of an engine's state."""
-        return self.accuracy(evaluated(tree), lambda stream: stream.test(task))
+        return self.accuracy(tree, lambda stream: stream.test(task))
 
-    def accuracy(self, given: dict[str, Tensor], examples: Callable[[TaskStream], tuple[Any, Any]]) -> Tensor:
-        """(P,) float64 share of its stream's examples whose class each member names."""
+    def accuracy(self, tree: Tree, examples: Callable[[TaskStream], tuple[Any, Any]]) -> Tensor:
+        """(P,) float64 share of its stream's examples whose class each member names, from an engine's state."""
+        given = evaluated(tree), {name: tree["state"][name] for name in self.learner.smoothing}, self.hyper
         result = torch.zeros(len(self.which), dtype=torch.float64)
         for number, stream in enumerate(self.streams):
             x, y = (self.placed(part) for part in examples(stream))
             for member in (self.which == number).nonzero().flatten().tolist():
-                own = mapped(lambda value, member=member: value[member], given)
+                own, state, hyper = (mapped(lambda v, member=member: v[member], tree) for tree in given)
                 hits = [
-                    example_hits(self.learner.loss, self.learner.network.apply(own, part)[0], target).sum()
+                    self.hits(own, self.learner.shown(part, state, hyper), target)
                     for part, target in zip(torch.split(x, EXAMPLES), torch.split(y, EXAMPLES), strict=True)
                 ]
                 result[member] = torch.stack(hits).sum().item() / len(x)
         return result
+
+    def hits(self, params: dict[str, Tensor], x: Tensor, target: Tensor) -> Tensor:
+        """How many of the examples x (N, ...) one network names the class of, 0-d."""
+        return example_hits(self.learner.loss, self.learner.network.apply(params, x)[0], target).sum()

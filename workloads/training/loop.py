@@ -113,7 +113,7 @@ class Training:
         self.held_out: HeldOut | None = None
         if isinstance(self.stream, TaskStream) and self.stream.tested:
             tested = [stream for stream in self.streams if isinstance(stream, TaskStream)]
-            self.held_out = HeldOut(self.learner, tested, self.which, self.feed.placed)
+            self.held_out = HeldOut(self.learner, tested, self.which, self.feed.placed, self.hyper)
 
     def keep(self, mask: Tensor) -> None:
         """Go on with those of the members held that are in the mask, at least one, to the same bits as before.
@@ -373,7 +373,7 @@ class Training:
         if self.learner.rare:
             state["replaced"] = torch.zeros_like(state["replaced"])
         self.engine.load(self.committed({**tree, "state": state, "loss": zero, "correct": zero.clone()}))
-        self.keep_weights(task + 1, evaluated(tree))
+        self.keep_weights(task + 1, tree)
         self.leave()
 
     def results(self, task: int, tree: Tree) -> dict[str, Tensor]:
@@ -400,19 +400,22 @@ class Training:
         steps = self.step - self.stream.task_start(task)
         return aged[self.stream.online_metric] - self.online_sums(tree) / steps
 
-    def keep_weights(self, tasks: int, params: Params) -> None:
+    def keep_weights(self, tasks: int, tree: Tree) -> None:
         """Weights after `tasks` tasks, where the trial's `keep` asks for them."""
         keep = self.config["keep"]
         final = tasks == self.stream.tasks
         if keep == "none" or not (final or (isinstance(keep, dict) and tasks % keep["every"] == 0)):
             return
+        kept: Tree = {"params": evaluated(tree)}
+        if self.learner.smoothing:
+            kept["inputs"] = {name: tree["state"][name] for name in self.learner.smoothing}
         label = "final" if final else f"task{tasks:05d}"
         for i, number in enumerate(self.held.tolist()):
             if self.alive[number]:
                 member = self.pack.members[number]
                 buffer = io.BytesIO()
-                own = {name: value[i].cpu().clone() for name, value in params.items()}
-                torch.save({"params": own, "config": json.dumps(dict(member.config))}, buffer)
+                own = mapped(lambda value, i=i: value[i].cpu().clone(), kept)
+                torch.save({**own, "config": json.dumps(dict(member.config))}, buffer)
                 self.weights[f"{member.id}-{label}.pt"] = buffer.getvalue()
 
     def snapshot(self, tasks: int) -> Snapshot:

@@ -90,19 +90,21 @@ class Probes:
 
     def look(self, names: Sequence[str], tree: Tree, x: Tensor, y: Tensor, part: Tensor) -> Look:
         """At the members `part` on their probes x, y (len(part), N, ...), with what these diagnostics need of it."""
-        params = evaluated(tree)
+        params, hyper, shown = evaluated(tree), mapped(lambda v: v[part], self.hyper), x
+        if self.learner.smoothing:
+            shown = torch.func.vmap(self.learner.shown)(x, tree["state"], hyper)
         if not any("gradients" in DIAGNOSTICS[name].needs for name in names):
-            return Look(self.network, params, x)
+            return Look(self.network, params, shown)
 
         def gradients(tree: Tree, hyper: Tree, x: Tensor, y: Tensor) -> tuple[Params, dict[str, Tensor]]:
             acting = self.learner.acting(0)  # every part
             found = self.learner.gradients(tree["params"], tree["state"], hyper, x, y, acting=acting)
             return found.grads, found.activations
 
-        hyper = mapped(lambda v: v[part], self.hyper)
         grads, hidden = torch.func.vmap(gradients)(tree, hyper, x, y)
         # Activations are those of evaluation, the gradient that of training: the same unless there is batch norm.
-        return Look(self.network, params, x, gradients=grads, activations=None if self.network.buffers else hidden)
+        known = None if self.network.buffers else hidden
+        return Look(self.network, params, shown, gradients=grads, activations=known)
 
     @functools.cached_property
     def hidden(self) -> int:

@@ -370,8 +370,10 @@ class Fixed(TaskStream):
 
 
 def held_out(streams: list[Any], which: list[int], loss: str = "cross_entropy") -> HeldOut:
-    learner: Any = SimpleNamespace(loss=loss, network=SimpleNamespace(apply=linear))
-    return HeldOut(learner, streams, torch.tensor(which), torch.from_numpy)
+    learner: Any = SimpleNamespace(
+        loss=loss, network=SimpleNamespace(apply=linear), smoothing=[], shown=lambda x, state, hyper: x
+    )
+    return HeldOut(learner, streams, torch.tensor(which), torch.from_numpy, {})
 
 
 def tree(weight: Tensor, shift: Tensor, momentum: float = 0.0) -> Tree:
