@@ -146,8 +146,11 @@ def _table_of(module: ModuleType, table: str, file: str) -> dict[str, Any]:
 def _register(table: str, name: str, implementation: Any, *, file: str) -> None:
     """Put one entry where the built-in ones are."""
     from workloads.checks.classes import check_class
+    from workloads.metrics import MEASURED
 
     place = f"{file}: {table}[{name!r}]"
+    if table == "DIAGNOSTICS" and name.partition("/")[0] in MEASURED:
+        raise InputError(f"{place}: the name {name!r} is another metric's; choose another")
     check_class(table, implementation, place)
     _owners[table, name] = file
     for registry, entry in ENTRIES[table](name, implementation):

@@ -194,6 +194,31 @@ def test_a_users_method_joins_and_its_source_is_in_the_id(tmp_path: Path) -> Non
     assert structure_key(expand(first)[0].config) == structure_key(trials[0].config)
 
 
+DIAGNOSTIC = """
+from workloads.diagnostics.base import Diagnostic
+
+class Mean(Diagnostic):
+    \"\"\"Mean weight of the head.\"\"\"
+    needs, semantics = ("weights",), {semantics}
+
+    def measure(self, look):
+        return look.weights[-1].mean((1, 2))
+
+DIAGNOSTICS = {{"head_mean": Mean}}
+"""
+
+
+def test_a_users_diagnostic_is_in_the_name_of_the_trials_that_record_it(tmp_path: Path) -> None:
+    text = "workload: {{name: slowly_changing_regression}}\narms: {{a: {{optimizer: sgd}}}}\nmetrics: [{}]\n"
+    recorded, without = text.format("head_mean") + "code: [mine.py]\n", text.format("rank_99")
+    (tmp_path / "mine.py").write_text(DIAGNOSTIC.format(semantics=2))
+    first = expand(read(recorded, tmp_path))[0]
+    assert first.config["semantics"]["diagnostics"] == {"head_mean": 2} and len(first.config["code"]) == 1
+    assert ids(without + "code: [mine.py]\n", tmp_path) == ids(without, tmp_path)
+    (tmp_path / "mine.py").write_text(DIAGNOSTIC.format(semantics=3))
+    assert expand(read(recorded, tmp_path))[0].id != first.id
+
+
 SECOND = METHOD.replace("mine", "other").replace("Mine", "Other")
 BOTH = (
     "workload: {name: slowly_changing_regression}\n"

@@ -143,6 +143,7 @@ def test_changed_files_replace_the_earlier_ones() -> None:
             r"lacks Config \(.*\), semantics \(.*\), parameter_shapes\(\) and apply\(params, x\); "
             r"__init__\(config\) must take \(config, inputs, outputs\)$",
         ),
+        (HEAD + "DIAGNOSTICS = {'online_loss': Thing}", "the name 'online_loss' is another metric's; choose another"),
         (
             HEAD + "class No(Diagnostic):\n    needs = 'weight'\nDIAGNOSTICS = {'a': No}",
             r"DIAGNOSTICS\['a'\]: lacks semantics \(.*\) and measure\(look\)$",

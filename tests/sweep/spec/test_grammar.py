@@ -276,6 +276,12 @@ MISTAKES = {
         "workload: {name: relabelled, dataset: digits}\n" + ARMS + "network: {name: convnet}\n",
         "mine.yaml:4: network: convnet needs pictures of at least 24 x 24, not 8 x 8",
     ),
+    "layers of a network that does not offer them": (
+        "workload: {name: continual_imagenet, dataset: glyphs}\n" + ARMS + "network: {name: convnet}\n"
+        "metrics: [dormant_fraction, layer_jacobian_min]\n",
+        'mine.yaml:5: metrics[1] = "layer_jacobian_min": layer_jacobian_min needs a network\'s layers one by one, '
+        "which convnet does not offer; networks for it: mlp",
+    ),
     "a test without test examples": (
         PLAIN + "metrics: [test_accuracy]\n",
         'mine.yaml:4: metrics[0] = "test_accuracy": slowly_changing_regression holds no examples out to test on',
