@@ -1,9 +1,12 @@
-"""What there is to run and what running it would do: `sweep studies`, `describe`, `plan`, `check`."""
+"""What there is to run and what running it would do: `sweep studies`, `describe`, `plan`, `init`, `check`."""
 
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
+import textwrap
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -104,11 +107,37 @@ def plan(
         say(preview.as_text(planned, workers))
 
 
+class Own(StrEnum):
+    """What can be of a user's own."""
+
+    method = "method"
+    stream = "stream"
+    network = "network"
+    diagnostic = "diagnostic"
+
+
+@app.command()
+def init(
+    kind: Annotated[Own, typer.Argument(metavar="KIND", help="method, stream, network or diagnostic.")],
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="FILE", help="Where to; one that is there stays.", show_default="the example's name"),
+    ] = None,
+) -> None:
+    """Write a working example of a method, stream, network or diagnostic of your own. A file to change."""
+    from sweep import examples
+
+    target = file or Path(examples.NAMES[kind.value])
+    use = examples.write(kind.value, target)
+    say(f"wrote {target}; in a sweep file beside it:\n\n{textwrap.indent(use, '    ')}\n")
+    say(f"sweep check {shlex.quote(str(target))}  tries it")
+
+
 @app.command()
 def check(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A Python file, as a sweep's `code` names it.")],
 ) -> None:
-    """Try methods, streams and networks of your own. Asks of a file the promises that those which ship keep."""
+    """Try methods, streams, networks, diagnostics of your own. Asks of a file the promises that what ships keeps."""
     from sweep.spec.checking import check_file
 
     findings, broken, entry = check_file(file), 0, ""

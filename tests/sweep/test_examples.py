@@ -1,0 +1,58 @@
+"""What `sweep init` writes: it passes `sweep check` as it stands, is used as it says, and nothing is overwritten."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+from tiny import Command
+
+import sweep
+from sweep import examples
+from sweep.spec.checking import check_file
+from workloads.extensions import ENTRIES
+
+TABLES = {"method": "METHODS", "stream": "STREAMS", "network": "NETWORKS", "diagnostic": "DIAGNOSTICS"}
+
+
+@pytest.mark.parametrize("kind", examples.NAMES)
+def test_an_example_passes_the_check_under_any_name(kind: str, tmp_path: Path, command: Command) -> None:
+    file = tmp_path / "renamed.py"
+    said = command("init", kind, str(file))
+    assert said.code == 0 and "code: [renamed.py]" in said.out and f"sweep check {file}" in said.out
+    findings = list(check_file(file))
+    assert findings and all(finding.kept for finding in findings), findings
+
+
+def test_every_table_has_an_example() -> None:
+    assert {*TABLES.values(), "OPTIMIZERS"} == set(ENTRIES)  # an optimizer is a method with another hook
+    assert TABLES.keys() == examples.NAMES.keys()
+
+
+def test_a_sweep_of_all_examples_runs(tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    merged: dict[str, object] = {"seeds": 2, "code": []}
+    for kind in examples.NAMES:
+        assert command("init", kind).code == 0
+        lines = YAML(typ="safe").load(examples.use_of(Path(examples.NAMES[kind]).read_text()))
+        merged = {**merged, **lines, "code": [*merged["code"], *lines["code"]]}  # type: ignore[misc]
+    merged["workload"] |= {"tasks": 2, "steps": 50}  # type: ignore[operator]
+    merged["figures"] = []
+    Path("all.yaml").write_text(f"# Does everything work?\n{json.dumps(merged)}\n")
+    said = command("run", "all.yaml", "--inline", "--no-track", "--storage", "store")
+    assert said.code == 0, said
+    frame = sweep.curves("all", storage="store")
+    assert set(frame["network.width"]) == {10, 20} and set(frame["weight_clipping.bound"]) == {0.5, 1, 2}
+    assert {f"activation_size/{layer}" for layer in (1, 2, 3)} <= set(frame["metric"])  # of the first layer and depth 2
+
+
+def test_a_file_that_is_there_is_not_overwritten(tmp_path: Path, command: Command) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("# mine")
+    said = command("init", "stream", str(file))
+    assert said.code == 2 and "is there already" in said.err and file.read_text() == "# mine"
+    assert "a Python file is expected, such as" in command("init", "stream", str(tmp_path / "mine.txt")).err
+    assert "cannot be written" in command("init", "stream", str(tmp_path / "no" / "mine.py")).err
+    assert "'metod' is not one of" in command("init", "metod").err
