@@ -17,13 +17,13 @@ SHOWN = 20  # packs that are not finished, on one screen
 
 def facts(record: SweepRecord, ledger: Ledger) -> dict[str, Any]:
     """Trials done, diverged, failed and left, of the sweep and of each arm; every pack that holds any of them."""
-    done, failed = ledger.done(), ledger.failures()
+    done, failed, censored = ledger.done(), ledger.failures(), ledger.censored()
     wanted = {trial.id for trial in record.trials}
     arms = {arm: [t.id for t in record.trials if arm in t.arms] for arm in labels(record)}
     return {
         "sweep": record.identity,
-        **standing([trial.id for trial in record.trials], done, failed),
-        "arms": {arm: standing(ids, done, failed) for arm, ids in arms.items()},
+        **standing([trial.id for trial in record.trials], done, failed, censored),
+        "arms": {arm: standing(ids, done, failed, censored) for arm, ids in arms.items()},
         "packs": [
             {
                 "pack": pack.id,
@@ -51,14 +51,17 @@ def labels(record: SweepRecord) -> list[str]:
     return list(dict.fromkeys(arm for trial in record.trials for arm in trial.arms))
 
 
-def standing(ids: Sequence[str], done: Mapping[str, Done], failed: Mapping[str, Any]) -> dict[str, int]:
-    """How many of these trials are what."""
+def standing(
+    ids: Sequence[str], done: Mapping[str, Done], failed: Mapping[str, Any], censored: Mapping[str, Done]
+) -> dict[str, int]:
+    """How many of these trials are what; a censored one, stopped before its end, is left for whoever wants it whole."""
     own = [done[id] for id in ids if id in done]
     return {
         "trials": len(ids),
         "done": sum(d.status == "done" for d in own),
         "diverged": sum(d.status == "diverged" for d in own),
         "failed": sum(id in failed for id in ids),
+        "censored": sum(id in censored for id in ids),
         "left": len(ids) - len(own),
     }
 
@@ -69,9 +72,9 @@ def as_text(found: Mapping[str, Any]) -> str:
 
     said = [
         f"{found['sweep']}: {count(found['trials'], 'trial')}, {found['done']:,} done, {found['diverged']:,} diverged, "
-        f"{found['left']:,} left"
+        f"{found['left']:,} left" + (f", {found['censored']:,} of them censored" if found["censored"] else "")
     ]
-    columns = ("trials", "done", "diverged", *(["failed"] if found["failed"] else []), "left")
+    columns = ("trials", "done", "diverged", *(name for name in ("failed", "censored") if found[name]), "left")
     table = Table("arm", box=None, pad_edge=False)
     for column in columns:
         table.add_column(column, justify="right")

@@ -147,29 +147,34 @@ def _train(pack: Pack, ledger: Ledger, name: str, listener: Listener) -> None:
     steps = stream.task_start(stream.tasks)
 
     diverged, told = resume.manifest.statuses.count("diverged") if resume else 0, began
+    training = len(pack.members) - diverged  # members
+    trained, reached = 0, first
 
     def tell(step: int, *, finished: bool = False) -> None:
-        nonlocal told
+        nonlocal told, trained, reached
         told = time.monotonic()
+        trained += (step - reached) * training
+        reached = step
         listener(
             Progress(
                 pack=pack.id,
                 members=len(pack.members),
-                step=step,
+                step=steps if finished else step,  # who left early needs no more
                 steps=steps,
                 finished=finished,
                 diverged=diverged,
                 seconds=told - began,
-                trained=(step - first) * len(pack.members),
+                trained=trained,
                 attempt=attempt.name,
             )
         )
 
     def report(snapshot: Snapshot) -> None:
-        nonlocal diverged
+        nonlocal diverged, training
         attempt.commit(snapshot)
         diverged = snapshot.statuses.count("diverged")
         tell(snapshot.step, finished=snapshot.checkpoint is None)
+        training = snapshot.statuses.count("running")
 
     def stepped(step: int) -> None:
         if step < steps and (told == began or time.monotonic() - told > TELL_EVERY):

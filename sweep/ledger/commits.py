@@ -25,7 +25,7 @@ FAILURE = "failure.json"
 FORMAT = 1  # of manifests; raised when an older reader would misread a newer one
 CHECKPOINTS = 2  # kept per attempt: the last, and one before it should the last turn out damaged
 
-Status = Literal["running", "done", "diverged"]
+Status = Literal["running", "done", "diverged", "censored"]  # censored: stopped on purpose, its end unknown
 
 
 class _Member(Protocol):
@@ -66,7 +66,7 @@ class Manifest:
     tasks: int  # complete
     step: int  # steps done
     statuses: tuple[Status, ...]  # per member
-    ended: tuple[int, ...]  # per member: the task it diverged in, else the complete tasks
+    ended: tuple[int, ...]  # per member: the task it diverged in, else its complete tasks
     resumed_from: str | None  # manifest
     shards: tuple[Named, ...]  # oldest first
     weights: tuple[Named, ...]
@@ -106,6 +106,11 @@ class Manifest:
         )
 
     @property
+    def whole(self) -> bool:
+        """Whether every member is in it to its end: none was stopped before."""
+        return "censored" not in self.statuses
+
+    @property
     def name(self) -> str:
         """Its file, relative to the pack's folder."""
         return f"{self.attempt}/manifest-{self.number:05d}.json"
@@ -113,9 +118,9 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A trial that needs no more computing, as its first complete attempt left it."""
+    """How a trial ended: as its first complete attempt left it, or, where there is none, as it was stopped."""
 
-    status: Literal["done", "diverged"]
+    status: Literal["done", "diverged", "censored"]
     pack: str
     attempt: str
     finished: float  # unix seconds

@@ -61,6 +61,7 @@ LOOKS = 3  # at a pack whose checkpoint vanished between listing and reading, as
 WEIGHTS_NAME = re.compile(r"(?P<trial>.+)-(?:final|task(?P<task>\d+))\.pt")
 T = TypeVar("T")
 R = TypeVar("R")
+Ends = dict[str, tuple[Done, Manifest]]  # by trial
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,17 +226,19 @@ class Ledger:
     def resume(self, pack: str) -> Resume | None:
         """Where to continue a pack: the furthest commit with a whole checkpoint; None to begin anew.
 
-        A finished pack gives its final commit, without a checkpoint.
+        A finished pack gives its final commit, without a checkpoint. Commits from which members were gone, stopped
+        before their end, lead to no whole trial of these: who asks for the pack has it trained from before that.
         """
         for _ in range(LOOKS):
             files = self.storage.list(f"{PACKS}/{pack}")
-            finished = [manifest for manifest in self.files.newest(pack, files) if manifest.finished]
+            finished = [m for m in self.files.newest(pack, files) if m.finished and m.whole]
             if finished:
                 return Resume(min(finished, key=_precedence), None)
             candidates = [
                 manifest
                 for attempt in attempts(files)
                 for manifest in itertools.islice(self.files.resumable(pack, attempt, files), CHECKPOINTS)
+                if manifest.whole
             ]
             for manifest in sorted(candidates, key=progress, reverse=True):
                 assert manifest.checkpoint is not None
@@ -249,8 +252,13 @@ class Ledger:
     # Results
 
     def done(self) -> dict[str, Done]:
-        """Trial id -> how it ended, for every trial that some attempt completed."""
+        """Trial id -> how it ended, for every trial that some attempt completed: censored ones are not among them."""
         return {trial: done for trial, (done, _) in self._winners().items()}
+
+    def censored(self) -> dict[str, Done]:
+        """Trial id -> how far it got, for every trial that was stopped before its end and never completed."""
+        whole, stopped = self._ends()
+        return {trial: done for trial, (done, _) in stopped.items() if trial not in whole}
 
     def curves(self, ids: Iterable[str], metrics: Iterable[str] | None = None) -> pa.Table:
         """Every recorded value of those trials that are done: a table sorted by trial, metric, task.
@@ -331,13 +339,18 @@ class Ledger:
 
     def _winners(self) -> dict[str, tuple[Done, Manifest]]:
         """Trial id -> its end and the manifest of its first complete attempt."""
+        return self._ends()[0]
+
+    def _ends(self) -> tuple[Ends, Ends]:
+        """Of the trials that were completed, and of those that some attempt stopped."""
 
         def complete(item: tuple[str, dict[str, int]]) -> list[Manifest]:
             return [manifest for manifest in self.files.newest(*item) if manifest.finished]
 
         listing = self.files.listing()
         found = itertools.chain.from_iterable(_parallel(complete, listing.items()))
-        winners: dict[str, tuple[Done, Manifest]] = {}
+        winners: Ends = {}
+        stopped: Ends = {}
         for manifest in sorted(found, key=_precedence):
             pack = manifest.pack
             members = self.files.members(pack, listing[pack])
@@ -350,8 +363,8 @@ class Ledger:
                 if status != "running"
             }
             for trial, end in zip(members, zip(manifest.statuses, manifest.ended, strict=True), strict=True):
-                winners.setdefault(trial, ends[end])
-        return winners
+                (stopped if end[0] == "censored" else winners).setdefault(trial, ends[end])
+        return winners, stopped
 
     def _read_shard(
         self, manifest: Manifest, shard: Named, wanted: Mapping[str, int], metrics: frozenset[str] | None

@@ -91,7 +91,8 @@ class PackFiles:
         if members is None:
             return None
         newest = self.newest(pack, files)
-        furthest = max(newest, key=progress, default=None)
+        # One that stopped some of its members is behind any that has them whole.
+        furthest = max(newest, key=lambda manifest: (manifest.whole, *progress(manifest)), default=None)
         updated = max((manifest.time for manifest in newest), default=None)
         finished = bool(furthest and furthest.finished)
         return PackState(

@@ -60,9 +60,9 @@ def curves(record: SweepRecord, ledger: Ledger, metrics: Sequence[str] | None = 
 
 
 def trials(record: SweepRecord, ledger: Ledger) -> pd.DataFrame:
-    """The sweep's trials, indexed by `trial`: arm, group, seed, status (done, diverged, failed or pending) and
-    the config. A trial that belongs to several arms has a row for each. A failed trial is pending too: the last
-    attempt at its pack failed, and the next run tries it again.
+    """The sweep's trials, indexed by `trial`: arm, group, seed, status (done, diverged, censored, failed or pending)
+    and the config. A trial that belongs to several arms has a row for each. A failed trial is pending too: the last
+    attempt at its pack failed, and the next run tries it again. So is a censored one, which was stopped before its end.
 
     The config's fields are columns such as `optimizer.step_size`, `network.width`, `workload.flip` and
     `continual_backprop.replacement_rate`, missing where a trial has no such method; `methods` names the
@@ -71,7 +71,8 @@ def trials(record: SweepRecord, ledger: Ledger) -> pd.DataFrame:
     """
     statuses: dict[str, str] = dict.fromkeys(ledger.failures(), "failed")
     done = ledger.done()
-    statuses |= {id: known.status for id, known in done.items()}
+    known = {**ledger.censored(), **done}
+    statuses |= {id: end.status for id, end in known.items()}
     members = list(_memberships(record))
     listed = [trial for trial, _ in members]
     own = pd.DataFrame(
@@ -81,7 +82,7 @@ def trials(record: SweepRecord, ledger: Ledger) -> pd.DataFrame:
             "group": [trial.group for trial in listed],
             "seed": [trial.config["seed"] for trial in listed],
             "status": [statuses.get(trial.id, "pending") for trial in listed],
-            "ended": [done[trial.id].tasks if trial.id in done else np.nan for trial in listed],
+            "ended": [known[trial.id].tasks if trial.id in known else np.nan for trial in listed],
         }
     )
     shared = {trial.group: trial.config for trial in listed}  # all else is the same for all trials of a group

@@ -64,6 +64,9 @@ class Sweep:
     def failures(self) -> dict[str, str]:
         return {}
 
+    def censored(self) -> dict[str, Done]:
+        return {}
+
     def done(self) -> dict[str, Done]:
         return {trial: Done(status) for trial, status in self.statuses.items()}
 

@@ -37,6 +37,9 @@ class Synthetic:
     statuses: dict[str, Done]
     rows: pd.DataFrame  # trial, metric, task, step, value
 
+    def censored(self) -> Mapping[str, Done]:
+        return {}
+
     def done(self) -> Mapping[str, Done]:
         return self.statuses
 

@@ -41,6 +41,9 @@ class FakeLedger:
         self.values[trial.id] = values
         self.statuses[trial.id] = status
 
+    def censored(self) -> dict[str, Done]:
+        return {}
+
     def done(self) -> dict[str, Done]:
         return {
             name: Done(status, "pack", ATTEMPT, STARTED + int(name[-1]), 7)  # type: ignore[arg-type]

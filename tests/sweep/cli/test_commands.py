@@ -394,7 +394,7 @@ def test_status(command: Command, ran: Path) -> None:
     assert re.fullmatch("[0-9a-f]{64}", digest) and facts["digest"] == digest
     [pack] = facts["packs"]
     assert (facts["done"], facts["left"], pack["finished"], pack["step"]) == (4, 0, True, 200)
-    assert facts["arms"] == {"sgd": {"trials": 4, "done": 4, "diverged": 0, "failed": 0, "left": 0}}
+    assert facts["arms"] == {"sgd": {"trials": 4, "done": 4, "diverged": 0, "failed": 0, "censored": 0, "left": 0}}
 
 
 def test_status_without_a_name_says_what_there_is(command: Command, ran: Path, tmp_path: Path) -> None:

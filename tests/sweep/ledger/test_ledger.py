@@ -93,6 +93,16 @@ def train(ledger: Ledger, pack: Any, first: int = 0, last: int = TASKS, resume: 
     return attempt
 
 
+def stop_one(ledger: Ledger, pack: Any) -> Attempt:
+    """An attempt that stops the second member after two tasks and completes the others."""
+    attempt = ledger.open(pack)
+    attempt.commit(snap(pack, 0))
+    attempt.commit(snap(pack, 1))
+    attempt.commit(snap(pack, 2, statuses=["running", "censored", "running"], ended=[3, 2, 3]))
+    attempt.commit(snap(pack, 3, statuses=["done", "censored", "done"], ended=[4, 2, 4]))
+    return attempt
+
+
 def ids(pack: Any) -> list[str]:
     return [member.id for member in pack.members]
 
@@ -795,3 +805,40 @@ def test_the_commit_is_that_of_the_repository_itself(tmp_path: Path) -> None:
     assert provenance.commit(tmp_path / "inside") is None
     (tmp_path / "inside" / "file").write_text("2")
     assert provenance.commit(tmp_path) == f"{head}-dirty"
+
+
+def test_a_trial_that_was_stopped_never_stands_for_a_whole_one(ledger: Ledger) -> None:
+    pack = make_pack()
+    first, second, third = ids(pack)
+    stopped = stop_one(ledger, pack)
+    assert set(ledger.done()) == {first, third}
+    assert {id: (end.status, end.tasks) for id, end in ledger.censored().items()} == {second: ("censored", 2)}
+    assert set(ledger.curves(ids(pack)).column("trial").to_pylist()) == {first, third}
+    assert ledger.digest(ids(pack)) == ledger.digest([first, third])
+    assert ledger.resume(pack.id) is None, "whoever wants all of them whole begins anew"
+    whole = train(ledger, pack)
+    done = ledger.done()
+    assert not ledger.censored() and {done[id].status for id in ids(pack)} == {"done"}
+    assert (done[first].attempt, done[second].attempt) == (stopped.name, whole.name), "the first complete one wins"
+    assert as_rows(ledger.curves(ids(pack))) == expected(pack)
+
+
+def test_a_pack_goes_on_from_before_a_member_was_stopped(ledger: Ledger) -> None:
+    pack = make_pack()
+    attempt = ledger.open(pack)
+    attempt.commit(snap(pack, 0))
+    attempt.commit(snap(pack, 1, statuses=["running", "censored", "running"], ended=[2, 1, 2]))
+    resume = ledger.resume(pack.id)
+    assert resume is not None and resume.tasks == 1
+    train(ledger, pack, 1, resume=resume)
+    assert as_rows(ledger.curves(ids(pack))) == expected(pack)
+
+
+def test_a_whole_attempt_under_way_is_what_a_pack_has_come_to(ledger: Ledger) -> None:
+    pack = make_pack()
+    stop_one(ledger, pack)
+    (state,) = ledger.packs()
+    assert state.finished and not ledger.incomplete()
+    train(ledger, pack, 0, 2)
+    (state,) = ledger.incomplete()
+    assert (state.finished, state.tasks) == (False, 2)

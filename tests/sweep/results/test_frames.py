@@ -48,8 +48,11 @@ class FakeLedger:
     statuses: dict[str, str]
     rows: list[tuple[str, str, int, int, float]]
 
+    def censored(self) -> dict[str, Done]:
+        return {trial: Done(status) for trial, status in self.statuses.items() if status == "censored"}
+
     def done(self) -> dict[str, Done]:
-        return {trial: Done(status) for trial, status in self.statuses.items() if status != "failed"}
+        return {trial: Done(status) for trial, status in self.statuses.items() if status not in ("failed", "censored")}
 
     def failures(self) -> dict[str, str]:
         return {trial: "why" for trial, status in self.statuses.items() if status == "failed"}
@@ -113,6 +116,19 @@ def test_trials_keep_every_status_and_flatten_the_config(toy: tuple[Record, Fake
     assert frames.varying(trials, "optimizer.") == []
     toy[1].statuses["b0"] = "failed"
     assert frames.trials(*toy)["status"].to_dict()["b0"] == "failed"
+
+
+def shown(toy: tuple[Record, FakeLedger]) -> pd.DataFrame:
+    """What figures are drawn of."""
+    return frames.observed(frames.trials(*toy), frames.curves(*toy), "online_error")
+
+
+def test_a_censored_trial_is_shown_as_such_and_is_in_no_mean(toy: tuple[Record, FakeLedger]) -> None:
+    before = shown(toy)
+    toy[1].statuses["b0"] = "censored"
+    trials = frames.trials(*toy)
+    assert (trials.loc["b0", "status"], trials.loc["b0", "ended"]) == ("censored", Done("censored").tasks)
+    assert shown(toy).equals(before)
     assert frames.varying(trials, "continual_backprop.") == ["continual_backprop.replacement_rate"]
 
 
