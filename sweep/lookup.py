@@ -17,8 +17,13 @@ DEFAULT_STORAGE = "pliant"
 
 
 def storage_of(storage: str | None) -> str:
-    """The storage to use: what was asked for, else $PLIANT_STORAGE, else ./pliant. Local paths become absolute."""
-    return place_of(storage or os.environ.get("PLIANT_STORAGE") or DEFAULT_STORAGE)
+    """The storage to use; local paths become absolute."""
+    return place_of(storage_asked(storage))
+
+
+def storage_asked(storage: str | None) -> str:
+    """What was asked for, else $PLIANT_STORAGE, else ./pliant."""
+    return storage or os.environ.get("PLIANT_STORAGE") or DEFAULT_STORAGE
 
 
 def earlier(ledger: Ledger, name: str, scale: str) -> SweepRecord | None:

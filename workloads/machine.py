@@ -1,6 +1,15 @@
-"""What this process may use of the machine."""
+"""What this process may use of the machine, and where it keeps what it made or fetched for later ones."""
+
+from __future__ import annotations
 
 import os
+from pathlib import Path
+
+
+def kept(name: str) -> Path:
+    """A folder or file of our own between runs: in $XDG_CACHE_HOME, else ~/.cache."""
+    told = os.environ.get("XDG_CACHE_HOME")
+    return (Path(told).expanduser() if told else Path.home() / ".cache") / "pliant" / name
 
 
 def cpus() -> int:

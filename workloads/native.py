@@ -17,6 +17,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from workloads import machine
+
 # No -ffast-math: it deletes tests for NaN and infinity, and replaces IEEE division and roots by estimates. What is
 # given up here is errno and trapping, which nothing reads, and separate rounding of a product that is then added.
 FLAGS = (
@@ -130,4 +132,4 @@ def _processor() -> str:
 
 def cache_folder() -> Path:
     """Where compiled programs are kept between runs."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pliant" / "compiled"
+    return machine.kept("compiled")

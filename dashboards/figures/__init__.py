@@ -9,15 +9,16 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from dashboards import theme
-from dashboards.figures import arms, error_over_time, four_axes, relative, within_task
 from sweep.results import frames
+from sweep.spec.figures import FIGURES as NAMES
 from workloads.registry import lookup
 
 if TYPE_CHECKING:
@@ -35,13 +36,8 @@ class FigureFile(Protocol):
     def draw(self, data: pd.DataFrame) -> Figure: ...
 
 
-FIGURES: dict[str, FigureFile] = {
-    "error_over_time": error_over_time,
-    "arms": arms,
-    "four_axes": four_axes,
-    "within_task": within_task,
-    "relative": relative,
-}
+# Those that a sweep file may name, each in the file of its name.
+FIGURES: dict[str, FigureFile] = {name: cast(FigureFile, import_module(f"{__name__}.{name}")) for name in NAMES}
 
 # A date inside a file would make equal figures unequal.
 METADATA: dict[str, dict[str, None]] = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,11 +30,12 @@ def submit(
 ) -> None:
     """Run a study on a Ray cluster. Through its Jobs API; the storage must be one that the whole cluster reaches."""
     from sweep.cluster import submit as jobs
-    from sweep.lookup import DEFAULT_STORAGE
+    from sweep.lookup import storage_asked
 
-    place = storage or os.environ.get("PLIANT_STORAGE") or DEFAULT_STORAGE
     options = jobs.Options(workers=workers, device=device.value, replace=replace)
-    job = jobs.submit(study, address=address, scale=scale, storage=place, tracking_uri=tracking_uri, options=options)
+    job = jobs.submit(
+        study, address=address, scale=scale, storage=storage_asked(storage), tracking_uri=tracking_uri, options=options
+    )
     say(job)
     typer.echo(f"sweep job status {job} --address {address}", err=True)  # ID=$(sweep submit ...) takes the job alone
     if wait:

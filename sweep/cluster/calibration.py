@@ -14,11 +14,12 @@ import os
 from pathlib import Path
 
 from sweep.packing import PlannedPack
+from workloads import machine
 
 
 def cache_file() -> Path:
     """Where the measurements are kept."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pliant" / "calibration.json"
+    return machine.kept("calibration.json")
 
 
 def key_of(pack: PlannedPack) -> str:

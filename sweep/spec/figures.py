@@ -68,7 +68,8 @@ def _starts_anew(arm: Arm) -> Iterable[bool]:
     return (s.get("what") == "all" for method in arm.methods if method.name == "reset" for s in method.settings)
 
 
-# Name -> what keeps a sweep from having this figure, as a clause; None where nothing does.
+# Name -> what keeps a sweep from having this figure, as a clause; None where nothing does. It is drawn by the module
+# of its name in `dashboards.figures`.
 FIGURES: dict[str, Callable[[Spec], str | None]] = {
     "error_over_time": needs_nothing,
     "arms": needs_nothing,

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from tiny import TINY, Command, sweep_command, without_compiling
 
+from workloads.data.folder import data_folder
 from workloads.extensions import load_code
 
 
@@ -20,9 +21,10 @@ def uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """Nothing of the user's environment, and a cache of the test's own."""
+    """Nothing of the user's environment, and a cache of the test's own, but for data sets, which are dear to make."""
     for name in ("PLIANT_STORAGE", "PLIANT_DATA", "MLFLOW_TRACKING_URI", "RAY_ADDRESS"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PLIANT_DATA", str(data_folder()))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("COLUMNS", "80")
     yield

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from workloads import machine
+
 
 def data_folder() -> Path:
-    """Where data sets are cached and looked for: $PLIANT_DATA, else ~/.cache/pliant/data."""
+    """Where data sets are cached and looked for: $PLIANT_DATA, else pliant/data in $XDG_CACHE_HOME or ~/.cache."""
     told = os.environ.get("PLIANT_DATA")
-    return Path(told).expanduser() if told else Path.home() / ".cache" / "pliant" / "data"
+    return Path(told).expanduser() if told else machine.kept("data")

@@ -3,7 +3,7 @@
 Whatever the source, the decoded bytes must have the SHA-256 sums of `workloads.data.catalogue`, so the same bits
 train everywhere. A data set is looked for in this order:
 
-1. the cache: NAME.npz in the data folder, which is $PLIANT_DATA or else ~/.cache/pliant/data
+1. the cache: NAME.npz in the data folder, which is $PLIANT_DATA or else pliant/data in $XDG_CACHE_HOME or ~/.cache
 2. the official files (IDX plain or .gz, CIFAR's folders or .tar.gz) in the data folder or up to three folders below it
 3. the official files where a system package puts them, or a library (digits come with scikit-learn)
 4. the usual mirrors

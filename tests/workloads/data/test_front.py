@@ -113,7 +113,10 @@ def test_a_system_package_is_found(folder: Path, tmp_path: Path, monkeypatch: py
 def test_the_cache_is_in_the_home_folder_unless_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("PLIANT_DATA", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     assert data_folder() == tmp_path / ".cache/pliant/data"
+    monkeypatch.setenv("XDG_CACHE_HOME", "~/kept")
+    assert data_folder() == tmp_path / "kept/pliant/data", "beside what was compiled"
     monkeypatch.setenv("PLIANT_DATA", "~/sets")
     assert data_folder() == tmp_path / "sets"
 
