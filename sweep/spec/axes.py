@@ -22,6 +22,7 @@ from sweep.spec import ranges
 from sweep.spec.document import Document, Field, KeyPath, Problems, unknown_key
 from sweep.spec.ranges import Range
 from sweep.spec.wording import valid
+from workloads.settings import written
 
 MOST_SETTINGS = 1_000_000  # one part's product and a whole sweep's trials; more is a slip of the pen
 OTHER_NAMES = {"lr": "step_size", "learning_rate": "step_size"}  # what other libraries call it
@@ -41,7 +42,7 @@ class Section:
     def of(self, fields: Mapping[str, Any]) -> Section:
         """The section's first setting with these fields changed, alone. Raises ValueError as its config does."""
         made = dataclasses.replace(self.configs[0], **fields)
-        settings = {"name": self.name, **dataclasses.asdict(made)}
+        settings = {"name": self.name, **written(made)}
         return dataclasses.replace(self, configs=(made,), settings=(settings,), axes=())
 
 
@@ -142,7 +143,7 @@ def _product(
         name=name,
         semantics=semantics,
         configs=tuple(configs.values()),
-        settings=tuple({"name": name, **dataclasses.asdict(made)} for made in configs.values()),
+        settings=tuple({"name": name, **written(made)} for made in configs.values()),
         axes=tuple(key for key, axis in values.items() if len(axis) > 1),
         ranges={},
     )

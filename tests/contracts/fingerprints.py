@@ -21,7 +21,7 @@ from workloads.diagnostics.look import Look
 from workloads.diagnostics.measure import measure
 from workloads.engine.layout import Tree, in_order
 from workloads.methods.config import METHODS, OPTIMIZERS
-from workloads.networks.config import NETWORKS, Activation, Initialisation, MLPConfig
+from workloads.networks.config import NETWORKS, Initialisation, MLPActivation, MLPConfig
 from workloads.networks.mlp import MLP
 from workloads.streams import STREAMS
 
@@ -109,9 +109,12 @@ def cases() -> dict[str, Case]:
                 text = "".join(f" {field}={value}" for field, value in option.items())
                 found[f"{kind} {name} {spec.semantics}{text}"] = Case(arm=arm)
     version = NETWORKS["mlp"].semantics
-    for activation in get_args(Activation):
+    for activation in get_args(MLPActivation):
         shape = Shape(5, 2, 7, 3, "cross_entropy", 2, activation)
         found[f"network mlp {version} {activation}"] = Case(arm=Arm("sgd"), shape=shape, index=1, task=False)
+    for normalisation in ("layer", "layer_plain"):
+        shape = Shape(5, 2, 7, 3, "cross_entropy", 2, normalisation=normalisation)
+        found[f"network mlp {version} {normalisation}"] = Case(arm=Arm("sgd"), shape=shape, index=1, task=False)
     for name, spec in NETWORKS.items():
         if name != "mlp":
             shape = OF_EVERY_NETWORK[name]

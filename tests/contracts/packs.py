@@ -100,15 +100,19 @@ class Shape:
     loss: str
     batch: int
     activation: str = "relu"
+    normalisation: str = "none"
 
     def __str__(self) -> str:
         sizes = [self.inputs, *[self.width] * self.depth, self.outputs]
-        return f"{'-'.join(map(str, sizes))}-{self.loss}-batch{self.batch}-{self.activation}"
+        norm = "" if self.normalisation == "none" else f"-{self.normalisation}"
+        return f"{'-'.join(map(str, sizes))}-{self.loss}-batch{self.batch}-{self.activation}{norm}"
 
     @property
     def network(self) -> MLP:
         """The network."""
-        config = MLPConfig(width=self.width, depth=self.depth, activation=self.activation)
+        config = MLPConfig(
+            width=self.width, depth=self.depth, activation=self.activation, normalisation=self.normalisation
+        )
         return MLP(config, self.inputs, self.outputs)
 
     @property

@@ -26,7 +26,7 @@ from workloads.engine.compiling import Programs
 from workloads.engine.computing import computing
 from workloads.engine.layout import Tree, flattened, in_order, member
 from workloads.methods.config import Utility
-from workloads.networks.config import Activation, Initialisation
+from workloads.networks.config import Initialisation, MLPActivation
 from workloads.training.loop import Training
 from workloads.training.lowerable import not_lowered
 from workloads.training.pack import Pack
@@ -51,9 +51,10 @@ def networks(draw: st.DrawFn) -> Config:
         "name": "mlp",
         "width": draw(st.integers(1, 9)),
         "depth": draw(st.integers(0, 3)),
-        "activation": draw(one_of(*get_args(Activation))),
+        "activation": draw(one_of(*get_args(MLPActivation))),
         "initialisation": draw(one_of(*get_args(Initialisation))),
         "biases": draw(st.booleans()),
+        "normalisation": draw(one_of("none", "none", "layer", "layer_plain")),
     }
 
 

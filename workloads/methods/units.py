@@ -25,7 +25,7 @@ def rows_replaced(values: Tensor, units: Tensor, new: Tensor) -> Tensor:
 def columns_zeroed(outgoing: Tensor, site: Site, units: Tensor) -> Tensor:
     """`outgoing` with everything that leaves the units of the mask set to 0, same shape."""
     columns = outgoing.reshape(outgoing.shape[0] * site.parts, site.units, -1)
-    return torch.where(units[:, None], outgoing.new_zeros(()), columns).view_as(outgoing)
+    return torch.where(units[:, None], outgoing.new_zeros(()), columns).reshape(outgoing.shape)
 
 
 def fresh_weights(network: Network, site: Site, draw: Draw, what: str) -> Tensor:

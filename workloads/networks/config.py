@@ -9,29 +9,38 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge
 
 from workloads.paths import Paths, Takes
+from workloads.settings import later
 
 CONV_KERNELS = (5, 3, 3)  # of the convnet's convolutions
 
 Picture = tuple[int, int, int]  # channels, height, width
 Activation = Literal["relu", "leaky_relu", "tanh", "sigmoid", "elu", "swish", "selu", "linear"]
+MLPActivation = Literal[Activation, "crelu"]
 Initialisation = Literal["kaiming", "lecun", "xavier", "default", "orthogonal"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MLPConfig:
-    """A multilayer perceptron; `depth: 0` is the linear model, where width and activation mean nothing."""
+    """A multilayer perceptron; `depth: 0` is the linear model, where width and activation mean nothing.
+
+    A unit of crelu shows two activations, [z]+ and [-z]+ (Abbas et al. 2023): `width` counts units, so that the next
+    layer has 2 x width inputs. Of equal parameters with relu is about width / sqrt(2) between hidden layers.
+    """
 
     width: Annotated[int, Ge(1)] | None = 100  # units per hidden layer
     depth: Annotated[int, Ge(0)] = 1  # hidden layers
-    activation: Activation | None = "relu"
+    activation: MLPActivation | None = "relu"
     initialisation: Initialisation = "kaiming"
     biases: bool = True
+    # Of the units before the nonlinearity: layer norm, with a gain and a shift per unit or plain, without
+    normalisation: Literal["none", "layer", "layer_plain"] = later("none")
 
     def __post_init__(self) -> None:
         if self.depth == 0:
             # Axes over width and activation collapse to one linear model instead of many equal ones.
             object.__setattr__(self, "width", None)
             object.__setattr__(self, "activation", None)
+            object.__setattr__(self, "normalisation", "none")
         elif self.width is None or self.activation is None:
             raise ValueError("width and activation may be null only where depth is 0")
         if self.activation == "selu":
@@ -40,8 +49,15 @@ class MLPConfig:
 
     def parameters(self, inputs: int, outputs: int) -> int:
         """How many weights and biases such a network has; for memory and time before anything is built."""
-        sizes = [inputs, *[self.width or 0] * self.depth, outputs]
-        return sum((a + self.biases) * b for a, b in zip(sizes, sizes[1:], strict=False))
+        width = self.width or 0
+        into, out = [inputs, *[self.parts * width] * self.depth], [*[width] * self.depth, outputs]
+        norms = 2 * width * self.depth if self.normalisation == "layer" else 0
+        return sum((a + self.biases) * b for a, b in zip(into, out, strict=True)) + norms
+
+    @property
+    def parts(self) -> int:
+        """Activations of one unit."""
+        return 2 if self.activation == "crelu" else 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,6 +143,7 @@ MLP_ONLINE: Takes = {
     "activation": ("relu", "leaky_relu", "tanh", "sigmoid", "elu", "swish", "selu", "linear", None),  # None: depth 0
     "initialisation": True,
     "biases": True,
+    "normalisation": ("none",),
 }
 
 NETWORKS: dict[str, NetworkSpec] = {

@@ -3,6 +3,10 @@
 Parameters are a flat dict in forward order, "layers.0.weight" (out, in), "layers.0.bias" (out,), ... The last
 layer is the head; with depth 0 it is all there is, the linear model. The class holds shapes and choices only,
 never tensors.
+
+Layer norm (Ba, Kiros, Hinton 2016) stands between a hidden layer's linear map and its nonlinearity, over its units:
+
+    z <- (z - mean(z)) / sqrt(var(z) + 1e-5),    and with gain g and shift b per unit  z <- g z + b
 """
 
 from __future__ import annotations
@@ -13,9 +17,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from workloads.networks.activations import ACTIVATIONS, GAINS
-from workloads.networks.base import Activations, Network, Site
+from workloads.networks.base import Activations, Network, Norm, Site
 from workloads.networks.config import MLPConfig
 from workloads.networks.initialisation import Distribution, layer_distribution
+
+EPS = 1e-5  # of layer norm, as torch's
 
 
 class MLP(Network):
@@ -26,7 +32,8 @@ class MLP(Network):
 
     def __init__(self, config: MLPConfig, inputs: int, outputs: int) -> None:
         super().__init__(config, inputs, outputs)
-        self.sizes = [inputs, *[config.width or 0] * config.depth, outputs]
+        self.sizes = [inputs, *[config.width or 0] * config.depth, outputs]  # features, units per layer, values
+        self.fan_ins = [inputs, *[config.parts * size for size in self.sizes[1:-1]]]  # of each layer
         self.weights = tuple(f"layers.{k}.weight" for k in range(config.depth + 1))
         self.head = self.weights[-1]
         self.sites = tuple(self._site(k) for k in range(config.depth))
@@ -40,21 +47,26 @@ class MLP(Network):
         """Name -> shape, in forward order, each bias after its weight."""
         shapes: dict[str, tuple[int, ...]] = {}
         for k, weight in enumerate(self.weights):
-            shapes[weight] = (self.sizes[k + 1], self.sizes[k])
+            shapes[weight] = (self.sizes[k + 1], self.fan_ins[k])
             bias = self._bias(k)
             if bias is not None:
                 shapes[bias] = (self.sizes[k + 1],)
+            norm = self._norm(k)
+            for name in norm.parameters if norm else ():
+                shapes[name] = (self.sizes[k + 1],)
         return shapes
 
     def distribution(self, name: str) -> Distribution:
         """See Network: the scheme's, with the gain of the activation that follows, and 1 for the head."""
         layer, _, kind = name.removeprefix("layers.").partition(".")
         k = int(layer)
+        if kind.startswith("norm."):
+            return Distribution("constant", 1.0 if kind == "norm.weight" else 0.0)
         gain = GAINS["linear"] if k == self.config.depth else self._gain
-        return layer_distribution(self.initialisation, kind, self.sizes[k], self.sizes[k + 1], gain)
+        return layer_distribution(self.initialisation, kind, self.fan_ins[k], self.sizes[k + 1], gain)
 
     def apply(self, params: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, Activations]:
-        """x (B, inputs) -> output (B, outputs) and, per hidden layer, its name and activations (B, width)."""
+        """x (B, inputs) -> output (B, outputs) and, per hidden layer, its name and activations (B, parts x width)."""
         activations = []
         for place, site in enumerate(self.sites):
             x = self.layer(params, place, x)
@@ -65,7 +77,11 @@ class MLP(Network):
     def layer(self, params: Mapping[str, Tensor], place: int, hidden: Tensor) -> Tensor:
         """See Network."""
         site = self.sites[place]
-        return self._activation(functional.linear(hidden, params[site.weight], self._value(params, site.bias)))
+        z = functional.linear(hidden, params[site.weight], self._value(params, site.bias))
+        if site.norm is not None:
+            scale, shift = (self._value(params, name) for name in (site.norm.scale, site.norm.shift))
+            z = functional.layer_norm(z, (site.units,), scale, shift, EPS)
+        return self._activation(z)
 
     @property
     def _gain(self) -> float:
@@ -76,6 +92,13 @@ class MLP(Network):
 
     def _bias(self, layer: int) -> str | None:
         return f"layers.{layer}.bias" if self.config.biases else None
+
+    def _norm(self, layer: int) -> Norm | None:
+        """What normalises a layer's units; the head has none."""
+        if layer == self.config.depth or self.config.normalisation == "none":
+            return None
+        affine = self.config.normalisation == "layer"
+        return Norm("layer", *(f"layers.{layer}.norm.{kind}" for kind in ("weight", "bias") if affine))
 
     @staticmethod
     def _value(params: Mapping[str, Tensor], name: str | None) -> Tensor | None:
@@ -89,6 +112,8 @@ class MLP(Network):
             bias=self._bias(layer),
             outgoing_weight=self.weights[layer + 1],
             outgoing_bias=self._bias(layer + 1),
-            fan_in=self.sizes[layer],
-            fan_out=self.sizes[layer + 2],
+            fan_in=self.fan_ins[layer],
+            fan_out=self.config.parts * self.sizes[layer + 2],
+            norm=self._norm(layer),
+            parts=self.config.parts,
         )

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from workloads.networks.activations import ACTIVATIONS, GAINS
-from workloads.networks.config import Activation
+from workloads.networks.config import MLPActivation
 
 AT_MINUS_2 = {
     "relu": 0.0,
@@ -24,7 +24,7 @@ AT_MINUS_2 = {
 
 
 def test_the_tables_hold_exactly_what_the_config_allows() -> None:
-    assert set(ACTIVATIONS) == set(GAINS) == set(get_args(Activation)) == set(AT_MINUS_2)
+    assert set(ACTIVATIONS) == set(GAINS) == set(get_args(MLPActivation)) == {*AT_MINUS_2, "crelu"}
 
 
 @pytest.mark.parametrize("name", AT_MINUS_2)
@@ -41,8 +41,15 @@ def test_derivative_can_be_batched(name: str) -> None:
     torch.testing.assert_close(slope, difference, rtol=1e-6, atol=1e-8)
 
 
+def test_crelu_shows_both_halves_of_every_unit() -> None:
+    x = torch.tensor([[-2.0, 3.0], [0.0, 1.0]])
+    assert ACTIVATIONS["crelu"](x).tolist() == [[0, 3, 2, 0], [0, 1, 0, 0]]
+    slope = torch.func.grad(lambda x: (ACTIVATIONS["crelu"](x) * torch.arange(1.0, 5.0)).sum())(x)
+    assert slope.tolist() == [[-3, 2], [0, 2]]
+
+
 def test_gains() -> None:
-    rectifiers = ("relu", "leaky_relu", "elu", "swish")
+    rectifiers = ("relu", "leaky_relu", "elu", "swish", "crelu")
     assert {GAINS[name] for name in rectifiers} == {math.sqrt(2)}
     assert GAINS["tanh"] == 5 / 3
     assert GAINS["sigmoid"] == GAINS["linear"] == GAINS["selu"] == 1.0

@@ -10,8 +10,9 @@ import torch
 from torch import nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from workloads.networks.base import Norm, Site
 from workloads.networks.config import Initialisation, MLPConfig
-from workloads.networks.mlp import MLP, Site
+from workloads.networks.mlp import MLP
 
 
 def test_names_and_shapes_in_forward_order() -> None:
@@ -90,6 +91,49 @@ def test_forward_agrees_with_torch_modules(dtype: torch.dtype) -> None:
     assert output.dtype == dtype
 
 
+@pytest.mark.parametrize("affine", [True, False])
+def test_layer_norm_is_torchs_module_before_the_nonlinearity(affine: bool) -> None:
+    config = MLPConfig(width=8, depth=2, activation="tanh", normalisation="layer" if affine else "layer_plain")
+    network, normed = MLP(config, 6, 3), [nn.LayerNorm(8, elementwise_affine=affine) for _ in range(2)]
+    layers = [nn.Linear(6, 8), normed[0], nn.Tanh(), nn.Linear(8, 8), normed[1], nn.Tanh(), nn.Linear(8, 3)]
+    modules = nn.Sequential(*layers).double()
+    params = network.init(1)
+    assert len(params) == len(modules.state_dict())
+    if affine:
+        assert params["layers.0.norm.weight"].tolist() == [1.0] * 8 and params["layers.0.norm.bias"].tolist() == [0] * 8
+        params["layers.1.norm.weight"] = torch.linspace(-1, 2, 8, dtype=torch.float64)
+        params["layers.0.norm.bias"] = torch.linspace(-1, 1, 8, dtype=torch.float64)
+    modules.load_state_dict({name: params[ours] for name, ours in zip(modules.state_dict(), params, strict=True)})
+    x = torch.linspace(-2, 2, 24, dtype=torch.float64).reshape(4, 6)
+    torch.testing.assert_close(network.apply(params, x)[0], modules(x).detach())
+
+
+def test_crelu_by_hand() -> None:
+    """Two units, four activations: unit j's are columns j and j + 2 of what the head reads."""
+    network = MLP(MLPConfig(width=2, depth=1, activation="crelu"), 2, 1)
+    params = {
+        "layers.0.weight": torch.tensor([[1.0, -1.0], [2.0, 0.5]]),
+        "layers.0.bias": torch.tensor([0.5, -1.0]),
+        "layers.1.weight": torch.tensor([[3.0, -2.0, 10.0, 100.0]]),
+        "layers.1.bias": torch.tensor([0.25]),
+    }
+    # (1, 2): pre-activations -0.5 and 2 -> (0, 2, 0.5, 0) -> -4 + 5 + 0.25
+    output, activations = network.apply(params, torch.tensor([[1.0, 2.0]]))
+    assert output.tolist() == [[1.25]] and activations[0][1].tolist() == [[0.0, 2.0, 0.5, 0.0]]
+
+
+@pytest.mark.parametrize("activation", ["relu", "crelu"])
+@pytest.mark.parametrize("normalisation", ["none", "layer", "layer_plain"])
+@pytest.mark.parametrize("depth", [0, 1, 3])
+def test_the_number_of_parameters_is_known_without_building(activation: str, normalisation: str, depth: int) -> None:
+    config = MLPConfig(width=5, depth=depth, activation=activation, normalisation=normalisation)  # type: ignore[arg-type]
+    network = MLP(config, 7, 3)
+    assert config.parameters(7, 3) == sum(map(math.prod, network.parameter_shapes().values()))
+    for site in network.sites:
+        assert network.parameter_shapes()[site.weight] == (site.units, site.fan_in)
+        assert math.prod(network.parameter_shapes()[site.outgoing_weight]) == site.units * site.fan_out
+
+
 def test_depth_zero_is_the_linear_model() -> None:
     network = MLP(MLPConfig(depth=0), 3, 2)
     params = network.init(0)
@@ -122,6 +166,9 @@ def test_sites_name_the_tensors_around_each_hidden_layer() -> None:
     )
     assert (sites[1].weight, sites[1].outgoing_weight) == ("layers.1.weight", "layers.2.weight")
     assert (sites[1].fan_in, sites[1].fan_out) == (5, 3)
+    normed = MLP(MLPConfig(width=5, depth=2, activation="crelu", normalisation="layer"), 20, 3).sites[0]
+    assert normed.norm == Norm("layer", "layers.0.norm.weight", "layers.0.norm.bias")
+    assert (normed.units, normed.parts, normed.activations, normed.fan_out) == (5, 2, 10, 10)
     bare = MLP(MLPConfig(width=5, depth=1, biases=False), 20, 3).sites[0]
     assert bare.bias is None and bare.outgoing_bias is None
 

@@ -215,8 +215,9 @@ def test_units_are_the_channels_of_the_stem_and_of_both_convolutions_of_a_block(
     assert [site.units for site in network.sites] == [2] * 5 + [4] * 4 + [8] * 4 + [16] * 4
     assert [site.outgoing_weight for site in network.sites] == [*(f"{name}.weight" for name in chain), "head.weight"]
     for site in network.sites:
-        assert (site.weight, site.bias, site.norm) == (f"{site.name}.weight", f"{site.name}.bias", f"{site.name}_norm")
-        assert f"{site.norm}.running_var" in network.buffers
+        assert (site.weight, site.bias) == (f"{site.name}.weight", f"{site.name}.bias")
+        assert site.norm is not None and site.norm.kind == "batch" and site.norm.scale == f"{site.name}_norm.weight"
+        assert {site.norm.mean, site.norm.variance} < set(network.buffers)
     assert (network.sites[4].fan_in, network.sites[4].fan_out) == (2 * 9, 4 * 9)  # from stage 1 to stage 2
     assert (network.sites[-1].fan_in, network.sites[-1].fan_out) == (16 * 9, 5)
     skips = [name for name in network.weights if "skip" in name]

@@ -1,0 +1,73 @@
+"""Layer norm and crelu on every path that takes them, with units replaced under both."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from packs import Arm, Pack, Shape, data, making
+
+from workloads import paths
+from workloads.checks.contracts import disagreement
+from workloads.engine.parts import parts_of
+from workloads.learner import Learner
+
+REPLACING = Arm("sgd", ("continual_backprop",), {"preset": "paper"})
+
+
+def shape(activation: str, normalisation: str) -> Shape:
+    return Shape(3, 2, 4, 2, "cross_entropy", 1, activation, normalisation)
+
+
+CASES = [("crelu", "none"), ("relu", "layer_plain"), ("crelu", "layer")]
+
+
+@pytest.mark.parametrize(
+    ("activation", "normalisation", "path"), [*((*case, "lifted") for case in CASES), (*CASES[-1], "lanes")]
+)
+def test_a_path_is_looped(activation: str, normalisation: str, path: str) -> None:
+    own = shape(activation, normalisation)
+    x, y = data(own, 40, streams=2, dtype=torch.float64)
+    assert disagreement(making(REPLACING, own), x, y, path, range(3)) < 1e-9
+
+
+@pytest.mark.slow
+def test_the_compiled_program_is_looped() -> None:
+    own = shape("crelu", "layer")
+    x, y = data(own, 40, streams=2, dtype=torch.float64)
+    assert disagreement(making(REPLACING, own, compiled=True), x, y, "lifted", range(3)) < 1e-9
+
+
+@pytest.mark.parametrize(("activation", "normalisation"), CASES)
+def test_online_has_no_loops_for_it_and_says_so(activation: str, normalisation: str) -> None:
+    own = shape(activation, normalisation)
+    learner = Learner(own.network, "cross_entropy", *Arm("sgd").configs(0))  # type: ignore[arg-type]
+    said = paths.refusal("online", parts_of(learner), learner.loss)
+    assert said in (
+        "online does not take mlp with activation crelu",
+        f"online does not take mlp with normalisation {normalisation}",
+    )
+
+
+@pytest.mark.parametrize(("activation", "normalisation"), CASES)
+def test_replaced_units_begin_anew(activation: str, normalisation: str) -> None:
+    """After the last repair of a step both columns of a newborn are 0, and its gain and shift are 1 and 0."""
+    own = shape(activation, normalisation)
+    x, y = data(own, 60, streams=1, dtype=torch.float64)
+    replaced = 0
+    pack = Pack(REPLACING, own, [1], path="looped", streams=1)
+    for step in range(60):
+        pack.train(x[step : step + 1], y[step : step + 1])
+        state = pack.state()
+        ages = state["state"]["continual_backprop"]["age"]
+        for site in own.network.sites:
+            born = ages[site.name][0] == 0
+            replaced += int(born.sum())
+            outgoing = state["params"][site.outgoing_weight][0].reshape(-1, site.parts, site.units)
+            following = next((s.name for s in own.network.sites if s.weight == site.outgoing_weight), None)
+            # What a newborn of the next layer reads was drawn anew after it was cut here.
+            older = ages[following][0] > 0 if following else slice(None)
+            assert outgoing[older][:, :, born].abs().sum() == 0
+            assert (state["params"][site.bias][0][born] == 0).all()
+            for name, value in (site.norm.fresh if site.norm else {}).items():
+                assert (state["params"][name][0][born] == value).all()
+    assert replaced > 5
