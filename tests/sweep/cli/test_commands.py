@@ -10,12 +10,12 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from mlflow.utils import rest_utils
 from tiny import TINY, Command, Said
 
 from sweep.cli import commands, output, status
@@ -84,10 +84,8 @@ def test_a_mistake_in_the_file_is_refused_before_anything_happens(command: Comma
     assert before in TINY
     file = tmp_path / "bad.yaml"
     file.write_text(TINY.replace(before, after, 1))
-    began = time.monotonic()
     refused(command("run", file, "--storage", tmp_path / "storage", "--inline"), *parts)
     refused(command("plan", file, "--storage", tmp_path / "storage"), *parts)
-    assert time.monotonic() - began < 5
     assert not (tmp_path / "storage").exists()
 
 
@@ -143,13 +141,22 @@ def test_storage_that_not_even_root_can_write(command: Command, tiny: Path) -> N
         refused(command("run", tiny, "--storage", "/proc/pliant", "--inline", *arguments), "cannot write /proc/pliant")
 
 
-def test_a_tracking_server_that_does_not_answer(command: Command, tiny: Path, tmp_path: Path) -> None:
+def test_a_tracking_server_that_does_not_answer_is_asked_once(
+    command: Command, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    request = rest_utils.http_request
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        asked.append(options["max_retries"])
+        return request(*arguments, **options)
+
+    monkeypatch.setattr(rest_utils, "http_request", counted)
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))  # bound and not listening: refuses
         uri = f"http://127.0.0.1:{unused.getsockname()[1]}"
-        began = time.monotonic()
         refused(command("run", tiny, "--storage", tmp_path / "st", "--inline", "--tracking-uri", uri), uri)
-    assert time.monotonic() - began < 10
+    assert asked == [0]  # retries: MLflow's own would take minutes
     assert written(tmp_path / "st") == []
 
 
@@ -313,13 +320,11 @@ def test_without_a_compiler_no_kernel_is_promised_and_it_is_said_once(
     assert not [warning for warning in recwarn if "compiler" in str(warning.message)]
 
 
-def test_the_real_command_refuses_quickly_and_without_torch(tmp_path: Path) -> None:
+def test_the_real_command_refuses_before_it_loads_what_takes_long(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text(TINY.replace("seeds: 2", "seeds: 0"))
     code = "import sys; sys.argv = ['sweep', 'run', 'bad.yaml']\nfrom sweep.cli.commands import main\n"
     code += "try:\n    main()\nfinally:\n    print({'torch', 'ray', 'mlflow', 'pandas'} & set(sys.modules))"
-    began = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
-    assert time.monotonic() - began < 10
     assert done.returncode == 2 and done.stdout == "set()\n"
     assert done.stderr.startswith("error: bad.yaml:4: seeds = 0")
 

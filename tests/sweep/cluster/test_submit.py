@@ -381,7 +381,7 @@ def test_a_job_on_a_real_head(head: str, monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert started.startswith("question-smoke-")
     done = submit.wait(started, head, timeout=60, every=0.1)
     assert (done.id, done.sweep, done.status) == (started, "question@smoke", "SUCCEEDED")
-    assert done.started is not None and done.ended is not None and done.started <= done.ended <= time.time()
+    assert done.started is not None and done.ended is not None and done.started <= done.ended
     lines = "".join(submit.logs(started, head, follow=True)).splitlines()
     # Ray's own word about the job comes before or after what the job prints.
     lines = [line for line in lines if "entrypoint" not in line]

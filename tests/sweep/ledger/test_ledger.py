@@ -8,7 +8,6 @@ import json
 import struct
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +20,7 @@ import pytest
 from pyarrow import fs, parquet
 
 from sweep.errors import InputError, StorageError
-from sweep.ledger import provenance
+from sweep.ledger import commits, provenance
 from sweep.ledger.commits import PACKS, Attempt, Manifest
 from sweep.ledger.ledger import Ledger
 from sweep.ledger.shards import shard_bytes
@@ -139,15 +138,15 @@ def again(ledger: Ledger) -> Ledger:
 # What is kept
 
 
-def test_a_finished_pack_gives_back_what_was_committed(ledger: Ledger) -> None:
+def test_a_finished_pack_gives_back_what_was_committed(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     pack = make_pack()
-    before = time.time()
+    monkeypatch.setattr(commits.time, "time", lambda: 1.75e9)
     attempt = train(ledger, pack)
     done = again(ledger).done()
     assert list(done) == ids(pack)
     one = done[ids(pack)[0]]
     assert (one.status, one.pack, one.attempt, one.tasks) == ("done", "pack", attempt.name, TASKS)
-    assert before <= one.finished <= time.time()
+    assert one.finished == 1.75e9
     table = again(ledger).curves(ids(pack))
     assert as_rows(table) == expected(pack)
     text = pa.dictionary(pa.int32(), pa.string())
