@@ -6,18 +6,22 @@ import json
 import math
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from sweep.cluster.worker import Listener, Progress
 from sweep.errors import InputError
 from sweep.ledger.ledger import Ledger
 from sweep.ledger.sweeps import SweepRecord
-from sweep.packing import PlannedPack, shape_of
+from sweep.packing import PlannedPack, path_of, shape_of
 from sweep.trials import Trial, structure_key
+from workloads.extensions import load_code
 from workloads.paths import PATHS
 from workloads.registry import unknown
 
+EMITTED = ("lanes", "online")  # paths whose steps are C++ that is written for the trial at hand
 ROUNDING = {"float32": 1e-3, "tf32": 1e-2, "float64": 1e-9}  # of a curve's points, after a task or so of steps
 BARS = "▁▂▃▄▅▆▇█"
 WIDTH = 40  # characters of a sparkline
@@ -59,23 +63,27 @@ def curves(ledger: Ledger, trial_id: str) -> dict[str, list[tuple[int, float]]]:
 
 
 def alone(ledger: Ledger, trial_id: str, path: str | None = None) -> PlannedPack:
-    """A pack of one trial, to be trained again: on `path`, or on the one that its results are from.
+    """A pack of one trial, to be trained here: on `path`, or on the one that its results are from or would be.
 
-    Raises InputError for an unknown path or a trial that is not done.
+    Raises InputError for an unknown path.
     """
     if path is not None and path not in PATHS:
         raise InputError(unknown(path, "path", PATHS))
-    _, trial = located(ledger, trial_id)
+    record, trial = located(ledger, trial_id)
     done = ledger.done().get(trial_id)
-    if done is None:
-        raise InputError(f"trial {trial_id} is not done: there is nothing to compare with")
-    taken = json.loads(ledger.description(done.pack))["path"]
+    if path is not None:
+        reason = "as asked"
+    elif done is not None:
+        path, reason = json.loads(ledger.description(done.pack))["path"], "the path its results are from"
+    else:
+        load_code(dict(record.manifest.get("code", [])))
+        path, reason = path_of(trial.config, "cpu")
     return PlannedPack(
         id=trial_id,
         trials=[trial],
         structure=structure_key(trial.config),
-        path=path or taken,
-        reason="as asked" if path else "the path its results are from",
+        path=path,
+        reason=reason,
         device="cpu",
         shape=shape_of(trial.config),
         memory=0,
@@ -87,11 +95,13 @@ def compare(
 ) -> dict[str, tuple[float, float]]:
     """Metric -> (difference at its first point, largest) of a trial trained again and its curve in the ledger.
 
-    Relative to the curve's largest magnitude. `pack` is from `alone`.
+    Relative to the curve's largest magnitude. `pack` is from `alone`. Raises InputError for a trial that is not done.
     """
     from workloads.training.loop import run_pack
     from workloads.training.pack import Pack, Snapshot
 
+    if pack.id not in ledger.done():
+        raise InputError(f"trial {pack.id} is not done: there is nothing to compare with")
     record, trial = located(ledger, pack.id)
     began = time.monotonic()
     again: dict[str, list[float]] = {}
@@ -113,6 +123,33 @@ def compare(
         metric: (first_difference(values, again.get(metric, [])), difference(values, again.get(metric, [])))
         for metric, values in known.items()
     }
+
+
+def sources(ledger: Ledger, pack: PlannedPack) -> dict[str, Path]:
+    """The C++ that a trial's steps are written in, and where each file is kept: found by training for a moment.
+
+    `pack` is from `alone`. Raises InputError where its path has none.
+    """
+    from workloads import native
+    from workloads.training.loop import run_pack
+    from workloads.training.pack import Pack
+
+    if pack.path not in EMITTED:
+        raise InputError(f"path {pack.path} emits no C++: torch carries it out; {' and '.join(EMITTED)} do")
+    native.check()
+    record, trial = located(ledger, pack.id)
+    code = dict(record.manifest.get("code", []))
+    with native.recorded() as loaded, suppress(_Enough):
+        run_pack(Pack(id=trial.id, members=[trial], path=pack.path, code=code), lambda snapshot: None, stepped=_enough)
+    return loaded
+
+
+class _Enough(Exception):
+    """A pack has trained for as long as was wanted."""
+
+
+def _enough(step: int) -> None:
+    raise _Enough
 
 
 def verdict(differences: Mapping[str, tuple[float, float]], dtype: str) -> str:

@@ -2,7 +2,13 @@
 
 A compiled file is named by a hash of its source, the flags, the compiler and the processor, so a folder shared by
 different machines, a newer compiler and two processes that compile the same thing at once are all well: each writes
-a file of its own name and moves it into place whole.
+a file of its own name and moves it into place whole. The source lies beside it, as `<hash>.cpp`.
+
+With PLIANT_DEBUG=1 everything is built with -g and sanitizers, and debuggers and reports name that source. Undefined
+behaviour ends the process with its line. Memory is checked too where the sanitizer's runtime was loaded before Python:
+
+    LD_PRELOAD="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libstdc++.so)" ASAN_OPTIONS=detect_leaks=0 \
+        PLIANT_DEBUG=1 sweep trial ID --run
 """
 
 from __future__ import annotations
@@ -15,6 +21,8 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from workloads import machine
@@ -25,9 +33,16 @@ FLAGS = (
     *("-std=c++17", "-O3", "-march=native", "-fPIC", "-shared"),
     *("-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-w"),
 )
+DEBUG = "PLIANT_DEBUG"
+DEBUG_FLAGS = ("-O1", "-g", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all")
 COMPILE_SECONDS = 300.0
 SHOWN = 200  # characters of a compiler's complaint
 SEAL = 32  # bytes of a hash
+
+
+SOUND = 'extern "C" int sound() { return 1; }'
+
+_records: list[dict[str, Path]] = []  # see `recorded`
 
 
 class NoCompiler(Exception):
@@ -36,44 +51,77 @@ class NoCompiler(Exception):
 
 def check() -> None:
     """Compile and load something small. Raises NoCompiler."""
-    compiled('extern "C" int sound() { return 1; }')
+    compiled(SOUND)
 
 
 def compiled(source: str) -> ctypes.CDLL:
     """The library that `source` makes, from the cache or compiled now. Raises NoCompiler."""
-    return _loaded(source, os.environ.get("CXX"))
+    library = _loaded(source, os.environ.get("CXX"), flags())
+    for record in _records:
+        record[source] = Path(library._name).with_suffix(".cpp")
+    return library
+
+
+@contextmanager
+def recorded() -> Iterator[dict[str, Path]]:
+    """What is asked for within: every source, and where it is kept (nowhere, if the cache cannot be written)."""
+    record: dict[str, Path] = {}
+    _records.append(record)
+    try:
+        yield record
+    finally:
+        _records.remove(record)
+        record.pop(SOUND, None)
+
+
+def flags() -> tuple[str, ...]:
+    """What the compiler is told; of two that contradict each other it takes the last."""
+    if os.environ.get(DEBUG, "0") in ("", "0"):
+        return FLAGS
+    checks = "undefined,address" if _checks_memory() else "undefined"
+    return (*FLAGS, *DEBUG_FLAGS, f"-fsanitize={checks}")
+
+
+def _checks_memory() -> bool:
+    """Whether the address sanitizer's runtime is in this process: a library that needs it would otherwise end it."""
+    try:
+        return "asan" in Path("/proc/self/maps").read_text()
+    except OSError:
+        return False
 
 
 @functools.lru_cache(maxsize=64)
-def _loaded(source: str, wanted: str | None) -> ctypes.CDLL:
+def _loaded(source: str, wanted: str | None, told: tuple[str, ...]) -> ctypes.CDLL:
     compiler = _compiler(wanted)
-    text = "\0".join([source, *FLAGS, compiler, _stamp(compiler), _processor()])
+    text = "\0".join([source, *told, compiler, _stamp(compiler), _processor()])
     name = f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.so"
     kept = cache_folder() / "native" / name
     try:
-        if _whole(kept):
+        if kept.with_suffix(".cpp").exists() and _whole(kept):
             return ctypes.CDLL(str(kept))
     except OSError:  # none yet, or one that cannot be read or loaded: made anew below
         pass
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
-        return _made(source, compiler, kept, beside=kept.parent)
+        return _made(source, [compiler, *told], kept, beside=kept.parent)
     except OSError:  # a cache that cannot be written costs a compilation per process, no more
         pass
     try:
-        return _made(source, compiler, None, beside=Path(tempfile.gettempdir()))
+        return _made(source, [compiler, *told], None, beside=Path(tempfile.gettempdir()))
     except OSError as error:  # nowhere to write, or a compiler that makes what cannot be loaded
         raise NoCompiler(f"{compiler}: {str(error)[:SHOWN]}") from error
 
 
-def _made(source: str, compiler: str, kept: Path | None, *, beside: Path) -> ctypes.CDLL:
-    """Compile in a folder beside where the file shall be, so that moving it there is one step."""
+def _made(source: str, command: list[str], kept: Path | None, *, beside: Path) -> ctypes.CDLL:
+    """Compile in a folder beside where the files shall be, so that moving one there is one step."""
+    compiler = command[0]
     with tempfile.TemporaryDirectory(prefix="compiling-", dir=beside) as folder:
         code, library = Path(folder, "code.cpp"), Path(folder, "code.so")
-        code.write_text(source)
+        # Reports and debuggers are to name the file that stays.
+        code.write_text(source if kept is None else f'#line 1 "{kept.with_suffix(".cpp")}"\n{source}')
         try:
             done = subprocess.run(
-                [compiler, *FLAGS, "-o", str(library), str(code)],
+                [*command, "-o", str(library), str(code)],
                 capture_output=True,
                 text=True,
                 errors="replace",
@@ -86,10 +134,17 @@ def _made(source: str, compiler: str, kept: Path | None, *, beside: Path) -> cty
             said = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip())
             raise NoCompiler(f"{compiler} ended with status {done.returncode}: {said[:SHOWN]}")
         _seal(library)
-        loaded = ctypes.CDLL(str(library))  # mapped by now: the file may move or go
-        if kept is not None:
-            os.replace(library, kept)
-        return loaded
+        if kept is None:
+            return ctypes.CDLL(str(library))  # mapped by now: the file may go
+        code.write_text(source)
+        os.replace(code, kept.with_suffix(".cpp"))
+        os.replace(library, kept)
+    try:
+        return ctypes.CDLL(str(kept))  # by the name that stays, under which a sanitizer looks lines up
+    except OSError:
+        kept.unlink(missing_ok=True)
+        kept.with_suffix(".cpp").unlink(missing_ok=True)
+        raise
 
 
 def _seal(library: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,6 +11,7 @@ import typer
 from sweep.cli import completion
 from sweep.cli.app import AsJson, StorageOption, app, opened
 from sweep.cli.output import duration, print_json, say
+from sweep.errors import InputError
 
 if TYPE_CHECKING:
     from sweep.ledger.ledger import Ledger
@@ -26,10 +28,13 @@ def trial(
     run_again: Annotated[
         bool, typer.Option("--run", help="Train it again, alone, and compare with what the ledger has.")
     ] = False,
+    source: Annotated[
+        bool, typer.Option("--source", help="Print the C++ that its steps are written in, and where it is kept.")
+    ] = False,
     path: Annotated[
         str | None,
         typer.Option(
-            help="How --run trains it: plain (readable torch, slow), looped, lifted, lanes or online.",
+            help="How --run and --source train it: plain (readable torch, slow), looped, lifted, lanes or online.",
             show_default="the path its results are from",
         ),
     ] = None,
@@ -39,6 +44,11 @@ def trial(
     from sweep import repeat
 
     ledger = opened(storage)
+    if source:
+        if run_again:
+            raise InputError("--source prints a program and --run trains with it: leave one of them out")
+        print_sources(repeat.sources(ledger, repeat.alone(ledger, ledger.find_trial(trial_id), path)), as_json)
+        return
     facts = repeat.facts(ledger, trial_id)
     if run_again:
         pack, differences = trained_again(ledger, facts["trial"], path)
@@ -59,6 +69,17 @@ def trial(
         say(f"\nrepeated alone on path {facts['path']}: {facts['verdict']}")
         for metric, difference in facts["repeated"].items():
             say(f"{metric:24} largest relative difference {difference:.3g}")
+
+
+def print_sources(sources: dict[str, Path], as_json: bool) -> None:
+    """C++ files as one text, each below the line that says where it is kept and how it was built."""
+    from workloads import native
+
+    if as_json:
+        print_json([{"path": str(path), "flags": native.flags(), "text": text} for text, path in sources.items()])
+        return
+    for text, path in sources.items():
+        say(f"// {path}\n// {' '.join(native.flags())}\n{text}")
 
 
 def trained_again(

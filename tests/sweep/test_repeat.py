@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
 import pytest
+from tiny import Command
 
 from sweep import repeat
 from sweep.cluster.worker import Progress
@@ -78,7 +80,21 @@ def test_a_trial_that_is_not_done_has_nothing_to_compare_with(ran: Path, tmp_pat
     trial = first_trial(ledger)
     assert repeat.facts(ledger, trial)["status"] == "not done"
     with pytest.raises(InputError, match="is not done: there is nothing to compare with"):
-        repeat.alone(ledger, trial)
+        repeat.compare(ledger, repeat.alone(ledger, trial))
+
+
+def test_the_source_of_a_trials_step_is_shown(ran: Path, command: Command) -> None:
+    trial = first_trial(Ledger(ran))
+    [shown] = json.loads(command("trial", trial, "--source", "--path", "lanes", "--storage", ran, "--json").out)
+    assert Path(shown["path"]).read_text() == shown["text"] and "step0(" in shown["text"]
+    printed = command("trial", trial, "--source", "--path", "online", "--storage", ran).out
+    head, built, source = printed.split("\n", 2)
+    assert Path(head.removeprefix("// ")).read_text().rstrip() == source.rstrip() and "-O3" in built
+    assert source != shown["text"]
+    said = command("trial", trial, "--source", "--path", "lifted", "--storage", ran)
+    assert said.code == 2 and "path lifted emits no C++" in said.err
+    said = command("trial", trial, "--source", "--run", "--storage", ran)
+    assert said.code == 2 and "leave one of them out" in said.err
 
 
 def test_the_path_its_results_are_from_is_the_one_it_is_repeated_on(ran: Path, uncompiled: None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -57,7 +58,58 @@ def test_a_source_is_compiled_once_and_kept_whole(cache: Path, tmp_path: Path, m
     native._loaded.cache_clear()  # as another process would find it
     assert compiled(ANSWER.format(42)).answer() == 42
     assert starts(tmp_path) == 2
-    assert sorted(file.suffix for file in cache.iterdir()) == [".so", ".so"], "no litter"
+    assert sorted(file.suffix for file in cache.iterdir()) == [".cpp", ".cpp", ".so", ".so"], "no litter"
+
+
+def test_the_source_of_what_is_loaded_is_kept_beside_it(cache: Path) -> None:
+    text = ANSWER.format(43)
+    with native.recorded() as loaded:
+        native.check()
+        compiled(text)
+    [(source, kept)] = loaded.items()  # without what is compiled to see whether that works
+    assert source == text == kept.read_text() and kept.with_suffix(".so").exists()
+    kept.unlink()  # as in the cache of an earlier version
+    native._loaded.cache_clear()
+    assert compiled(text).answer() == 43 and kept.read_text() == text
+
+
+FAULTY = """
+#include <cstdlib>
+extern "C" int beside(int n) { int v[4] = {1, 2, 3, 4}; return v[n]; }
+extern "C" int freed(int n) { int* v = static_cast<int*>(malloc(4 * sizeof(int))); v[n] = n; free(v); return v[n]; }
+"""
+
+
+def in_debug(call: str, preload: str = "") -> subprocess.CompletedProcess[str]:
+    """A process with PLIANT_DEBUG=1 that calls a function of FAULTY."""
+    told = {"PLIANT_DEBUG": "1", "LD_PRELOAD": preload, "ASAN_OPTIONS": "detect_leaks=0"}
+    program = f"from workloads.native import compiled; print(compiled({FAULTY!r}).{call})"
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=os.environ | told)
+
+
+def runtime(name: str) -> str:
+    """The place of a library that comes with the compiler; skips where it does not."""
+    place = subprocess.run([COMPILER, f"-print-file-name={name}"], capture_output=True, text=True).stdout.strip()
+    if not Path(place).is_absolute():
+        pytest.skip(f"{COMPILER} has no {name}")
+    return place
+
+
+def test_debugging_names_the_line_of_what_is_undefined(cache: Path) -> None:
+    runtime("libubsan.so")
+    assert in_debug("beside(3)").stdout == "4\n"
+    done = in_debug("beside(4)")
+    assert done.returncode != 0 and "index 4 out of bounds" in done.stderr
+    [place] = [line for line in done.stderr.splitlines() if "runtime error" in line]
+    file, line, *_ = place.split(":")
+    assert Path(file).parent == cache and "beside" in Path(file).read_text().splitlines()[int(line) - 1]
+
+
+def test_debugging_watches_memory_where_its_runtime_is_loaded(cache: Path) -> None:
+    preload = f"{runtime('libasan.so')} {runtime('libstdc++.so')}"
+    done = in_debug("freed(1)", preload)
+    assert done.returncode != 0 and "heap-use-after-free" in done.stderr
+    assert re.search(rf"{re.escape(str(cache))}/\w+\.cpp:4", done.stderr), done.stderr
 
 
 def test_another_compiler_or_other_flags_give_another_file(
@@ -69,7 +121,7 @@ def test_another_compiler_or_other_flags_give_another_file(
     monkeypatch.setattr(native, "FLAGS", (*native.FLAGS, "-DOTHER"))
     native._loaded.cache_clear()
     compiled(ANSWER.format(1))
-    assert starts(tmp_path) == 2 and len(list(cache.iterdir())) == 3
+    assert starts(tmp_path) == 2 and len(list(cache.glob("*.so"))) == 3
 
 
 def test_damaged_files_are_made_anew(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,13 +138,13 @@ def test_damaged_files_are_made_anew(cache: Path, tmp_path: Path, monkeypatch: p
         assert done.stdout.split() == [str(k) for k in range(len(damages))], f"status {done.returncode}"
 
     elsewhere()
-    whole = {file: file.read_bytes() for file in cache.iterdir()}
+    whole = {file: file.read_bytes() for file in cache.glob("*.so")}
     for (file, content), (share, filled) in zip(whole.items(), damages, strict=True):
         left = content[: int(share * len(content))]
         file.unlink()
         file.write_bytes(left + bytes(len(content) - len(left)) * filled)
     elsewhere()
-    assert {file: len(file.read_bytes()) for file in cache.iterdir()} == {f: len(c) for f, c in whole.items()}
+    assert {file: len(file.read_bytes()) for file in cache.glob("*.so")} == {f: len(c) for f, c in whole.items()}
     assert starts(tmp_path) == 2 * len(damages)
 
 
@@ -137,7 +189,7 @@ def test_two_processes_that_compile_the_same_leave_one_file(cache: Path) -> None
     program = f"from workloads.native import compiled; print(compiled({ANSWER.format(9)!r}).answer())"
     both = [subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) for _ in range(2)]
     assert [process.communicate(timeout=120)[0] for process in both] == ["9\n", "9\n"]
-    assert [file.suffix for file in cache.iterdir()] == [".so"]
+    assert sorted(file.suffix for file in cache.iterdir()) == [".cpp", ".so"]
 
 
 @pytest.mark.parametrize("path", ["lanes", "online"])
