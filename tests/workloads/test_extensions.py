@@ -126,7 +126,7 @@ def test_changed_files_replace_the_earlier_ones() -> None:
         ),
         (
             HEAD + "STREAMS = {'a': Thing}",
-            r"lacks online_metric \(.*\), default_every \(.*\), default_probe \(.*\), self.inputs \(.*\), "
+            r"lacks online_metric \(.*\), default_every \(.*\), default_probe \(.*\), "
             r"self.outputs \(.*\), self.batch \(.*\), self.tasks \(.*\), self.boundaries_shown \(.*\), "
             r"task_start\(task\), task_of\(step\), batches\(start, count\) and probe\(task, count\); "
             "a subclass of workloads.streams.base.EqualTasks has most of it$",

@@ -58,7 +58,7 @@ def test_describe(command: Command) -> None:
     both = command("describe", "within_task").out
     assert "within_task, a metric" in both and "within_task, a figure" in both
     assert "did you mean 'adam'?" in command("describe", "adm").err and command("describe", "adm").code == 2
-    assert "'momentum' is a setting of sgd: sweep describe sgd" in command("describe", "momentum").err
+    assert "'momentum' is a setting of sgd, muon: sweep describe sgd" in command("describe", "momentum").err
     listed = command("describe").out
     assert all(name in listed for names in NAMES.values() for name in names)
     [entry] = json.loads(command("describe", "sgd", "--json").out)
