@@ -16,6 +16,7 @@ from typing import Any
 
 from sweep.trials import Trial, structure_key
 from workloads import streams
+from workloads.diagnostics import look_cost
 from workloads.extensions import owner
 from workloads.methods.config import METHODS, OPTIMIZERS, MethodSpec
 from workloads.networks.config import NETWORKS
@@ -140,7 +141,18 @@ def member_bytes(config: Mapping[str, Any], shape: Shape) -> int:
 
 def cost_of(config: Mapping[str, Any], shape: Shape) -> float:
     """How long a trial takes beside others, in no particular unit."""
-    return shape.steps * shape.parameters * sum(entry.cost for _, entry in declared(config)[1])
+    each = sum(entry.cost for _, entry in declared(config)[1])
+    return shape.parameters * (shape.steps * each + looking(config, shape))
+
+
+def looks_at(config: Mapping[str, Any], shape: Shape) -> int:
+    """How many times a trial's network is looked at: before every n-th task, and the last."""
+    return len({*range(0, shape.tasks, config["every"]), shape.tasks - 1})
+
+
+def looking(config: Mapping[str, Any], shape: Shape) -> float:
+    """How many steps of plain SGD take as long as all looks of a trial, roughly: a step is three forward passes."""
+    return looks_at(config, shape) * look_cost(config["metrics"], config["probe"]) / (3 * shape.batch)
 
 
 def plan_packs(trials: Sequence[Trial], *, workers: int, device: str = "cpu") -> list[PlannedPack]:

@@ -13,7 +13,7 @@ import json
 import os
 from pathlib import Path
 
-from sweep.packing import PlannedPack
+from sweep.packing import PlannedPack, looks_at
 from workloads import machine
 
 
@@ -54,7 +54,10 @@ def record(measured: dict[str, float]) -> None:
 
 
 def measure(pack: PlannedPack, *, steps: int = 400) -> float:
-    """Seconds per step of a pack, by training it for a few steps here (its first call, compilation included, apart)."""
+    """Seconds per step of a pack, by training it for a few steps here (its first call, compilation included, apart).
+
+    What it takes to look at the networks is spread over all steps.
+    """
     import time
 
     from workloads.training.loop import Training
@@ -66,4 +69,8 @@ def measure(pack: PlannedPack, *, steps: int = 400) -> float:
     training.train(min(end, steps // 4))
     began, first = time.perf_counter(), training.step
     training.train(min(end, first + steps))
-    return (time.perf_counter() - began) / max(1, training.step - first)
+    each = (time.perf_counter() - began) / max(1, training.step - first)
+    began = time.perf_counter()
+    training.diagnose(0)
+    looks = looks_at(pack.trials[0].config, pack.shape)
+    return each + (time.perf_counter() - began) * looks / pack.shape.steps

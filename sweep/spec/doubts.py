@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sweep.packing import PlannedPack, Shape
+from sweep.packing import PlannedPack, Shape, looking
 from sweep.results.naming import number
 
 OF_DEVIATION = ("zero_contribution", "adaptable_contribution", "feature_by_input")  # utilities that hold |h - f|
+LONG = 1e10  # weights times steps of a trial, some ten seconds: what takes less is not worth a word
 HALF_A_PLACE = 2.0**-24  # of a float32: a smaller share, taken from it, leaves it as it was
 
 
@@ -42,6 +43,13 @@ def of_trial(config: Mapping[str, Any], shape: Shape, path: str) -> Iterator[Dou
         for name, settings in methods.items():
             if name == "reset" or settings.get("when") == "task":
                 yield f"{name} acts as a new task begins, and this stream has only one task", 0
+    ratio = looking(config, shape) / shape.steps
+    if ratio > 1 and ratio * shape.steps * shape.parameters > LONG:
+        sentence = "looking at the networks takes about {} times as long as training them with plain SGD: a larger"
+        yield (
+            f"{sentence} diagnostics.every looks less often, and layer Jacobians are the dearest",
+            float(f"{ratio:.1g}"),
+        )
     if path != "online" and config["dtype"] != "float64":
         yield from of_decay(config, path)
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
 from sweep.cluster import calibration
-from sweep.packing import PlannedPack, plan_packs
+from sweep.packing import PlannedPack, looks_at, plan_packs
 from sweep.spec.reading import parse
 from sweep.trials import expand
+from workloads.training.loop import Training
 
 HEAD = "workload: {name: slowly_changing_regression, tasks: 2, period: 30}\nnetwork: {width: 3}\n"
 
@@ -62,6 +64,15 @@ def test_packs_are_alike_by_structure_path_and_rough_size() -> None:
     assert key != calibration.key_of(pack("optimizer: adam"))
 
 
-def test_a_pack_is_measured_by_training_it(uncompiled: None) -> None:
-    seconds = calibration.measure(pack(seeds=2), steps=20)
-    assert 1e-6 < seconds < 1.0
+def test_a_pack_is_measured_by_training_it_and_looking_at_it(uncompiled: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    for name in ("train", "diagnose"):
+        function = getattr(Training, name)
+        monkeypatch.setattr(Training, name, lambda *a, f=function, n=name: (asked.append(n), f(*a))[1])
+    monkeypatch.setattr(time, "perf_counter", iter((1.0, 3.0, 10.0, 15.0)).__next__)
+    measured = pack(seeds=2)
+    shape = measured.shape
+    seconds = calibration.measure(measured, steps=20)
+    assert asked == ["train", "train", "diagnose"]
+    looks = looks_at(measured.trials[0].config, shape)
+    assert seconds == pytest.approx(2.0 / 20 + 5.0 * looks / shape.steps)  # both by the clock that is set here

@@ -82,3 +82,19 @@ def test_decay_that_float32_rounds_away_where_weights_are_taken_step_by_step(tmp
     assert "path lanes" in said and "step_size x strength = 1e-8," in said
     assert told(tmp_path, arm.format("sgd", "1e-5")) == told(tmp_path, arm.format("adam", "1e-6")) == []
     assert told(tmp_path, arm.format("sgd", "1e-6"), dtype="float64") == []
+
+
+def test_looks_that_take_longer_than_the_training(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    head = "workload: {name: permuted_mnist, dataset: digits, tasks: 100, examples_per_task: 100}\n"
+    head += "network: {width: 400, depth: 2}\narms: {one: {optimizer: sgd}}\n"
+    for metrics, every, warned in (
+        ("layer_jacobian_mean", 1, True),
+        ("layer_jacobian_mean", 20, False),
+        ("rank_99", 1, False),
+    ):
+        file.write_text(f"{head}metrics: [{metrics}]\ndiagnostics: {{every: {every}, probe: 100}}\n")
+        warnings = plan(file, storage=str(tmp_path / "storage")).warnings()
+        # 16 examples, 251 forward passes each, three of which are a step of one example: 13.4 times the 100 steps.
+        said = "arm one: looking at the networks takes about 10 times as long as training them with plain SGD"
+        assert [warning.startswith(said) for warning in warnings] == [True] * warned
