@@ -9,20 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from workloads.losses.implementations import IMPLEMENTATIONS as LOSSES
 from workloads.methods.base import Hyper, Method, Params, Seen, State
 from workloads.methods.config import METHODS, OPTIMIZERS
 from workloads.methods.implementations import IMPLEMENTATIONS
 from workloads.networks.base import Network
 from workloads.periods import Acting, Schedule
 from workloads.random import Draw
-
-LossName = Literal["squared_error", "cross_entropy", "cross_entropy_of_seen"]
+from workloads.registry import lookup
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,35 +30,6 @@ class Online:
 
     loss: Tensor
     correct: Tensor
-
-
-def of_seen(output: Tensor, seen: Tensor) -> Tensor:
-    """Outputs (B, classes) with those of classes not seen yet, the `seen`-th and later ones (B,), at -infinity."""
-    known = torch.arange(output.shape[-1], device=output.device) < seen.unsqueeze(-1)
-    return torch.where(known, output, -torch.inf)
-
-
-def example_losses(kind: LossName, output: Tensor, target: Tensor) -> Tensor:
-    """(B,) losses: squared error summed over outputs, or cross-entropy with integer classes.
-
-    Where only some classes were seen, targets (B, 2) are the class and how many classes there are so far.
-    """
-    if kind == "squared_error":
-        return ((output - target) ** 2).sum(-1)
-    if kind == "cross_entropy_of_seen":
-        output, target = of_seen(output, target[..., 1]), target[..., 0]
-    # A comparison with the class numbers instead of a gather: its backward is elementwise, not a scatter.
-    chosen = target.unsqueeze(-1) == torch.arange(output.shape[-1], device=output.device)
-    return -torch.where(chosen, functional.log_softmax(output, -1), 0).sum(-1)
-
-
-def example_hits(kind: LossName, output: Tensor, target: Tensor) -> Tensor:
-    """(B,) 1.0 where the class of the largest output is the target's; 0 for regression."""
-    if kind == "squared_error":
-        return torch.zeros_like(output[..., 0])
-    if kind == "cross_entropy_of_seen":
-        output, target = of_seen(output, target[..., 1]), target[..., 0]
-    return (output.argmax(-1) == target).to(output.dtype)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +49,13 @@ class Learner:
     `hyper` everywhere is {"optimizer": {...}, method name: {...}} of 0-d tensors, made by `hyper_of`.
     """
 
-    def __init__(
-        self, network: Network, loss: LossName, optimizer: tuple[str, Any], methods: Mapping[str, Any]
-    ) -> None:
-        """`optimizer` is (name, config), `methods` maps names to configs, in the order they act."""
+    def __init__(self, network: Network, loss: str, optimizer: tuple[str, Any], methods: Mapping[str, Any]) -> None:
+        """`loss` is a name of `workloads.losses`.
+
+        `optimizer` is (name, config), `methods` maps names to configs, in the order they act.
+        """
         self.network = network
-        self.loss = loss
+        self.loss = lookup(LOSSES, loss, "loss")
         self.optimizer = IMPLEMENTATIONS[optimizer[0]](optimizer[1], network)
         self.optimizer_spec = OPTIMIZERS[optimizer[0]]
         self.methods: dict[str, Method] = {n: IMPLEMENTATIONS[n](c, network) for n, c in methods.items()}
@@ -147,7 +118,7 @@ class Learner:
 
         def objective(params: Params) -> tuple[Tensor, tuple[Tensor, Tensor, dict[str, Tensor], Params]]:
             output, activations, after = self.network.apply_training({**params, **buffers}, x)
-            loss = example_losses(self.loss, output, y).mean()
+            loss = self.loss.example_losses(output, y).mean()
             total = self.penalized(loss, params, state, hyper, acting=acting)
             return total, (loss, output, dict(activations), after)
 
@@ -212,7 +183,7 @@ class Learner:
         if found.buffers:
             state = {**state, "buffers": found.buffers}
         params, state = self.update(params, state, hyper, found.grads, found.activations, draw, acting=acting)
-        return params, state, Online(found.loss, example_hits(self.loss, found.output, y).mean())
+        return params, state, Online(found.loss, self.loss.example_hits(found.output, y).mean())
 
     def at_task(self, params: Params, state: State, hyper: Mapping[str, Hyper], draw: Draw) -> tuple[Params, State]:
         """What the methods do before the first step of a new task."""

@@ -41,7 +41,7 @@ def test_the_compiled_program_is_looped() -> None:
 def test_online_has_no_loops_for_it_and_says_so(activation: str, normalisation: str) -> None:
     own = shape(activation, normalisation)
     learner = Learner(own.network, "cross_entropy", *Arm("sgd").configs(0))  # type: ignore[arg-type]
-    said = paths.refusal("online", parts_of(learner), learner.loss)
+    said = paths.refusal("online", parts_of(learner), learner.loss.name)
     assert said in (
         "online does not take mlp with activation crelu",
         f"online does not take mlp with normalisation {normalisation}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -14,7 +14,10 @@ from torch import Tensor
 
 from workloads.engine.layout import flattened, in_order
 from workloads.engine.plain import train
-from workloads.learner import Learner, example_losses
+from workloads.learner import Learner
+from workloads.losses import LOSSES as LOSS_SPECS
+from workloads.losses import LossName
+from workloads.losses.implementations import IMPLEMENTATIONS as LOSSES
 from workloads.methods.base import Hyper, Method, Params, Seen, State
 from workloads.methods.config import (
     METHODS,
@@ -32,6 +35,7 @@ from workloads.methods.config import (
 from workloads.methods.implementations import IMPLEMENTATIONS
 from workloads.networks.config import MLPConfig
 from workloads.networks.mlp import MLP
+from workloads.paths import Paths
 from workloads.periods import Schedule
 from workloads.random import Draw
 
@@ -96,7 +100,9 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> None:
     """The toy methods in the registries, for the time of one test."""
     for name, kind in (("lasso", Lasso), ("doubled", Doubled)):
         monkeypatch.setitem(IMPLEMENTATIONS, name, kind)
-        monkeypatch.setitem(METHODS, name, MethodSpec(config=ToyConfig, varies=("strength",)))
+        monkeypatch.setitem(
+            METHODS, name, MethodSpec(config=ToyConfig, varies=("strength",), paths=Paths(), cost=0.0, copies=0)
+        )
 
 
 def stepped(
@@ -133,7 +139,7 @@ def test_losses_are_summed_over_outputs_and_averaged_over_the_batch() -> None:
     """Errors (1, 2) and (3, 0): squared 5 and 9, mean 7; the gradient of the bias is the mean of 2 x error."""
     network = MLP(MLPConfig(depth=0), 1, 2)
     output, target = f64([[1.0, 2.0], [3.0, 0.0]]), f64([[0.0, 0.0], [0.0, 0.0]])
-    assert example_losses("squared_error", output, target).tolist() == [5, 9]
+    assert LOSSES["squared_error"].example_losses(output, target).tolist() == [5, 9]
     learner = Learner(network, "squared_error", ("sgd", SGDConfig()), {})
     params = {"layers.0.weight": f64([[0.0], [0.0]]), "layers.0.bias": f64([0.0, 0.0])}
     x, y = f64([[0.0], [0.0]]), f64([[-1.0, -2.0], [-3.0, 0.0]])
@@ -146,14 +152,14 @@ def test_losses_are_summed_over_outputs_and_averaged_over_the_batch() -> None:
 def test_cross_entropy_by_hand_and_beside_scipy() -> None:
     """Logits (0, ln 3): the classes have probability 1/4 and 3/4; huge logits do not overflow."""
     logits = f64([[0.0, math.log(3.0)], [0.0, math.log(3.0)], [1000.0, 0.0]])
-    losses = example_losses("cross_entropy", logits, torch.tensor([0, 1, 1]))
+    losses = LOSSES["cross_entropy"].example_losses(logits, torch.tensor([0, 1, 1]))
     assert losses.tolist() == pytest.approx([math.log(4), math.log(4 / 3), 1000])
     generator = torch.Generator().manual_seed(0)
     many = torch.randn(50, 7, generator=generator, dtype=torch.float64)
     target = torch.randint(0, 7, (50,), generator=generator)
     expected = -log_softmax(many.numpy(), axis=-1)[np.arange(50), target.numpy()]
-    np.testing.assert_allclose(example_losses("cross_entropy", many, target).numpy(), expected, rtol=1e-12)
-    assert example_losses("cross_entropy", many.float(), target).dtype == torch.float32
+    np.testing.assert_allclose(LOSSES["cross_entropy"].example_losses(many, target).numpy(), expected, rtol=1e-12)
+    assert LOSSES["cross_entropy"].example_losses(many.float(), target).dtype == torch.float32
 
 
 def test_accuracy_is_that_before_the_update_and_zero_for_regression() -> None:
@@ -403,3 +409,15 @@ def test_every_config_has_an_implementation_and_its_varying_scalars() -> None:
     assert set(IMPLEMENTATIONS) == set(OPTIMIZERS) | set(METHODS)
     for name, spec in {**OPTIMIZERS, **METHODS}.items():
         assert all(hasattr(spec.config(), scalar) for scalar in spec.varies), name
+
+
+def test_every_loss_has_both_halves_and_takes_the_targets_it_says() -> None:
+    assert list(LOSSES) == list(LOSS_SPECS) == list(get_args(LossName))
+    output = torch.randn(5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for name, spec in LOSS_SPECS.items():
+        target = torch.tensor([0, 1, 2, 0, 1]) if spec.classes else torch.zeros(5, 3).double()
+        target = torch.stack([target, torch.full((5,), 3)], -1) if spec.counted else target
+        assert LOSSES[name].name == name
+        assert LOSSES[name].example_losses(output, target).shape == (5,)
+        hits = LOSSES[name].example_hits(output, target)
+        assert hits.shape == (5,) and bool(hits.any()) == spec.classes

@@ -187,21 +187,22 @@ def listed(parts: Sequence[str]) -> str:
 
 def of_stream() -> Contract:
     """A stream need not derive from anything, and does better to derive from EqualTasks."""
+    from workloads.losses import LOSSES
     from workloads.metrics import OnlineMetric
-    from workloads.streams.base import EqualTasks, Loss, Stream
+    from workloads.streams.base import EqualTasks, Stream
 
     def values(kind: Any) -> Iterator[str]:
-        for name, allowed in (("loss", get_args(Loss)), ("online_metric", get_args(OnlineMetric))):
+        for name, allowed in (("loss", tuple(LOSSES)), ("online_metric", get_args(OnlineMetric))):
             value = getattr(kind, name)
             if value not in allowed:
                 close = nearest(str(value), allowed)
                 hint = f"; did you mean {close!r}?" if close else ";"
                 yield f"unknown {name} {value!r}{hint} allowed: {', '.join(allowed)}"
-        if kind.loss == "squared_error" and kind.online_metric == "online_accuracy":
-            yield "online_accuracy needs classes, and its loss is squared_error: say online_error"
+        if kind.loss in LOSSES and not LOSSES[kind.loss].classes and kind.online_metric == "online_accuracy":
+            yield f"online_accuracy needs classes, and its loss is {kind.loss}: say online_error"
 
     says = {
-        "loss": " or ".join(get_args(Loss)),
+        "loss": " or ".join(LOSSES),
         "online_metric": " or ".join(get_args(OnlineMetric)),
         "default_every": "tasks between two diagnostics, unless a sweep says otherwise",
         "default_probe": "examples that they look at",

@@ -14,6 +14,7 @@ import numpy as np
 
 from workloads.errors import InputError
 from workloads.extensions import place_of, told
+from workloads.losses import LOSSES
 from workloads.streams.base import Stream, TaskStream, rows_of
 
 PIECE = 6  # steps that are looked at, at the beginning and around the first change of task
@@ -87,14 +88,15 @@ def wrong_batch(stream: Stream, x: Any, y: Any, lead: tuple[int, ...]) -> str | 
         return f"x is {x.dtype} {x.shape}, expected float32 (..., inputs) = {(*lead, stream.inputs)}"
     if not np.isfinite(x).all():
         return "x has values that are not finite"
-    if stream.loss == "squared_error":
+    targets = LOSSES[stream.loss]
+    if not targets.classes:
         if y.shape != (*lead, stream.outputs) or not np.issubdtype(y.dtype, np.floating):
             return f"y is {y.dtype} {y.shape}, expected float32 (..., outputs) = {(*lead, stream.outputs)}"
         return None if np.isfinite(y).all() else "y has values that are not finite"
-    wanted = (*lead, 2) if stream.loss == "cross_entropy_of_seen" else lead
+    wanted = (*lead, 2) if targets.counted else lead
     if y.shape != wanted or y.dtype != np.int64:
         return f"y is {y.dtype} {y.shape}, expected int64 class numbers {wanted} for {stream.loss}"
-    if y.min() < 0 or y.max() > stream.outputs - (stream.loss == "cross_entropy"):
+    if y.min() < 0 or y.max() > stream.outputs - (not targets.counted):
         return f"y has classes {y.min()} to {y.max()}; with {stream.outputs} outputs they are 0 to {stream.outputs - 1}"
     return None
 

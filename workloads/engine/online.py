@@ -43,7 +43,7 @@ PACE = ("step_size", "decay", "weight_decay", "noise")  # what decides how much 
 
 def refusal(learner: Learner) -> str | None:
     """Why this learner cannot run online, in a short phrase, or None."""
-    if refused := paths.refusal("online", parts_of(learner), learner.loss):
+    if refused := paths.refusal("online", parts_of(learner), learner.loss.name):
         return refused
     kinds = [type(method) for method in learner.methods.values()]
     if ContinualBackprop in kinds and ShrinkAndPerturb in kinds[kinds.index(ContinualBackprop) :]:
@@ -371,7 +371,7 @@ class Online(Seated):
         """Train on x (count, S, B, ...), y (count, S, B, ...); member i sees stream which[i]."""
         count, streams, batch, inputs = x.shape
         x = x.to(self.dtype).contiguous()
-        y = y.to(torch.int64 if self.learner.loss == "cross_entropy" else self.dtype).contiguous()
+        y = y.to(torch.int64 if self.learner.loss.name == "cross_entropy" else self.dtype).contiguous()
         x_stride, y_stride = batch * inputs, y[0, 0].numel() if count else 0
 
         def seen(stream: int) -> tuple[int, ...]:

@@ -180,7 +180,7 @@ class Plan:
         }
         switches = {
             "BIASES": network.config.biases,
-            "CROSS_ENTROPY": self.learner.loss == "cross_entropy",
+            "CROSS_ENTROPY": self.learner.loss.name == "cross_entropy",
             "NOISE": self.noise,
             "LAZY": self.lazy,
             "ADAM": self.adam,

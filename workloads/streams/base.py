@@ -15,14 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workloads.errors import InputError
+from workloads.losses import LOSSES, LossName
 from workloads.metrics import Headline, OnlineMetric
 
-Loss = Literal["squared_error", "cross_entropy", "cross_entropy_of_seen"]
 Boundaries = Literal["hidden", "shown"]
 Float32 = NDArray[np.float32]
-# float32 (..., outputs) for squared_error, int64 (...) class numbers for cross_entropy, and for cross_entropy_of_seen
-# int64 (..., 2): the class, and how many classes there are so far.
-Targets = NDArray[Any]
+Targets = NDArray[Any]  # as the stream's loss takes them, see `workloads.losses.LossSpec`
 
 
 class Stream(Protocol):
@@ -31,7 +29,7 @@ class Stream(Protocol):
     Config: ClassVar[type[Any]]
     name: ClassVar[str]
     semantics: ClassVar[int]  # raised whenever the values change; part of every trial's hash
-    loss: ClassVar[Loss]
+    loss: ClassVar[LossName]
     online_metric: ClassVar[OnlineMetric]
     default_every: ClassVar[int]  # diagnostics at every n-th task, unless told otherwise
     default_probe: ClassVar[int]  # examples in the diagnostics' probe, unless told otherwise
@@ -110,7 +108,7 @@ class TaskStream(ABC):
     """
 
     name: ClassVar[str] = ""  # a user's is called as its table says
-    loss: ClassVar[Loss]
+    loss: ClassVar[LossName]
     online_metric: ClassVar[OnlineMetric]  # unless said, what goes with the loss
     default_every: ClassVar[int] = 1
     default_probe: ClassVar[int] = 1000
@@ -123,7 +121,8 @@ class TaskStream(ABC):
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if "loss" in vars(cls) and "online_metric" not in vars(cls):
-            cls.online_metric = "online_error" if cls.loss == "squared_error" else "online_accuracy"
+            classes = cls.loss not in LOSSES or LOSSES[cls.loss].classes  # an unknown one is told when it is registered
+            cls.online_metric = "online_accuracy" if classes else "online_error"
 
     def __init__(self, *, starts: NDArray[np.int64], batch: int, boundaries: Boundaries) -> None:
         """`starts`: the first step of every task, and of the one after the last."""

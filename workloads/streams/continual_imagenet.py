@@ -24,10 +24,11 @@ from annotated_types import Ge
 from numpy.typing import NDArray
 
 from workloads.data.known import Bytes
+from workloads.losses import LossName
 from workloads.metrics import Headline, OnlineMetric
 from workloads.random import permutation
 from workloads.streams import image_sets
-from workloads.streams.base import Boundaries, EqualTasks, Float32, Loss
+from workloads.streams.base import Boundaries, EqualTasks, Float32
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,7 +68,7 @@ class ContinualImageNet(image_sets.Pictured, EqualTasks):
     Config: ClassVar[type[Any]] = ContinualImageNetConfig
     name: ClassVar[str] = "continual_imagenet"
     semantics: ClassVar[int] = 1
-    loss: ClassVar[Loss] = "cross_entropy"
+    loss: ClassVar[LossName] = "cross_entropy"
     online_metric: ClassVar[OnlineMetric] = "online_accuracy"
     default_every: ClassVar[int] = 10
     default_probe: ClassVar[int] = 200

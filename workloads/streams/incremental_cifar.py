@@ -24,11 +24,12 @@ from numpy.typing import NDArray
 
 from workloads.data.known import Bytes
 from workloads.errors import InputError
+from workloads.losses import LossName
 from workloads.metrics import Headline, OnlineMetric
 from workloads.random import Int64, permutation
 from workloads.streams import image_sets
 from workloads.streams.augmentation import moved, moves
-from workloads.streams.base import Boundaries, Float32, Loss
+from workloads.streams.base import Boundaries, Float32
 
 SCHEDULE = ((3, 0.2), (6, 0.04), (8, 0.008))  # from so many tenths of a stage on, so much of the step size
 
@@ -80,7 +81,7 @@ class IncrementalCIFAR(image_sets.Pictured):
     Config: ClassVar[type[Any]] = IncrementalCIFARConfig
     name: ClassVar[str] = "incremental_cifar"
     semantics: ClassVar[int] = 1
-    loss: ClassVar[Loss] = "cross_entropy_of_seen"
+    loss: ClassVar[LossName] = "cross_entropy_of_seen"
     online_metric: ClassVar[OnlineMetric] = "online_accuracy"
     default_every: ClassVar[int] = 1
     default_probe: ClassVar[int] = 1000

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from workloads.data import front
 from workloads.data.catalogue import DATASETS
+from workloads.losses import LossName
 from workloads.metrics import OnlineMetric
 from workloads.random import Int64, permutation
-from workloads.streams.base import Boundaries, EqualTasks, Float32, Loss, Pictures
+from workloads.streams.base import Boundaries, EqualTasks, Float32, Pictures
 from workloads.streams.gradual import check_gradual, still_old
 
 
@@ -55,7 +56,7 @@ class PermutedMNIST(EqualTasks):
     Config: ClassVar[type[Any]] = PermutedMNISTConfig
     name: ClassVar[str] = "permuted_mnist"
     semantics: ClassVar[int] = 1
-    loss: ClassVar[Loss] = "cross_entropy"
+    loss: ClassVar[LossName] = "cross_entropy"
     online_metric: ClassVar[OnlineMetric] = "online_accuracy"
     default_every: ClassVar[int] = 1
     default_probe: ClassVar[int] = 2000

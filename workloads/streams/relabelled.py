@@ -23,10 +23,11 @@ import numpy as np
 from annotated_types import Ge
 from numpy.typing import NDArray
 
+from workloads.losses import LossName
 from workloads.metrics import OnlineMetric
 from workloads.random import Int64, integers, permutation
 from workloads.streams import image_sets
-from workloads.streams.base import Boundaries, EqualTasks, Float32, Loss
+from workloads.streams.base import Boundaries, EqualTasks, Float32
 from workloads.streams.gradual import check_gradual, still_old
 
 
@@ -61,7 +62,7 @@ class Relabelled(image_sets.Pictured, EqualTasks):
     Config: ClassVar[type[Any]] = RelabelledConfig
     name: ClassVar[str] = "relabelled"
     semantics: ClassVar[int] = 1
-    loss: ClassVar[Loss] = "cross_entropy"
+    loss: ClassVar[LossName] = "cross_entropy"
     online_metric: ClassVar[OnlineMetric] = "online_accuracy"
     default_every: ClassVar[int] = 1
     default_probe: ClassVar[int] = 1000

@@ -30,9 +30,10 @@ import numpy as np
 from annotated_types import Ge, Le
 from numpy.typing import NDArray
 
+from workloads.losses import LossName
 from workloads.metrics import OnlineMetric
 from workloads.random import integers, words
-from workloads.streams.base import Boundaries, EqualTasks, Float32, Loss, Rows
+from workloads.streams.base import Boundaries, EqualTasks, Float32, Rows
 
 Bits = NDArray[np.uint8]
 Float64 = NDArray[np.float64]
@@ -96,7 +97,7 @@ class SlowlyChangingRegression(EqualTasks):
     Config: ClassVar[type[Any]] = SlowlyChangingRegressionConfig
     name: ClassVar[str] = "slowly_changing_regression"
     semantics: ClassVar[int] = 1
-    loss: ClassVar[Loss] = "squared_error"
+    loss: ClassVar[LossName] = "squared_error"
     online_metric: ClassVar[OnlineMetric] = "online_error"
     default_every: ClassVar[int] = 10
     default_probe: ClassVar[int] = 256

@@ -16,10 +16,11 @@ import numpy as np
 from annotated_types import Ge, Gt, Le
 from numpy.typing import NDArray
 
+from workloads.losses import LossName
 from workloads.metrics import Headline, OnlineMetric
 from workloads.random import Int64, permutation
 from workloads.streams import image_sets
-from workloads.streams.base import Boundaries, Float32, Loss
+from workloads.streams.base import Boundaries, Float32
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,7 +63,7 @@ class WarmStart(image_sets.Pictured):
     Config: ClassVar[type[Any]] = WarmStartConfig
     name: ClassVar[str] = "warm_start"
     semantics: ClassVar[int] = 1
-    loss: ClassVar[Loss] = "cross_entropy"
+    loss: ClassVar[LossName] = "cross_entropy"
     online_metric: ClassVar[OnlineMetric] = "online_accuracy"
     default_every: ClassVar[int] = 1
     default_probe: ClassVar[int] = 1000

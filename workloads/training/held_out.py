@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from workloads.engine.layout import Tree, mapped
-from workloads.learner import Learner, example_hits
+from workloads.learner import Learner
 from workloads.streams.base import TaskStream
 
 EXAMPLES = 500  # that go through a network at once
@@ -108,4 +108,4 @@ class HeldOut:
 
     def hits(self, params: dict[str, Tensor], x: Tensor, target: Tensor) -> Tensor:
         """How many of the examples x (N, ...) one network names the class of, 0-d."""
-        return example_hits(self.learner.loss, self.learner.network.apply(params, x)[0], target).sum()
+        return self.learner.loss.example_hits(self.learner.network.apply(params, x)[0], target).sum()

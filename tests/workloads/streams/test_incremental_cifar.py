@@ -10,7 +10,7 @@ import torch
 from marked_images import SHAPE, MarkedImages, marks
 
 from workloads.errors import InputError
-from workloads.learner import example_losses
+from workloads.losses.implementations import IMPLEMENTATIONS as LOSSES
 from workloads.random import permutation
 from workloads.streams.augmentation import moved, moves
 from workloads.streams.incremental_cifar import IncrementalCIFAR, IncrementalCIFARConfig
@@ -91,7 +91,7 @@ def test_fewer_training_images_are_the_next_ones() -> None:
 
 def test_targets_are_those_of_the_loss_of_seen_classes() -> None:
     _, y = stream().batches(0, 1)
-    losses = example_losses("cross_entropy_of_seen", torch.zeros(6, 10), torch.from_numpy(y[0]))
+    losses = LOSSES["cross_entropy_of_seen"].example_losses(torch.zeros(6, 10), torch.from_numpy(y[0]))
     assert losses.tolist() == pytest.approx([np.log(2)] * 6)
 
 

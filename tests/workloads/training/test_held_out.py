@@ -22,6 +22,7 @@ from workloads.engine import compiling
 from workloads.engine.layout import Tree, mapped
 from workloads.engine.plain import train
 from workloads.learner import Learner
+from workloads.losses.implementations import IMPLEMENTATIONS as LOSSES
 from workloads.streams.base import TaskStream
 from workloads.training import feed
 from workloads.training.assembled import network_of, ways_of_learning
@@ -371,7 +372,7 @@ class Fixed(TaskStream):
 
 def held_out(streams: list[Any], which: list[int], loss: str = "cross_entropy") -> HeldOut:
     learner: Any = SimpleNamespace(
-        loss=loss, network=SimpleNamespace(apply=linear), smoothing=[], shown=lambda x, state, hyper: x
+        loss=LOSSES[loss], network=SimpleNamespace(apply=linear), smoothing=[], shown=lambda x, state, hyper: x
     )
     return HeldOut(learner, streams, torch.tensor(which), torch.from_numpy, {})
 

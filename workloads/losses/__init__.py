@@ -1,0 +1,26 @@
+"""The losses there are, and what their targets look like, without importing torch: files are checked before compute.
+
+`implementations` has the half that computes. A loss is one class there, one line here and one there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+LossName = Literal["squared_error", "cross_entropy", "cross_entropy_of_seen"]
+
+
+@dataclass(frozen=True, slots=True)
+class LossSpec:
+    """What targets a loss takes: float32 (..., outputs), or int64 class numbers, by themselves or beside a count."""
+
+    classes: bool  # class numbers, so that there is an accuracy
+    counted: bool = False  # (..., 2): the class, and how many classes there are so far
+
+
+LOSSES: dict[str, LossSpec] = {
+    "squared_error": LossSpec(classes=False),
+    "cross_entropy": LossSpec(classes=True),
+    "cross_entropy_of_seen": LossSpec(classes=True, counted=True),
+}
