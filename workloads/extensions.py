@@ -220,7 +220,7 @@ def _method_spec(kind: Any, *, copies: int) -> Any:
         config=kind.Config,
         varies=kind.varies,
         semantics=kind.semantics,
-        replaces=kind.repair is not Method.repair,
+        replaces=kind.repair is not Method.repair or kind.renew is not Method.renew,
         paths=_paths_of(kind),
         cost=getattr(kind, "cost", COST),
         copies=getattr(kind, "copies", copies),

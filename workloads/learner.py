@@ -60,6 +60,7 @@ class Learner:
         self.optimizer_spec = OPTIMIZERS[optimizer[0]]
         self.methods: dict[str, Method] = {n: IMPLEMENTATIONS[n](c, network) for n, c in methods.items()}
         self.rare = [n for n, m in self.methods.items() if m.acts and type(m).repair is not Method.repair]
+        self.renewing = [n for n, m in self.methods.items() if m.acts and type(m).renew is not Method.renew]
         self.smoothing = [n for n, m in self.methods.items() if "inputs" in m.acts]
         self.schedule = Schedule.of(part.period for part in (self.optimizer, *self.methods.values()))
 
@@ -67,6 +68,11 @@ class Learner:
     def acts_at_tasks(self) -> bool:
         """Whether any method does something as a task begins."""
         return any("at_task" in m.acts for m in self.methods.values())
+
+    @property
+    def replaces(self) -> bool:
+        """Whether any method replaces units, one by one or many at once."""
+        return bool(self.rare or self.renewing)
 
     def acting(self, step: int) -> Acting:
         """Which scheduled parts act in a step; steps that agree here are the same program."""
@@ -85,12 +91,12 @@ class Learner:
     def init(self, params: Params) -> State:
         """The state before the first step: {"optimizer": ..., method name: ...}, and "buffers" where there are any.
 
-        Where a method has rare events, "replaced" counts them, 0-d: units replaced, since somebody set it to 0.
+        Where a method replaces units, "replaced" counts them, 0-d, since somebody set it to 0.
         """
-        state: State = {"optimizer": self.optimizer.init(params, per_element=bool(self.rare))}
+        state: State = {"optimizer": self.optimizer.init(params, per_element=self.replaces)}
         for name, method in self.methods.items():
-            state[name] = method.init(params, per_element=bool(self.rare))
-        if self.rare:
+            state[name] = method.init(params, per_element=self.replaces)
+        if self.replaces:
             state["replaced"] = params[self.network.head].new_zeros((), dtype=torch.int64)
         if self.network.buffers:
             state["buffers"] = self.network.initial_buffers(params[self.network.head])
@@ -164,6 +170,8 @@ class Learner:
         for name, method in self.methods.items():
             if "after_step" in method.acts:
                 params, state[name] = method.after_step(params, state[name], hyper[name], seen_by(method), draw)
+            if name in self.renewing and self.schedule.acts(method.period, acting):
+                params, state = self.renew(params, state, hyper, draw, method=name)
         return params, state
 
     def step(
@@ -201,7 +209,20 @@ class Learner:
         mended, own, optimizer = self.methods[method].repair(
             {**params, **state.get("buffers", {})}, state[method], state["optimizer"], hyper[method], place, draw
         )
-        state = {**state, method: own, "optimizer": optimizer, "replaced": state["replaced"] + 1}
+        return self.mended(mended, {**state, method: own, "optimizer": optimizer}, 1)
+
+    def renew(
+        self, params: Params, state: State, hyper: Mapping[str, Hyper], draw: Draw, *, method: str
+    ) -> tuple[Params, State]:
+        """All that `method` replaces at once in a step in which it acts."""
+        mended, own, optimizer, count = self.methods[method].renew(
+            {**params, **state.get("buffers", {})}, state[method], state["optimizer"], hyper[method], draw
+        )
+        return self.mended(mended, {**state, method: own, "optimizer": optimizer}, count)
+
+    def mended(self, mended: Params, state: State, count: Tensor | int) -> tuple[Params, State]:
+        """Parameters and state after `count` units were replaced, given parameters and buffers in one dict."""
+        state = {**state, "replaced": state["replaced"] + count}
         if self.network.buffers:
             state["buffers"] = {name: mended.pop(name) for name in self.network.buffers}
         return mended, state

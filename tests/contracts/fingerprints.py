@@ -95,7 +95,8 @@ def values_of(hint: Any) -> list[Any]:
     return some.get(hint, []) + [value for part in get_args(hint) for value in values_of(part)]
 
 
-ELSEWHERE = ("reset_optimizer", "optimizer", "fresh_kernels", "noise")  # act on moments, kernels, or online alone
+# Act on moments, on kernels, on biases that do not begin at 0, or online alone; redo's score is its preset's.
+ELSEWHERE = ("reset_optimizer", "optimizer", "fresh_kernels", "bias", "noise", "score")
 TOGETHER = ("l2", "shrink_and_perturb", "coupled_isometry", "reset", "continual_backprop")  # what the engine orders
 
 

@@ -40,6 +40,8 @@ LIVELY: dict[str, list[Any]] = {
     "isometry_step_size": [0.01, 0.02, 0.005],
     "replacement_rate": [0.05, 0.2, 0.0],
     "maturity_threshold": [4, 10, 2],
+    "threshold": [0.6, 0.3, 0.9],
+    "period": [4],
     "noise": ["dense"],  # lazy noise is another draw on the online path than on all others
 }
 

@@ -12,6 +12,7 @@ from workloads.engine.parts import parts_of
 from workloads.learner import Learner
 
 REPLACING = Arm("sgd", ("continual_backprop",), {"preset": "paper"})
+RECYCLING = Arm("adam", ("redo",), {"reset_optimizer": "all"})
 
 
 def shape(activation: str, normalisation: str) -> Shape:
@@ -28,6 +29,15 @@ def test_a_path_is_looped(activation: str, normalisation: str, path: str) -> Non
     own = shape(activation, normalisation)
     x, y = data(own, 40, streams=2, dtype=torch.float64)
     assert disagreement(making(REPLACING, own), x, y, path, range(3)) < 1e-9
+
+
+@pytest.mark.parametrize(("activation", "normalisation"), CASES)
+def test_recycling_on_a_path_is_looped(activation: str, normalisation: str) -> None:
+    own = shape(activation, normalisation)
+    x, y = data(own, 30, streams=2, dtype=torch.float64)
+    make = making(RECYCLING, own)
+    assert disagreement(make, x, y, "lifted", range(3)) < 1e-9
+    assert make([0], "looped").train(x, y).state()["state"]["replaced"].item() > 0
 
 
 @pytest.mark.slow

@@ -280,6 +280,21 @@ class Watched:
             raise self.wrong("repair", f"returned other shapes than it was given: {text}")
         return result
 
+    def renew(
+        self, params: Params, state: State, optimizer: State, hyper: Hyper, draw: Draw
+    ) -> tuple[Params, State, State, Tensor]:
+        """See Method."""
+        result = self.called("renew", params, state, optimizer, hyper, draw)
+        if not isinstance(result, tuple) or len(result) != 4:
+            said = described(result)
+            raise self.wrong("renew", f"must return (params, state, optimizer, how many), and returned {said}")
+        self.pair("renew", result[:2], params, state)
+        if text := differing(result[2], optimizer, "optimizer"):
+            raise self.wrong("renew", f"returned other shapes than it was given: {text}")
+        if not isinstance(result[3], Tensor) or result[3].shape != () or result[3].is_floating_point():
+            raise self.wrong("renew", f"must say how many units, a whole number (), and said {described(result[3])}")
+        return result
+
 
 def acting_places(method: Method) -> frozenset[str]:
     """Where an instance acts. Raises InputError where it names a place that its class does not override."""

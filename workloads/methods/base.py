@@ -18,6 +18,7 @@ What is done in every k-th step alone says so by `period`: the hooks may branch 
 where the method acts. What happens rarely but at no fixed time (a unit replaced once in a thousand steps) is a second
 function, `repair`, for one unit of one network, so that every other step does not pay for it: the hook sets
 `state["due"]`, one count per place where an event can happen, and the engine calls `repair` until no count is left.
+Many units at once, at a fixed time, are a third, `renew`, which only programs of steps in which the method acts hold.
 """
 
 from __future__ import annotations
@@ -39,7 +40,12 @@ Hyper = dict[str, Tensor]  # the varying scalars, 0-d
 
 
 PLACES = ("inputs", "loss", "gradient", "optimizer", "after_step", "at_task")  # hooks, as a step calls them
-BESIDE = {"observed": "inputs", "repair": "after_step", "restarted": "at_task"}  # useless without another hook
+BESIDE = {
+    "observed": "inputs",
+    "repair": "after_step",
+    "renew": "after_step",
+    "restarted": "at_task",
+}  # useless without another hook
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,5 +130,15 @@ class Method:
 
         `params` holds the network's buffers too, where it has any: a fresh unit has fresh running statistics.
         Returns parameters, the method's state and the optimizer's state.
+        """
+        raise NotImplementedError
+
+    def renew(
+        self, params: Params, state: State, optimizer: State, hyper: Hyper, draw: Draw
+    ) -> tuple[Params, State, State, Tensor]:
+        """Any number of units at once, after `after_step`, in the steps in which the method acts.
+
+        `params` holds the network's buffers too. Returns parameters, the method's state and the optimizer's, and how
+        many units were replaced, 0-d.
         """
         raise NotImplementedError

@@ -241,6 +241,42 @@ class ContinualBackpropConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ReDoConfig:
+    """ReDo (Sokar et al. 2023): every so many steps, all units that have gone dormant are recycled.
+
+    `preset` sets what sources decide differently, unless a field says otherwise: `published` (paper and released code:
+    every 1000 steps, biases 0, an optimizer's averages 0 and its step counts kept; the score is taken over the whole
+    period, which at batch 1 is the only sound one), `reinforcement` (the comparison of Dohare et al. 2024 in
+    reinforcement learning: every 100 steps, scored by the batch, the optimizer left alone).
+    """
+
+    preset: Literal["published", "reinforcement"] = "published"
+    threshold: Strength = 0.1  # tau: dormant is a unit of at most this share of its layer's mean |h|; in Atari 0.025
+    period: Annotated[int, Ge(1)] | None = None  # steps from one look at the units to the next; null: as the preset
+    score: Literal["period", "batch"] | None = None  # mean |h| over the steps since the last look, or over one batch
+    bias: Literal["zero", "initial"] | None = None  # of a recycled unit: 0, or drawn as at initialisation
+    # What begins anew with a unit: an optimizer's averages (moments), its step counts too (all), or nothing
+    reset_optimizer: Literal["moments", "all", "none"] | None = None
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """A network with hidden layers must show their units; a linear model has none to recycle."""
+        return ("units",)
+
+    def __post_init__(self) -> None:
+        published = self.preset == "published"
+        defaults = {
+            "period": 1000 if published else 100,
+            "score": "period" if published else "batch",
+            "bias": "zero",
+            "reset_optimizer": "moments" if published else "none",
+        }
+        for name, value in defaults.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ResetConfig:
     """At the beginning of every task but the first, the head or the whole network starts anew."""
 
@@ -369,5 +405,8 @@ METHODS: dict[str, MethodSpec] = {
         paths=Paths(lanes=True, online=CONTINUAL_BACKPROP_ONLINE),
         cost=1.0,
         copies=0,
+    ),
+    "redo": MethodSpec(
+        config=ReDoConfig, varies=("threshold",), replaces=True, paths=Paths(lanes=True), cost=0.3, copies=1
     ),
 }

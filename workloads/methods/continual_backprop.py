@@ -37,7 +37,13 @@ from torch import Tensor
 
 from workloads.methods.adam import bias_correction
 from workloads.methods.base import Hyper, Method, Params, Seen, State
-from workloads.methods.units import forgotten, with_fresh_incoming, without_outgoing
+from workloads.methods.units import (
+    for_each_part,
+    forgotten,
+    mean_of_parts,
+    with_fresh_incoming,
+    without_outgoing,
+)
 from workloads.networks.base import Network, Site, as_examples, by_activation
 from workloads.random import Draw
 
@@ -76,16 +82,6 @@ def outgoing_magnitude(weight: Tensor, site: Site) -> Tensor:
     if weight.shape[1:] == (site.activations,):
         return weight.abs().mean(0)
     return by_activation(weight.abs(), site).mean((0, 2))
-
-
-def mean_of_parts(values: Tensor, site: Site) -> Tensor:
-    """(activations, ...) -> (units, ...): a unit's is the mean over its parts."""
-    return values if site.parts == 1 else values.view(site.parts, site.units, *values.shape[1:]).mean(0)
-
-
-def for_each_part(values: Tensor, site: Site) -> Tensor:
-    """(units,) -> (activations,): every part of a unit has the unit's."""
-    return values if site.parts == 1 else values.expand(site.parts, site.units).reshape(-1)
 
 
 class ContinualBackprop(Method):

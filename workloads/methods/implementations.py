@@ -12,6 +12,7 @@ from workloads.methods.input_normaliser import InputNormaliser
 from workloads.methods.l2 import L2
 from workloads.methods.l2_init import L2Init
 from workloads.methods.muon import Muon
+from workloads.methods.redo import ReDo
 from workloads.methods.reset import Reset
 from workloads.methods.sgd import SGD
 from workloads.methods.shrink_and_perturb import ShrinkAndPerturb
@@ -29,4 +30,5 @@ IMPLEMENTATIONS: dict[str, type[Method]] = {
     "coupled_isometry": CoupledIsometry,
     "reset": Reset,
     "continual_backprop": ContinualBackprop,
+    "redo": ReDo,
 }

@@ -28,6 +28,16 @@ def columns_zeroed(outgoing: Tensor, site: Site, units: Tensor) -> Tensor:
     return torch.where(units[:, None], outgoing.new_zeros(()), columns).reshape(outgoing.shape)
 
 
+def mean_of_parts(values: Tensor, site: Site) -> Tensor:
+    """(activations, ...) -> (units, ...): a unit's is the mean over its parts."""
+    return values if site.parts == 1 else values.view(site.parts, site.units, *values.shape[1:]).mean(0)
+
+
+def for_each_part(values: Tensor, site: Site) -> Tensor:
+    """(units,) -> (activations,): every part of a unit has the unit's."""
+    return values if site.parts == 1 else values.expand(site.parts, site.units).reshape(-1)
+
+
 def fresh_weights(network: Network, site: Site, draw: Draw, what: str) -> Tensor:
     """Incoming weights (units, ...) for every unit of a site, distributed as one unit's at initialisation.
 

@@ -370,7 +370,7 @@ class Training:
             tree = self.held_out.reloaded(tree)
         zero = torch.zeros_like(tree["loss"])
         state = dict(tree["state"])
-        if self.learner.rare:
+        if self.learner.replaces:
             state["replaced"] = torch.zeros_like(state["replaced"])
         self.engine.load(self.committed({**tree, "state": state, "loss": zero, "correct": zero.clone()}))
         self.keep_weights(task + 1, tree)
@@ -384,7 +384,7 @@ class Training:
             "online_loss": tree["loss"] / count,
             "online_accuracy": tree["correct"] / count,
         }
-        if self.learner.rare:
+        if self.learner.replaces:
             values["units_replaced"] = tree["state"]["replaced"]
         if self.held_out is not None:
             values |= {"test_accuracy": self.held_out.last, "test_accuracy_max": self.held_out.best}
