@@ -337,7 +337,7 @@ def execute(
     """
     began = time.monotonic()
     planned.ledger.check_writable()
-    if inline:
+    if inline or (address is None and not placement.on_ray_already()):
         for device in {pack.device for pack in planned.packs}:
             check_device(device)
     datasets = check_data(planned.spec, stage)
@@ -457,7 +457,7 @@ class Run:
 
     def heard(self, progress: Progress) -> None:
         """A pack has reported."""
-        if self.began is not None:
+        if self.began is not None and not progress.failed:
             calibration.record({placement.start_key(self.where): time.monotonic() - self.began})
         self.began = None
         self.listener(progress)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from sweep.cluster.placement import guessed_seconds, measured_seconds, together
 from sweep.cluster.worker import Progress
@@ -63,6 +64,8 @@ class Pace:
     def heard(self, progress: Progress) -> None:
         """A pack has reported."""
         before = self.seen.get(progress.pack)
+        if progress.failed and before is not None:
+            progress = replace(before, failed=True)
         same = before is not None and before.attempt == progress.attempt
         self.trained += progress.trained - (before.trained if before is not None and same else 0)
         if not same:
@@ -88,7 +91,12 @@ class Pace:
     @property
     def under_way(self) -> list[Progress]:
         """The packs that train or get ready to."""
-        return [p for p in self.seen.values() if not p.finished]
+        return [p for p in self.seen.values() if not p.finished and not p.failed]
+
+    @property
+    def failed(self) -> list[Progress]:
+        """The packs that this run has given up."""
+        return [p for p in self.seen.values() if p.failed]
 
     def rate(self) -> float:
         """Trial-steps per second over the last half minute."""
@@ -119,6 +127,8 @@ class Pace:
     def pack_left(self, pack: PlannedPack, factor: float) -> float:
         """Seconds that a pack has to train yet."""
         now, first = self.seen.get(pack.id), self.first.get(pack.id)
+        if now is not None and now.failed:
+            return 0.0
         if now is not None and first is not None and now.trained > first.trained:
             per_step = (now.seconds - first.seconds) / (now.trained - first.trained) * now.members
             return per_step * (now.steps - now.step)

@@ -99,7 +99,7 @@ def table(planned: Plan, measured: Mapping[str, float]) -> str:
         each = " each" if several else ""
         cells = [
             ", ".join(arms_of(row.packs)),
-            *[", ".join(axis(column, values) for column, values in row.settings.items())] * settled,
+            *[settings_of(row)] * settled,
             f"{len(row.packs):,}",
             f"{sum(len(p.trials) for p in row.packs):,}",
             f"{pack.shape.steps:,}",
@@ -137,6 +137,12 @@ def merged(rows: Sequence[Row]) -> list[Row]:
         values = {c: list(dict.fromkeys(v for row in alike for v in row.settings.get(c, ()))) for c in columns}
         found.append(Row([pack for row in alike for pack in row.packs], values))
     return found
+
+
+def settings_of(row: Row) -> str:
+    """`width 5, relu`: what sets a row apart; a setting that its trials have not got is none."""
+    there = {column: [v for v in values if v is not None] for column, values in row.settings.items()}
+    return ", ".join(axis(column, values) for column, values in there.items() if values)
 
 
 def axis(column: str, values: Sequence[Any]) -> str:

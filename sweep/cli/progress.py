@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
+from sweep.cli.output import count
 from sweep.cli.pace import Pace
 from sweep.cluster.worker import Progress as PackProgress
 from sweep.packing import PlannedPack
@@ -85,7 +86,7 @@ class ProgressView:
         left = self.pace.left()
         self.ends = None if left is None else now + left
         self.bar.update(self.task, completed=self.pace.done, description=self.text())
-        ended = len(self.pace.finished) == len(self.pace.packs)
+        ended = len(self.pace.finished) + len(self.pace.failed) == len(self.pace.packs)
         compiling = self.getting_ready()
         first = len(self.pace.seen) == 1 and not progress.trained
         if not self.terminal and (now - self.line_at > LINE_EVERY or ended or first):
@@ -107,7 +108,8 @@ class ProgressView:
             return f"{verb} {len(self.pace.seen)} of {len(self.pace.packs)} packs"
         trials = sum(p.members for p in self.pace.finished)
         known = self.pace.trials + self.pace.later
-        return f"{self.of_round}{trials:,} of {known:,} trials, {speed(self.pace.rate())}"
+        failed = f", {count(len(self.pace.failed), 'pack')} failed" if self.pace.failed else ""
+        return f"{self.of_round}{trials:,} of {known:,} trials{failed}, {speed(self.pace.rate())}"
 
     def clocks(self) -> str:
         """`0:48 elapsed, 0:51 left`."""

@@ -37,8 +37,8 @@ from ray.job_config import JobConfig  # noqa: E402
 from ray.tune.callback import Callback  # noqa: E402
 
 from sweep.cluster import tokens  # noqa: E402
-from sweep.cluster.worker import Listener, Progress, Train, check_device, train  # noqa: E402
-from sweep.errors import ClusterError, InputError, StorageError  # noqa: E402
+from sweep.cluster.worker import Listener, Progress, Train, check_device, given_up, train  # noqa: E402
+from sweep.errors import ClusterError, InputError, PliantError, StorageError  # noqa: E402
 from sweep.ledger.commits import attempt_name  # noqa: E402
 from sweep.ledger.failures import Failure, without_error  # noqa: E402
 from sweep.ledger.ledger import Ledger  # noqa: E402
@@ -94,6 +94,7 @@ class Forward(Callback):
         """A pack is given up, by this run."""
         self.failures[failure.pack] = failure
         LOG.error("pack %s failed: %s", failure.pack[:8], failure.reason)
+        self.listener(given_up(failure.pack))
 
     def befell(self, trial: Any) -> Failure:
         """A Tune trial's last failure: as its worker wrote it down, else what Tune says of a worker that died."""
@@ -232,8 +233,10 @@ def connected(address: str | None, workers: int | None) -> Iterator[dict[str, st
     on_terminate = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(**options)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:
-        raise ClusterError(f"no Ray cluster answers at {address or 'this machine'}: {error}") from error
+    except PliantError:
+        raise
+    except Exception as error:  # Ray's own word for a node that was too slow to start is a bare Exception
+        raise ClusterError(why_not_connected(address, error)) from error
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, on_terminate)  # ray.init has put its own in place
@@ -241,6 +244,17 @@ def connected(address: str | None, workers: int | None) -> Iterator[dict[str, st
         yield {}
     finally:
         ray.shutdown()
+
+
+def why_not_connected(address: str | None, error: Exception) -> str:
+    """What to say where ray.init failed, and what may help."""
+    said = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    if address is not None:
+        return f"no Ray cluster answers at {address}: {said}"
+    return (
+        f"Ray did not start on this machine: {said}\n"
+        "Where the machine is busy the same command may do later; --inline trains without Ray."
+    )
 
 
 def short_folder() -> dict[str, str]:

@@ -6,6 +6,7 @@ would be done in that time trains here.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 
 from sweep.cluster import calibration
@@ -21,6 +22,12 @@ COMPILING = {"lanes": 2.0, "online": 2.0, "lifted": 30.0}  # seconds per pack
 PER_CALL = {"lanes": 3e-7, "online": 1e-6, "lifted": 5e-5}  # elsewhere UNCOMPILED
 UNCOMPILED = 4e-4
 PER_WEIGHT = {"lanes": 1.5e-10, "online": 1e-10}  # elsewhere 1e-9
+
+
+def on_ray_already() -> bool:
+    """Whether this process is connected to a Ray, perhaps of other machines; without importing it to find out."""
+    ray = sys.modules.get("ray")
+    return ray is not None and bool(ray.is_initialized())
 
 
 def start_key(where: str) -> str:

@@ -41,10 +41,18 @@ class Progress:
     seconds: float  # since this attempt began training
     trained: int  # trial-steps of this attempt
     attempt: str
+    failed: bool = False  # given up, by this run
 
     def to_dict(self) -> dict[str, str | int | float | bool]:
         """As plain values."""
         return asdict(self)
+
+
+def given_up(pack: str) -> Progress:
+    """What is said of a pack that failed for good. How far it had got, its earlier reports have told."""
+    return Progress(
+        pack, members=0, step=0, steps=0, finished=False, diverged=0, seconds=0.0, trained=0, attempt="", failed=True
+    )
 
 
 Listener = Callable[[Progress], None]
@@ -196,9 +204,13 @@ def run_inline(storage: str, packs: Sequence[str], listener: Listener) -> dict[s
     """Train packs one after the other in this process; returns those that failed, and why."""
     import torch
 
+    failures: dict[str, Failure] = {}
     threads = torch.get_num_threads()  # of a process that may be a notebook with work of its own
     try:
-        found = [(pack, train(pack, storage, listener)) for pack in packs]
+        for pack in packs:
+            if (failure := train(pack, storage, listener)) is not None:
+                failures[pack] = failure
+                listener(given_up(pack))
     finally:
         torch.set_num_threads(threads)
-    return {pack: failure for pack, failure in found if failure is not None}
+    return failures

@@ -37,6 +37,15 @@ def test_rows_say_in_what_they_differ_and_a_reason_is_said_once(tmp_path: Path) 
 
 
 @pytest.mark.usefixtures("alone")
+def test_what_a_linear_network_has_none_of_is_not_said(tmp_path: Path) -> None:
+    """Without hidden layers there is neither a width nor an activation."""
+    grid = TINY.replace("width: 3", "width: [3, 5], depth: [0, 1], activation: [relu, tanh]")
+    rows = preview.as_text(planned(tmp_path, grid)).splitlines()
+    [linear] = [row for row in rows if row.startswith("sgd ") and "depth" not in row]
+    assert re.split("  +", linear)[1] == "linear"
+
+
+@pytest.mark.usefixtures("alone")
 def test_packs_of_one_kind_are_a_row(tmp_path: Path) -> None:
     said = preview.as_text(planned(tmp_path, TINY.replace("seeds: 2", "seeds: 1000"), workers=4))
     assert re.search(r"^sgd +16 +2,000 +200 +lanes", said, re.MULTILINE), said

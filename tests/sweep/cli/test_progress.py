@@ -13,7 +13,7 @@ from sweep import service
 from sweep.cli.pace import Pace
 from sweep.cli.progress import ProgressView, clock, speed
 from sweep.cluster import calibration, placement
-from sweep.cluster.worker import Progress
+from sweep.cluster.worker import Progress, given_up
 from sweep.packing import PlannedPack
 
 STEPS = 200  # of a pack of TINY
@@ -102,6 +102,26 @@ def test_the_time_left_is_that_of_packs_like_these(planned: service.Plan, time: 
     pace.heard(at(one, 200, 30.0))
     pace.heard(at(two, 200, 30.0))
     assert pace.left() == 0.0 and pace.done == 1.0
+
+
+def test_a_pack_that_failed_is_no_longer_under_way(planned: service.Plan, time: Clock) -> None:
+    first, second = planned.packs
+    pace = Pace(planned.packs, at_once=2, measured=known(planned.packs, 10.0), clock=time)
+    view = ProgressView(planned.packs, at_once=2, measured=known(planned.packs, 10.0), clock=time)
+    for heard in (at(first, 0, 0.0), at(first, 50, 2.5), at(second, 0, 0.0), at(second, 100, 5.0)):
+        pace.heard(heard)
+        view.heard(heard)
+    assert pace.left() == pytest.approx(7.5)
+    done = pace.done
+    pace.heard(given_up(first.id))
+    view.heard(given_up(first.id))
+    assert pace.left() == pytest.approx(5.0) and [p.pack for p in pace.under_way] == [second.id]
+    assert pace.done == done, "what it had trained is kept"
+    assert view.text().startswith("0 of 4 trials, 1 pack failed, ")
+    pace.heard(given_up(second.id))  # perhaps before it ever reported
+    assert pace.left() == 0.0
+    pace.heard(at(first, 60, 0.5, attempt="b", first=50))
+    assert [p.pack for p in pace.under_way] == [first.id], "it is tried again"
 
 
 def test_nothing_is_said_of_the_time_left_until_something_tells_it(planned: service.Plan, time: Clock) -> None:

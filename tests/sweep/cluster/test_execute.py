@@ -16,42 +16,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from faulty import faulty_study
 from tiny import TINY
 
 from sweep.errors import ClusterError, InputError
 from sweep.ledger.failures import without_error
 from sweep.ledger.ledger import Ledger
 
-STUDY = """
-code: [faulty.py]
-workload: {name: faulty, flip: [all, one], tasks: 3, period: 40}
-seeds: 2
-arms: {sgd: {optimizer: sgd, step_size: [0.01, 0.003]}}
-metrics: [online_error]
-"""
-# The stream of one pack fails in its last task, for as long as a file called `switch` lies beside this one.
-FAULTY = """
-import pathlib
-from workloads.streams.slowly_changing_regression import SlowlyChangingRegression
-
-class Faulty(SlowlyChangingRegression):
-    def batches(self, start, count):
-        if self.config.flip == "one" and start >= 80 and pathlib.Path({switch!r}).exists():
-            raise ArithmeticError("the switch is on")
-        return super().batches(start, count)
-
-STREAMS = {{"faulty": Faulty}}
-"""
-
 
 @pytest.fixture
 def study(tmp_path: Path) -> Path:
     """A sweep file of two packs, one of which fails."""
-    (tmp_path / "faulty.py").write_text(FAULTY.format(switch=str(tmp_path / "switch")))
-    (tmp_path / "switch").touch()
-    file = tmp_path / "study.yaml"
-    file.write_text(STUDY)
-    return file
+    return faulty_study(tmp_path)
 
 
 @pytest.fixture
@@ -329,6 +305,21 @@ def test_a_deep_folder_for_temporary_files_is_passed_by(
     if chosen:
         with pytest.raises(ClusterError, match="at most 37 characters.*set RAY_TMPDIR to a shorter one"):
             execute.short_folder()
+
+
+def test_a_ray_that_does_not_start_in_time_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray says so by a bare Exception."""
+    from sweep.cluster import execute
+
+    def slow(**options: Any) -> None:
+        raise Exception("The current node timed out during startup. This could happen because ...\nmore")
+
+    monkeypatch.setattr(execute, "ray", SimpleNamespace(is_initialized=lambda: False, init=slow))
+    with pytest.raises(ClusterError) as said, execute.connected(None, 1):
+        pass
+    first, second = str(said.value).splitlines()
+    assert first.startswith("Ray did not start on this machine: The current node timed out during startup.")
+    assert "--inline" in second
 
 
 @pytest.mark.parametrize("growing", [None, {"CPU": 8}, {"GPU": 1}])
