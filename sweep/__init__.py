@@ -92,7 +92,9 @@ def run(
         listener=lambda progress: None,
         address=address,
         workers=workers,
-        inline=placement.trains_here(planned.packs, asked=inline, address=address, workers=workers),
+        inline=placement.trains_here(
+            planned.packs, times=planned.times, asked=inline, address=address, workers=workers
+        ),
         on_finished=tracker.nudge if tracker else lambda: None,
         replace=replace,
     )

@@ -83,6 +83,11 @@ class Plan:
         return self.rounds.later
 
     @property
+    def times(self) -> float:
+        """How many times this round's trials there are to compute, with those of later rounds."""
+        return 1 + self.later / self.missing if self.missing else 1.0
+
+    @property
     def round(self) -> str:
         """`round 2 of 5`; nothing where there is one."""
         return f"round {len(self.rounds.asked)} of {self.rounds.total}" if self.rounds.total > 1 else ""

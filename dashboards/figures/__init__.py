@@ -1,7 +1,8 @@
 """The figures by name, and how one is drawn from a sweep and written to disk.
 
 A figure is a module with METRICS (what it reads), `data(trials, curves)` (select, aggregate, interval: the
-table that is drawn and saved as CSV) and `draw(data)` (the picture of that table, no arithmetic).
+table that is drawn and saved as CSV) and `draw(data)` (the picture of that table, no arithmetic). One with
+EVERY_SETTING shows those that were not chosen too; of a sweep in two stages it is drawn from the first.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from dashboards import theme
-from sweep.results import frames
+from sweep.results import frames, stages
 from sweep.spec.figures import FIGURES as NAMES
 from workloads.registry import lookup
 
@@ -51,12 +52,14 @@ def render(name: str, record: SweepRecord, ledger: Ledger, folder: Path | str) -
     no trial has finished.
     """
     figure_file = lookup(FIGURES, name, "figure")
-    trials = frames.trials(record, ledger)
+    every = getattr(figure_file, "EVERY_SETTING", False)
+    part = stages.selection(record) if every else stages.reported(record, ledger)
+    trials = frames.trials(part, ledger)
     frames.headline(trials)
-    data = figure_file.data(trials, frames.curves(record, ledger, figure_file.METRICS))
+    data = figure_file.data(trials, frames.curves(part, ledger, figure_file.METRICS))
     with theme.style():
         figure = figure_file.draw(data)
-        theme.footnote(figure, _source(record, trials, data))
+        theme.footnote(figure, _source(part, trials, data, every))
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         paths = [
@@ -65,7 +68,7 @@ def render(name: str, record: SweepRecord, ledger: Ledger, folder: Path | str) -
     return [*paths, write(folder / f"{name}.csv", data.to_csv, index=False)]
 
 
-def _source(record: SweepRecord, trials: pd.DataFrame, data: pd.DataFrame) -> str:
+def _source(record: SweepRecord, trials: pd.DataFrame, data: pd.DataFrame, every: bool) -> str:
     """The footnote: sweep, seeds, interval, commit, and how much of the sweep is done where not all is."""
     trials = trials[~trials.index.duplicated()]  # several arms may have one
     finished = int(trials["status"].isin(frames.FINISHED).sum())
@@ -76,6 +79,8 @@ def _source(record: SweepRecord, trials: pd.DataFrame, data: pd.DataFrame) -> st
         "1 seed" if seeds == "1" else interval,
         f"commit {str(record.manifest.get('commit') or 'unknown')[:12]}",
     ]
+    if told := stages.briefly(record, every=every):
+        parts.append(told)
     if finished < len(trials):
         parts.append(f"{finished:,} of {len(trials):,} trials finished")
     return " · ".join(parts)

@@ -24,6 +24,7 @@ from sweep.spec.figures import CROSSED, crossing
 from workloads.metrics import HEADLINES, higher_is_better
 
 METRICS = HEADLINES
+EVERY_SETTING = True  # a cell each
 CELL = ["row", "column", "step_size", "replacement_rate"]
 
 

@@ -22,6 +22,8 @@ def show_results(record: SweepRecord, ledger: Ledger) -> None:
         say(f"no leaderboard: {error}")
         return
     say(f"\n{leaderboard.heading(board)}")
+    if board.stages:
+        say(board.stages)
     for panel, standings in board.panels():
         say(f"\n{panel}" if panel else "")
         show(leaderboard.table(standings))

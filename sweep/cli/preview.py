@@ -37,13 +37,16 @@ def as_data(planned: Plan, workers: int | None = None) -> dict[str, Any]:
         }
         for pack in planned.packs
     ]
-    here = placement.trains_here(planned.packs, workers=workers)
+    here = placement.trains_here(planned.packs, times=planned.times, workers=workers)
     return {
         "sweep": planned.identity,
         "storage": planned.storage,
         "trials": len(planned.trials),
         "already_done": len(planned.done),
         "to_run": planned.missing,
+        "round": len(planned.rounds.asked),
+        "rounds": planned.rounds.total,
+        "later": planned.later,
         "trains": "in this process" if here else "on Ray",
         "packs": packs,
         "warnings": planned.warnings(),
@@ -58,11 +61,45 @@ def as_text(planned: Plan, workers: int | None = None) -> str:
         f"{count(len(planned.trials), 'trial')}, {len(planned.done):,} already done, {planned.missing:,} to run"
         f" in {count(len(planned.packs), 'pack')}; results in {planned.storage}",
     ]
+    said += stages(planned)
     said += planned.again()
     if planned.packs:
         measured = calibration.read()
         said += ["", table(planned, measured), "", *reasons(planned.packs), "", time_of(planned, measured, workers)]
     return "\n".join(said)
+
+
+def stages(planned: Plan) -> list[str]:
+    """The rounds of a sweep that has several: what is drawn, what is chosen by what, and what later ones come to."""
+    spec, said = planned.spec, list[str]()
+    if not planned.round:
+        return said
+    settings = f"{count(len(spec.seeds), 'seed')} ({naming.numbers(spec.seeds)})"
+    if (search := spec.search) is not None:
+        drawn = [arm.label for arm in spec.arms if arm.ranges]
+        grid = [f"; {arm.label} has {count(spec.settings(arm), 'setting')}" for arm in spec.arms if not arm.ranges]
+        said.append(
+            f"search: {search.trials:,} settings for {naming.listed(drawn)}, {search.at_once} at a time by"
+            f" {search.sampler}{''.join(grid)}; each on {settings}"
+        )
+    else:
+        said.append(f"selection: {count(sum(map(spec.settings, spec.arms)), 'setting')}, each on {settings}")
+    if spec.evaluate:
+        said.append(
+            f"evaluation: the chosen setting of each arm on {count(len(spec.evaluate), 'fresh seed')}"
+            f" ({naming.numbers(spec.evaluate)})"
+        )
+    said.append(f"chosen by: {naming.metric(spec.objective)} over the last {spec.window:.0%} of the tasks")
+    if planned.later:
+        said.append(f"this is {planned.round}; later ones have up to {planned.later:,} more trials")
+    return said
+
+
+def of_later(planned: Plan, known: Sequence[float], slots: int) -> str:
+    """What rounds that are not known yet would add, if their trials take as long as this round's."""
+    if not planned.later or not planned.missing:
+        return ""
+    return f"; later rounds some {duration(sum(known) * planned.later / planned.missing / slots)} more"
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +221,7 @@ def reasons(packs: Sequence[PlannedPack]) -> list[str]:
 
 def time_of(planned: Plan, measured: Mapping[str, float], workers: int | None) -> str:
     """How long a run takes and where it trains, as far as packs like these were measured."""
-    here = placement.trains_here(planned.packs, workers=workers)
+    here = placement.trains_here(planned.packs, times=planned.times, workers=workers)
     slots = 1 if here else placement.at_once(planned.packs, workers)
     start = placement.to_start(placement.HERE if here else placement.RAY, measured)
     where = "in this process (--ray: on Ray)" if here else "on Ray"
@@ -196,6 +233,8 @@ def time_of(planned: Plan, measured: Mapping[str, float], workers: int | None) -
         least = f"over {duration(start + placement.together(known, slots))}; " if known else ""
         return f"{least}{unmeasured}\ntrains {where}, {count(slots, 'pack')} at once; {duration(start)} to start"
     total = duration(start + placement.together(known, slots))
+    later = of_later(planned, known, slots)
     return (
-        f"about {total}, {count(slots, 'pack')} at once {where}, {duration(start)} of it to start; then figures, MLflow"
+        f"about {total}, {count(slots, 'pack')} at once {where}, {duration(start)} of it to start{later};"
+        " then figures, MLflow"
     )

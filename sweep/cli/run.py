@@ -68,10 +68,10 @@ def run(
         f"{planned.missing:,} to run" + (f" in {count(len(planned.packs), 'pack')}" if planned.packs else "")
     )
     if planned.later:
-        say(f"{planned.round}; later ones will have up to {planned.later:,} more")
+        say(f"{planned.round}; later ones have up to {planned.later:,} more trials")
     for line in planned.again():
         say(line)
-    here = placement.trains_here(planned.packs, asked=inline, address=address, workers=workers)
+    here = placement.trains_here(planned.packs, times=planned.times, asked=inline, address=address, workers=workers)
     if here and planned.packs and inline is None:
         say("trains in this process, which is done before Ray has started (--ray: on Ray)")
     slots = 1 if here else placement.at_once(planned.packs, workers)

@@ -23,6 +23,7 @@ def facts(record: SweepRecord, ledger: Ledger) -> dict[str, Any]:
     return {
         "sweep": record.identity,
         **standing([trial.id for trial in record.trials], done, failed, censored),
+        "rounds": record.manifest.get("rounds"),
         "arms": {arm: standing(ids, done, failed, censored) for arm, ids in arms.items()},
         "packs": [
             {
@@ -74,6 +75,9 @@ def as_text(found: Mapping[str, Any]) -> str:
         f"{found['sweep']}: {count(found['trials'], 'trial')}, {found['done']:,} done, {found['diverged']:,} diverged, "
         f"{found['left']:,} left" + (f", {found['censored']:,} of them censored" if found["censored"] else "")
     ]
+    if rounds := found["rounds"]:
+        later = f"; later ones have up to {rounds['later']:,} more trials" if rounds["later"] else ""
+        said.append(f"round {rounds['asked']} of {rounds['total']}{later}")
     columns = ("trials", "done", "diverged", *(name for name in ("failed", "censored") if found[name]), "left")
     table = Table("arm", box=None, pad_edge=False)
     for column in columns:

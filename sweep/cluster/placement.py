@@ -67,22 +67,34 @@ def at_once(packs: Sequence[PlannedPack], workers: int | None) -> int:
     return max(1, min(workers or cpus(), len(packs)))
 
 
-def sooner_here(packs: Sequence[PlannedPack], *, workers: int | None) -> bool:
-    """Whether packs are done sooner one after the other in this process than on a Ray that must start first."""
+def sooner_here(packs: Sequence[PlannedPack], *, times: float, workers: int | None) -> bool:
+    """Whether packs are done sooner one after the other in this process than on a Ray that must start first.
+
+    `times`: how many times these packs' work there is, with that of rounds that are not known yet.
+    """
     measured = calibration.read()
     seconds = []
     for pack in packs:
         known = measured_seconds(pack, measured)
         seconds.append(guessed_seconds(pack) if known is None else known)
-    here = sum(seconds)
-    on_ray = together(seconds, at_once(packs, workers))
+    here = times * sum(seconds)
+    on_ray = times * together(seconds, at_once(packs, workers))
     return here <= MOST_HERE and to_start(HERE, measured) + here <= to_start(RAY, measured) + on_ray
 
 
 def trains_here(
-    packs: Sequence[PlannedPack], *, asked: bool | None = None, address: str | None = None, workers: int | None = None
+    packs: Sequence[PlannedPack],
+    *,
+    times: float = 1.0,
+    asked: bool | None = None,
+    address: str | None = None,
+    workers: int | None = None,
 ) -> bool:
     """Where a run trains: as it was asked to, on the cluster or the GPUs that were named, else where it is sooner."""
     if asked is not None:
         return asked
-    return address is None and all(pack.device == "cpu" for pack in packs) and sooner_here(packs, workers=workers)
+    return (
+        address is None
+        and all(pack.device == "cpu" for pack in packs)
+        and sooner_here(packs, times=times, workers=workers)
+    )

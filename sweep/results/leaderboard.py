@@ -2,8 +2,9 @@
 
 Late performance is the mean of the headline metric over the last tenth of the tasks (`frames.late`). An arm stands at
 its best setting by it (`frames.best_settings`), chosen on the same seeds that are reported, which flatters arms with
-many settings. Intervals are the 95 % bootstraps over seeds of `frames.bands`. A difference is that of late performance
-to the first arm of the file, on the seeds that both have, as the same seed is the same stream and initial weights.
+many settings; or, in a sweep of two stages, at the setting that was chosen before, on fresh seeds alone. Intervals are
+the 95 % bootstraps over seeds of `frames.bands`. A difference is that of late performance to the first arm of the file,
+on the seeds that both have, as the same seed is the same stream and initial weights.
 
 Settings of network and workload that vary inside an arm make a panel each, as in figures: errors on two problems are
 not compared. Divergence is a result: diverged trials are counted, and the mean over the others says of how many it is.
@@ -13,12 +14,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
-from sweep.results import frames, naming
+from sweep.results import frames, naming, stages
 from workloads.metrics import higher_is_better
 
 if TYPE_CHECKING:
@@ -71,9 +72,11 @@ class Leaderboard:
     metric: str
     higher: bool  # is better
     first: str  # the arm that others are compared with
-    trials: int
+    stages: str  # on which seeds settings were chosen and on which they are shown; nothing where they are the same
+    evaluated: bool  # whether fresh seeds alone are shown
+    trials: int  # that results are read from
     finished: int
-    diverged: int  # of all trials, at any setting
+    diverged: int  # of these, at any setting
     standings: tuple[Standing, ...]
 
     def panels(self) -> Iterator[tuple[str, tuple[Standing, ...]]]:
@@ -84,12 +87,18 @@ class Leaderboard:
 
 def leaderboard(record: SweepRecord, ledger: Ledger) -> Leaderboard:
     """What the trials that have ended say. Raises InputError where none has or no headline metric was recorded."""
-    trials = frames.trials(record, ledger)
-    return of_frames(record, trials, frames.curves(record, ledger, [frames.headline(trials)]))
+    part = stages.reported(record, ledger)
+    trials = frames.trials(part, ledger)
+    return of_frames(record, trials, frames.curves(part, ledger, [frames.headline(trials)]), part)
 
 
-def of_frames(record: SweepRecord, trials: pd.DataFrame, curves: pd.DataFrame) -> Leaderboard:
-    """The leaderboard from `frames.trials` and `frames.curves` of the sweep; raises as `leaderboard`."""
+def of_frames(
+    record: SweepRecord, trials: pd.DataFrame, curves: pd.DataFrame, part: SweepRecord | None = None
+) -> Leaderboard:
+    """The leaderboard from `frames.trials` and `frames.curves` of `part`, which is what is reported of the sweep.
+
+    None is the sweep itself. Raises as `leaderboard`.
+    """
     metric = frames.headline(trials)
     higher = higher_is_better(metric)
     ended = trials[trials["status"].isin(frames.FINISHED)]
@@ -99,6 +108,7 @@ def of_frames(record: SweepRecord, trials: pd.DataFrame, curves: pd.DataFrame) -
     axes = frames.panel_axes(networks)
     best = _best(networks, linear, late, axes, higher=higher)
     settings = naming.settings(record.trials)
+    fresh = part is not None and stages.evaluated(part)
     order = {arm: place for place, arm in enumerate(record.arms)}
     standings: list[Standing] = []
     for _, inside in best.groupby("panel", sort=False):
@@ -107,6 +117,8 @@ def of_frames(record: SweepRecord, trials: pd.DataFrame, curves: pd.DataFrame) -
             _standing(row, places[0], settings[row["arm"], row["group"]], axes, ended, late, higher=higher)
             for row in places
         ]
+        if fresh:
+            made = [replace(standing, candidates=candidates(standing, settings, axes)) for standing in made]
         standings += sorted(made, key=lambda standing: _rank(standing, higher))
     once = trials[~trials.index.duplicated()]  # a trial has a row for each of its arms
     return Leaderboard(
@@ -114,6 +126,8 @@ def of_frames(record: SweepRecord, trials: pd.DataFrame, curves: pd.DataFrame) -
         metric=metric,
         higher=higher,
         first=min(best["arm"], key=order.__getitem__),
+        stages=stages.told(part) if part else "",
+        evaluated=fresh,
         trials=len(once),
         finished=int(once["status"].isin(frames.FINISHED).sum()),
         diverged=int((once["status"] == "diverged").sum()),
@@ -170,6 +184,13 @@ def _standing(
         difference=difference,
         verdict="first" if row["arm"] == first["arm"] else _verdict(difference, higher=higher),
     )
+
+
+def candidates(standing: Standing, settings: Mapping[tuple[str, str], Mapping[str, Any]], axes: Sequence[str]) -> int:
+    """From how many settings of its arm, in its panel, one was chosen that is alone on fresh seeds."""
+    place = [standing.settings.get(axis) for axis in axes]
+    others = (values for (arm, _), values in settings.items() if arm == standing.arm)
+    return sum([values.get(axis) for axis in axes] == place for values in others)
 
 
 def _chosen(frame: pd.DataFrame, row: Mapping[Any, Any]) -> pd.DataFrame:

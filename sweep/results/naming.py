@@ -44,6 +44,13 @@ def listed(names: Sequence[str]) -> str:
     return " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)
 
 
+def numbers(whole: Sequence[int]) -> str:
+    """Whole numbers in short: `0 to 4`, `3, 7 and 12`."""
+    if len(whole) > 2 and list(whole) == list(range(whole[0], whole[0] + len(whole))):
+        return f"{whole[0]} to {whole[-1]}"
+    return listed([str(number) for number in whole])
+
+
 def metric(name: str) -> str:
     """A metric's name for people."""
     known = metrics.known()

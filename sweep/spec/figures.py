@@ -21,6 +21,8 @@ def needs_nothing(spec: Spec) -> str | None:
 
 def needs_crossed_axes(spec: Spec) -> str | None:
     """Its heat maps cross step size and replacement rate."""
+    if spec.search:
+        return "it crosses the values of a grid, and a search draws others: give lists and no search"
     arms = [arm for arm in spec.arms if CROSSED.issuperset(method.name for method in arm.methods)]
     step_sizes = {setting.get("step_size") for arm in arms for setting in arm.optimizer.settings}
     rates = {rate for arm in arms for rate in _rates(arm)}

@@ -67,6 +67,8 @@ def of_arm(standing: Standing, board: Leaderboard, experiment: str) -> str:
         f"**{naming.words(standing.arm)}** at {chosen} by late {naming.metric(board.metric)} "
         f"({_late(standing.late)} over {standing.late.seeds} seeds)."
     ]
+    if board.stages:
+        parts.append(board.stages)
     if lost := leaderboard.lost(standing):
         parts.append(f"{lost[0].upper()}{lost[1:]}.")
     others = _link("every setting of this arm", experiment, {"pliant.kind": "group", "pliant.arm": standing.arm})
@@ -102,6 +104,8 @@ def _answer(told: Told) -> Iterator[str]:
         f"{counts.trials:,} trials{state}{diverged}{failed}: {arms} {'arm' if arms == 1 else 'arms'}, "
         f"{counts.settings:,} settings, `{told.record.identity}`."
     )
+    if told.board and told.board.stages:
+        yield told.board.stages
     for panel, standings in told.board.panels() if told.board else []:
         assert told.board is not None
         heading = [f"**{panel}**"] if panel else []

@@ -121,13 +121,20 @@ class State:
         kept["seed"] = kept["trial"].map({name: trial.config["seed"] for name, trial in trials.items()})
         return kept
 
-    def binned(self, groups: Sequence[str], metric: str) -> pd.DataFrame:
-        """As `_frame`, with the metric averaged over bins of tasks: tasks differ in difficulty more than arms do."""
+    def shown(self, group: str, *, evaluated: bool) -> list[Trial]:
+        """The ended trials that an arm at this setting is shown by: on fresh seeds alone where it is evaluated."""
+        fresh = frozenset(self.record.manifest.get("seeds", {}).get("evaluate", ()))
+        return [trial for trial in self.ended[group] if not evaluated or trial.config["seed"] in fresh]
+
+    def binned(self, groups: Sequence[str], metric: str, *, evaluated: bool) -> pd.DataFrame:
+        """As `frame`, of what is `shown`, the metric averaged over bins of tasks: they differ more than arms do."""
         import pandas as pd
 
         from sweep.results import frames
 
+        shown = {trial.id for group in groups for trial in self.shown(group, evaluated=evaluated)}
         frame = self.frame(groups)
+        frame = frame[frame["trial"].isin(shown)]
         parts = [frame[frame["metric"] != metric]]
         for group, own in frame[frame["metric"] == metric].groupby("group", sort=False):
             workload = next(iter(self.members[str(group)].values())).config["workload"]

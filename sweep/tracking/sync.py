@@ -210,7 +210,8 @@ class Sync:
 
     def _arm_drafts(self, board: Leaderboard) -> dict[str, Draft]:
         """Panel and arm -> what its run is to hold."""
-        bands = band_curves(self.state.binned(list({standing.group for standing in board.standings}), board.metric))
+        groups = list({standing.group for standing in board.standings})
+        bands = band_curves(self.state.binned(groups, board.metric, evaluated=board.evaluated))
         drafts = {}
         for standing in board.standings:
             place = f"{standing.panel}/{standing.arm}" if standing.panel else standing.arm
@@ -218,7 +219,7 @@ class Sync:
         return drafts
 
     def _arm_draft(self, standing: Standing, board: Leaderboard, place: str, bands: list[Point]) -> Draft:
-        group, ended = standing.group, self.state.ended[standing.group]
+        group, ended = standing.group, self.state.shown(standing.group, evaluated=board.evaluated)
         name = f"{standing.panel}: {standing.name}" if standing.panel else standing.name
         late = standing.late
         final = {"": late.mean, "/ci_low": late.low, "/ci_high": late.high}

@@ -363,6 +363,9 @@ def test_plan(command: Command, tiny: Path, ran: Path, tmp_path: Path) -> None:
         "trials": 4,
         "already_done": 0,
         "to_run": 4,
+        "round": 1,
+        "rounds": 1,
+        "later": 0,
         "trains": "in this process",
         "warnings": [],
     }
