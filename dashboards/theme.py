@@ -28,6 +28,8 @@ from matplotlib.typing import LineStyleType
 
 from sweep.results import naming, palette
 from workloads import metrics
+from workloads.methods.config import METHODS, OPTIMIZERS
+from workloads.streams import STREAMS
 
 Color = tuple[float, float, float, float]
 
@@ -63,16 +65,7 @@ SPARE_MARKERS = ("<", ">", "d", "*", "8", "H")
 LINEAR = Look("linear learner", "#4D4D4D", "")
 DASHES: tuple[LineStyleType, ...] = ("--", "-.", (0, (8, 2)), (0, (3, 1, 1, 1, 1, 1)))  # of linear learners
 
-OPTIMIZERS = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "adamo": "AdamO"}
 ACTIVATIONS = ("relu", "leaky_relu", "elu", "swish", "selu", "tanh", "sigmoid", "linear")
-WORKLOADS = {
-    "slowly_changing_regression": "Slowly-changing regression",
-    "permuted_mnist": "Online permuted MNIST",
-    "continual_imagenet": "Continual ImageNet",
-    "incremental_cifar": "Class-incremental CIFAR-100",
-    "relabelled": "Relabelled images",
-    "warm_start": "Warm start",
-}
 
 FEW = 6  # points of a line that are marked each
 MOST_NOTES = 6  # lines in a panel's corner
@@ -122,7 +115,7 @@ def looks(arms: Iterable[str]) -> dict[str, Look]:
         look = ARMS.get(name)
         if look is None or look.color != colors[name]:
             marker = SPARE_MARKERS[place % len(SPARE_MARKERS)]
-            look = Look(ARMS[name].label if name in ARMS else naming.words(name), colors[name], marker)
+            look = Look(ARMS[name].label if name in ARMS else learner(name), colors[name], marker)
         result[name] = look
     labels = [look.label for look in result.values()]
     return {
@@ -181,7 +174,13 @@ def span(counts: Iterable[float]) -> str:
 
 def workload(name: str) -> str:
     """A workload's name in a title."""
-    return WORKLOADS.get(name, naming.words(name))
+    return getattr(STREAMS.get(name), "label", "") or naming.words(name)
+
+
+def learner(name: str) -> str:
+    """An optimizer's or method's name for people, or that of an arm that is called like one."""
+    entry = OPTIMIZERS.get(name) or METHODS.get(name)
+    return entry.label if entry and entry.label else naming.words(name)
 
 
 def missing(line: pd.DataFrame, *, diverged: bool = True) -> str:

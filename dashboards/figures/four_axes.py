@@ -84,7 +84,7 @@ def _column(trials: pd.DataFrame, name: str) -> pd.Series[float]:
 
 def _learner(trial: dict[Hashable, object]) -> str:
     """The text above a column of heat maps: the optimizer, and how strongly it is pulled to an isometry."""
-    name = theme.OPTIMIZERS.get(str(trial["optimizer.name"]), str(trial["optimizer.name"]))
+    name = theme.learner(str(trial["optimizer.name"]))
     for column, pull in (
         ("optimizer.isometry_strength", "isometry"),
         ("coupled_isometry.strength", "isometry in loss"),

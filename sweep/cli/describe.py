@@ -32,7 +32,6 @@ from workloads.registry import unknown
 from workloads.streams import STREAMS
 
 WORKLOADS = Path(workloads.__file__).parent
-FILES = {"resnet18": "resnet"}  # of the networks whose file is called otherwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +68,7 @@ def entries(figures: Path) -> Iterator[Entry]:
         text = inspect.getdoc(sys.modules[stream.__module__]) or ""
         yield Entry("workload", name, first(text), f"workload: {{name: {name}, ...}}", text, settings(stream.Config))
     for name, network in NETWORKS.items():
-        text = docstring(WORKLOADS / "networks" / f"{FILES.get(name, name)}.py")
+        text = docstring(WORKLOADS / "networks" / f"{network.file or name}.py")
         summary = first(inspect.getdoc(network.config) or text)
         yield Entry("network", name, summary, f"network: {{name: {name}, ...}}", text, settings(network.config))
     for name, metric in metrics.known().items():

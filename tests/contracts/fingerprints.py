@@ -5,6 +5,7 @@ them anew, for the day a result is meant to change; its `semantics` is then rais
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import math
 from collections.abc import Iterator
@@ -123,6 +124,7 @@ def cases() -> dict[str, Case]:
     return found
 
 
+@functools.cache
 def computed() -> dict[str, float]:
     """Every entry's fingerprint, by kind, name and semantics."""
     found = {name: digits(leaves(case.trained())) for name, case in cases().items()}
@@ -144,8 +146,9 @@ def computed() -> dict[str, float]:
 
 
 def measured(diagnostic: str) -> float:
-    """What a diagnostic reads off a small network; in the case of dead units, one that has some."""
-    network = MLP(MLPConfig(width=5, depth=2), 7, 3)
+    """What a diagnostic reads off a small network: one where it does not read 0."""
+    activation = "tanh" if diagnostic.endswith("jacobian_min") else "relu"  # which a silent unit makes 0
+    network = MLP(MLPConfig(width=5, depth=2, activation=activation), 7, 3)
     params = {k: v[None] for k, v in network.init(3).items()}
     if diagnostic == "dead_fraction":
         params["layers.0.bias"][:, :2] = -100

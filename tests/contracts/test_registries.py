@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Any
+import re
+from importlib import import_module
+from pathlib import Path
+from typing import Any, get_args
 
 import fingerprints
 import pytest
 from packs import Shape, distance
 
+import workloads
+from workloads import metrics
+from workloads.data.catalogue import DATASETS
 from workloads.diagnostics import DIAGNOSTICS
 from workloads.methods.config import METHODS, OPTIMIZERS
-from workloads.networks.config import NETWORKS
+from workloads.networks.config import NETWORKS, Activation, Initialisation
 from workloads.streams import STREAMS
 
 CONFIGS = {
@@ -32,6 +38,47 @@ def test_a_config_reads_back_from_json(config: Any) -> None:
 
 def test_semantics_are_whole_numbers() -> None:
     assert all(isinstance(entry.semantics, int) and entry.semantics >= 1 for entry in ENTRIES)
+
+
+@pytest.mark.parametrize(
+    "table, room, names",
+    [
+        ("OPTIMIZERS", "methods", OPTIMIZERS),
+        ("METHODS", "methods", METHODS),
+        ("NETWORKS", "networks", NETWORKS),
+        ("DIAGNOSTICS", "diagnostics", DIAGNOSTICS),
+    ],
+)
+def test_a_file_that_ships_says_what_it_adds_as_a_users_does(table: str, room: str, names: Any) -> None:
+    modules = [file.stem for file in (Path(workloads.__file__).parent / room).glob("[!_]*.py")]
+    tables = [
+        getattr(import_module(f"workloads.{room}.{module}"), table, {})
+        for module in modules
+        if module not in ("config", "base", "implementations")  # which hold the whole registry
+    ]
+    assert sorted(name for found in tables for name in found) == sorted(names)
+
+
+ROWS: dict[str, set[str]] = {
+    "workloads": set(STREAMS),
+    "images": set(DATASETS),
+    "networks": {*NETWORKS, *get_args(Activation), *get_args(Initialisation)},
+    "optimizers": set(OPTIMIZERS),
+    "methods": set(METHODS),
+    "measures": set(metrics.MEASURED),
+    "diagnostics": set(DIAGNOSTICS),
+}
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_the_readme_names_all_there_is(row: str) -> None:
+    text = (Path(workloads.__file__).parents[1] / "README.md").read_text()
+    [line] = [line for line in text.splitlines() if line.startswith(f"| {row} |")]
+    said, whole = set(re.findall(r"\w+", line)), ""
+    for name in re.findall(r"`(\w+)`", line):  # `_min` ends like the name before it
+        whole = whole.rpartition("_")[0] + name if name.startswith("_") else name
+        said.add(whole)
+    assert ROWS[row] <= said
 
 
 def test_every_entry_acts() -> None:

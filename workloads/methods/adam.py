@@ -52,3 +52,6 @@ class Adam(Method):
         grads = {n: seen.grads[n] + hyper["weight_decay"] * value for n, value in params.items()}
         directions, state = self.directions(state, grads)
         return {n: value - hyper["step_size"] * directions[n] for n, value in params.items()}, state
+
+
+OPTIMIZERS = {"adam": Adam}

@@ -42,3 +42,6 @@ class AdamO(Adam):
             head=self.config.head,
         )
         return {n: value - rate * pulls[n] if n in pulls else value for n, value in moved.items()}, state
+
+
+OPTIMIZERS = {"adamo": AdamO}

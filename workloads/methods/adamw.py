@@ -19,3 +19,6 @@ class AdamW(Adam):
         # Not (1 - rate) x value: in float32 a factor near 1 is a multiple of 6e-8, and weak decay none or twice itself.
         rate = hyper["step_size"] * hyper["weight_decay"]
         return {n: value - (rate * value + hyper["step_size"] * directions[n]) for n, value in params.items()}, state
+
+
+OPTIMIZERS = {"adamw": AdamW}

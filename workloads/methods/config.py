@@ -31,6 +31,7 @@ class MethodSpec:
     replaces: bool = False  # units: how many in each task is then recorded, the metric units_replaced
     paths: Paths
     cost: float  # an optimizer's step, or what a method adds to one, in steps of plain SGD
+    label: str = ""  # for people; its name in words where empty
     copies: float | Callable[[Any], float]  # of the weights, held as state and to work on; perhaps by the config
 
     def held(self, config: Any) -> float:
@@ -327,6 +328,7 @@ CONTINUAL_BACKPROP_ONLINE: Takes = {  # not what the released convolutional code
 
 OPTIMIZERS: dict[str, MethodSpec] = {
     "sgd": MethodSpec(
+        label="SGD",
         config=SGDConfig,
         varies=("step_size", "weight_decay"),
         paths=Paths(lanes=True, online={"step_size": True, "momentum": (0.0,), "weight_decay": True}),
@@ -334,6 +336,7 @@ OPTIMIZERS: dict[str, MethodSpec] = {
         copies=lambda config: 1 if config.momentum else 0,
     ),
     "adam": MethodSpec(
+        label="Adam",
         config=AdamConfig,
         varies=("step_size", "weight_decay"),
         paths=Paths(lanes=True, online=ADAM_ONLINE),
@@ -341,6 +344,7 @@ OPTIMIZERS: dict[str, MethodSpec] = {
         copies=3,  # two moments, and steps of single weights where units are replaced
     ),
     "adamw": MethodSpec(
+        label="AdamW",
         config=AdamWConfig,
         varies=("step_size", "weight_decay"),
         semantics=2,
@@ -349,6 +353,7 @@ OPTIMIZERS: dict[str, MethodSpec] = {
         copies=3,
     ),
     "adamo": MethodSpec(
+        label="AdamO",
         config=AdamOConfig,
         varies=("step_size", "isometry_strength", "isometry_step_size"),
         paths=Paths(lanes=True, online=ADAMO_ONLINE),
@@ -356,6 +361,7 @@ OPTIMIZERS: dict[str, MethodSpec] = {
         copies=4,  # as adam, and the isometry's gradient
     ),
     "muon": MethodSpec(
+        label="Muon",
         config=MuonConfig,
         varies=("step_size", "rest_step_size", "weight_decay"),
         paths=Paths(lanes=True),
@@ -366,13 +372,21 @@ OPTIMIZERS: dict[str, MethodSpec] = {
 
 METHODS: dict[str, MethodSpec] = {
     "l2": MethodSpec(
+        label="L2",
         config=L2Config,
         varies=("strength",),
         paths=Paths(lanes=True, online={"strength": True}),
         cost=0.2,
         copies=0,
     ),
-    "l2_init": MethodSpec(config=L2InitConfig, varies=("strength",), paths=Paths(lanes=True), cost=0.3, copies=1),
+    "l2_init": MethodSpec(
+        label="L2 towards the initial weights",
+        config=L2InitConfig,
+        varies=("strength",),
+        paths=Paths(lanes=True),
+        cost=0.3,
+        copies=1,
+    ),
     "shrink_and_perturb": MethodSpec(
         config=ShrinkAndPerturbConfig,
         varies=("strength", "perturb_scale"),

@@ -213,3 +213,6 @@ class ContinualBackprop(Method):
             # A unit just replaced has age 0: 0 / 0 is kept out of the ranking by its ineligibility.
             rank = state["utility"][site.name] / bias_correction(self.config.utility_decay, age.clamp(min=1))
         return torch.where(age > hyper["maturity_threshold"], rank, torch.inf).argmin()
+
+
+METHODS = {"continual_backprop": ContinualBackprop}

@@ -24,3 +24,6 @@ class CoupledIsometry(Method):
             head=self.config.head,
         )
         return {n: g + hyper["strength"] * pulls[n] if n in pulls else g for n, g in seen.grads.items()}, state
+
+
+METHODS = {"coupled_isometry": CoupledIsometry}

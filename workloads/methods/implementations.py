@@ -1,34 +1,18 @@
-"""Name -> class for every optimizer and method; `config` holds the half of the registries that needs no torch."""
+"""Name -> class for every optimizer and method: those that ship, each in the file of its name, and a user's.
+
+A file says `METHODS = {"name": Class}` or `OPTIMIZERS = {...}`, as a user's own does. Everything else about one that
+ships stands in the registry (`config`), which needs no torch.
+"""
 
 from __future__ import annotations
 
-from workloads.methods.adam import Adam
-from workloads.methods.adamo import AdamO
-from workloads.methods.adamw import AdamW
+from importlib import import_module
+
 from workloads.methods.base import Method
-from workloads.methods.continual_backprop import ContinualBackprop
-from workloads.methods.coupled_isometry import CoupledIsometry
-from workloads.methods.input_normaliser import InputNormaliser
-from workloads.methods.l2 import L2
-from workloads.methods.l2_init import L2Init
-from workloads.methods.muon import Muon
-from workloads.methods.redo import ReDo
-from workloads.methods.reset import Reset
-from workloads.methods.sgd import SGD
-from workloads.methods.shrink_and_perturb import ShrinkAndPerturb
+from workloads.methods.config import METHODS, OPTIMIZERS
 
 IMPLEMENTATIONS: dict[str, type[Method]] = {
-    "sgd": SGD,
-    "adam": Adam,
-    "adamw": AdamW,
-    "adamo": AdamO,
-    "muon": Muon,
-    "l2": L2,
-    "l2_init": L2Init,
-    "shrink_and_perturb": ShrinkAndPerturb,
-    "input_normaliser": InputNormaliser,
-    "coupled_isometry": CoupledIsometry,
-    "reset": Reset,
-    "continual_backprop": ContinualBackprop,
-    "redo": ReDo,
+    name: getattr(import_module(f"{__package__}.{name}"), table)[name]
+    for table, registry in (("OPTIMIZERS", OPTIMIZERS), ("METHODS", METHODS))
+    for name in registry
 }

@@ -55,3 +55,6 @@ class InputNormaliser(Method):
         mean, variance = state["mean"], state["variance"]
         normalised: Tensor = (x - mean) / torch.sqrt(variance + SMALLEST_VARIANCE)
         return normalised
+
+
+METHODS = {"input_normaliser": InputNormaliser}

@@ -15,3 +15,6 @@ class L2(Method):
     def gradient(self, params: Params, state: State, hyper: Hyper, seen: Seen, draw: Draw) -> tuple[Params, State]:
         """g + strength θ."""
         return {name: seen.grads[name] + hyper["strength"] * value for name, value in params.items()}, state
+
+
+METHODS = {"l2": L2}

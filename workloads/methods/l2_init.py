@@ -45,3 +45,6 @@ class L2Init(Method):
         """θ − c λ (θ − θ₀)."""
         pulls = self.pulls(params, state, hyper)
         return {name: value - pulls[name] if name in pulls else value for name, value in params.items()}, state
+
+
+METHODS = {"l2_init": L2Init}

@@ -71,3 +71,6 @@ class Muon(Adam):
         matrix = move.flatten(1)
         rows, cols = matrix.shape
         return (math.sqrt(max(1, rows / cols)) * orthogonalized(matrix, self.config.iterations)).view_as(move)
+
+
+OPTIMIZERS = {"muon": Muon}

@@ -103,3 +103,6 @@ class ReDo(Method):
     def forgets(self, slot: str) -> bool:
         """Whether a slot of the optimizer's state begins anew with a unit: its averages, or its step counts too."""
         return self.config.reset_optimizer == "all" or (self.config.reset_optimizer == "moments" and slot != "steps")
+
+
+METHODS = {"redo": ReDo}

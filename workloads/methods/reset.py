@@ -48,3 +48,6 @@ class Reset(Method):
 
         kept: State = pytree.tree_map_with_path(zeroed, optimizer)
         return kept
+
+
+METHODS = {"reset": Reset}

@@ -27,3 +27,6 @@ class SGD(Method):
             move = {name: self.config.momentum * state["momentum"][name] + g for name, g in move.items()}
             state = {"momentum": move}
         return {name: value - hyper["step_size"] * move[name] for name, value in params.items()}, state
+
+
+OPTIMIZERS = {"sgd": SGD}

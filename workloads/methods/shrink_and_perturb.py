@@ -39,3 +39,6 @@ class ShrinkAndPerturb(Method):
     def at_task(self, params: Params, state: State, hyper: Hyper, draw: Draw) -> tuple[Params, State]:
         """Noise before the first step of a task."""
         return self.perturbed(params, hyper, draw), state
+
+
+METHODS = {"shrink_and_perturb": ShrinkAndPerturb}

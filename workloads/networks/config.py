@@ -123,6 +123,7 @@ class NetworkSpec:
     config: type
     semantics: int
     paths: Paths
+    file: str | None = None  # where it is, if not in a file of its name
     pictures: bool = False  # whether it is built for (channels, height, width) rather than for a number of inputs
     layered: bool = False  # whether it offers its layers one by one (`Network.layer`)
     convolutional: bool = False  # under vmap its layers become grouped convolutions, which a CPU is slow at
@@ -152,6 +153,6 @@ NETWORKS: dict[str, NetworkSpec] = {
         config=ConvNetConfig, semantics=1, paths=Paths(lanes=False), pictures=True, convolutional=True
     ),
     "resnet18": NetworkSpec(
-        config=ResNet18Config, semantics=1, paths=Paths(lanes=False), pictures=True, convolutional=True
+        config=ResNet18Config, file="resnet", semantics=1, paths=Paths(lanes=False), pictures=True, convolutional=True
     ),
 }

@@ -83,3 +83,6 @@ class ConvNet(Network):
             fan_in=math.prod(into),
             fan_out=math.prod(self._shapes[following]) // units,
         )
+
+
+NETWORKS = {"convnet": ConvNet}

@@ -1,11 +1,15 @@
-"""Name -> class for every network; `config` holds the half of the registry that needs no torch."""
+"""Name -> class for every network: those that ship, by the table `NETWORKS` of their files, and a user's.
+
+Everything else about one that ships stands in the registry (`config`), which needs no torch.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
-from workloads.networks.convnet import ConvNet
-from workloads.networks.mlp import MLP
-from workloads.networks.resnet import ResNet18
+from workloads.networks.config import NETWORKS
 
-IMPLEMENTATIONS: dict[str, Any] = {"mlp": MLP, "convnet": ConvNet, "resnet18": ResNet18}
+IMPLEMENTATIONS: dict[str, Any] = {
+    name: import_module(f"{__package__}.{spec.file or name}").NETWORKS[name] for name, spec in NETWORKS.items()
+}

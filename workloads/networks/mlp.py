@@ -117,3 +117,6 @@ class MLP(Network):
             norm=self._norm(layer),
             parts=self.config.parts,
         )
+
+
+NETWORKS = {"mlp": MLP}

@@ -146,3 +146,6 @@ class ResNet18(Network):
             fan_out=math.prod(self._shapes[following]) // units,
             norm=Norm("batch", *(f"{name}_norm.{kind}" for kind in ("weight", "bias", "running_mean", "running_var"))),
         )
+
+
+NETWORKS = {"resnet18": ResNet18}

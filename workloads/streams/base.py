@@ -108,6 +108,7 @@ class TaskStream(ABC):
     """
 
     name: ClassVar[str] = ""  # a user's is called as its table says
+    label: ClassVar[str] = ""  # in a title; its name in words where empty
     loss: ClassVar[LossName]
     online_metric: ClassVar[OnlineMetric]  # unless said, what goes with the loss
     default_every: ClassVar[int] = 1

@@ -67,6 +67,7 @@ class ContinualImageNet(image_sets.Pictured, EqualTasks):
 
     Config: ClassVar[type[Any]] = ContinualImageNetConfig
     name: ClassVar[str] = "continual_imagenet"
+    label: ClassVar[str] = "Continual ImageNet"
     semantics: ClassVar[int] = 1
     loss: ClassVar[LossName] = "cross_entropy"
     online_metric: ClassVar[OnlineMetric] = "online_accuracy"

@@ -80,6 +80,7 @@ class IncrementalCIFAR(image_sets.Pictured):
 
     Config: ClassVar[type[Any]] = IncrementalCIFARConfig
     name: ClassVar[str] = "incremental_cifar"
+    label: ClassVar[str] = "Class-incremental CIFAR-100"
     semantics: ClassVar[int] = 1
     loss: ClassVar[LossName] = "cross_entropy_of_seen"
     online_metric: ClassVar[OnlineMetric] = "online_accuracy"

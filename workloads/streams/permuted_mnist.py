@@ -55,6 +55,7 @@ class PermutedMNIST(EqualTasks):
 
     Config: ClassVar[type[Any]] = PermutedMNISTConfig
     name: ClassVar[str] = "permuted_mnist"
+    label: ClassVar[str] = "Online permuted MNIST"
     semantics: ClassVar[int] = 1
     loss: ClassVar[LossName] = "cross_entropy"
     online_metric: ClassVar[OnlineMetric] = "online_accuracy"

@@ -61,6 +61,7 @@ class Relabelled(image_sets.Pictured, EqualTasks):
 
     Config: ClassVar[type[Any]] = RelabelledConfig
     name: ClassVar[str] = "relabelled"
+    label: ClassVar[str] = "Relabelled images"
     semantics: ClassVar[int] = 1
     loss: ClassVar[LossName] = "cross_entropy"
     online_metric: ClassVar[OnlineMetric] = "online_accuracy"

@@ -96,6 +96,7 @@ class SlowlyChangingRegression(EqualTasks):
 
     Config: ClassVar[type[Any]] = SlowlyChangingRegressionConfig
     name: ClassVar[str] = "slowly_changing_regression"
+    label: ClassVar[str] = "Slowly-changing regression"
     semantics: ClassVar[int] = 1
     loss: ClassVar[LossName] = "squared_error"
     online_metric: ClassVar[OnlineMetric] = "online_error"

@@ -62,6 +62,7 @@ class WarmStart(image_sets.Pictured):
 
     Config: ClassVar[type[Any]] = WarmStartConfig
     name: ClassVar[str] = "warm_start"
+    label: ClassVar[str] = "Warm start"
     semantics: ClassVar[int] = 1
     loss: ClassVar[LossName] = "cross_entropy"
     online_metric: ClassVar[OnlineMetric] = "online_accuracy"
