@@ -96,7 +96,7 @@ class Lifted(Seated):
         settle_products(self.device, tf32=tf32)
         self.width = 0  # places in a block
         self.begun = len(seeds)
-        self.numbers = torch.arange(self.begun, device=self.device)  # of the members, as they began
+        self.numbers = torch.arange(self.begun)  # of the members, as they began; on the host, which decides by them
         self.seat(hyper, seeds)
 
     def seat(self, hyper: Tree, seeds: Tensor) -> None:
@@ -112,11 +112,11 @@ class Lifted(Seated):
             self.width = width
             self.programs = Programs(small=self.last, compiled=self.compiled)
             self.repairs = Repairs(self.learner, self.programs, last=self.last)
-        self.place = place
+        self.place = place.to(self.device)
         blocks = int(place.max()) // width + 1
-        owner = torch.zeros(blocks * width, dtype=torch.int64, device=self.device)
-        owner[place] = torch.arange(len(place), device=self.device)
-        self.parts = torch.split(owner, width)
+        owner = torch.zeros(blocks * width, dtype=torch.int64)
+        owner[place] = torch.arange(len(place))
+        self.parts = torch.split(owner.to(self.device), width)
         self.blocks: list[Block] = []
 
     def places(self) -> tuple[int, Tensor]:
@@ -125,12 +125,12 @@ class Lifted(Seated):
         most = -(-self.begun // BLOCK) if self.last and self.device.type == "cpu" else 1
         widest = -(-self.begun // (most * lanes)) * lanes
         if self.last:
-            place = torch.arange(len(self.numbers), device=self.device)
+            place = torch.arange(len(self.numbers))
         else:
             # In front, the bits of a sum depend on where in a vector a member's numbers begin: that place is kept.
             rest = self.numbers % LANES
             order = torch.argsort(rest, stable=True)
-            ranks = torch.arange(len(order), device=self.device) - torch.searchsorted(rest[order], rest[order])
+            ranks = torch.arange(len(order)) - torch.searchsorted(rest[order], rest[order])
             place = torch.empty_like(order)
             place[order] = rest[order] + LANES * ranks
         need = int(place.max()) + 1
@@ -141,7 +141,7 @@ class Lifted(Seated):
 
     def keep(self, mask: Tensor, hyper: Tree, seeds: Tensor) -> None:
         """Go on with the members in the mask (P,) alone; see Engine."""
-        self.numbers = self.numbers[mask]
+        self.numbers = self.numbers[mask.to("cpu")]
         super().keep(mask, hyper, seeds)
 
     def inside(self, tree: Tree, part: Tensor) -> Tree:

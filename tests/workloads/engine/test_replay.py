@@ -25,6 +25,7 @@ from workloads.engine.layout import mapped  # noqa: E402
 from workloads.engine.lifted import Lifted  # noqa: E402
 from workloads.engine.replay import WARM_UPS, Replayed  # noqa: E402
 from workloads.methods.config import METHODS, OPTIMIZERS  # noqa: E402
+from workloads.methods.l2 import L2  # noqa: E402
 
 OFTEN = {"replacement_rate": 0.5, "maturity_threshold": 3, "preset": "paper", "utility": "contribution"}
 REPLACING = Arm("sgd", ("continual_backprop",))
@@ -125,6 +126,17 @@ def test_a_replay_is_kept_per_kind_of_step_and_its_length_fits_the_schedule() ->
     )
     assert rarely.engine.replayed == 8
     assert len(rarely.engine.blocks[0].replays) == 3  # no pull in eight steps, or in the first, or in the fifth
+
+
+def test_a_long_schedule_keeps_few_replays_and_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every 3 and every 10: a replay of six steps has the ten at one of six places, or nowhere; three are kept."""
+    monkeypatch.setattr(L2, "period", 10)
+    monkeypatch.setattr(lifted, "MOST_REPLAYS", 3)
+    arm = Arm("adamo", ("l2",), {"every": 3})
+    x, y = data(TINY, 120, streams=2, dtype=torch.float64)
+    pack = replaying(arm, TINY, 3, 8).train(x, y)
+    assert pack.engine.replayed == 6 and len(pack.engine.blocks[0].replays) == 3
+    assert same_bits(pack.state(), replaying(arm, TINY, 3, 0).train(x, y).state())
 
 
 def test_blocks_replay_each_on_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,8 @@ from workloads.networks.config import ConvNetConfig, MLPConfig
 from workloads.networks.convnet import ConvNet
 from workloads.networks.mlp import MLP
 from workloads.random import Draw
+from workloads.training.loop import Training
+from workloads.training.pack import Pack, PackMember
 
 DRAW = Draw(torch.tensor(0), torch.tensor(0), torch.float64)
 NETWORK = MLP(MLPConfig(width=5, depth=2), 9, 3)  # matrices 5 x 9, 5 x 5 and the head, 3 x 5
@@ -135,6 +137,25 @@ def test_a_settings_class_says_which_scalars_are_step_sizes_and_which_follow() -
     assert OPTIMIZERS["sgd"].step_sizes == ("step_size",)
     assert OPTIMIZERS["adamo"].step_sizes == ("step_size", "isometry_step_size")
     assert OPTIMIZERS["adamo"].follows == {"isometry_step_size": "step_size"}
+
+
+def test_a_streams_schedule_scales_the_step_sizes_of_both_parts() -> None:
+    config = {
+        "workload": {"name": "slowly_changing_regression", "tasks": 2, "period": 30},
+        "network": {"name": "mlp", "width": 4, "depth": 1},
+        "optimizer": {"name": "muon", "step_size": 0.5, "rest_step_size": 0.25, "weight_decay": 0.125},
+        "methods": {},
+        "seed": 0,
+        "metrics": ["online_error"],
+        "every": 1,
+        "probe": 8,
+        "dtype": "float64",
+        "keep": "none",
+    }
+    training = Training(Pack(id="", members=[PackMember("t", config)], path="looped"))
+    training.scale_step_sizes(0.1)
+    found = {name: value.tolist() for name, value in training.hyper["optimizer"].items()}
+    assert found == {"step_size": [0.05], "rest_step_size": [0.025], "weight_decay": [0.125]}
 
 
 def test_its_float32_is_close_to_its_float64() -> None:
