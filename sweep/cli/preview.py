@@ -183,7 +183,9 @@ def settings_of(row: Row) -> str:
 
 
 def axis(column: str, values: Sequence[Any]) -> str:
-    """`width 5`, `width 5, 20`, `width 5 to 2000 (12 values)`."""
+    """`width 5`, `width 5, 20`, `width 5 to 2000 (12 values)`; nothing where no trial says it."""
+    if not (values := [value for value in values if value is not None]):
+        return ""
     numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
     if len(values) > SHOWN and len(numbers) == len(values):
         ends = naming.setting({column: min(numbers)}), naming.number(max(numbers))

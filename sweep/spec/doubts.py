@@ -39,6 +39,8 @@ def of_trial(config: Mapping[str, Any], shape: Shape, path: str) -> Iterator[Dou
     methods = config["methods"]
     if "continual_backprop" in methods:
         yield from of_replacement(methods["continual_backprop"], config["network"], shape)
+    if "redo" in methods:
+        yield from of_recycling(methods["redo"], config["network"], shape)
     if shape.tasks == 1:
         for name, settings in methods.items():
             if name == "reset" or settings.get("when") == "task":
@@ -80,6 +82,20 @@ def of_replacement(settings: Mapping[str, Any], network: Mapping[str, Any], shap
             f"at batch 1 a unit's utility {settings['utility']} is 0 but for rounding in its first step, so with"
             " maturity_threshold {} rounding decides which unit is replaced, on every path otherwise",
             threshold,
+        )
+
+
+def of_recycling(settings: Mapping[str, Any], network: Mapping[str, Any], shape: Shape) -> Iterator[Doubt]:
+    """ReDo that never looks at the units, or by a single example."""
+    if network["name"] == "mlp" and network["depth"] == 0:
+        yield "redo has no unit to recycle in a network without hidden layers", 0
+    elif settings["period"] >= shape.steps:
+        yield f"redo recycles nothing: its period {{}} is not over within {shape.steps:,} steps", settings["period"]
+    elif settings["score"] == "batch" and shape.batch == 1:
+        yield (
+            "redo with score batch at batch {} recycles what one example leaves silent, about every second relu: score"
+            " period takes the mean over all steps since the last look",
+            1,
         )
 
 

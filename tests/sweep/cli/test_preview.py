@@ -80,3 +80,11 @@ def test_the_time_counts_the_start(tmp_path: Path) -> None:
 def test_begun_packs_are_one_line(tmp_path: Path) -> None:
     begun = [replace(pack, resumes=True) for pack in planned(tmp_path, TINY).packs]
     assert preview.reasons(begun) == ["1 pack that an earlier run began: from the last commit, on the path it took"]
+
+
+@pytest.mark.usefixtures("alone")
+def test_a_setting_at_the_default_that_it_came_with_leaves_no_comma(tmp_path: Path) -> None:
+    grid = TINY.replace("width: 3", "width: [3, 5], normalisation: [none, layer]")
+    rows = [row for row in preview.as_text(planned(tmp_path, grid)).splitlines() if row.startswith("sgd ")]
+    said = {re.split("  +", row)[1] for row in rows}
+    assert said == {"width 3", "width 5", "width 3, normalisation layer", "width 5, normalisation layer"}

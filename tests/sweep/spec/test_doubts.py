@@ -98,3 +98,14 @@ def test_looks_that_take_longer_than_the_training(tmp_path: Path) -> None:
         # 16 examples, 251 forward passes each, three of which are a step of one example: 13.4 times the 100 steps.
         said = "arm one: looking at the networks takes about 10 times as long as training them with plain SGD"
         assert [warning.startswith(said) for warning in warnings] == [True] * warned
+
+
+def test_recycling_that_never_comes_or_goes_by_one_example(tmp_path: Path) -> None:
+    (said,) = told(tmp_path, "optimizer: sgd, redo: {}")
+    assert said == "arm one: redo recycles nothing: its period 1000 is not over within 400 steps"
+    (said,) = told(tmp_path, "optimizer: sgd, redo: {preset: reinforcement}")
+    assert said.startswith("arm one: redo with score batch at batch 1 recycles what one example leaves silent")
+    assert told(tmp_path, "optimizer: sgd, redo: {period: 100}") == []
+    assert told(tmp_path, "optimizer: sgd, redo: {preset: reinforcement}", batch=4) == []
+    (said,) = told(tmp_path, "optimizer: sgd, redo: {period: 100}", depth=0)
+    assert said == "arm one: redo has no unit to recycle in a network without hidden layers"
