@@ -5,13 +5,16 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
 SERVICES = {"ray", "mlflow", "optuna"}
+PACKAGES = ("workloads", "sweep", "dashboards")
+ROOMS = {"ray": "cluster", "mlflow": "tracking", "optuna": "search", "dashboards": "cli"}  # of sweep/, by library
 HEAVY = {*SERVICES, "torch", "pandas", "matplotlib", "sklearn", "scipy"}
 
 
@@ -50,11 +53,61 @@ def test_workloads_know_no_service(file: Path) -> None:
 @pytest.mark.parametrize("file", modules("sweep"), ids=lambda file: str(file.relative_to(ROOT)))
 def test_the_service_imports_each_library_in_one_place(file: Path) -> None:
     found = imported(file)
-    assert "ray" not in found or file.parent.name == "cluster"
-    assert "mlflow" not in found or file.parent.name == "tracking"
+    for library, room in ROOMS.items():
+        assert library not in found or ROOT / "sweep" / room in file.parents
     assert "optuna" not in found or file == ROOT / "sweep" / "search" / "study.py"
-    assert "dashboards" not in found or file.parent.name == "cli"
     assert "dashboards" not in imported(file, at_import=True)
+
+
+@pytest.mark.parametrize("file", modules("dashboards"), ids=lambda file: str(file.relative_to(ROOT)))
+def test_dashboards_read_results_and_know_no_service(file: Path) -> None:
+    assert not imported(file) & SERVICES
+
+
+# Circles
+
+
+def module_name(file: Path) -> str:
+    """sweep.cluster for sweep/cluster/__init__.py."""
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def graph() -> dict[str, set[str]]:
+    """Module -> those of ours that it imports: anywhere in it, in functions and for types alone too."""
+    files = {module_name(file): file for package in PACKAGES for file in modules(package)}
+    found: dict[str, set[str]] = {}
+    for name, file in files.items():
+        asked = set()
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                asked |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                inner = {alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+                asked |= {full if full in files else str(node.module) for full in inner.values()}
+        found[name] = (asked & files.keys()) - {name}
+    return found
+
+
+def circle(imports: Mapping[str, set[str]]) -> list[str]:
+    """Modules each of which imports the next, the last the first; empty where there are none."""
+    try:
+        TopologicalSorter(imports).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_a_circle_is_found() -> None:
+    assert circle({"a": {"b"}, "b": {"c"}, "c": set()}) == []
+    assert set(circle({"a": {"b"}, "b": {"c", "d"}, "c": {"b"}, "d": set()})) == {"b", "c"}
+
+
+def test_no_modules_import_each_other() -> None:
+    """Not even for types: what two modules both need to know belongs in a third."""
+    imports = graph()
+    assert "sweep.service" in imports["sweep.cli.run"] and "sweep.ledger.sweeps" in imports["dashboards.figures"]
+    assert circle(imports) == []
 
 
 def test_the_walk_sees_what_is_imported_where() -> None:
