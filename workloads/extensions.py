@@ -171,7 +171,7 @@ def _of_stream(name: str, kind: Any) -> Places:
 
 def _of_network(name: str, kind: Any) -> Places:
     """What planning knows of it, and the class."""
-    from workloads.networks.base import Network
+    from workloads.networks.base import offers_layers
     from workloads.networks.config import NETWORKS, NetworkSpec
     from workloads.networks.implementations import IMPLEMENTATIONS
 
@@ -182,7 +182,7 @@ def _of_network(name: str, kind: Any) -> Places:
         semantics=kind.semantics,
         paths=_paths_of(kind),
         pictures=kind.pictures,
-        layered=kind.layer is not Network.layer,
+        layered=offers_layers(kind),
         convolutional=kind.convolutional,
     )
     return [(NETWORKS, spec), (IMPLEMENTATIONS, kind)]

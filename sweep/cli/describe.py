@@ -24,7 +24,7 @@ from sweep.cli.output import rendered
 from sweep.errors import InputError
 from sweep.results import naming
 from workloads import metrics
-from workloads.diagnostics import DIAGNOSTICS
+from workloads.diagnostics import DIAGNOSTICS, look_cost
 from workloads.extensions import owner
 from workloads.methods.config import METHODS, OPTIMIZERS
 from workloads.networks.config import NETWORKS
@@ -74,7 +74,7 @@ def entries(figures: Path) -> Iterator[Entry]:
     for name, metric in metrics.known().items():
         counted = metric.origin == "counted"
         use = "recorded for every arm whose method replaces units" if counted else f"metrics: [{name}, ...]"
-        yield Entry("metric", name, metric.meaning, use, story(name), facts=tuple(facts(metric)))
+        yield Entry("metric", name, metric.meaning, use, story(name), facts=(*facts(metric), *looks(name)))
     for path in sorted(figures.glob("*.py")):
         text = docstring(path)
         if path.stem in figure_names():
@@ -104,6 +104,14 @@ def facts(metric: metrics.Metric) -> Iterator[str]:
         yield f"one value for each stretch: /1 to /{metric.stretches}"
     if metric.source:
         yield f"source: {metric.source}"
+
+
+def looks(metric: str) -> Iterator[str]:
+    """What a diagnostic looks at, and what that takes."""
+    if spec := DIAGNOSTICS.get(metric):
+        many = f"{spec.probe} examples" if spec.probe else "as many examples as diagnostics.probe says"
+        passes = look_cost([metric], spec.probe or 1) / (spec.probe or 1)
+        yield f"reads {', '.join(spec.needs) or 'nothing'} at {many}; takes about {passes:.3g} forward passes of each"
 
 
 def learner(kind: str, name: str, spec: Any, use: str) -> Entry:

@@ -18,7 +18,9 @@ from workloads import metrics
 from workloads.data.catalogue import DATASETS
 from workloads.diagnostics import DIAGNOSTICS
 from workloads.methods.config import METHODS, OPTIMIZERS
+from workloads.networks.base import offers_layers
 from workloads.networks.config import NETWORKS, Activation, Initialisation
+from workloads.networks.implementations import IMPLEMENTATIONS as NETWORK_IMPLEMENTATIONS
 from workloads.streams import STREAMS
 
 CONFIGS = {
@@ -34,6 +36,14 @@ ENTRIES = [*OPTIMIZERS.values(), *METHODS.values(), *NETWORKS.values(), *STREAMS
 def test_a_config_reads_back_from_json(config: Any) -> None:
     default = config()
     assert config(**json.loads(json.dumps(dataclasses.asdict(default)))) == default
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_networks_entry_says_what_its_class_does(name: str) -> None:
+    spec, kind = NETWORKS[name], NETWORK_IMPLEMENTATIONS[name]
+    assert spec.layered == offers_layers(kind)
+    # By these a user's subclass is planned.
+    assert (spec.pictures, spec.convolutional) == (kind.pictures, kind.convolutional)
 
 
 def test_semantics_are_whole_numbers() -> None:

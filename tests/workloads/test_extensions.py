@@ -134,8 +134,8 @@ def test_changed_files_replace_the_earlier_ones() -> None:
         (
             HEAD + "class No(EqualTasks):\n    def probe(self, task): ...\n    def batches(self, *, start): ...\n"
             "STREAMS = {'a': No}",
-            r"lacks Config \(.*\), semantics \(.*\), loss \(squared_error or cross_entropy .*\), self.inputs \(.*\), "
-            r"self.outputs \(.*\), __init__\(config, seed\) and examples\(task, first, count\); "
+            r"lacks Config \(.*\), semantics \(.*\), loss \(squared_error or cross_entropy [^)]*\), "
+            r"self.inputs \(.*\), self.outputs \(.*\), __init__\(config, seed\) and examples\(task, first, count\); "
             r"probe\(task\) must take \(task, count\); batches\(start\) must take \(start, count\)$",
         ),
         (

@@ -12,7 +12,7 @@ from torch import Tensor
 from workloads.checks.watch import described
 from workloads.errors import InputError
 from workloads.extensions import place_of, told
-from workloads.networks.base import Norm
+from workloads.networks.base import Norm, offers_layers
 from workloads.networks.config import NETWORKS
 
 
@@ -112,9 +112,21 @@ def _output(network: Any, stream: Any, x: Tensor) -> str | None:
     for layer, value in shown.items():
         if not isinstance(value, Tensor) or value.ndim < 2 or len(value) != len(x):
             return f"apply gives the activations of {layer} as {described(value)}, expected (B, units, ...)"
+    if text := _layers(network, params, x, activations):
+        return text
     for site in network.sites:
         if site.name not in shown or shown[site.name].shape[1] != site.activations:
             has = ", ".join(f"{n} {tuple(v.shape)}" for n, v in shown.items()) or "none"
             parts = f" of {site.parts} parts" if site.parts != 1 else ""
             return f"site {site.name} has {site.units} units{parts}, and apply gives activations of {has}"
+    return None
+
+
+def _layers(network: Any, params: dict[str, Tensor], x: Tensor, activations: list[tuple[str, Tensor]]) -> str | None:
+    """Layers one by one, where they are offered, are those of the whole."""
+    hidden = x
+    for place, (layer, expected) in enumerate(activations if offers_layers(type(network)) else []):
+        hidden = network.layer(params, place, hidden)
+        if not isinstance(hidden, Tensor) or hidden.shape != expected.shape or not torch.allclose(hidden, expected):
+            return f"layer({place}) gives {described(hidden)}, other than the activations of {layer} in apply"
     return None

@@ -174,6 +174,12 @@ class Network(ABC):
         return bound * (2 * draw.uniform(f"reinit/{site.name}", site.fan_in, offset=unit) - 1)
 
 
+def offers_layers(kind: type[Network]) -> bool:
+    """Whether a class has a `layer` that tells of the same network as its `apply`, and not of one that it changed."""
+    definer = {name: next(each for each in kind.__mro__ if name in vars(each)) for name in ("layer", "apply")}
+    return definer["layer"] is not Network and issubclass(definer["layer"], definer["apply"])
+
+
 def channels_inside(x: Tensor) -> Tensor:
     """The same pictures (B, C, H, W) with the channels innermost in memory, which a CPU's pooling is much faster at.
 

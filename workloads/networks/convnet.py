@@ -24,6 +24,9 @@ from workloads.networks.initialisation import Distribution, layer_distribution
 class ConvNet(Network):
     """The network of `config` for pictures of `shape` (channels, height, width), given flat, and `outputs` values."""
 
+    pictures = True
+    convolutional = True
+
     def __init__(self, config: ConvNetConfig, shape: Picture, outputs: int) -> None:
         super().__init__(config, shape, outputs)
         self.shape = shape

@@ -36,6 +36,9 @@ BLOCKS = 8
 class ResNet18(Network):
     """The network of `config` for pictures of `shape` (channels, height, width), given flat, and `outputs` values."""
 
+    pictures = True
+    convolutional = True
+
     def __init__(self, config: ResNet18Config, shape: Picture, outputs: int) -> None:
         super().__init__(config, shape, outputs)
         self.shape = shape

@@ -110,7 +110,7 @@ class TaskStream(ABC):
     name: ClassVar[str] = ""  # a user's is called as its table says
     label: ClassVar[str] = ""  # in a title; its name in words where empty
     loss: ClassVar[LossName]
-    online_metric: ClassVar[OnlineMetric]  # unless said, what goes with the loss
+    online_metric: ClassVar[OnlineMetric] = "online_error"  # unless said, what goes with the loss
     default_every: ClassVar[int] = 1
     default_probe: ClassVar[int] = 1000
     tested: ClassVar[bool] = False  # are there test examples?

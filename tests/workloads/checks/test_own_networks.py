@@ -62,6 +62,7 @@ def check(old: str = "", new: str = "") -> None:
 
 def test_what_is_right_passes() -> None:
     check()
+    assert not NETWORKS["own"].layered  # its `apply` is another than the one that MLP's `layer` goes with
 
 
 WRONG = {
@@ -119,6 +120,11 @@ WRONG = {
         "semantics = MLPConfig, 1\n    def init(self, seed, at=0):\n"
         "        return {n: torch.rand(s, dtype=torch.float64) for n, s in self.parameter_shapes().items()}",
         "gives another layers.0.weight when it is asked again",
+    ),
+    "a layer of its own that is not the network's": (
+        RETURN,
+        "return output, [(n, (1 + k) * a) for k, (n, a) in enumerate(activations)]\n\n    layer = MLP.layer",
+        r"layer\(1\) gives float64 \(1, 4\), other than the activations of layers.1 in apply",
     ),
     "it raises": (RETURN, "raise ValueError('no')", "own.py:15: ValueError: no"),
     "a branch": (RETURN, "return (output if output.sum() > 0 else -output), activations", "own.py:15: .*control flow"),

@@ -110,8 +110,3 @@ def test_a_network_of_pictures_has_an_input_output_jacobian() -> None:
     expected = spectra(lambda x: network.apply(own, x[None])[0][0], x[1])
     reduced = [float(expected.max()), float(expected.min()), float(expected.mean())]
     assert [found[name][1] for name in WHOLE] == pytest.approx(reduced)
-
-
-def test_a_network_says_whether_it_offers_its_layers() -> None:
-    for name, spec in NETWORKS.items():
-        assert spec.layered == (IMPLEMENTATIONS[name].layer is not Network.layer), name
