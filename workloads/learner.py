@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from workloads.errors import InputError
 from workloads.losses.implementations import IMPLEMENTATIONS as LOSSES
 from workloads.methods.base import Hyper, Method, Params, Seen, State
 from workloads.methods.config import METHODS, OPTIMIZERS
@@ -62,7 +63,11 @@ class Learner:
         self.rare = [n for n, m in self.methods.items() if m.acts and type(m).repair is not Method.repair]
         self.renewing = [n for n, m in self.methods.items() if m.acts and type(m).renew is not Method.renew]
         self.smoothing = [n for n, m in self.methods.items() if "inputs" in m.acts]
-        self.schedule = Schedule.of(part.period for part in (self.optimizer, *self.methods.values()))
+        parts = {optimizer[0]: self.optimizer, **self.methods}
+        for name, part in parts.items():
+            if type(part.period) is not int or part.period < 1:
+                raise InputError(f"{name}: period is {part.period!r}, and must be a whole number of steps from 1 on")
+        self.schedule = Schedule.of(part.period for part in parts.values())
 
     @property
     def acts_at_tasks(self) -> bool:

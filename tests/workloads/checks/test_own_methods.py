@@ -94,6 +94,17 @@ GOOD = {
         "    def __init__(self, config, network):\n        super().__init__(config, network)\n        self.period = 2\n"
         + after(SCALED.format("0.5 if seen.acts else 1"))
     ),
+    "inputs by a statistic of its own": (
+        INIT.format("{'top': params['layers.0.weight'].new_ones(20)}")
+        + "    def observed(self, x, state, hyper):\n        return {'top': torch.maximum(state['top'], x.amax(0))}\n"
+        + "    def inputs(self, x, state, hyper):\n        return x / state['top'] * hyper['bound']\n"
+    ),
+    "a gradient by its state": (
+        INIT.format("{'first': {k: v.clone() for k, v in params.items()}}")
+        + "    def gradient(self, params, state, hyper, seen, draw):\n"
+        "        first = state['first']\n"
+        "        return {k: g + hyper['bound'] * (params[k] - first[k]) for k, g in seen.grads.items()}, state\n"
+    ),
     "a term of the loss": LOSS.format("hyper['bound'] * params['layers.0.weight'].abs().sum()"),
     "a rare event": (
         INIT.format("{'due': torch.zeros(1, dtype=torch.int32)}")
@@ -168,6 +179,18 @@ WRONG = {
     "a phase": (
         "    period = 50\n" + after(SCALED.format("1 if seen.phase else 0.9")),
         "own.py:28: own.after_step reads seen.phase: say `period` in the class, and ask `seen.acts`",
+    ),
+    "a period of nothing": ("    period = 0\n" + after(SCALED.format("1")), "own: period is 0, and must be a whole"),
+    "a period between steps": ("    period = 2.5\n" + after(SCALED.format("1")), "own: period is 2.5, and must be"),
+    "inputs of another shape": (
+        "    def inputs(self, x, state, hyper):\n        return x[:, :3]\n",
+        r"own.inputs returned another shape than it was given: x is float32 \(1, 3\), expected float32 \(1, 20\)",
+    ),
+    "a statistic that grows": (
+        INIT.format("{'top': torch.ones(20)}")
+        + "    def observed(self, x, state, hyper):\n        return {'top': torch.cat([state['top'], x[0]])}\n"
+        + "    def inputs(self, x, state, hyper):\n        return x\n",
+        r"own.observed returned other shapes than it was given: state\['top'\]",
     ),
     "the hooks of before": (
         "    def gradient(self, params, grads, hyper):\n        return grads\n",
