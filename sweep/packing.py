@@ -121,15 +121,15 @@ def path_of(config: Mapping[str, Any], device: str) -> tuple[str, str]:
         convolutional=NETWORKS[config["network"]["name"]].convolutional,
         device=device,
     )
-    return choice(case, lambda: not_lowered(config))
+    return choice(case, lambda path: not_lowered(config, path))
 
 
-def not_lowered(config: Mapping[str, Any]) -> str | None:
-    """Why the step of a trial has no C++; None where it has. Imports torch: it is traced."""
+def not_lowered(config: Mapping[str, Any], path: str) -> str | None:
+    """Why the step of a trial has no C++ for a path; None where it has. Imports torch: it is traced."""
     from workloads.training.lowerable import not_lowered as traced
 
     with contextlib.redirect_stdout(io.StringIO()):  # what a step prints as it is traced is of no trial
-        return traced(config)
+        return traced(config, path)
 
 
 def member_bytes(config: Mapping[str, Any], shape: Shape) -> int:

@@ -23,6 +23,7 @@ SMALL = 4096  # parameters up to which a pack keeps its members side by side in 
 LANES = 16  # members that cost as much as one there: they are padded to a multiple of it
 MOST_INPUTS = 16_384  # numbers in a batch up to which lanes, which hold one for every member, keep it in cache
 LARGEST_BATCH = 32  # examples up to which reading a large network row by row, online, beats dense products
+RAREST = 100  # steps of a period from which on a step of it, in torch, is not what a loop of the online path costs
 ONLINE_LOSSES = ("squared_error", "cross_entropy")  # that the online path has loops for
 
 Takes = bool | Mapping[str, Literal[True] | Collection[Any]]
@@ -32,17 +33,23 @@ Takes = bool | Mapping[str, Literal[True] | Collection[Any]]
 class Paths:
     """What of an optimizer, method or network the paths take; `plain` and `looped` take everything.
 
-    A class of a user's own may say `paths = Paths(...)`. Where it does not say whether lanes take it, its step is
-    traced to find out.
+    A class of a user's own may say `paths = Paths(...)`. Where it does not say whether lanes or online take it, its
+    step is traced to find out.
     """
 
     lifted: Takes = True  # batched over members by vmap
     lanes: Takes | None = None  # lowered to C++, members side by side
-    online: Takes = False  # the sparse loop over steps
+    online: Takes | None = None  # the sparse loop over steps, made from its step
+    written: Takes = False  # that loop where it is written by hand: for what is more than a chain per weight
 
     def of(self, path: str) -> Takes | None:
         """The declaration for a path; None where there is none."""
-        declared: Mapping[str, Takes | None] = {"lifted": self.lifted, "lanes": self.lanes, "online": self.online}
+        declared: Mapping[str, Takes | None] = {
+            "lifted": self.lifted,
+            "lanes": self.lanes,
+            "online": self.online,
+            "written": self.written,
+        }
         return declared.get(path, True)
 
 
@@ -68,12 +75,31 @@ class Part:
         return None
 
 
+def written(parts: Sequence[Part], loss: str) -> bool:
+    """Whether the online loop that is written by hand takes all of what learns."""
+    return loss in ONLINE_LOSSES and all(part.refusal("written") is None for part in parts)
+
+
 def refusal(path: str, parts: Sequence[Part], loss: str) -> str | None:
     """Why a path does not take what learns, as a clause; None where it does, or where only tracing can tell."""
     if path == "online" and loss not in ONLINE_LOSSES:
         return f"{path} does not take the loss {loss}"
-    refused = next((said for part in parts if (said := part.refusal(path))), None)
-    return f"{path} does not take {refused}" if refused else None
+    if path == "online" and written(parts, loss):
+        return None
+    refused = next((part for part in parts if part.refusal(path)), None)
+    if refused is None:
+        return None
+    said = f"{path} does not take {refused.refusal(path)}"
+    other = next((part for part in parts if part.refusal("written")), None)
+    alone = path == "online" and refused.refusal("written") is None and other is not None
+    return f"{said} together with {other.refusal('written')}" if alone and other else said
+
+
+def untold(path: str, parts: Sequence[Part], loss: str) -> bool:
+    """Whether a path refuses nothing by declaration, and only tracing the step can tell whether it takes it."""
+    if path == "online" and written(parts, loss):
+        return False
+    return any(part.paths.of(path) is None for part in parts)
 
 
 def check(path: str, parts: Sequence[Part], loss: str) -> None:
@@ -95,8 +121,8 @@ class Case:
     device: str
 
 
-def choice(case: Case, traced: Callable[[], str | None]) -> tuple[str, str]:
-    """(path, why). `traced` says why the step cannot be lowered; asked where a part does not declare it."""
+def choice(case: Case, traced: Callable[[str], str | None]) -> tuple[str, str]:
+    """(path, why). `traced` says why a step cannot be lowered for a path; asked where a part does not declare it."""
     if refused := refusal("lifted", case.parts, case.loss):
         return "looped", f"one network after the other: {refused}, which batches over members"
     if case.device != "cpu":
@@ -105,16 +131,17 @@ def choice(case: Case, traced: Callable[[], str | None]) -> tuple[str, str]:
         return "looped", "one network after the other: the fastest for convolutions on a CPU"
     together = "one vmapped, compiled program for all members"
     if case.parameters > SMALL:
-        refused = refusal("online", case.parts, case.loss)
         if case.batch > LARGEST_BATCH:
-            refused = f"not online, since batches are larger than {LARGEST_BATCH}"
-        if refused is None:
-            return "online", "one compiled loop over steps that skips silent rows"
-        return "lifted", f"{together}: {refused}"
+            return "lifted", f"{together}: not online, since batches are larger than {LARGEST_BATCH}"
+        if refused := refusal("online", case.parts, case.loss):
+            return "lifted", f"{together}: {refused}"
+        if untold("online", case.parts, case.loss) and (refused := traced("online")):
+            return "lifted", f"{together}: not online, since {refused}"
+        return "online", "one compiled loop over steps that skips silent rows"
     if case.batch * case.inputs > MOST_INPUTS:
         return "lifted", f"{together}: no lanes, since batches are large"
     if refused := refusal("lanes", case.parts, case.loss):
         return "lifted", f"{together}: {refused}"
-    if any(part.paths.lanes is None for part in case.parts) and (refused := traced()):
+    if untold("lanes", case.parts, case.loss) and (refused := traced("lanes")):
         return "lifted", f"{together}: no lanes, since {refused}"
     return "lanes", "members as SIMD lanes of one compiled kernel"

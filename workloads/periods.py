@@ -34,6 +34,15 @@ class Schedule:
         """Whether a part of this period does."""
         return period == 1 or acting[self.periods.index(period)]
 
+    @property
+    def quiet(self) -> Acting:
+        """No part with a period acts: that of most steps, where all periods are long."""
+        return (False,) * len(self.periods)
+
+    def next_acting(self, step: int) -> int | float:
+        """The first step, this one or later, in which a part with a period acts; infinity where there is none."""
+        return min((-(-step // period) * period for period in self.periods), default=math.inf)
+
     def met(self) -> dict[Acting, int]:
         """Every combination that any step has, and such a step: all together comes first."""
         found = {self.acting(0): 0}

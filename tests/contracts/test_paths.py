@@ -45,8 +45,9 @@ def lowered(arm: Arm, shape: Shape | PictureShape) -> bool:
 def test_what_ships_declares_every_path(name: str) -> None:
     entry = ENTRIES[name]
     assert isinstance(entry.paths.lanes, bool), "only a user's class may leave it to tracing"
+    assert entry.paths.online is not None, "only a user's class may leave it to tracing"
     fields = {field.name for field in dataclasses.fields(entry.config)}
-    for path in ("lifted", "lanes", "online"):
+    for path in ("lifted", "lanes", "online", "written"):
         takes = entry.paths.of(path)
         if isinstance(takes, Mapping):
             assert set(takes) == fields, f"{path} says nothing of some setting, so {name} would never take it"

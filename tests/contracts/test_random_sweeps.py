@@ -21,12 +21,13 @@ from hypothesis import strategies as st
 from sweep.packing import plan_packs
 from sweep.spec.reading import parse
 from sweep.trials import expand
-from workloads.engine import online
 from workloads.engine.compiling import Programs
 from workloads.engine.computing import computing
 from workloads.engine.layout import Tree, flattened, in_order, member
+from workloads.engine.parts import parts_of
 from workloads.methods.config import Utility
 from workloads.networks.config import Initialisation, MLPActivation
+from workloads.paths import refusal
 from workloads.training.loop import Training
 from workloads.training.lowerable import not_lowered
 from workloads.training.pack import Pack
@@ -144,7 +145,11 @@ def steps_of(training: Training) -> Iterator[Tree]:
 
 def paths_for(pack: Pack) -> list[str]:
     """The paths that accept a pack, besides the plain one, member after member."""
-    refused = {"lanes": not_lowered(pack.members[0].config), "online": online.refusal(Training(pack).learner)}
+    learner = Training(pack).learner
+    refused = {
+        "lanes": not_lowered(pack.members[0].config, "lanes"),
+        "online": refusal("online", parts_of(learner), learner.loss.name),
+    }
     return ["lifted", *(path for path, why in refused.items() if why is None)]
 
 

@@ -13,12 +13,12 @@ from sweep import packing
 from sweep.packing import MEMORY, MOST, pack_id, path_of, plan_packs, shape_of
 from sweep.spec.reading import parse
 from sweep.trials import Trial, expand
-from workloads.engine import online
+from workloads.engine.parts import parts_of
 from workloads.errors import InputError
 from workloads.learner import Learner
 from workloads.methods.config import METHODS, OPTIMIZERS
 from workloads.networks.config import NETWORKS, MLPConfig, NetworkSpec
-from workloads.paths import LARGEST_BATCH, Paths
+from workloads.paths import LARGEST_BATCH, Paths, refusal
 from workloads.training.assembled import network_of, stream_of, ways_of_learning
 from workloads.training.loop import Training
 from workloads.training.pack import Pack
@@ -120,8 +120,13 @@ def test_paths_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
     [wide] = trials("  a: {optimizer: sgd}", seeds=1, head=HEAD.replace("period: 50", "period: 50, batch: 1000"))
     assert path_of(wide.config, "cpu")[1].endswith("no lanes, since batches are large")
     [heavy] = trials("  a: {optimizer: sgd, momentum: 0.9, network: {width: 200}}", seeds=1)
-    path, reason = path_of(heavy.config, "cpu")
-    assert path == "lifted" and reason.endswith("online does not take sgd with momentum 0.9")
+    assert path_of(heavy.config, "cpu")[0] == "online"
+    [pulled] = trials("  a: {optimizer: sgd, coupled_isometry: {}, network: {width: 200}}", seeds=1)
+    path, reason = path_of(pulled.config, "cpu")
+    assert path == "lifted" and reason.endswith("online does not take coupled_isometry")
+    both = "  a: {optimizer: sgd, continual_backprop: {}, l2_init: {}, network: {width: 200}}"
+    path, reason = path_of(trials(both, seeds=1)[0].config, "cpu")
+    assert path == "lifted" and reason.endswith("online does not take continual_backprop together with l2_init")
     assert path_of(trial.config, "cuda")[0] == "lifted" and "GPU" in path_of(trial.config, "cuda")[1]
     monkeypatch.setitem(NETWORKS, "mlp", NetworkSpec(config=MLPConfig, semantics=1, paths=Paths(lifted=False)))
     path, reason = path_of(trial.config, "cpu")
@@ -158,7 +163,7 @@ def test_the_rule_for_online_is_what_online_refuses(optimizer: str, methods: lis
     chosen, how = ways_of_learning(trial.config)
     stream = stream_of(trial.config, 0)
     learner = Learner(network_of(trial.config, stream), stream.loss, chosen, how)
-    refused = online.refusal(learner) is not None or batch > LARGEST_BATCH
+    refused = refusal("online", parts_of(learner), learner.loss.name) is not None or batch > LARGEST_BATCH
     assert (path_of(trial.config, "cpu")[0] != "online") == refused
 
 
@@ -167,13 +172,13 @@ def test_what_nobody_declared_is_refused_by_planning_and_by_the_engine(monkeypat
     taken = NETWORKS["mlp"].paths.online
     assert isinstance(taken, dict)
     known = {**taken, "activation": ("relu",)}
-    monkeypatch.setitem(NETWORKS, "mlp", replace(NETWORKS["mlp"], paths=Paths(lanes=True, online=known)))
+    monkeypatch.setitem(NETWORKS, "mlp", replace(NETWORKS["mlp"], paths=Paths(lanes=True, online=known, written=known)))
     assert path_of(large.config, "cpu")[1].endswith("online does not take mlp with activation selu")
     with pytest.raises(InputError, match="online does not take mlp with activation selu"):
         Training(Pack(id="p", members=[large], path="online"))
     # A setting that is not even named is refused whatever it is.
     del known["biases"]
-    monkeypatch.setitem(NETWORKS, "mlp", replace(NETWORKS["mlp"], paths=Paths(lanes=True, online=known)))
+    monkeypatch.setitem(NETWORKS, "mlp", replace(NETWORKS["mlp"], paths=Paths(lanes=True, online=known, written=known)))
     [usual] = trials("  a: {optimizer: sgd, network: {width: 200}}", seeds=1)
     assert path_of(usual.config, "cpu")[1].endswith("online does not take mlp with biases True")
 
@@ -181,7 +186,7 @@ def test_what_nobody_declared_is_refused_by_planning_and_by_the_engine(monkeypat
 def test_a_method_that_ships_without_lanes_goes_to_lifted_untried(monkeypatch: pytest.MonkeyPatch) -> None:
     [trial] = trials("  a: {optimizer: sgd, l2: {strength: 0.1}}", seeds=1)
     monkeypatch.setitem(METHODS, "l2", replace(METHODS["l2"], paths=Paths(lanes=False)))
-    monkeypatch.setattr(packing, "not_lowered", lambda config: pytest.fail("it was traced"))
+    monkeypatch.setattr(packing, "not_lowered", lambda config, path: pytest.fail("it was traced"))
     path, why = path_of(trial.config, "cpu")
     assert path == "lifted" and why.endswith("lanes does not take l2")
     with pytest.raises(InputError, match="lanes does not take l2"):

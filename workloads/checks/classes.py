@@ -104,7 +104,7 @@ def of_paths(kind: Any) -> Iterator[str]:
         yield f"paths must be a workloads.paths.Paths, such as Paths(lanes=False), not {paths!r}"
         return
     fields = {each.name for each in dataclasses.fields(config)} if dataclasses.is_dataclass(config) else set()
-    for path in ("lifted", "lanes", "online"):
+    for path in ("lifted", "lanes", "online", "written"):
         takes = paths.of(path)
         if not isinstance(takes, Mapping):
             continue

@@ -26,7 +26,8 @@ from workloads.engine.lanes import Lanes
 from workloads.engine.layout import Tree
 from workloads.engine.lifted import Lifted, settle_products
 from workloads.engine.looped import Looped
-from workloads.engine.online import Online
+from workloads.engine.online import Online, refusal
+from workloads.engine.online_traced import TracedOnline
 from workloads.engine.parts import parts_of
 from workloads.errors import InputError
 from workloads.learner import Learner
@@ -77,7 +78,9 @@ def build(path: str, learner: Learner, hyper: Tree, seeds: Tensor, *, tf32: bool
                 f"no working C++ compiler, so packs train uncompiled, many times slower: {error}", stacklevel=2
             )
             return Lifted(learner, hyper, seeds, compiled=False)
-        return Lanes(learner, hyper, seeds) if path == "lanes" else Online(learner, hyper, seeds)
+        if path == "lanes":
+            return Lanes(learner, hyper, seeds)
+        return (TracedOnline if refusal(learner) else Online)(learner, hyper, seeds)
     if path == "lifted":
         return Lifted(learner, hyper, seeds, tf32=tf32)
     settle_products(seeds.device, tf32=tf32)

@@ -1,5 +1,5 @@
 // What emitted lane programs are made of: vectors of W members, one element each. Included twice, with W 16 for
-// the steps and W 1 for rare events of one member; STRIDE is the distance between two elements of one member.
+// the steps and W 1 for rare events of one member (and, with W 8 or 16 weights of one row, in the online path's chains); STRIDE is the distance between two elements of one member.
 
 typedef float f32v __attribute__((vector_size(4 * W)));
 typedef double f64v __attribute__((vector_size(8 * W)));
@@ -18,6 +18,8 @@ template <class V> struct slot {
 // Written out, since compilers know a broadcast by it.
 #if W == 16
 #define ALL(x) {x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x}
+#elif W == 8
+#define ALL(x) {x, x, x, x, x, x, x, x}
 #else
 #define ALL(x) {x}
 #endif

@@ -71,7 +71,7 @@ class Program:
         wide, single = [], []
         inputs = [*self.leaves, *self.hypers, *scalars, self.x, self.y]
         for acting in self.learner.schedule.met():
-            lowering = Lowering(self._step(acting), inputs, [*states, *hypers, "seed", "step", "x", "y"])
+            lowering = Lowering(self.step(acting), inputs, [*states, *hypers, "seed", "step", "x", "y"])
             wide += [f"static void step{number(acting)}({self._parameters()}) {{", *lowering.code(), "}"]
         events = []
         for rank, method in enumerate(self.learner.rare):
@@ -79,13 +79,15 @@ class Program:
                 lowering = Lowering(self._repair(method, place), inputs[:-2], [*states, *hypers, "seed", "step"])
                 name = f"repair{rank}_{place}"
                 single += [f"static void {name}({self._parameters(inputs=False)}) {{", *lowering.code(), "}"]
-                due = self._leaf(("state", method, "due"))
+                due = self.leaf(("state", method, "due"))
                 if self.leaves[due].dtype != torch.int32:
                     raise NotLowered(f"counts of {method}'s events as {self.leaves[due].dtype}, not torch.int32")
                 events.append((due, place, name))
         return self._file(wide, single, events)
 
-    def _step(self, acting: Acting) -> Flat:
+    def step(self, acting: Acting) -> Flat:
+        """A step as a function of the flat state, hyperparameters, seed, step, x and y, to the flat state."""
+
         def step(*flat: Tensor) -> list[Tensor]:
             tree = unflattened(list(flat[: len(self.leaves)]), self.spec)
             hyper = unflattened(list(flat[len(self.leaves) : -4]), self.hyper_spec)
@@ -109,7 +111,7 @@ class Program:
 
         return repair
 
-    def _leaf(self, path: Sequence[str]) -> int:
+    def leaf(self, path: Sequence[str]) -> int:
         """The number of a tensor of the state."""
         marked: Any = unflattened([torch.tensor(k) for k in range(len(self.leaves))], self.spec)
         for name in path:

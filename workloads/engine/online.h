@@ -1,27 +1,12 @@
-// What the parts of the online kernel share: vectors, one member's buffers, the scratch memory, the step at hand.
-//
-// Rows are padded to whole vectors; errors are zero in the padding, so nothing there is ever seen. Sums are written out
-// over a fixed number of vectors: without -ffast-math the compiler must not reorder them, and so is slow.
-
-#include <cmath>
-#include <cstdint>
-#include <cstring>
-#include <type_traits>
+// What the parts of the online kernel share: one member's buffers, the scratch memory, the step at hand.
 
 namespace {
 
 constexpr int LAYERS = DEPTH + 1;
-constexpr int LANES = 64 / sizeof(Real);
-constexpr bool FLOAT = sizeof(Real) == 4;
 constexpr double LEAST = 0.5;    // of a weight that decay may leave before the row pays
 constexpr int LONGEST = 256;     // steps for which a row that is read may owe decay
 constexpr int TABLE = 1024;      // powers of the decay kept in a table
 constexpr int REFRESH = 1000;    // steps after which running sums are taken anew
-constexpr int SHORT = 2;         // vectors in a row up to which several rows are summed side by side
-constexpr int IN_REGISTERS = 14; // vectors in a row up to which a sum over rows stays in registers
-
-constexpr int padded(int n) { return (n + 15) / 16 * 16; }
-constexpr int larger(int a, int b) { return a > b ? a : b; }
 
 constexpr int WIDE = padded(WIDTH), ENDS = padded(OUTPUTS), ROWS = larger(INPUTS, DEPTH ? WIDTH : 1);
 constexpr int COLUMNS = larger(DEPTH ? WIDE : 16, ENDS);
@@ -47,40 +32,6 @@ constexpr int TERMS = FLOAT ? 5 : 9;
 struct Piece {
     Real scale, mean, square, lost, term[TERMS];
 };
-
-typedef Real Vec __attribute__((vector_size(64), may_alias));
-typedef Real Half __attribute__((vector_size(32), may_alias));
-typedef std::conditional<FLOAT, int32_t, int64_t>::type Int;
-typedef Int Ints __attribute__((vector_size(64), may_alias));
-
-inline Vec* vectors(Real* p) { return (Vec*)p; }
-inline const Vec* vectors(const Real* p) { return (const Vec*)p; }
-
-// The same, in a register: gcc otherwise reads memory anew for every use, and reads are what a pass has too many of.
-inline Vec held(Vec v) {
-#if defined(__AVX512F__)
-    asm("" : "+v"(v));
-#endif
-    return v;
-}
-
-inline Vec magnitude(Vec v) {
-    const Ints all = Ints{} + Int(FLOAT ? 0x7FFFFFFF : 0x7FFFFFFFFFFFFFFF);
-    return (Vec)((Ints)v & all);
-}
-
-inline Real sum(Vec v) {
-    union {
-        Vec whole;
-        Half half[2];
-        Real lane[LANES];
-    } u, w;
-    u.whole = v;
-    w.half[0] = u.half[0] + u.half[1];
-    for (int width = LANES / 4; width; width /= 2)
-        for (int i = 0; i < width; ++i) w.lane[i] += w.lane[i + width];
-    return w.lane[0];
-}
 
 }  // namespace
 

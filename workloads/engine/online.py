@@ -42,9 +42,11 @@ PACE = ("step_size", "decay", "weight_decay", "noise")  # what decides how much 
 
 
 def refusal(learner: Learner) -> str | None:
-    """Why this learner cannot run online, in a short phrase, or None."""
-    if refused := paths.refusal("online", parts_of(learner), learner.loss.name):
-        return refused
+    """Why there is no loop for this learner that is written by hand, in a short phrase, or None."""
+    parts = parts_of(learner)
+    if not paths.written(parts, learner.loss.name):
+        others = (part.refusal("written") for part in parts)
+        return f"no loop is written for {next(filter(None, others), f'the loss {learner.loss.name}')}"
     kinds = [type(method) for method in learner.methods.values()]
     if ContinualBackprop in kinds and ShrinkAndPerturb in kinds[kinds.index(ContinualBackprop) :]:
         return "online perturbs before it replaces units"  # as the registry has them act

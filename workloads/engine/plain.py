@@ -46,10 +46,18 @@ def train(
         draw = Draw(seed, torch.tensor(step, device=seed.device), dtype)
         acting = learner.acting(step)
         params, state, online = learner.step(params, state, hyper, x[k], y[k], draw, acting=acting)
-        for method in learner.rare:
-            for place, due in enumerate(state[method]["due"].tolist()):
-                for _ in range(due):
-                    params, state = learner.repair(params, state, hyper, draw, method=method, place=place)
+        params, state = repaired(learner, params, state, hyper, draw)
         loss += float(online.loss)
         correct += float(online.correct)
     return Trained(params, state, loss, correct)
+
+
+def repaired(
+    learner: Learner, params: Params, state: State, hyper: dict[str, Hyper], draw: Draw
+) -> tuple[Params, State]:
+    """The network after the rare events that its last step counted."""
+    for method in learner.rare:
+        for place, due in enumerate(state[method]["due"].tolist()):
+            for _ in range(due):
+                params, state = learner.repair(params, state, hyper, draw, method=method, place=place)
+    return params, state

@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from workloads.paths import Paths, Takes
+from workloads.paths import RAREST, Paths, Takes
 
 Strength = Annotated[float, Ge(0)]
 Decay = Annotated[float, Ge(0), Lt(1)]
@@ -295,8 +295,8 @@ class ResetConfig:
             raise ValueError("a network of zeros cannot learn; to: zero is for what: head")
 
 
-ADAM_ONLINE: Takes = {"step_size": True, "beta1": True, "beta2": True, "eps": True, "weight_decay": True}
-ADAMO_ONLINE: Takes = {
+ADAM_WRITTEN: Takes = {"step_size": True, "beta1": True, "beta2": True, "eps": True, "weight_decay": True}
+ADAMO_WRITTEN: Takes = {
     "step_size": True,
     "beta1": True,
     "beta2": True,
@@ -309,7 +309,7 @@ ADAMO_ONLINE: Takes = {
     "head": (True, False),
     "every": True,
 }
-CONTINUAL_BACKPROP_ONLINE: Takes = {  # not what the released convolutional codes do otherwise
+CONTINUAL_BACKPROP_WRITTEN: Takes = {  # not what the released convolutional codes do otherwise
     "preset": ("official", "paper", "official_conv", "official_resnet"),
     "replacement_rate": True,
     "maturity_threshold": True,
@@ -326,12 +326,21 @@ CONTINUAL_BACKPROP_ONLINE: Takes = {  # not what the released convolutional code
     "fresh_kernels": True,  # there are none
 }
 
+REDO_ONLINE: Takes = {
+    "preset": ("published", "reinforcement"),
+    "threshold": True,
+    "period": range(RAREST, 1 << 40),
+    "score": ("period", "batch"),
+    "bias": ("zero", "initial"),
+    "reset_optimizer": ("moments", "all", "none"),
+}
+
 OPTIMIZERS: dict[str, MethodSpec] = {
     "sgd": MethodSpec(
         label="SGD",
         config=SGDConfig,
         varies=("step_size", "weight_decay"),
-        paths=Paths(lanes=True, online={"step_size": True, "momentum": (0.0,), "weight_decay": True}),
+        paths=Paths(lanes=True, online=True, written={"step_size": True, "momentum": (0.0,), "weight_decay": True}),
         cost=1.0,
         copies=lambda config: 1 if config.momentum else 0,
     ),
@@ -339,7 +348,7 @@ OPTIMIZERS: dict[str, MethodSpec] = {
         label="Adam",
         config=AdamConfig,
         varies=("step_size", "weight_decay"),
-        paths=Paths(lanes=True, online=ADAM_ONLINE),
+        paths=Paths(lanes=True, online=True, written=ADAM_WRITTEN),
         cost=4.0,
         copies=3,  # two moments, and steps of single weights where units are replaced
     ),
@@ -348,7 +357,7 @@ OPTIMIZERS: dict[str, MethodSpec] = {
         config=AdamWConfig,
         varies=("step_size", "weight_decay"),
         semantics=2,
-        paths=Paths(lanes=True, online=ADAM_ONLINE),
+        paths=Paths(lanes=True, online=True, written=ADAM_WRITTEN),
         cost=4.0,
         copies=3,
     ),
@@ -356,7 +365,7 @@ OPTIMIZERS: dict[str, MethodSpec] = {
         label="AdamO",
         config=AdamOConfig,
         varies=("step_size", "isometry_strength", "isometry_step_size"),
-        paths=Paths(lanes=True, online=ADAMO_ONLINE),
+        paths=Paths(lanes=True, online=False, written=ADAMO_WRITTEN),
         cost=6.0,
         copies=4,  # as adam, and the isometry's gradient
     ),
@@ -364,7 +373,7 @@ OPTIMIZERS: dict[str, MethodSpec] = {
         label="Muon",
         config=MuonConfig,
         varies=("step_size", "rest_step_size", "weight_decay"),
-        paths=Paths(lanes=True),
+        paths=Paths(lanes=True, online=False),
         cost=12.0,  # five iterations of three products each; the more the wider
         copies=4,
     ),
@@ -375,7 +384,7 @@ METHODS: dict[str, MethodSpec] = {
         label="L2",
         config=L2Config,
         varies=("strength",),
-        paths=Paths(lanes=True, online={"strength": True}),
+        paths=Paths(lanes=True, online=True, written={"strength": True}),
         cost=0.2,
         copies=0,
     ),
@@ -383,7 +392,7 @@ METHODS: dict[str, MethodSpec] = {
         label="L2 towards the initial weights",
         config=L2InitConfig,
         varies=("strength",),
-        paths=Paths(lanes=True),
+        paths=Paths(lanes=True, online=True),
         cost=0.3,
         copies=1,
     ),
@@ -393,21 +402,27 @@ METHODS: dict[str, MethodSpec] = {
         semantics=2,
         paths=Paths(
             lanes=True,
-            online={"strength": True, "perturb_scale": True, "when": ("step", "task"), "noise": ("lazy", "dense")},
+            # A draw for every weight of every step is what no traced loop takes.
+            online={"strength": True, "perturb_scale": True, "when": ("task",), "noise": ("lazy", "dense")},
+            written={"strength": True, "perturb_scale": True, "when": ("step", "task"), "noise": ("lazy", "dense")},
         ),
         cost=6.0,
         copies=0,
     ),
     "input_normaliser": MethodSpec(
-        config=InputNormaliserConfig, varies=("decay",), paths=Paths(lanes=True), cost=0.3, copies=0
+        config=InputNormaliserConfig, varies=("decay",), paths=Paths(lanes=True, online=True), cost=0.3, copies=0
     ),
     "coupled_isometry": MethodSpec(
-        config=CoupledIsometryConfig, varies=("strength",), paths=Paths(lanes=True), cost=2.0, copies=1
+        config=CoupledIsometryConfig, varies=("strength",), paths=Paths(lanes=True, online=False), cost=2.0, copies=1
     ),
     "reset": MethodSpec(
         config=ResetConfig,
         varies=(),
-        paths=Paths(lanes=True, online={"what": ("head", "all"), "to": ("initial", "zero"), "optimizer": True}),
+        paths=Paths(
+            lanes=True,
+            online=True,
+            written={"what": ("head", "all"), "to": ("initial", "zero"), "optimizer": True},
+        ),
         cost=0.0,
         copies=0,
     ),
@@ -416,11 +431,16 @@ METHODS: dict[str, MethodSpec] = {
         varies=("replacement_rate", "maturity_threshold"),
         semantics=2,
         replaces=True,
-        paths=Paths(lanes=True, online=CONTINUAL_BACKPROP_ONLINE),
+        paths=Paths(lanes=True, online=False, written=CONTINUAL_BACKPROP_WRITTEN),
         cost=1.0,
         copies=0,
     ),
     "redo": MethodSpec(
-        config=ReDoConfig, varies=("threshold",), replaces=True, paths=Paths(lanes=True), cost=0.3, copies=1
+        config=ReDoConfig,
+        varies=("threshold",),
+        replaces=True,
+        paths=Paths(lanes=True, online=REDO_ONLINE),
+        cost=0.3,
+        copies=1,
     ),
 }

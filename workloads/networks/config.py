@@ -138,7 +138,7 @@ class NetworkSpec:
         return getattr(stream, "shape", ()) if self.pictures else stream.inputs
 
 
-MLP_ONLINE: Takes = {
+MLP_WRITTEN: dict[str, Any] = {
     "width": True,
     "depth": True,
     "activation": ("relu", "leaky_relu", "tanh", "sigmoid", "elu", "swish", "selu", "linear", None),  # None: depth 0
@@ -146,13 +146,25 @@ MLP_ONLINE: Takes = {
     "biases": True,
     "normalisation": ("none",),
 }
+MLP_ONLINE: Takes = {
+    **MLP_WRITTEN,
+    "activation": ("relu", "leaky_relu", "tanh", "sigmoid", "elu", "swish", "selu", "linear", "crelu", None),
+    "normalisation": ("none", "layer", "layer_plain"),
+}
 
 NETWORKS: dict[str, NetworkSpec] = {
-    "mlp": NetworkSpec(config=MLPConfig, semantics=1, paths=Paths(lanes=True, online=MLP_ONLINE), layered=True),
+    "mlp": NetworkSpec(
+        config=MLPConfig, semantics=1, paths=Paths(lanes=True, online=MLP_ONLINE, written=MLP_WRITTEN), layered=True
+    ),
     "convnet": NetworkSpec(
-        config=ConvNetConfig, semantics=1, paths=Paths(lanes=False), pictures=True, convolutional=True
+        config=ConvNetConfig, semantics=1, paths=Paths(lanes=False, online=False), pictures=True, convolutional=True
     ),
     "resnet18": NetworkSpec(
-        config=ResNet18Config, file="resnet", semantics=1, paths=Paths(lanes=False), pictures=True, convolutional=True
+        config=ResNet18Config,
+        file="resnet",
+        semantics=1,
+        paths=Paths(lanes=False, online=False),
+        pictures=True,
+        convolutional=True,
     ),
 }

@@ -193,7 +193,7 @@ def test_a_schedule_goes_on_at_its_phase(start: int) -> None:
 
 def test_a_users_method_becomes_lanes_and_learns_as_on_the_plain_path(own: Any) -> None:
     code = own("value.clamp(-bound, bound)")
-    assert not_lowered(trial()) is None
+    assert not_lowered(trial(), "lanes") is None
     assert path_of(trial(), "cpu")[0] == "lanes"
     values = []
     for path in ("lanes", "looped"):
@@ -220,7 +220,7 @@ def test_what_has_no_lanes_runs_lifted_and_the_plan_says_why(own: Any, expressio
 
 def test_why_a_trace_failed_is_told_even_where_the_code_says_nothing(own: Any) -> None:
     own("(_ for _ in ()).throw(AssertionError())")
-    assert not_lowered(trial()) == "tracing its step failed (AssertionError: )"
+    assert not_lowered(trial(), "lanes") == "tracing its step failed (AssertionError: )"
 
 
 def test_a_sweep_is_planned_without_a_compiler(own: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -314,7 +314,7 @@ def test_what_a_repair_draws_goes_into_its_members_weights_alone() -> None:
     """A draw may not be written into one member's elements as it comes, and a state may come in any order of names."""
     load_code({"own.py": RARE.format(dtype="torch.int32")})
     try:
-        assert not_lowered(trial()) is None
+        assert not_lowered(trial(), "lanes") is None
         trees = states("lanes", "lifted", "looped", members=18, train=lambda training: training.train(9))
     finally:
         load_code({})
@@ -324,7 +324,7 @@ def test_what_a_repair_draws_goes_into_its_members_weights_alone() -> None:
 def test_events_that_the_kernel_cannot_count_are_refused() -> None:
     load_code({"own.py": RARE.format(dtype="torch.int64")})
     try:
-        assert not_lowered(trial()) == "its step has counts of own's events as torch.int64, not torch.int32"
+        assert not_lowered(trial(), "lanes") == "its step has counts of own's events as torch.int64, not torch.int32"
     finally:
         load_code({})
 

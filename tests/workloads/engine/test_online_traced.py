@@ -1,0 +1,330 @@
+"""The online loop made from the learner's own step, against the looped path; and what it finds of rows that sleep."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from online_runs import THREE, Case, Run, data, distance, public
+from torch import Tensor
+
+from workloads.engine.layout import Tree, flattened, mapped
+from workloads.engine.looped import Looped
+from workloads.engine.online import Online
+from workloads.engine.online_sleep import Mode
+from workloads.engine.online_traced import TracedOnline, emit
+from workloads.engine.trace import NotLowered
+from workloads.methods.base import Hyper, Method, Params, Seen, State
+from workloads.methods.config import METHODS, OPTIMIZERS, MethodSpec
+from workloads.methods.implementations import IMPLEMENTATIONS
+from workloads.paths import Paths
+from workloads.random import Draw
+
+L2 = {"strength": 0.02}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bound:
+    """Settings of the methods below."""
+
+    bound: float = 0.05
+
+
+class Clipping(Method):
+    """The README's: every weight stays within a bound."""
+
+    def after_step(self, params: Params, state: State, hyper: Hyper, seen: Seen, draw: Draw) -> tuple[Params, State]:
+        bound = hyper["bound"]
+        return {name: value.clamp(-bound, bound) for name, value in params.items()}, state
+
+
+class Sparing(Method):
+    """L1, soft thresholds: not linear."""
+
+    def after_step(self, params: Params, state: State, hyper: Hyper, seen: Seen, draw: Draw) -> tuple[Params, State]:
+        rate = 0.01 * hyper["bound"]
+        return {n: torch.sign(v) * (v.abs() - rate).clamp(min=0) for n, v in params.items()}, state
+
+
+class Averages(Method):
+    """Slow weights beside the fast ones, as in Hare & Tortoise, which pull them; and a count of units' silent steps."""
+
+    def init(self, params: Params, *, per_element: bool) -> State:
+        silent = {site.name: params[site.weight].new_zeros(site.units) for site in self.network.sites}
+        return {"slow": {n: v.clone() for n, v in params.items()}, "silent": silent}
+
+    def after_step(self, params: Params, state: State, hyper: Hyper, seen: Seen, draw: Draw) -> tuple[Params, State]:
+        slow = {n: 0.99 * state["slow"][n] + 0.01 * v for n, v in params.items()}
+        still = {n: h.abs().sum(0) == 0 for n, h in seen.activations.items()}
+        silent = {n: torch.where(still[n], v + 1, 0) for n, v in state["silent"].items()}
+        return {n: v + hyper["bound"] * (slow[n] - v) for n, v in params.items()}, {"slow": slow, "silent": silent}
+
+
+class Renewing(Method):
+    """Running scores per unit; every so often the incoming weights of low units are drawn anew."""
+
+    period = 100
+
+    def init(self, params: Params, *, per_element: bool) -> State:
+        return {site.name: params[site.weight].new_zeros(site.units) for site in self.network.sites}
+
+    def after_step(self, params: Params, state: State, hyper: Hyper, seen: Seen, draw: Draw) -> tuple[Params, State]:
+        scores = {n: 0.9 * state[n] + 0.1 * h.abs().mean(0) for n, h in seen.activations.items()}
+        if not seen.acts:
+            return params, scores
+        params = dict(params)
+        for site in self.network.sites:
+            low = scores[site.name] <= hyper["bound"] * scores[site.name].mean()
+            weight = params[site.weight]
+            fresh = draw.normal(f"renew/{site.name}", weight.numel()).view_as(weight)
+            params[site.weight] = torch.where(low[:, None], 0.1 * fresh, weight)
+            params[site.outgoing_weight] = torch.where(low, 0, params[site.outgoing_weight])
+        return params, scores
+
+
+class Restless(Renewing):
+    """The same far too often."""
+
+    period = 7
+
+
+class Mending(Method):
+    """Counts a rare event, by chance, whose repair halves a layer's biases."""
+
+    def init(self, params: Params, *, per_element: bool) -> State:
+        return {"due": torch.zeros(len(self.network.sites), dtype=torch.int32)}
+
+    def after_step(self, params: Params, state: State, hyper: Hyper, seen: Seen, draw: Draw) -> tuple[Params, State]:
+        due = (draw.uniform("mend", len(self.network.sites)) < hyper["bound"]).to(torch.int32)
+        return params, {"due": state["due"] + due}
+
+    def repair(
+        self, params: Params, state: State, optimizer: State, hyper: Hyper, place: int, draw: Draw
+    ) -> tuple[Params, State, State]:
+        site = self.network.sites[place]
+        weight = params[site.outgoing_weight]
+        done = (torch.arange(len(self.network.sites)) == place).int()
+        return {**params, site.outgoing_weight: 0.5 * weight}, {"due": state["due"] - done}, optimizer
+
+
+class Normalised(Method):
+    """A gradient of norm 1, over all weights: no weight's own affair."""
+
+    def gradient(self, params: Params, state: State, hyper: Hyper, seen: Seen, draw: Draw) -> tuple[Params, State]:
+        norm = sum((g * g).sum() for g in seen.grads.values()).sqrt()
+        return {n: g / norm for n, g in seen.grads.items()}, state
+
+
+OWN = (Clipping, Sparing, Averages, Renewing, Restless, Mending, Normalised)
+
+
+@pytest.fixture(autouse=True)
+def own_methods(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for kind in OWN:
+        spec = MethodSpec(config=Bound, varies=("bound",), cost=1.0, copies=1, paths=Paths())
+        monkeypatch.setitem(METHODS, kind.__name__, spec)
+        monkeypatch.setitem(IMPLEMENTATIONS, kind.__name__, kind)
+    yield
+
+
+LAZY = [
+    (Case(), {Mode.STILL}),
+    (Case(methods={"l2": L2}), {Mode.PACED, Mode.STILL}),
+    (Case(settings={"momentum": 0.9}), {Mode.PACED}),
+    (Case(methods={"l2": L2, "l2_init": {"strength": 0.1}}, settings={"momentum": 0.5}), {Mode.PACED}),
+    (Case(methods={"l2_init": {"strength": 0.1, "form": "decoupled"}}), {Mode.PACED}),
+    (Case(methods={"Clipping": {"bound": 0.05}}), {Mode.ONCE}),
+    (Case(methods={"l2": L2, "Clipping": {"bound": 0.05}}), {Mode.ONCE, Mode.PACED}),
+    (Case(methods={"Sparing": {"bound": 0.05}}), {Mode.STEPPED}),
+    (Case(methods={"Averages": {"bound": 0.02}}), {Mode.PACED}),
+    (Case(methods={"Renewing": {"bound": 0.7}, "l2": L2}), {Mode.PACED, Mode.STILL}),
+    (
+        Case(methods={"redo": {"threshold": 0.5, "period": 100}}, normalisation="layer", activation="crelu"),
+        {Mode.STILL},
+    ),
+    (Case("adam", {"redo": {"threshold": 0.5, "period": 100, "score": "batch"}}), {Mode.STEPPED}),
+    (Case(methods={"input_normaliser": {}, "l2": L2}), {Mode.PACED, Mode.STILL}),
+    (Case(methods={"Mending": {"bound": 0.1}}), {Mode.STILL}),
+    (Case("adam", {"l2_init": {"strength": 0.1}}), {Mode.STEPPED}),
+]
+CASES = [case for case, _ in LAZY]
+
+
+def from_looped(case: Case, steps: int, dtype: torch.dtype) -> float:
+    x, y = data(case, steps)
+    traced, looped = (Run(case, THREE, kind, dtype).train(x, y) for kind in (TracedOnline, Looped))
+    return distance(looped.state, traced.state)
+
+
+def same_bits(left: Tree, right: Tree) -> bool:
+    one, other = flattened(left)[0], flattened(right)[0]
+    return all(a.numpy().tobytes() == b.numpy().tobytes() for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_the_traced_loop_is_looped(case: Case) -> None:
+    assert from_looped(case, 120, torch.float64) < 1e-10
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_float32_stays_close_for_a_hundred_steps(case: Case) -> None:
+    assert from_looped(case, 100, torch.float32) < 1e-5
+
+
+@pytest.mark.parametrize("case", [LAZY[3][0], LAZY[6][0], CASES[-1]], ids=str)
+def test_batches_are_looped(case: Case) -> None:
+    other = Case(case.optimizer, case.methods, case.settings, batch=3, width=17, outputs=2)
+    assert from_looped(other, 40, torch.float64) < 1e-10
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case(methods={"l2_init": {}}, activation="tanh", loss="squared_error", normalisation="layer_plain"),
+        Case(methods={"l2_init": {}}, activation="leaky_relu", biases=False),
+        Case(methods={"l2_init": {}}, depth=0),
+        Case(methods={"l2_init": {}}, width=300, inputs=40, depth=1),
+    ],
+    ids=str,
+)
+def test_other_networks_are_looped(case: Case) -> None:
+    assert from_looped(case, 40, torch.float64) < 1e-10
+
+
+@pytest.mark.parametrize(("case", "modes"), LAZY, ids=str)
+def test_how_rows_sleep_is_found_from_the_chain(case: Case, modes: set[Mode]) -> None:
+    run = Run(case, THREE, TracedOnline)
+    run.train(*data(case, 1))
+    found = {Mode(int(mode)) for paces in run.engine.paces for mode in paces[:, 0]}
+    assert found == modes
+
+
+def test_a_long_sleep_is_its_closed_form() -> None:
+    case = Case(methods={"l2_init": {"strength": 0.03}}, settings={"step_size": 0.02})
+    run = Run(case, {0: {}}, TracedOnline)
+    run.train(*data(case, 1))
+    before = run.state["params"]["layers.0.weight"][..., 0] + 1.0  # input 0 is dark for good
+    state = run.state
+    state["params"]["layers.0.weight"][..., 0] = before
+    run.engine.load(state)
+    x, y = data(case, 1700)
+    run.train(x, y)
+    initial = state["state"]["l2_init"]["initial"]["layers.0.weight"][..., 0]
+    wanted = initial + (before - initial) * (1 - 0.02 * 0.03) ** 1700
+    torch.testing.assert_close(run.state["params"]["layers.0.weight"][..., 0], wanted, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("case", [LAZY[3][0], LAZY[6][0], LAZY[7][0], LAZY[9][0], LAZY[13][0]], ids=str)
+def test_how_steps_are_split_changes_no_bit_also_with_checkpoints(case: Case, dtype: torch.dtype) -> None:
+    x, y = data(case, 210)
+    whole = Run(case, THREE, TracedOnline, dtype).train(x, y)
+    parts = Run(case, THREE, TracedOnline, dtype)
+    for first, last in ((0, 1), (1, 37), (37, 101), (101, 110), (110, 210)):
+        parts.train(x[first:last], y[first:last])
+        parts.again()
+    assert same_bits(public(whole.state), public(parts.state))
+
+
+@pytest.mark.parametrize("case", [LAZY[3][0], LAZY[9][0], LAZY[13][0]], ids=str)
+def test_a_member_is_the_same_alone_and_beside_one_that_diverges(case: Case) -> None:
+    x, y = data(case, 110)
+    three = {**THREE, 1: {"step_size": 1e300}}
+    pack = Run(case, three, TracedOnline).train(x, y)
+    alone = Run(case, {2: THREE[2]}, TracedOnline).train(x, y)
+    assert same_bits(public(pack.member(2)), public(alone.member(2)))
+    assert not bool(pack.member(1)["params"]["layers.0.weight"].isfinite().all())
+
+
+def test_weights_changed_by_somebody_are_taken_as_they_are() -> None:
+    case = LAZY[3][0]
+    x, y = data(case, 60)
+    runs = [Run(case, THREE, kind).train(x, y) for kind in (TracedOnline, Looped)]
+    for run in runs:
+        state = run.state
+        state["params"]["layers.0.weight"][1] *= 0.5
+        run.engine.load(state)
+        run.train(x, y)
+    assert distance(runs[1].state, runs[0].state) < 1e-10
+
+
+def test_the_written_loop_goes_on_from_the_traced_ones_state_and_back() -> None:
+    case = Case(methods={"l2": L2})
+    x, y = data(case, 90)
+    kinds = (TracedOnline, Online, TracedOnline)
+    run = Run(case, THREE, kinds[0])
+    for kind, first in zip(kinds, (0, 30, 60), strict=True):
+        run.kind = kind
+        run.again()
+        run.train(x[first : first + 30], y[first : first + 30])
+    assert distance(Run(case, THREE, Looped).train(x, y).state, run.state) < 1e-10
+
+
+@pytest.mark.parametrize("case", [LAZY[3][0], LAZY[9][0]], ids=str)
+@pytest.mark.parametrize("batch", [1, 3])
+def test_pictures_have_the_bits_of_their_numbers(case: Case, batch: int) -> None:
+    case = Case(case.optimizer, case.methods, case.settings, batch=batch)
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randint(0, 256, (50, case.inputs), generator=generator, dtype=torch.uint8)
+    images *= torch.rand(images.shape, generator=generator) < 0.3
+    labels = torch.randint(0, case.outputs, (50,), generator=generator)
+    shown = torch.randint(0, 50, (2, 210, batch), generator=generator, dtype=torch.int32)
+    pixels = torch.stack([torch.randperm(case.inputs, generator=generator) for _ in range(2)]).int()
+    shades = torch.from_numpy(np.divide(np.arange(256), 255.0, dtype=np.float32))
+    x = torch.stack([shades[images[shown[s].long()].long()][..., pixels[s].long()] for s in range(2)], 1)
+    y = torch.stack([labels[shown[s].long()] for s in range(2)], 1)
+    numbers = Run(case, THREE, TracedOnline, torch.float32).train(x, y)
+    pictures = Run(case, THREE, TracedOnline, torch.float32)
+    which = torch.tensor([i % 2 for i in THREE])
+    with torch.no_grad():
+        pictures.engine.advance_pictures(images.numpy(), labels.numpy(), 255.0, shown, pixels, which, 0)
+    assert same_bits(public(numbers.state), public(pictures.state))
+
+
+@pytest.mark.parametrize(
+    ("methods", "said"),
+    [
+        ({"Normalised": {}}, "of whole matrices of weights"),
+        ({"Restless": {}}, "a schedule that acts every 7 steps"),
+        ({"shrink_and_perturb": {}}, "drawn"),
+        ({"coupled_isometry": {}}, "used twice"),
+        ({"continual_backprop": {}}, "of all weights"),
+    ],
+)
+def test_what_cannot_be_cut_says_why(methods: dict[str, Any], said: str) -> None:
+    case = Case(methods=methods)
+    with pytest.raises(NotLowered, match=said):
+        Run(case, THREE, TracedOnline).train(*data(case, 1))
+
+
+def taken(case: Case) -> bool:
+    run = Run(case, {0: {}}, Looped)
+    state, x, y = run.state, *data(case, 1)
+    hyper = mapped(lambda v: v[0], run.engine.hyper)
+
+    def one(value: Tensor) -> Tensor:
+        return value[0].clone()
+
+    try:
+        emit(case.learner, mapped(one, public(state)), hyper, x[0, 0], y[0, 0])
+    except NotLowered:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "method"), [*((name, None) for name in OPTIMIZERS), *(("sgd", name) for name in METHODS)]
+)
+def test_what_entries_declare_of_a_traced_loop_is_what_can_be_made(optimizer: str, method: str | None) -> None:
+    case = Case(optimizer, {method: {}} if method else {}, inputs=9, width=6)
+    registry, name = (METHODS, method) if method else (OPTIMIZERS, optimizer)
+    takes = registry[name].paths.online
+    config = registry[name].config()
+    declared = takes if isinstance(takes, bool) else all(
+        value is True or getattr(config, field) in value for field, value in (takes or {}).items()
+    )  # fmt: skip
+    assert taken(case) == declared

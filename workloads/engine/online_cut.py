@@ -1,0 +1,416 @@
+"""A learner's traced step, cut into what the online path runs: products, chains, and what is small.
+
+The step of one network, forward, loss, backward and update, is one graph of core operations. In it, of every weight
+matrix W (out, in) with input X and error D,
+
+    forward   X Wᵀ      reads the rows (of W as it is stored, [in][out]) whose input is not zero
+    back      D W       needs those same rows, where zero input comes from relu and so has slope zero
+    outer     Dᵀ X      is the gradient of those rows, and zero elsewhere
+
+These products are written by hand, once (online_rows.h). What makes a new weight of the old one, its gradient and its
+slots (whatever else of the optimizer's and methods' state is of W's shape) must be elementwise: the *chain*, which is
+traced anew for ONE weight and so runs with a vector of weights. All the rest works on a few numbers per unit:
+activations, losses, biases, units' statistics. It is lowered as it stands, in *segments* between the products.
+
+What cannot be cut so (a sum over all weights in every step, a draw for every weight) raises NotLowered, with why.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Container, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from workloads.engine.operations import SAME
+from workloads.engine.trace import NotLowered, Trace, trace
+
+aten = torch.ops.aten
+RESHAPES = {aten.expand.default, aten.view.default, aten.unsqueeze.default, aten.squeeze.dim, aten.squeeze.dims}
+FORWARD, BACK = "forward", "back"
+OPENING = -1  # before the first step of a call
+
+
+@dataclass(slots=True)
+class Layer:
+    """One weight matrix: its products and its chain. Leaves are numbers of tensors of the state."""
+
+    weight: int
+    forward: fx.Node  # (B, out)
+    inputs: fx.Node  # X
+    back: fx.Node | None = None  # (B, in); None where nobody asks
+    outer: fx.Node | None = None
+    error: fx.Node | None = None  # D
+    flipped: bool = False  # whether `outer` is (in, out)
+    evolving: list[int] = field(default_factory=list)  # leaves that the chain changes, the weight first
+    constant: list[int] = field(default_factory=list)  # leaves of the weight's shape that it only reads
+    scalars: list[fx.Node] = field(default_factory=list)  # single numbers that it reads
+    nodes: list[fx.Node] = field(default_factory=list)  # in order
+
+    @property
+    def leaves(self) -> list[int]:
+        """All tensors of the weight's shape that the chain reads."""
+        return [*self.evolving, *self.constant]
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Small nodes to compute together: what they read from elsewhere, and what others read of them."""
+
+    nodes: list[fx.Node]
+    reads: list[fx.Node]
+    writes: list[fx.Node]
+    results: list[int]  # leaves that get their new values here
+
+
+class Cut:
+    """The cut step. `ops` are ("forward" or "back", number of the layer), with `segments[i]` before ops[i]."""
+
+    def __init__(
+        self, step: Callable[..., Sequence[Tensor]], examples: Sequence[Tensor], leaves: int, hypers: int
+    ) -> None:
+        """`step` takes the leaves of one network's state, its hyperparameters and more, and returns the leaves.
+
+        Raises NotLowered.
+        """
+        self.examples = list(examples)
+        found = traced(step, examples)
+        self.graph, self.seen, self.constants = found.graph, found.seen, found.constant
+        self.placeholders, self.outputs = found.arguments, found.results
+        self.lasting = set(self.placeholders[leaves : leaves + hypers])
+        self.leaf_of = {node: k for k, node in enumerate(self.placeholders[:leaves])}
+        self.order = {node: k for k, node in enumerate(self.graph.nodes)}
+        self.layers = self._layers()
+        self.products: dict[fx.Node, tuple[str, int]] = {}
+        for k, layer in enumerate(self.layers):
+            self.products[layer.forward] = (FORWARD, k)
+            if layer.back is not None:
+                self.products[layer.back] = (BACK, k)
+        self.owner = self._owners()
+        self.heavy = self._heavy()
+        for k, layer in enumerate(self.layers):
+            self._cut_chain(k, layer)
+        self.ops, self.opening, self.segments = self._cut_segments()
+
+    # ---- products ----
+
+    def _layers(self) -> list[Layer]:
+        found: list[Layer] = []
+        backs: dict[int, fx.Node] = {}
+        others: list[fx.Node] = []
+        for node in self.graph.nodes:
+            if node.target != aten.mm.default:
+                continue
+            leaf, odd = stripped(node.args[1])
+            number = self.leaf_of.get(leaf)
+            if number is None:
+                others.append(node)
+            elif odd:
+                if any(number == layer.weight for layer in found):
+                    raise NotLowered("a weight matrix that is used twice")
+                found.append(Layer(number, node, node.args[0]))
+            elif number in backs:
+                raise NotLowered("a weight matrix that is used twice")
+            else:
+                backs[number] = node
+        if not found:
+            raise NotLowered("a network without a matrix of weights")
+        for layer in sorted(found, key=lambda own: own.weight not in backs):
+            layer.back = backs.get(layer.weight)
+            layer.outer = next((n for n in others if self._matches(layer, n)), None)
+            if layer.outer is None:
+                raise NotLowered("a weight matrix whose gradient is no product of its input and its error")
+            others.remove(layer.outer)
+        return found
+
+    def _matches(self, layer: Layer, node: fx.Node) -> bool:
+        """Whether a product is the gradient of the layer's weights; noted there."""
+        (left, left_odd), (right, right_odd) = stripped(node.args[0]), stripped(node.args[1])
+        wanted = stripped(layer.inputs)
+        if (right, right_odd) == wanted and left_odd:
+            error, flipped = left, False
+        elif (left, not left_odd) == wanted and not right_odd:
+            error, flipped = right, True
+        else:
+            return False
+        if layer.back is not None and stripped(layer.back.args[0]) != (error, False):
+            return False
+        if self.seen[error].shape != self.seen[layer.forward].shape:
+            return False
+        layer.error, layer.flipped = error, flipped
+        return True
+
+    # ---- chains ----
+
+    def _slice(self, roots: Iterable[fx.Node], stop: Container[fx.Node] = ()) -> list[fx.Node]:
+        """What the roots are computed from, in order, up to placeholders, constants, products and `stop`."""
+        seen: set[fx.Node] = set()
+        left = list(roots)
+        while left:
+            node = left.pop()
+            if node in seen:
+                continue
+            seen.add(node)
+            if node not in self.products and node not in self.constants and node not in stop:
+                left += node.all_input_nodes
+        return sorted(seen, key=self.order.__getitem__)
+
+    def ancestors(self, roots: Iterable[fx.Node]) -> list[fx.Node]:
+        """All that the roots are computed from, products and constants too, in order."""
+        seen: set[fx.Node] = set()
+        left = list(roots)
+        while left:
+            node = left.pop()
+            if node not in seen:
+                seen.add(node)
+                left += node.all_input_nodes
+        return sorted(seen, key=self.order.__getitem__)
+
+    def lasts(self, node: fx.Node) -> bool:
+        """Whether a number is the same in all steps: made of hyperparameters alone."""
+        sources = {n for n in self.ancestors([node]) if n.op == "placeholder"}
+        return sources <= self.lasting and not self.draws([node])
+
+    def draws(self, roots: Iterable[fx.Node]) -> bool:
+        """Whether any random number is among what the roots are computed from."""
+        return any(n.target == torch.ops.pliant.drawn.default for n in self.ancestors(roots))
+
+    def _owners(self) -> dict[int, int]:
+        """Leaf -> the layer whose weights' shape it has and whose chain it is part of."""
+        owner = {layer.weight: k for k, layer in enumerate(self.layers)}
+        outer = {layer.outer: k for k, layer in enumerate(self.layers)}
+        shapes = [tuple(self.examples[layer.weight].shape) for layer in self.layers]
+        slices = {k: self._slice([self.outputs[k]]) for k in self.leaf_of.values()}
+        changed = True
+        while changed:
+            changed = False
+            for leaf, nodes in slices.items():
+                touched = {owner[k] for n in nodes if (k := self.leaf_of.get(n)) in owner}
+                touched |= {outer[n] for n in nodes if n in outer}
+                wide = tuple(self.examples[leaf].shape) in shapes
+                if leaf not in owner and wide and len(touched) == 1:
+                    owner[leaf], changed = touched.pop(), True
+                if leaf not in owner:
+                    continue
+                own = owner[leaf]
+                for node in nodes:
+                    other = self.leaf_of.get(node)
+                    if other is not None and other not in owner and tuple(self.examples[other].shape) == shapes[own]:
+                        owner[other], changed = own, True
+        return owner
+
+    def _heavy(self) -> set[fx.Node]:
+        """Nodes made of whole matrices of weights, their gradients or their slots."""
+        found = {node for node, leaf in self.leaf_of.items() if leaf in self.owner}
+        outer = {layer.outer for layer in self.layers}
+        for node in self.graph.nodes:
+            if node in outer:
+                found.add(node)
+            elif node.op == "call_function" and node not in self.products and node not in self.constants:
+                if any(n in found for n in node.all_input_nodes):
+                    found.add(node)
+        return found
+
+    def _cut_chain(self, number: int, layer: Layer) -> None:
+        """Fill in the layer's chain. Raises NotLowered where it is not elementwise."""
+        own = sorted(leaf for leaf, k in self.owner.items() if k == number)
+        own.remove(layer.weight)
+        own.insert(0, layer.weight)
+        layer.evolving = [k for k in own if stripped(self.outputs[k]) != (self.placeholders[k], False)]
+        layer.constant = [k for k in own if k not in layer.evolving]
+        if layer.weight not in layer.evolving:
+            raise NotLowered("weights that do not learn")
+        single = {n for n in self.seen if isinstance(self.seen[n], Tensor) and self.seen[n].numel() == 1}
+        stop = (single - self.heavy) | {own.outer for own in self.layers if own.outer is not None}
+        flipped: dict[fx.Node, bool | None] = {}  # None: alike in all places
+        for node in self._slice([self.outputs[k] for k in layer.evolving], stop):
+            if node in self.constants:
+                if not alike(self.seen[node]):
+                    raise NotLowered("a constant of its own for every weight")
+                flipped[node] = None
+                layer.nodes.append(node)
+            elif node is layer.outer:
+                flipped[node] = layer.flipped
+            elif node in stop:
+                flipped[node] = None
+                layer.scalars.append(node)
+            elif self.leaf_of.get(node) in own:
+                flipped[node] = False
+            else:
+                flipped[node] = self._flipped(node, flipped)
+                layer.nodes.append(node)
+        if any(flipped[self.outputs[leaf]] is not False for leaf in layer.evolving):
+            raise NotLowered("weights whose new values are not made one by one")
+
+    def _flipped(self, node: fx.Node, flipped: dict[fx.Node, bool | None]) -> bool | None:
+        """Whether an elementwise node is (in, out); None where it is alike in all places. Raises NotLowered."""
+        if node.op != "call_function" or node in self.products or any(n not in flipped for n in node.all_input_nodes):
+            raise NotLowered(f"{node.name} for every weight")
+        found = {flipped[n] for n in node.all_input_nodes} - {None}
+        if node.target == aten.permute.default and found:
+            return not found.pop()
+        if node.target in RESHAPES and not found:
+            return None
+        if node.target not in SAME and torch.Tag.pointwise not in getattr(node.target, "tags", ()):
+            raise NotLowered(f"{node.target} of whole matrices of weights")
+        if len(found) > 1:
+            raise NotLowered("a matrix of weights together with its transpose")
+        return found.pop() if found else None
+
+    def chain(self, layer: Layer) -> Callable[..., list[Tensor]]:
+        """The chain of ONE weight: (gradient, leaves..., scalars...), all 0-d, to the evolving leaves' new values."""
+
+        def step(gradient: Tensor, *given: Tensor) -> list[Tensor]:
+            values: dict[fx.Node, Tensor] = {layer.outer: gradient}  # type: ignore[dict-item]
+            values |= {self.placeholders[k]: v for k, v in zip(layer.leaves, given, strict=False)}
+            values |= dict(zip(layer.scalars, given[len(layer.leaves) :], strict=True))
+            for node in layer.nodes:
+                if node in self.constants:
+                    values[node] = self.seen[node].flatten()[0].clone()
+                elif node.target == aten.permute.default or node.target in RESHAPES:
+                    values[node] = values[node.args[0]]  # type: ignore[index]
+                else:
+                    values[node] = evaluated(node, values)
+            return [values[self.outputs[k]] for k in layer.evolving]
+
+        return step
+
+    def small(self, node: fx.Node, values: dict[fx.Node, Tensor]) -> Tensor:
+        """A single number's value from those of placeholders, in whatever precision these have."""
+        found = dict(values)
+        for step in self.ancestors([node]):
+            if step in self.constants:
+                found[step] = self.seen[step]
+            elif step not in found:
+                found[step] = evaluated(step, found)
+        return found[node].flatten()[0]
+
+    # ---- segments ----
+
+    def _cut_segments(self) -> tuple[list[tuple[str, int]], Segment, list[Segment]]:
+        """The operations in an order, what is computed once before the first step, and what before each of them."""
+        waiting = [(FORWARD, k) for k in range(len(self.layers))] + [(BACK, k) for k in range(len(self.layers))]
+        done: set[fx.Node] = set()  # products
+        gone: set[tuple[str, int]] = set()
+        ops: list[tuple[str, int]] = []
+        numbers = [n for layer in self.layers for n in layer.scalars if self.lasts(n)]
+        placed = {node: OPENING for node in self._slice(numbers) if self._small(node)}
+        while waiting:
+            for op in waiting:
+                nodes = self._slice(self._wanted(op))
+                if op[0] == BACK and (FORWARD, op[1]) not in gone:
+                    continue
+                if all(n in done for n in nodes if n in self.products):
+                    break
+            else:
+                raise NotLowered("an update that waits for itself")
+            for node in nodes:
+                if self._small(node):
+                    placed.setdefault(node, len(ops))
+            ops.append(op)
+            gone.add(op)
+            waiting.remove(op)
+            layer = self.layers[op[1]]
+            done |= {layer.forward} if op[0] == FORWARD else {layer.back} if layer.back is not None else set()
+        results = [k for k in self.leaf_of.values() if k not in self.owner]
+        results = [k for k in results if self.outputs[k] is not self.placeholders[k]]
+        for node in self._slice(self.outputs[k] for k in results):
+            if self._small(node):
+                placed.setdefault(node, len(ops))
+        segments = [self._segment(k, placed, results if k == len(ops) else [], ops) for k in range(len(ops) + 1)]
+        return ops, self._segment(OPENING, placed, [], ops), segments
+
+    def _wanted(self, op: tuple[str, int]) -> list[fx.Node]:
+        """What has to be known before an operation."""
+        layer = self.layers[op[1]]
+        if op[0] == FORWARD:
+            return [layer.inputs]
+        assert layer.error is not None
+        return [layer.error, *layer.scalars]
+
+    def _small(self, node: fx.Node) -> bool:
+        if node in self.heavy:
+            raise NotLowered(f"{node.target} of all weights in every step")
+        return node.op == "call_function" and node not in self.products and node not in self.constants
+
+    def _segment(
+        self, number: int, placed: dict[fx.Node, int], results: list[int], ops: list[tuple[str, int]]
+    ) -> Segment:
+        nodes = sorted((n for n, at in placed.items() if at == number), key=self.order.__getitem__)
+        used = {n for node in nodes for n in node.all_input_nodes} | {self.outputs[k] for k in results}
+        reads = [n for n in used if n not in self.constants and placed.get(n) != number]
+        elsewhere = {n for node, at in placed.items() if at != number for n in node.all_input_nodes}
+        elsewhere |= {n for op in ops for n in self._wanted(op)}
+        if not results:
+            elsewhere |= {self.outputs[k] for k in self.leaf_of.values() if k not in self.owner}
+        writes = [n for n in nodes if n in elsewhere]
+        return Segment(nodes, sorted(reads, key=self.order.__getitem__), writes, results)
+
+    def function(self, segment: Segment, arguments: Sequence[fx.Node]) -> Callable[..., list[Tensor]]:
+        """A segment as a function of these nodes' values, to those of `writes` and then of `results`."""
+
+        def run(*given: Tensor) -> list[Tensor]:
+            values = dict(zip(arguments, given, strict=True))
+            for node in segment.nodes:
+                for source in node.all_input_nodes:
+                    if source in self.constants and source not in values:
+                        values[source] = self.seen[source]
+                values[node] = evaluated(node, values)
+            final = [*segment.writes, *(self.outputs[k] for k in segment.results)]
+            return [values[n] if n in values else self.seen[n] for n in final]
+
+        return run
+
+
+def traced(step: Callable[..., Sequence[Tensor]], examples: Sequence[Tensor]) -> Trace:
+    """The step's trace with every bias apart from its product, the one small and the other not, and no sums of one."""
+    found = trace(step, examples)
+    for node in list(found.graph.nodes):
+        if node.target == aten.addmm.default and not node.kwargs:
+            with found.graph.inserting_before(node):
+                product = found.graph.call_function(aten.mm.default, node.args[1:])
+                both = found.graph.call_function(aten.add.Tensor, (node.args[0], product))
+            found.seen[product] = found.seen[both] = found.seen[node]
+            node.replace_all_uses_with(both)
+            found.graph.erase_node(node)
+        elif node.target == aten.sum.dim_IntList and found.seen[node].numel() == found.seen[node.args[0]].numel():
+            with found.graph.inserting_before(node):  # over one example
+                same = found.graph.call_function(aten.view.default, (node.args[0], list(found.seen[node].shape)))
+            found.seen[same] = found.seen[node]
+            node.replace_all_uses_with(same)
+            found.graph.erase_node(node)
+    return found
+
+
+def stripped(node: Any) -> tuple[fx.Node, bool]:
+    """What a node shows, and whether transposed: without permutations of two axes and copies."""
+    odd = False
+    while isinstance(node, fx.Node) and node.op == "call_function":
+        if node.target == aten.permute.default and list(node.args[1]) == [1, 0]:  # type: ignore[arg-type]
+            odd = not odd
+        elif node.target not in (aten.alias.default, aten.clone.default, aten.detach.default):
+            break
+        node = node.args[0]
+    return node, odd
+
+
+def alike(value: Tensor) -> bool:
+    """Whether all elements are one number."""
+    flat = value.flatten()
+    return flat.numel() > 0 and bool((flat == flat[0]).all() or flat.isnan().all())
+
+
+def evaluated(node: fx.Node, values: dict[fx.Node, Tensor]) -> Tensor:
+    """A node's value from those of its arguments."""
+    args = fx.map_arg(node.args, lambda n: values[n])
+    kwargs = fx.map_arg(node.kwargs, lambda n: values[n])
+    made: Tensor = node.target(*args, **kwargs)  # type: ignore[operator]
+    return made
+
+
+def elements(value: Tensor) -> int:
+    """How many numbers."""
+    return math.prod(value.shape)

@@ -1,0 +1,146 @@
+"""What k steps without gradient do to a weight, found from its chain; so that a row nobody reads need not be touched.
+
+With gradient 0 the chain is a function of the weight and its slots alone. Where it is
+
+    linear    s ← A s + c: decay, pulls towards fixed weights, momentum. k steps are Aᵏ s + (1 + A + ... + Aᵏ⁻¹) c, with
+              A a small matrix (slots x slots), the same for all weights, and c whatever fixed weights make of it
+    clamped   w ← clamp(a w) between bounds: one step, which clamps, and then k - 1 steps of a alone, where a is in
+              [0, 1] and 0 between the bounds; else it is replayed
+    replayed  anything else that depends on nothing but itself: k steps are taken one after the other, in registers,
+              with the bits that k steps have
+    dense     it depends on numbers that change meanwhile (Adam's count of steps): no row sleeps, all are read
+
+nobody has to say so: nothing can get out of step with what the method does.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from itertools import pairwise
+
+import torch
+from torch import Tensor, fx
+
+from workloads.engine.online_cut import RESHAPES, Cut, Layer
+from workloads.engine.operations import SAME
+
+aten = torch.ops.aten
+
+
+class Sleep(IntEnum):
+    """How rows of a layer sleep; the C++ has the same numbers."""
+
+    DENSE = 0
+    LINEAR = 1
+    CLAMPED = 2
+    REPLAYED = 3
+
+
+class Mode(IntEnum):
+    """What a member's rows need when they wake; the C++ has the same numbers."""
+
+    STILL = 0  # nothing
+    ONCE = 1  # one step, however long they slept
+    PACED = 2  # as many steps as they slept, at once
+    STEPPED = 3  # as many steps as they slept, one after the other
+
+
+# What a node is, with gradient 0, as a function of the weight and its slots. Numbers are the same for all weights.
+ZERO, NUMBER, FIXED, LINEAR, AFFINE, CLAMPED, OTHER = range(7)
+ADDS = {aten.add.Tensor, aten.sub.Tensor, aten.add.Scalar, aten.sub.Scalar, aten.rsub.Scalar}
+TIMES = {aten.mul.Tensor, aten.mul.Scalar}
+OVER = {aten.div.Tensor, aten.div.Scalar}
+BOUNDS = {
+    *(aten.clamp.default, aten.clamp.Tensor, aten.clamp_min.default, aten.clamp_max.default),
+    *(aten.clamp_min.Tensor, aten.clamp_max.Tensor, aten.minimum.default, aten.maximum.default),
+}
+FAR, NEAR = 1e100, 1e-100  # far beyond any bound, and within it
+
+
+def sleep_of(cut: Cut, layer: Layer) -> tuple[Sleep, bool]:
+    """How the layer's rows sleep, and whether from zero to zero."""
+    if not all(cut.lasts(number) for number in layer.scalars):
+        return Sleep.DENSE, False
+    found = kinds(cut, layer)
+    results = [found[cut.outputs[k]] for k in layer.evolving]
+    if all(kind in (ZERO, NUMBER, FIXED, LINEAR, AFFINE) for kind in results):
+        return Sleep.LINEAR, all(kind in (ZERO, LINEAR) for kind in results)
+    return (Sleep.CLAMPED, True) if results == [CLAMPED] else (Sleep.REPLAYED, False)
+
+
+def kinds(cut: Cut, layer: Layer) -> dict[fx.Node, int]:
+    """What every node of the chain is."""
+    found: dict[fx.Node, int] = dict.fromkeys(layer.scalars, NUMBER)
+    if layer.outer is not None:
+        found[layer.outer] = ZERO
+    found |= {cut.placeholders[k]: LINEAR for k in layer.evolving}
+    found |= {cut.placeholders[k]: FIXED for k in layer.constant}
+    for node in layer.nodes:
+        if node in cut.constants:
+            found[node] = ZERO if bool((cut.seen[node] == 0).all()) else NUMBER
+        else:
+            found[node] = _kind(node, [_of(a, found) for a in node.args if isinstance(a, fx.Node | int | float)])
+    return found
+
+
+def _of(argument: fx.Node | float, found: dict[fx.Node, int]) -> int:
+    if isinstance(argument, fx.Node):
+        return found[argument]
+    return ZERO if argument == 0 else NUMBER
+
+
+def _kind(node: fx.Node, given: list[int]) -> int:
+    """What an elementwise operation makes of operands of these kinds."""
+    target, highest = node.target, max(given)
+    if target in SAME or target in RESHAPES or target == aten.permute.default:
+        return given[0]
+    if target in TIMES and ZERO in given:
+        return ZERO
+    if highest <= FIXED and not (target in ADDS | OVER and ZERO in given):
+        return max(highest, NUMBER)
+    if target in ADDS:
+        first, second = (given + [ZERO])[:2]
+        if ZERO in (first, second):
+            return highest
+        return OTHER if highest > AFFINE else LINEAR if (first, second) == (LINEAR, LINEAR) else AFFINE
+    if target == aten.neg.default and highest <= AFFINE:
+        return highest
+    if target in TIMES and NUMBER in given and highest <= AFFINE:
+        return highest
+    if target in OVER and given[1] == NUMBER and highest <= AFFINE:
+        return given[0]
+    if target in BOUNDS and sorted(given)[-1] in (LINEAR, CLAMPED) and max(sorted(given)[:-1], default=0) <= NUMBER:
+        return CLAMPED
+    return OTHER if highest > FIXED else max(highest, NUMBER)
+
+
+def pace(cut: Cut, layer: Layer, sleep: Sleep, homogeneous: bool, numbers: list[Tensor]) -> list[float]:
+    """[mode, A row by row] of one member, whose chain's single numbers are `numbers`, in float64."""
+    size = len(layer.evolving)
+    if sleep in (Sleep.DENSE, Sleep.REPLAYED):
+        return [float(Mode.STEPPED), *[0.0] * size * size]
+    chain, zero = cut.chain(layer), torch.zeros((), dtype=torch.float64)
+
+    def after(values: list[float]) -> list[float]:
+        slots = [torch.tensor(v, dtype=torch.float64) for v in values]
+        return [float(v) for v in chain(zero, *slots, *[zero] * len(layer.constant), *numbers)]
+
+    if sleep == Sleep.CLAMPED:
+        low, high, by = after([-FAR])[0], after([FAR])[0], after([NEAR])[0] / NEAR
+        if not (low < 0 < high and 0 <= by <= 1):
+            return [float(Mode.STEPPED), 0.0]
+        return [float(Mode.ONCE if by == 1 else Mode.PACED), by]
+    start = after([0.0] * size)
+    columns = [after([float(i == j) for i in range(size)]) for j in range(size)]
+    matrix = [columns[j][i] - start[i] for i in range(size) for j in range(size)]
+    identity = [float(i == j) for i in range(size) for j in range(size)]
+    still = homogeneous and matrix == identity
+    return [float(Mode.STILL if still else Mode.PACED), *matrix]
+
+
+def strides(sizes: list[int]) -> list[tuple[int, int]]:
+    """(start, end) of stretches of these sizes, one after the other."""
+    ends = [0]
+    for size in sizes:
+        ends.append(ends[-1] + size)
+    return list(pairwise(ends))

@@ -1,0 +1,289 @@
+"""The C++ of a learner that the online path trains: emitted chains and segments around the products of online_traced.h.
+
+One file per learner and batch size. `Emitted` holds the text and what the engine has to know to call it: which leaves
+are kept as weights are, and how each layer's rows sleep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, fx
+
+from workloads.engine.lanes import Program, stored
+from workloads.engine.lowering import Lowering
+from workloads.engine.online_cut import BACK, FORWARD, Cut, Layer, Segment
+from workloads.engine.online_sleep import Sleep, sleep_of
+from workloads.engine.trace import NotLowered
+from workloads.engine.values import KINDS, SCALARS
+from workloads.periods import Acting
+
+REALS = {torch.float32: "f32", torch.float64: "f64"}
+TABLES = 2 * 8 * (512 + 48)  # bytes of one layer's lengths of sleep, for one number kept per weight
+
+
+def padded(size: int) -> int:
+    """`size` up to a whole number of vectors."""
+    return -(-size // 16) * 16
+
+
+@dataclass
+class Emitted:
+    """The text and its plan."""
+
+    program: Program
+    cut: Cut
+    sleeps: list[tuple[Sleep, bool]]
+    due: list[int]  # leaves of counts of rare events
+    text: str = ""
+    size: int = 0  # bytes of scratch memory
+    places: dict[str, int] = field(default_factory=dict)  # arrays in the scratch memory
+
+    def take(self, name: str, size: int) -> None:
+        """Room for `size` bytes, from the next whole cache line on."""
+        self.places[name] = self.size
+        self.size += -(-size // 64) * 64
+
+
+def emitted(program: Program, quiet: Acting, due: Sequence[int]) -> Emitted:
+    """The C++ for a program; `quiet`: no schedule acts. Raises NotLowered."""
+    scalars = [torch.zeros((), dtype=torch.int64)] * 2
+    examples = [*program.leaves, *program.hypers, *scalars, program.x, program.y]
+    cut = Cut(program.step(quiet), examples, len(program.leaves), len(program.hypers))
+    made = Emitted(program, cut, [sleep_of(cut, layer) for layer in cut.layers], list(due))
+    made.text = _Writer(made).text()
+    return made
+
+
+class _Writer:
+    """Puts the file together."""
+
+    def __init__(self, made: Emitted) -> None:
+        self.made, self.cut, self.program = made, made.cut, made.program
+        self.real = REALS[self.program.dtype]
+        self.batch = len(self.program.x)
+        self.names: dict[fx.Node, str] = {}
+        leaves, hypers = len(self.program.leaves), len(self.program.hypers)
+        for k, node in enumerate(self.cut.placeholders):
+            given = ("seed", "step", "x", "y")
+            self.names[node] = (
+                f"p{k}" if k < leaves else f"h{k - leaves}" if k < leaves + hypers else given[k - leaves - hypers]
+            )
+        for segment in (self.cut.opening, *self.cut.segments):
+            for node in segment.writes:
+                self.names[node] = f"v{self.cut.order[node]}"
+        for node in self.cut.products:
+            self.names[node] = f"v{self.cut.order[node]}"
+
+    def kind(self, node: fx.Node) -> str:
+        """The kind of a node's numbers."""
+        value: Tensor = self.cut.seen[node]
+        if value.dtype not in KINDS:
+            raise NotLowered(f"tensors of {value.dtype}")
+        return KINDS[value.dtype]
+
+    def pointer(self, node: fx.Node) -> str:
+        """Where a node's numbers lie, as C++."""
+        name, number = self.names[node], self.cut.placeholders.index(node) if node.op == "placeholder" else -1
+        kind = SCALARS[self.kind(node)]
+        if name in ("seed", "step", "x", "y"):
+            return {"seed": "&m.seed", "step": "&now"}.get(name, f"({kind}*){name}")
+        if name[0] == "p":
+            return f"({kind}*)m.leaf[{number}]"
+        if name[0] == "h":
+            return f"({kind}*)m.hyper[{number - len(self.program.leaves)}]"
+        return f"({kind}*)(scratch+{self.made.places[name]})"
+
+    def text(self) -> str:
+        """The whole file. Raises NotLowered."""
+        for name in sorted({n for n in self.names.values() if n[0] == "v"}):
+            node = next(n for n, own in self.names.items() if own == name)
+            value: Tensor = self.cut.seen[node]
+            self.made.take(name, padded(value.numel()) * stored(value.dtype).itemsize)
+        size = self.program.dtype.itemsize
+        for k, layer in enumerate(self.cut.layers):
+            out, inputs = self.program.leaves[layer.weight].shape
+            self.made.take(f"index{k}", (inputs + 16) * 4)
+            self.made.take(f"value{k}", (inputs + 16) * self.batch * size)
+            self.made.take(f"out{k}", padded(out) * self.batch * size)
+            self.made.take(f"error{k}", padded(out) * self.batch * size)
+        self.made.take("picture", self.program.x.numel() * size)
+        for k, layer in enumerate(self.cut.layers):
+            self.made.take(f"lengths{k}", TABLES * len(layer.evolving) ** 2)
+        wide, small, body = [], [], []
+        for k, layer in enumerate(self.cut.layers):
+            wide += self._layer(k, layer)
+        code, opening = self._segment("opening", self.cut.opening)
+        small += code
+        for k, segment in enumerate(self.cut.segments):
+            code, call = self._segment(f"segment{k}", segment)
+            small += code
+            body += call
+            if k < len(self.cut.ops):
+                body += self._op(*self.cut.ops[k])
+        folder = Path(__file__).parent
+        read = {name: (folder / name).read_text() for name in PARTS}
+        lanes = 64 // self.program.dtype.itemsize
+        layers = range(len(self.cut.layers))
+        rows = [f"Rows<wide::Layer{k}> rows{k}(m, scratch);" for k in layers]
+        due = " || ".join(f"some((const int32_t*)m.leaf[{k}], {self.program.leaves[k].numel()})" for k in self.made.due)
+        values = {
+            "rows": "\n    ".join(rows),
+            "prepare": "\n    ".join(f"rows{k}.prepare();" for k in layers),
+            "settle": "\n    ".join(f"rows{k}.settle(now);" for k in layers),
+            "opening": "\n    ".join(opening),
+            "body": "\n    ".join(body),
+            "given": ", ".join(f"Rows<wide::Layer{k}>& rows{k}" for k in layers),
+            "passed": ", ".join(f"rows{k}" for k in layers),
+            "due": due or "false",
+            "scratch": str(self.made.size),
+            "picture": str(self.made.places["picture"]),
+            "inputs": str(self.program.x[0].numel()),
+            "target": SCALARS[KINDS[self.program.y.dtype]],
+        }
+        driver = read["online_driver.h"]
+        for name, text in values.items():
+            driver = driver.replace(f"@{name}@", text)
+        member = (
+            f"struct Member {{ char* leaf[{len(self.program.leaves)}]; char* hyper[{len(self.program.hypers)}]; "
+            f"int64_t* awake[{len(layers)}]; const double* pace[{len(layers)}]; int64_t seed; }};"
+        )
+        return "\n".join(
+            [
+                f"typedef {SCALARS[self.real]} Real;\nconstexpr int BATCH = {self.batch};",
+                read["philox.h"],
+                read["online_rows.h"],
+                member,
+                f"namespace small {{\n{read['online_small.h']}",
+                *small,
+                "}",
+                f"namespace wide {{\n#define W {lanes}\n#define STRIDE W\n{read['lanes.h']}",
+                f"typedef {self.real}v Number;",
+                *wide,
+                "#undef W\n#undef STRIDE\n}",
+                read["online_traced.h"],
+                driver,
+            ]
+        )
+
+    def _layer(self, number: int, layer: Layer) -> list[str]:
+        """The structure that online_traced.h takes."""
+        cut, (sleep, homogeneous) = self.cut, self.made.sleeps[number]
+        if any(self.program.leaves[k].dtype != self.program.dtype for k in layer.leaves):
+            raise NotLowered("numbers of another type than the weights', one for every weight")
+        slots = [torch.zeros((), dtype=self.program.dtype) for _ in layer.leaves]
+        numbers = [cut.seen[n].flatten()[0].clone() for n in layer.scalars]
+        chain = cut.chain(layer)
+        count = len(layer.leaves)
+
+        def step(*given: Tensor) -> list[Tensor]:
+            return chain(given[count], *given[:count], *given[count + 1 :])
+
+        names = [f"e{k}" for k in range(len(layer.evolving))] + [f"c{k}_" for k in range(len(layer.constant))]
+        singles = [f"n{k}" for k in range(len(layer.scalars))]
+        lowering = Lowering(step, [*slots, slots[0], *numbers], [*names, "g", *singles])
+        out, inputs = self.program.leaves[layer.weight].shape
+        constants = {
+            "NUMBER": number,
+            "IN": inputs,
+            "OUT": out,
+            "C": padded(out),
+            "EVOLVING": len(layer.evolving),
+            "CONSTANT": len(layer.constant),
+            "ALL": int(not silent(cut, layer)),
+            "BACK": int(layer.back is not None),
+            "SLEEP": int(sleep),
+            "HOMOGENEOUS": int(homogeneous),
+            "LENGTHS": self.made.places[f"lengths{number}"],
+        }
+        kinds = [self.kind(n) for n in layer.scalars]
+        return [
+            f"struct Layer{number} {{",
+            *(f"static constexpr int {name} = {value};" for name, value in constants.items()),
+            "struct Numbers {",
+            *(f"{kind}v {name}[1];" for kind, name in zip(kinds, singles, strict=True)),
+            "};",
+            "static void arrays(const Member& m, Real** to) {",
+            *(f"to[{k}] = (Real*)m.leaf[{leaf}];" for k, leaf in enumerate(layer.leaves)),
+            "}",
+            "static void read(const Member& m, char* scratch, Numbers& n) {",
+            *(
+                f"n.{name}[0] = {kind}_all(*{self.pointer(node)});"
+                for kind, name, node in zip(kinds, singles, layer.scalars, strict=True)
+            ),
+            "}",
+            "static inline void step(Number* s, const Number* c, Number gradient, const Numbers& n) {",
+            *(f"Number {name}[1] = {{s[{k}]}};" for k, name in enumerate(names[: len(layer.evolving)])),
+            *(f"const Number {name}[1] = {{c[{k}]}};" for k, name in enumerate(names[len(layer.evolving) :])),
+            "const Number g[1] = {gradient};",
+            *(f"const {kind}v* {name} = n.{name};" for kind, name in zip(kinds, singles, strict=True)),
+            *lowering.code(),
+            *(f"s[{k}] = {name}[0];" for k, name in enumerate(names[: len(layer.evolving)])),
+            "}",
+            "};",
+        ]
+
+    def _segment(self, name: str, segment: Segment) -> tuple[list[str], list[str]]:
+        """(definition, call) of a segment's function."""
+        cut = self.cut
+        results = [cut.placeholders[k] for k in segment.results]
+        arguments = [*segment.writes, *results, *(n for n in segment.reads if n not in results)]
+        if not segment.writes and not results:
+            return [], []
+        examples = [cut.seen[n].clone() for n in arguments]
+        names = [self.names[n] for n in arguments]
+        lowering = Lowering(cut.function(segment, arguments), examples, names)
+        signature = ", ".join(f"{self.kind(n)}v* {name}" for n, name in zip(arguments, names, strict=True))
+        call = ", ".join(
+            f"(small::{self.kind(n)}v*){self.pointer(n)}" if self.names[n] not in ("seed", "step")
+            else f"(small::i64v*){self.pointer(n)}"
+            for n in arguments
+        )  # fmt: skip
+        code = [f"static void {name}({signature}) {{", *lowering.code(), "}"]
+        return code, [f"small::{name}({call});"]
+
+    def _op(self, kind: str, number: int) -> list[str]:
+        """The call of a product."""
+        places, layer = self.made.places, self.cut.layers[number]
+        out = self.program.leaves[layer.weight].shape[0]
+        index, value = f"(int*)(scratch+{places[f'index{number}']})", f"(Real*)(scratch+{places[f'value{number}']})"
+        count = f"count{number}"
+        if kind == FORWARD:
+            wide = f"(Real*)(scratch+{places[f'out{number}']})" if self.batch > 1 else self.pointer(layer.forward)
+            given = ", ".join([self.pointer(layer.inputs), index, value, wide, "now"])
+            lines = [f"const int {count} = rows{number}.forward({given});"]
+            if self.batch > 1:
+                lines.append(f"narrowed<{out}>({self.pointer(layer.forward)}, {wide});")
+            return lines
+        assert kind == BACK and layer.error is not None
+        error, lines = self.pointer(layer.error), []
+        if self.batch > 1 or layer.error not in self._padded():
+            wide = f"(Real*)(scratch+{places[f'error{number}']})"
+            lines.append(f"widened<{out}>({wide}, {error});")
+            error = wide
+        back = self.pointer(layer.back) if layer.back is not None else "nullptr"
+        return [*lines, f"rows{number}.learn({count}, {index}, {value}, {error}, {back}, now);"]
+
+    def _padded(self) -> set[fx.Node]:
+        """Nodes that lie in scratch memory, with zeros after them."""
+        return {n for segment in self.cut.segments for n in segment.writes}
+
+
+PARTS = ("philox.h", "online_rows.h", "online_small.h", "lanes.h", "online_traced.h", "online_driver.h")
+
+
+def silent(cut: Cut, layer: Layer) -> bool:
+    """Whether a unit whose output is zero has slope zero too, so that nobody needs its error: after relu."""
+    aten = torch.ops.aten
+
+    def rectified(node: fx.Node) -> bool:
+        if node.target == aten.cat.default:
+            return all(rectified(part) for part in node.args[0])  # type: ignore[union-attr, arg-type]
+        return node.target in (aten.relu.default, aten.alias.default) and (
+            node.target == aten.relu.default or rectified(node.args[0])  # type: ignore[arg-type]
+        )
+
+    return layer.back is None or rectified(layer.inputs)

@@ -1,0 +1,231 @@
+// The rows of one layer: woken, read, and moved by a chain that was traced from the learner's own step.
+//
+// L is an emitted structure: sizes, how its rows sleep, and `step`, which takes one vector of weights and of everything
+// else that is kept per weight through one step with a given gradient. Everything kept per weight lies as the weights
+// do, [in][padded out]; the first of these arrays are the weights.
+
+namespace {
+
+enum { DENSE, LINEAR, CLAMPED, REPLAYED };   // how rows sleep (online_sleep.py)
+enum { STILL, ONCE, PACED, STEPPED };        // what a member's rows need when they wake
+constexpr int64_t FOREVER = int64_t(1) << 62;  // rows that need nothing more
+constexpr int TABLE = 512;                   // lengths of sleep whose effect is kept
+constexpr int DOUBLINGS = 48;
+
+// A^k - 1 and 1 + A + ... + A^(k - 1), for k steps at once.
+template <int N> struct Power {
+    double moved[N * N], given[N * N];
+};
+
+// First `a`, then `b`.
+template <int N> inline Power<N> after(const Power<N>& a, const Power<N>& b) {
+    Power<N> both;
+    for (int i = 0; i < N; ++i)
+        for (int j = 0; j < N; ++j) {
+            double moved = a.moved[i * N + j] + b.moved[i * N + j];
+            double given = a.given[i * N + j] + b.given[i * N + j];
+            for (int k = 0; k < N; ++k) {
+                moved += b.moved[i * N + k] * a.moved[k * N + j];
+                given += b.moved[i * N + k] * a.given[k * N + j];
+            }
+            both.moved[i * N + j] = moved;
+            both.given[i * N + j] = given;
+        }
+    return both;
+}
+
+template <int N> struct Lengths {
+    Power<N> kept[TABLE], doubled[DOUBLINGS];
+};
+
+template <class L> struct Rows {
+    static constexpr int N = L::EVOLVING, M = L::CONSTANT, V = L::C / LANES;
+    using Number = wide::Number;
+    const Member& m;
+    char* scratch;
+    Real* array[N + M];
+    typename L::Numbers numbers;
+    Lengths<N>* lengths;
+    int64_t* awake;
+    int mode;
+
+    // `m.pace` is [mode, A row by row], as online_sleep.py finds them.
+    Rows(const Member& m, char* scratch) : m(m), scratch(scratch), awake(m.awake[L::NUMBER]) {
+        L::arrays(m, array);
+        mode = int(m.pace[L::NUMBER][0]);
+        lengths = (Lengths<N>*)(scratch + L::LENGTHS);
+        if constexpr (L::SLEEP != DENSE) L::read(m, scratch, numbers);
+    }
+
+    // Before the first step of a call.
+    void prepare() const {
+        if (mode != PACED) return;
+        const double* pace = m.pace[L::NUMBER];
+        Power<N> none, one;
+        for (int i = 0; i < N * N; ++i) {
+            const double same = i / N == i % N;
+            none.moved[i] = none.given[i] = 0;
+            one.moved[i] = pace[1 + i] - same;
+            one.given[i] = same;
+        }
+        lengths->kept[0] = none;
+        for (int k = 1; k < TABLE; ++k) lengths->kept[k] = after<N>(lengths->kept[k - 1], one);
+        lengths->doubled[0] = one;
+        for (int k = 1; k < DOUBLINGS; ++k)
+            lengths->doubled[k] = after<N>(lengths->doubled[k - 1], lengths->doubled[k - 1]);
+    }
+
+    Power<N> power(int64_t steps) const {
+        if (steps < TABLE) return lengths->kept[steps];
+        Power<N> total = lengths->kept[0];
+        for (int k = 0; steps; ++k, steps >>= 1)
+            if (steps & 1) total = after<N>(total, lengths->doubled[k]);
+        return total;
+    }
+
+    static Vec kept(int v, Number number) {  // nothing gets into the padding, whatever a chain makes of zeros there
+        Vec x = (Vec)number;
+        for (int i = 0; i < LANES; ++i)
+            if (v * LANES + i >= L::OUT) x[i] = 0;
+        return x;
+    }
+
+    // A row as it is after `steps` steps without gradient.
+    void sleep(int row, int64_t steps) const {
+        const int64_t at = int64_t(row) * L::C;
+        const bool clamps = L::SLEEP == CLAMPED || mode == ONCE;
+        const int64_t single = mode == STEPPED ? steps : clamps ? 1 : 0;
+        Power<N> by;
+        Real moved[N * N], given[N * N];
+        if (mode == PACED) {
+            by = power(steps - single);
+            for (int i = 0; i < N * N; ++i) moved[i] = Real(by.moved[i]), given[i] = Real(by.given[i]);
+        }
+        for (int v = 0; v < V; ++v) {
+            Number s[N], c[M + 1];
+            for (int a = 0; a < N; ++a) s[a] = (Number)vectors(array[a] + at)[v];
+            for (int a = 0; a < M; ++a) c[a] = (Number)vectors(array[N + a] + at)[v];
+            for (int64_t k = 0; k < single; ++k) L::step(s, c, Number{}, numbers);
+            if (mode == PACED) {
+                Number still[N] = {}, change[N] = {};
+                if constexpr (!L::HOMOGENEOUS) L::step(still, c, Number{}, numbers);
+                for (int a = 0; a < N; ++a)
+                    for (int b = 0; b < N; ++b) {
+                        change[a] += moved[a * N + b] * s[b];
+                        if constexpr (!L::HOMOGENEOUS) change[a] += given[a * N + b] * still[b];
+                    }
+                for (int a = 0; a < N; ++a) s[a] += change[a];
+            }
+            for (int a = 0; a < N; ++a) vectors(array[a] + at)[v] = kept(v, s[a]);
+        }
+    }
+
+    void wake(int row, int64_t now) const {
+        if constexpr (L::SLEEP == DENSE) return;
+        if (awake[row] < now) sleep(row, now - awake[row]);
+    }
+
+    int64_t awake_from(int64_t now) const { return mode == STILL || mode == ONCE ? FOREVER : now; }
+
+    // NR rows at once, so that the error is read once for all: back = row . error, and one step of the chain.
+    template <int NR>
+    void learn_rows(const int* index, const Real* x, const Vec* error, Real* back) const {
+        const typename L::Numbers own = numbers;
+        Vec* at[NR][N + M];
+        Vec dot[NR] = {}, input[NR];
+        for (int r = 0; r < NR; ++r) {
+            input[r] = held(Vec{} + x[r]);
+            for (int a = 0; a < N + M; ++a) at[r][a] = vectors(array[a] + int64_t(index[r]) * L::C);
+        }
+        const auto one = [&](int v) {
+            const Vec e = held(error[v]);
+            for (int r = 0; r < NR; ++r) {
+                Number s[N], c[M + 1];
+                for (int a = 0; a < N; ++a) s[a] = (Number)at[r][a][v];
+                for (int a = 0; a < M; ++a) c[a] = (Number)at[r][N + a][v];
+                if (L::BACK) dot[r] += (Vec)s[0] * e;
+                L::step(s, c, (Number)(input[r] * e), own);
+                for (int a = 0; a < N; ++a) at[r][a][v] = kept(v, s[a]);
+            }
+        };
+        if constexpr (V <= IN_REGISTERS) {
+#pragma GCC unroll 14
+            for (int v = 0; v < V; ++v) one(v);
+        } else {
+            for (int v = 0; v < V; ++v) one(v);
+        }
+        if (L::BACK)
+            for (int r = 0; r < NR; ++r) back[index[r]] = sum(dot[r]);
+    }
+
+    // One row and a batch: first the products, then one step with the summed gradient.
+    void learn_row(int row, const Real* x, const Real* error, Real* back) const {
+        const int64_t at = int64_t(row) * L::C;
+        if (L::BACK)
+            for (int b = 0; b < BATCH; ++b) {
+                Vec dot[2] = {};
+                for (int v = 0; v < V; ++v) dot[v & 1] += vectors(array[0] + at)[v] * vectors(error + b * L::C)[v];
+                back[b * L::IN + row] = sum(dot[0] + dot[1]);
+            }
+        for (int v = 0; v < V; ++v) {
+            Number s[N], c[M + 1];
+            Vec gradient = x[0] * vectors(error)[v];
+            for (int b = 1; b < BATCH; ++b) gradient += x[b] * vectors(error + b * L::C)[v];
+            for (int a = 0; a < N; ++a) s[a] = (Number)vectors(array[a] + at)[v];
+            for (int a = 0; a < M; ++a) c[a] = (Number)vectors(array[N + a] + at)[v];
+            L::step(s, c, (Number)gradient, numbers);
+            for (int a = 0; a < N; ++a) vectors(array[a] + at)[v] = kept(v, s[a]);
+        }
+    }
+
+    // The rows to read, as they are at step `now`, and their product with the input (B, in): out (B, padded out).
+    int forward(const Real* input, int* index, Real* value, Real* out, int64_t now) const {
+        const int count = active(input, L::IN, L::IN, L::ALL, index, value);
+        for (int q = 0; q < count; ++q) wake(index[q], now);
+        std::memset(out, 0, BATCH * L::C * sizeof(Real));
+        gather<L::C>(array[0], count, index, value, out);
+        return count;
+    }
+
+    // Step `now` of the rows that were read, or of all where they are dense, from the error (B, padded out).
+    void learn(int count, int* index, Real* value, const Real* error, Real* back, int64_t now) {
+        if constexpr (L::SLEEP == DENSE) L::read(m, scratch, numbers);
+        if (L::BACK) std::memset(back, 0, BATCH * L::IN * sizeof(Real));
+        if constexpr (L::SLEEP == DENSE) count = spread(count, index, value);
+        if constexpr (BATCH == 1) {
+            constexpr int TOGETHER = N + M == 1 ? 4 : 2;
+            int q = count;  // last to first, since the last are still near
+            for (; q >= TOGETHER; q -= TOGETHER)
+                learn_rows<TOGETHER>(index + q - TOGETHER, value + q - TOGETHER, vectors(error), back);
+            for (; q > 0; --q) learn_rows<1>(index + q - 1, value + q - 1, vectors(error), back);
+        } else {
+            for (int q = 0; q < count; ++q) learn_row(index[q], value + q * BATCH, error, back);
+        }
+        if constexpr (L::SLEEP != DENSE) {
+            const int64_t from = awake_from(now + 1);
+            for (int q = 0; q < count; ++q) awake[index[q]] = from;
+        }
+    }
+
+    // All rows, those that were not read with input zero: where every row moves in every step.
+    static int spread(int count, int* index, Real* value) {
+        int q = count;
+        for (int row = L::IN - 1; row >= 0; --row) {
+            const bool own = q > 0 && index[q - 1] == row;
+            if (own) --q;
+            for (int b = 0; b < BATCH; ++b) value[row * BATCH + b] = own ? value[q * BATCH + b] : Real(0);
+            index[row] = row;
+        }
+        return L::IN;
+    }
+
+    void settle(int64_t now) const {
+        if constexpr (L::SLEEP == DENSE) return;
+        for (int row = 0; row < L::IN; ++row) {
+            wake(row, now);
+            awake[row] = now;
+        }
+    }
+};
+
+}  // namespace

@@ -1,0 +1,335 @@
+"""Networks too large for SIMD lanes, trained online, whatever their method: loops made from the learner's own step.
+
+The step is traced once (online_cut.py) and becomes C++ (online_text.py): products over the rows whose input is not
+zero, a chain per weight that is read, small dense code for the rest. Rows that are not read sleep (online_sleep.py).
+No method is known by name: what it does to a weight, asleep or awake, follows from its own torch code.
+
+What happens rarely is not compiled: a step in which a schedule acts (a period of RAREST steps or more), and the events
+that a step counted, are the learner's own torch, on the one member concerned with everything awake.
+
+What sleeping rows owe is kept under "path" in the state, as in online.py, where it cannot be paid without changing the
+bits of what follows.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from workloads.data.known import Bytes
+from workloads.engine.lanes import Program
+from workloads.engine.layout import Tree, flattened, mapped, unflattened
+from workloads.engine.online_sleep import Mode, Sleep, pace
+from workloads.engine.online_text import Emitted, emitted, padded
+from workloads.engine.plain import repaired, train
+from workloads.engine.seated import Seated
+from workloads.engine.trace import NotLowered
+from workloads.learner import Learner
+from workloads.native import compiled
+from workloads.paths import RAREST
+from workloads.random import Draw, Int64
+
+
+def emit(learner: Learner, state: Tree, hyper: Tree, x: Tensor, y: Tensor) -> Emitted:
+    """The C++ of a learner for batches like x (B, ...), y (B, ...). Raises NotLowered."""
+    if x.ndim != 2:
+        raise NotLowered("inputs that are no vectors")
+    often = [period for period in learner.schedule.periods if period < RAREST]
+    if often:
+        raise NotLowered(f"a schedule that acts every {min(often)} steps")
+    program = Program(learner, state, hyper, x, y)
+    due = [program.leaf(("state", method, "due")) for method in learner.rare]
+    return emitted(program, learner.schedule.quiet, due)
+
+
+class TracedOnline(Seated):
+    """Engine over members one at a time, all steps of a call in one compiled loop. See `workloads.engine.Engine`.
+
+    Raises NotLowered, from the first batch on, for what cannot be cut so, NoCompiler where there is none.
+    """
+
+    takes: tuple[str, ...] = ("pictures",)
+    owes = False
+
+    def __init__(self, learner: Learner, hyper: Tree, seeds: Tensor) -> None:
+        self.learner = learner
+        self.step = 0  # the next one
+        self.held: Tree | None = {}
+        self.made: dict[int, tuple[Emitted, ctypes.CDLL, Tensor]] = {}  # by batch size
+        self.seat(hyper, seeds)
+
+    def seat(self, hyper: Tree, seeds: Tensor) -> None:
+        """See Seated."""
+        self.hyper = hyper
+        self.seeds = seeds
+        self.members = len(seeds)
+
+    # ---- the program ----
+
+    def prepare(self, x: Tensor, y: Tensor) -> tuple[Emitted, ctypes.CDLL, Tensor]:
+        """The program for batches like x (B, ...), y (B, ...), with scratch memory."""
+        if len(x) not in self.made:
+            made = self._emitted(x, y)
+            library = compiled(made.text)
+            pointer, number = ctypes.c_void_p, ctypes.c_int64
+            library.advance.argtypes = [pointer, pointer, pointer, pointer, number, number, number, number]
+            library.advance_pictures.argtypes = [*[pointer] * 7, number, number]
+            library.settle.argtypes = [pointer, pointer, number]
+            library.advance.restype = library.advance_pictures.restype = number
+            library.settle.restype = None
+            self.made[len(x)] = made, library, torch.zeros(made.size // 8 + 8, dtype=torch.float64)
+        if self.held is not None:
+            held, self.held = self.held, None
+            self._fill(self.made[len(x)][0], held)
+        return self.made[len(x)]
+
+    def source(self, x: Tensor, y: Tensor) -> str:
+        """The C++ for batches like x (B, ...), y (B, ...). Raises NotLowered."""
+        return self._emitted(x, y).text
+
+    def _emitted(self, x: Tensor, y: Tensor) -> Emitted:
+        first = mapped(lambda v: v[0].clone(), {k: v for k, v in self.state().items() if k != "path"})
+        return emit(self.learner, first, mapped(lambda v: v[0].clone(), self.hyper), x, y)
+
+    @property
+    def plan(self) -> Emitted:
+        """How the state is laid out, alike for all batch sizes."""
+        return next(iter(self.made.values()))[0]
+
+    def pointers(self, leaves: list[Tensor], awake: list[Tensor], member: int) -> ctypes.Array[Any]:
+        """The C++ structure Member of one member, over these buffers."""
+        words = [v[member].data_ptr() for v in [*leaves, *self.numbers, *awake, *self.paces]]
+        return (ctypes.c_int64 * (len(words) + 1))(*words, int(self.seeds[member]))
+
+    # ---- the state, in and out ----
+
+    def load(self, state: Tree) -> None:
+        """Take the pack's state, every tensor (P, ...)."""
+        self.held = state
+        if self.made:
+            held, self.held = self.held, None
+            self._fill(self.plan, held)
+
+    def _fill(self, plan: Emitted, state: Tree) -> None:
+        """Buffers from a state; the hyperparameters are read anew."""
+        given = flattened({k: v for k, v in state.items() if k != "path"})[0]
+        self.wide = {k: number for number, layer in enumerate(plan.cut.layers) for k in layer.leaves}
+        self.leaves = [
+            inside(v) if k in self.wide else -v.int() if v.dtype == torch.bool else v.clone().contiguous()
+            for k, v in enumerate(given)
+        ]
+        self.numbers = [v.clone().contiguous() for v in flattened(self.hyper)[0]]
+        self.paces = [self._paces(plan, number) for number in range(len(plan.cut.layers))]
+        sizes = [plan.program.leaves[layer.weight].shape[1] for layer in plan.cut.layers]
+        self.awake = [torch.full((self.members, size), self.step, dtype=torch.int64) for size in sizes]
+        if "path" in state:
+            self._resume(plan, state["path"])
+
+    def _paces(self, plan: Emitted, number: int) -> Tensor:
+        """(P, 1 + slots²) float64: how every member's rows of a layer sleep."""
+        layer, (sleep, homogeneous) = plan.cut.layers[number], plan.sleeps[number]
+        hypers = plan.cut.placeholders[len(plan.program.leaves) :]
+        rows: dict[tuple[float, ...], list[float]] = {}
+        paces = []
+        for i in range(self.members):
+            values = dict(zip(hypers, (v[i].double() for v in self.numbers), strict=False))
+            key = tuple(float(v) for v in values.values())
+            if key not in rows:
+                numbers = [plan.cut.small(n, values) for n in layer.scalars] if sleep != Sleep.DENSE else []
+                rows[key] = pace(plan.cut, layer, sleep, homogeneous, numbers)
+            paces.append(rows[key])
+        return torch.tensor(paces, dtype=torch.float64)
+
+    def state(self) -> Tree:
+        """The pack's state, every tensor (P, ...)."""
+        if self.held is not None:
+            return mapped(torch.clone, self.held)
+        tree = self._outside(self._settled())
+        path = self._path()
+        return {**tree, "path": path} if path else tree
+
+    def _settled(self) -> list[Tensor]:
+        """The leaves with all that is owed paid; the buffers stay as they are."""
+        leaves = [v.clone() if k in self.wide else v for k, v in enumerate(self.leaves)]
+        for i in range(self.members):
+            self._settle(leaves, [v.clone() for v in self.awake], i)
+        return leaves
+
+    def _settle(self, leaves: list[Tensor], awake: list[Tensor], member: int) -> None:
+        _, library, scratch = next(iter(self.made.values()))
+        library.settle(self.pointers(leaves, awake, member), scratch.data_ptr(), self.step)
+
+    def _outside(self, leaves: list[Tensor]) -> Tree:
+        """The state from leaves in the engine's layout."""
+        like = self.plan.program.leaves
+        values = []
+        for k, (value, one) in enumerate(zip(leaves, like, strict=True)):
+            if k in self.wide:
+                value = value[:, :, : one.shape[0]].transpose(1, 2)
+            values.append(value != 0 if one.dtype == torch.bool else value.clone().contiguous())
+        return unflattened(values, self.plan.program.spec)
+
+    # ---- what is owed ----
+
+    @property
+    def _owing(self) -> list[int]:
+        """Layers whose debts cannot be paid in two parts with the same bits: those paid for at once."""
+        layers = range(len(self.paces))
+        return [k for k in layers if bool((self.paces[k][:, 0] == Mode.PACED).any())]
+
+    def _path(self) -> Tree:
+        """What readers need not know: what is stored of weights that owe, and for how long their rows have slept."""
+        path: Tree = {}
+        for k in self._owing:
+            layer = self.plan.cut.layers[k]
+            path[str(k)] = {
+                "asleep": self.step - self.awake[k],
+                "pace": self.paces[k].clone(),
+                "stored": {str(leaf): self.leaves[leaf].clone() for leaf in layer.evolving},
+            }
+        return path
+
+    def _resume(self, plan: Emitted, path: Tree) -> None:
+        """Go on from "path", member by member, where the weights given are those it stands for; else from them."""
+        fresh = [v.clone() for v in self.leaves], [v.clone() for v in self.awake]
+        layers = {k: path[str(k)] for k in self._owing if str(k) in path}
+        for k, own in layers.items():
+            self.awake[k] = self.step - own["asleep"]
+            for leaf, value in own["stored"].items():
+                self.leaves[int(leaf)] = value.clone()
+        settled = self._settled()
+        same = torch.ones(self.members, dtype=torch.bool)
+        for k, own in layers.items():
+            same &= (own["pace"] == self.paces[k]).all(1)
+            for leaf in plan.cut.layers[k].evolving:
+                same &= (bits(settled[leaf]) == bits(fresh[0][leaf])).flatten(1).all(1)
+        for k in layers:
+            self.awake[k][~same] = fresh[1][k][~same]
+            for leaf in plan.cut.layers[k].evolving:
+                self.leaves[leaf][~same] = fresh[0][leaf][~same]
+
+    # ---- training ----
+
+    def advance(self, x: Tensor, y: Tensor, which: Tensor, start: int) -> None:
+        """Train on x (count, S, B, ...), y (count, S, B, ...); member i sees stream which[i]."""
+        if not len(x):
+            return
+        dtype = self.hyper["optimizer"]["step_size"].dtype
+        x = x.to(dtype).contiguous()
+        y = (y if y.dtype == torch.int64 else y.to(dtype)).contiguous()
+        _, library, scratch = self.prepare(x[0, 0], y[0, 0])
+        strides = [v[0].numel() * size for v, size in ((x, 1), (y, y.element_size()))]
+
+        def run(member: ctypes.Array[Any], stream: int, first: int, count: int) -> int:
+            places = (v[first, stream].data_ptr() for v in (x, y))
+            return int(library.advance(member, scratch.data_ptr(), *places, *strides, count, start + first))
+
+        self._train(run, lambda stream, at: (x[at, stream], y[at, stream]), which, len(x), start)
+
+    def advance_pictures(
+        self, images: Bytes, labels: Int64, maximum: float, shown: Tensor, pixels: Tensor, which: Tensor, start: int
+    ) -> None:
+        """The same bits from pictures: images (n, inputs) uint8, labels (n,) int64 and the largest pixel value.
+
+        shown (S, count, B) int32 are numbers of images; pixel i of stream s is pixel pixels[s, i], a permutation of an
+        image's, (S, inputs) int32.
+        """
+        if not shown.shape[1]:
+            return
+        dtype = self.hyper["optimizer"]["step_size"].dtype
+        images, labels = np.ascontiguousarray(images), np.ascontiguousarray(labels)
+        flat = torch.from_numpy(images).flatten(1)
+        shown, places = shown.contiguous(), pixels.argsort(1).int()
+        shades = torch.from_numpy(np.divide(np.arange(256), maximum, dtype=np.float32)).to(dtype)
+
+        def example(stream: int, at: int) -> tuple[Tensor, Tensor]:
+            own = shown[stream, at].long()
+            x = shades[flat[own].long()][:, pixels[stream].long()].contiguous()  # the same bits in torch too
+            return x, torch.from_numpy(labels)[own]
+
+        _, library, scratch = self.prepare(*example(0, 0))
+
+        def run(member: ctypes.Array[Any], stream: int, first: int, count: int) -> int:
+            own = (shades.data_ptr(), shown[stream, first].data_ptr(), places[stream].data_ptr())
+            shared = (images.ctypes.data, labels.ctypes.data)
+            done = library.advance_pictures(member, scratch.data_ptr(), *shared, *own, count, start + first)
+            return int(done)
+
+        self._train(run, example, which, shown.shape[1], start)
+
+    def _train(
+        self,
+        run: Callable[[ctypes.Array[Any], int, int, int], int],
+        example: Callable[[int, int], tuple[Tensor, Tensor]],
+        which: Tensor,
+        count: int,
+        start: int,
+    ) -> None:
+        """`run` (member, stream, first, count) -> steps done; `example` (stream, at) -> x, y of one step."""
+        if start != self.step:  # a debt is a number of steps, wherever they are counted from
+            for awake in self.awake:
+                awake += start - self.step
+        for i, stream in enumerate(which.tolist()):
+            at = 0
+            while at < count:
+                until = int(min(count, self.learner.schedule.next_acting(start + at) - start))
+                if until == at:
+                    self._act(i, *example(stream, at), start + at)
+                    at += 1
+                    continue
+                at += run(self.pointers(self.leaves, self.awake, i), stream, at, until - at)
+                self._repair(i, start + at)
+        self.step = start + count
+
+    def _act(self, member: int, x: Tensor, y: Tensor, step: int) -> None:
+        """A step in which a schedule acts: the learner's own."""
+        tree, hyper = self._taken(member, step)
+        done = train(
+            *(self.learner, tree["params"], tree["state"], hyper, x[None], y[None], self.seeds[member], step),
+            loss=float(tree["loss"]),
+            correct=float(tree["correct"]),
+        )
+        sums = {name: torch.tensor(getattr(done, name), dtype=torch.float64) for name in ("loss", "correct")}
+        self._put(member, {"params": done.params, "state": done.state, **sums}, step + 1)
+
+    def _repair(self, member: int, step: int) -> None:
+        """The events that the step before `step` counted."""
+        if not any(bool((self.leaves[k][member] > 0).any()) for k in self.plan.due):
+            return
+        tree, hyper = self._taken(member, step)
+        draw = Draw(self.seeds[member], torch.tensor(step - 1), self.numbers[0].dtype)
+        params, state = repaired(self.learner, tree["params"], tree["state"], hyper, draw)
+        self._put(member, {**tree, "params": params, "state": state}, step)
+
+    def _taken(self, member: int, step: int) -> tuple[Tree, Tree]:
+        """One member's state before `step` with everything awake, and its hyperparameters."""
+        self.step = step
+        self._settle(self.leaves, self.awake, member)
+        one = self._outside([v[member : member + 1] for v in self.leaves])
+        return mapped(lambda v: v[0], one), mapped(lambda v: v[member], self.hyper)
+
+    def _put(self, member: int, tree: Tree, step: int) -> None:
+        """One member's state before `step`, as the learner left it."""
+        like = unflattened(self.plan.program.leaves, self.plan.program.spec)
+        for k, value in enumerate(flattened(mapped(lambda _, v: v, like, tree))[0]):
+            own = inside(value[None])[0] if k in self.wide else -value.int() if value.dtype == torch.bool else value
+            self.leaves[k][member].copy_(own)
+        for awake in self.awake:
+            awake[member] = step
+
+
+def inside(weight: Tensor) -> Tensor:
+    """(P, out, in) -> (P, in, padded out), zero in the padding."""
+    wide = weight.new_zeros(len(weight), weight.shape[2], padded(weight.shape[1]))
+    wide[:, :, : weight.shape[1]] = weight.transpose(1, 2)
+    return wide
+
+
+def bits(value: Tensor) -> Tensor:
+    """The tensor's bits as integers, so that NaN equals itself."""
+    return value.contiguous().view(torch.int32 if value.dtype == torch.float32 else torch.int64)
