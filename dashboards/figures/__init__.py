@@ -1,15 +1,16 @@
 """The figures by name, and how one is drawn from a sweep and written to disk.
 
-A figure is a module with METRICS (what it reads), `data(trials, curves)` (select, aggregate, interval: the
-table that is drawn and saved as CSV) and `draw(data)` (the picture of that table, no arithmetic). One with
-EVERY_SETTING shows those that were not chosen too; of a sweep in two stages it is drawn from the first.
+A figure is a module with METRICS (what it reads, or a function that says so of what was recorded),
+`data(trials, curves)` (select, aggregate, interval: the table that is drawn and saved as CSV) and `draw(data)` (the
+picture of that table, no arithmetic). One with EVERY_SETTING shows those that were not chosen too; of a sweep in two
+stages it is drawn from the first.
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 class FigureFile(Protocol):
     """What a figure's module offers."""
 
-    METRICS: tuple[str, ...]
+    METRICS: tuple[str, ...] | Callable[[Iterable[str]], tuple[str, ...]]
 
     def data(self, trials: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame: ...
 
@@ -56,7 +57,10 @@ def render(name: str, record: SweepRecord, ledger: Ledger, folder: Path | str) -
     part = stages.selection(record) if every else stages.reported(record, ledger)
     trials = frames.trials(part, ledger)
     frames.headline(trials)
-    data = figure_file.data(trials, frames.curves(part, ledger, figure_file.METRICS))
+    read = figure_file.METRICS
+    if callable(read):
+        read = read(dict.fromkeys(name for names in trials["metrics"].unique() for name in names.split()))
+    data = figure_file.data(trials, frames.curves(part, ledger, read))
     with theme.style():
         figure = figure_file.draw(data)
         theme.footnote(figure, _source(part, trials, data, every))

@@ -10,6 +10,7 @@ recorded below it.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -20,11 +21,24 @@ from matplotlib.typing import HashableList, LineStyleType
 from dashboards import theme
 from dashboards.figures import panels
 from sweep.results import frames, naming
-from workloads.metrics import HEADLINES, higher_is_better
+from workloads.metrics import HEADLINES, MEASURED, higher_is_better
 
 INSIDE = ("dormant_fraction", "effective_rank", "weight_magnitude", "plasticity_gap")
-METRICS = (*HEADLINES, *INSIDE)
+FEWEST = 3  # measures below the online metric, where so many were recorded
 MOST_NOTES = 2  # in a small panel
+
+
+def inside(recorded: Iterable[str]) -> tuple[str, ...]:
+    """What is shown below the online metric: the usual measures, and where they are few other diagnostics too."""
+    names = list(recorded)
+    usual = tuple(name for name in INSIDE if name in names)
+    others = [name for name in names if name not in MEASURED and name not in INSIDE and "/" not in name]
+    return (*usual, *others[: max(0, FEWEST - len(usual))])
+
+
+def METRICS(recorded: Iterable[str]) -> tuple[str, ...]:
+    """What it reads."""
+    return (*HEADLINES, *inside(recorded))
 
 
 def data(trials: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
@@ -54,7 +68,7 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
     lines["setting"] = _settings(lines, trials)
     facts = panels.facts(trials)
     parts = []
-    for metric in (online, *(name for name in INSIDE if (curves["metric"] == name).any())):
+    for metric in (online, *inside(curves["metric"].unique())):
         drawn = lines if metric == online else lines[lines["line"] == "network"]
         width = facts["bin_tasks"] if metric == online else 1
         measured = values if metric == online else frames.observed(trials, curves, metric)

@@ -283,6 +283,21 @@ def test_arms_draw_without_diagnostics() -> None:
     assert len(arms.draw(data).axes) == 2
 
 
+def test_arms_show_other_diagnostics_where_the_usual_ones_are_few() -> None:
+    usual = ["dormant_fraction", "effective_rank", "weight_magnitude", "plasticity_gap"]
+    assert list(arms.inside(["online_error", "rank_99", *usual, "rank_99/1"])) == usual
+    assert arms.inside(["rank_99", "my_own", "online_loss", "effective_rank"]) == (
+        "effective_rank",
+        "rank_99",
+        "my_own",
+    )
+    made = sweep(activations=("relu",))
+    made.rows = [(t, "my_own" if m in INSIDE[:2] else m, *rest) for t, m, *rest in made.rows if m != INSIDE[1]]
+    data = table(arms, made)
+    assert list(dict.fromkeys(data["metric"])) == ["online_error", "weight_magnitude", "my_own"]
+    assert any(axes.get_title() == "my own" or axes.get_ylabel() == "my own" for axes in arms.draw(data).axes)
+
+
 def test_four_axes_has_every_cell() -> None:
     made = sweep(activations=("relu",))
     data = table(four_axes, made)
