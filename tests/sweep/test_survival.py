@@ -20,6 +20,7 @@ from tiny import PACED
 
 from sweep.ledger.commits import Manifest
 from sweep.ledger.ledger import Ledger
+from sweep.lookup import earlier
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
@@ -35,6 +36,16 @@ arms:
     continual_backprop: {replacement_rate: [1e-4, 1e-3], maturity_threshold: 10}
 metrics: [online_error, dormant_fraction]
 diagnostics: {every: 3}
+"""
+SEARCH = """
+name: searched
+code: [paced.py]
+workload: {name: paced, flip: all, tasks: 10, period: 2000}
+seeds: {select: 2, evaluate: 2}
+search: {trials: 4, round: 2}
+arms:
+  sgd: {optimizer: sgd, step_size: {log: [1e-3, 1e-1]}}
+metrics: [online_error]
 """
 TRIALS = 16
 REPLACING = 8  # of them, which record units_replaced too
@@ -411,3 +422,34 @@ def test_stopped_drivers(study: Path, environment: dict[str, str], undisturbed: 
         assert run.wait() == 0, run.said()
     assert digest(storage, environment) == undisturbed
     assert check_nothing_was_computed_twice(storage) >= 1
+
+
+def asked_for(storage: Path) -> list[str]:
+    """The trials that the record of the searching sweep holds so far."""
+    record = earlier(Ledger(storage), "searched", "full")
+    return [trial.id for trial in record.trials] if record else []
+
+
+def test_a_search_killed_in_its_rounds(study: Path, environment: dict[str, str], tmp_path: Path) -> None:
+    file = study.with_name("searched.yaml")
+    file.write_text(SEARCH)
+    undisturbed, storage = tmp_path / "undisturbed", tmp_path / "storage"
+    command = cli("run", str(file), "--storage", str(undisturbed), "--inline", "--no-track", "--no-figures")
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+
+    with Run(file, storage, environment, "--no-track") as run:  # its driver, in the second of three rounds
+        until(lambda: len(asked_for(storage)) == 8 and len(workers(run)) > 0, run.said)
+        left = descendants(run.process.pid)
+        run.process.kill()
+        run.process.wait()
+    until_gone(left, workers_alive, WORKERS_END_WITHIN)
+    assert len(asked_for(storage)) == 8
+    with Run(file, storage, environment, "--no-track") as run:  # a worker, while what was chosen is evaluated
+        until(lambda: len(asked_for(storage)) == 10 and len(workers(run)) > 0, run.said)
+        os.kill(workers(run)[0], signal.SIGKILL)
+        assert run.wait() == 0, run.said()
+
+    assert asked_for(storage) == asked_for(undisturbed) and len(asked_for(storage)) == 10
+    ids = asked_for(storage)
+    assert Ledger(storage).digest(ids) == Ledger(undisturbed).digest(ids)
+    assert len(Ledger(storage).done()) == 10, "nothing was trained that no round asked for"
