@@ -11,6 +11,7 @@ import dataclasses
 import inspect
 import re
 import sys
+import textwrap
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,11 +19,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import annotated_types
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 import workloads
 from sweep.cli.output import rendered
 from sweep.errors import InputError
 from sweep.results import naming
+from sweep.spec.grammar import seeds_of
+from sweep.spec.model import Search
 from workloads import metrics
 from workloads.diagnostics import DIAGNOSTICS, look_cost
 from workloads.extensions import owner
@@ -48,7 +53,7 @@ class Setting:
 class Entry:
     """A name that a sweep file can hold."""
 
-    kind: str  # method, optimizer, workload, network, metric or figure
+    kind: str  # method, optimizer, workload, network, metric, key or figure
     name: str
     summary: str  # a line
     use: str  # how a sweep file says it
@@ -75,10 +80,22 @@ def entries(figures: Path) -> Iterator[Entry]:
         counted = metric.origin == "counted"
         use = "recorded for every arm whose method replaces units" if counted else f"metrics: [{name}, ...]"
         yield Entry("metric", name, metric.meaning, use, story(name), facts=(*facts(metric), *looks(name)))
+    yield from keys()
     for path in sorted(figures.glob("*.py")):
         text = docstring(path)
         if path.stem in figure_names():
             yield Entry("figure", path.stem, first(text), f"figures: [{path.stem}, ...]", text)
+
+
+def keys() -> Iterator[Entry]:
+    """The keys of a sweep file by which its trials come in rounds."""
+    rounds = docstring(Path(__file__).parents[1] / "search" / "rounds.py")
+    ranges = docstring(Path(__file__).parents[1] / "spec" / "ranges.py")
+    use = "seeds: 30, or [3, 7], or {select: 5, evaluate: 20}; there objective and window may stand, as in search"
+    yield Entry("key", "seeds", first(inspect.getdoc(seeds_of) or ""), use, rounds)
+    use = "search: {sampler: tpe, trials: 60}, with a range where a list may stand, {log: [1e-4, 1e-1]}"
+    text = f"{ranges}\n\n{rounds}"
+    yield Entry("key", "search", first(inspect.getdoc(Search) or ""), use, text, model_settings(Search))
 
 
 def story(metric: str) -> str:
@@ -184,6 +201,17 @@ def settings(config: type) -> tuple[Setting, ...]:
     )
 
 
+def model_settings(model: type[BaseModel]) -> tuple[Setting, ...]:
+    """The keys below a key, as a sweep file sets them."""
+    hints = typing.get_type_hints(model, include_extras=True)
+    comments = {name: text for base in reversed(model.__mro__) for name, text in comments_of(base).items()}
+    defaults = {
+        name: "(needed)" if field.is_required() else "null" if field.default is None else str(field.default)
+        for name, field in model.model_fields.items()
+    }
+    return tuple(Setting(name, defaults[name], allowed(hints[name]), comments.get(name, "")) for name in defaults)
+
+
 def default_of(field: dataclasses.Field[Any]) -> str:
     """A field's default as a file would have it."""
     if field.default is dataclasses.MISSING:
@@ -211,6 +239,8 @@ def allowed(hint: Any) -> str:
 
 def bound(mark: Any) -> str:
     """A limit as text."""
+    if isinstance(mark, FieldInfo):
+        return ", ".join(filter(None, map(bound, mark.metadata)))
     texts = {
         annotated_types.Ge: ("at least", "ge"),
         annotated_types.Gt: ("above", "gt"),
@@ -229,7 +259,7 @@ def comments_of(config: type) -> dict[str, str]:
         return {}
     found: dict[str, str] = {}
     above: list[str] = []
-    for line in inspect.cleandoc(source).splitlines():
+    for line in textwrap.dedent(source).splitlines():
         text, _, beside = line.partition("  # ")
         field = re.match(r" {4}(\w+): ", text)
         if line.strip().startswith("#"):

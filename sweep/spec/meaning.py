@@ -16,7 +16,7 @@ from sweep.spec.axes import MOST_SETTINGS, Section, section
 from sweep.spec.document import Document, Field, KeyPath, Problems, unknown_key
 from sweep.spec.figures import FIGURES
 from sweep.spec.grammar import EXAMPLES, OWNERS, Settings
-from sweep.spec.model import Arm, Spec
+from sweep.spec.model import Arm, Spec, part_of_tasks
 from sweep.spec.wording import explain
 from workloads import metrics
 from workloads.diagnostics import DIAGNOSTICS
@@ -108,7 +108,7 @@ class Checked:
             seeds=settings.seeds.select,
             evaluate=settings.seeds.evaluate,
             objective=judged.objective or next(name for name in metrics.HEADLINES if name in recorded),
-            window=judged.window,
+            window=part_of_tasks(judged.window),
             search=settings.search,
             metrics=recorded,
             every=settings.diagnostics.every or stream.default_every,

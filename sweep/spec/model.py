@@ -41,11 +41,17 @@ def part_of_tasks(value: object) -> float:
     return float(number[1]) / 100
 
 
+def is_part(value: object) -> object:
+    """The value, where it says a part of the tasks."""
+    part_of_tasks(value)
+    return value
+
+
 class Judged(Strict):
     """By what a setting is chosen: the mean of a metric over the last part of the tasks, and over seeds."""
 
     objective: str | None = None  # a metric; null is the headline one
-    window: Annotated[float, BeforeValidator(part_of_tasks)] = 0.25  # of the tasks
+    window: Annotated[str, BeforeValidator(is_part)] = "last 25%"  # of the tasks
 
 
 class Search(Judged):

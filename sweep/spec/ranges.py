@@ -1,6 +1,6 @@
 """A range in the place of a list: what a search may draw one setting from.
 
-{log: [1e-4, 1e-1]}    {uniform: [0, 1]}    {int: [1, 8]}    {choice: [relu, tanh]}
+{log: [1e-4, 1e-1]}    {uniform: [0, 1]}    {int: [1, 1000]}    {choice: [0.9, 0.99]}
 """
 
 from __future__ import annotations

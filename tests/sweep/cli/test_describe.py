@@ -25,6 +25,7 @@ NAMES = {
     "workload": set(STREAMS),
     "network": set(NETWORKS),
     "metric": set(metrics.known()),
+    "key": {"seeds", "search"},
     "figure": set(FIGURES),
 }
 
@@ -45,6 +46,12 @@ def test_settings_have_defaults_limits_and_meanings() -> None:
     assert settings["isometry_step_size"].default == "null"
     assert settings["order"].allowed == "simultaneous, sequential"
     assert settings["head"] == describe.Setting("head", "true", "true or false", "pull the output layer too")
+    [search] = describe.found("search", FOLDER)
+    settings = {each.name: each for each in search.settings}
+    assert settings["trials"] == describe.Setting(
+        "trials", "(needed)", "a whole number, at least 1", "settings per arm"
+    )
+    assert (settings["sampler"].default, settings["window"].default) == ("tpe", "last 25%")
     [shrink] = describe.found("shrink_and_perturb", FOLDER)
     noise = next(each for each in shrink.settings if each.name == "noise")
     assert noise.meaning.startswith("lazy: where a path can let a weight sleep"), "a comment above the field counts too"

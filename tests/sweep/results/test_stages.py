@@ -14,6 +14,7 @@ from sweep.ledger.ledger import Ledger
 from sweep.results import frames, naming, stages
 from sweep.results.leaderboard import Leaderboard
 from sweep.search.judging import scores
+from sweep.tracking.state import State
 
 TEXT = """
 workload: {name: slowly_changing_regression, tasks: 4, period: 50}
@@ -108,3 +109,11 @@ def test_whole_numbers_in_short() -> None:
     assert naming.numbers([0, 1, 2, 3]) == "0 to 3"
     assert naming.numbers([5, 6]) == "5 and 6"
     assert naming.numbers([3, 7, 12]) == "3, 7 and 12"
+
+
+def test_an_arms_run_is_of_fresh_seeds_alone(storage: Path, board: Leaderboard) -> None:
+    record = Ledger(storage).sweep("two", "full")
+    state = State(record, Ledger(storage), None)
+    groups = [standing.group for standing in board.standings]
+    assert set(state.binned(groups, board.metric, evaluated=True)["seed"]) == {2, 3, 4}
+    assert set(state.binned(groups, board.metric, evaluated=False)["seed"]) == {0, 1, 2, 3, 4}
