@@ -57,6 +57,15 @@ def test_online_is_looped_and_does_not_take_continual_backprop_with_it(activatio
     assert said is not None and said.startswith("online does not take continual_backprop together with mlp with ")
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_recycling_online_is_looped(optimizer: str) -> None:
+    """As seldom as online takes it; twice within these steps, so also from sums that began at 0."""
+    own, arm = shape(*CASES[-1]), Arm(optimizer, ("redo",), {"period": 100})
+    x, y = data(own, 250, streams=2, dtype=torch.float64)
+    assert disagreement(making(arm, own), x, y, "online", range(3)) < 1e-8
+    assert making(arm, own)([0], "looped").train(x, y).state()["state"]["replaced"].item() > 0
+
+
 @pytest.mark.parametrize(("activation", "normalisation"), CASES)
 def test_replaced_units_begin_anew(activation: str, normalisation: str) -> None:
     """After the last repair of a step both columns of a newborn are 0, and its gain and shift are 1 and 0."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from workloads.learner import Learner
+from workloads.methods.base import Seen
 from workloads.methods.config import AdamConfig, ReDoConfig, SGDConfig
 from workloads.methods.redo import ReDo, dormant
 from workloads.networks.config import ConvNetConfig, MLPConfig
@@ -109,6 +110,20 @@ def test_a_channel_recycled_where_its_picture_is_flattened() -> None:
     assert kernels.nonzero().flatten().tolist() == [5]
     same = set(params) - {"convs.2.weight", "convs.2.bias", "layers.0.weight"}
     assert all(torch.equal(after[name], params[name]) for name in same)
+
+
+def test_a_unit_of_crelu_under_layer_norm() -> None:
+    """Its score is the mean of its two activations; its columns lie apart; its gain and shift begin anew."""
+    network = MLP(MLPConfig(width=2, depth=1, activation="crelu", normalisation="layer"), 3, 1)
+    method = ReDo(ReDoConfig(), network)
+    params = {name: torch.full(shape, 7.0, dtype=F64) for name, shape in network.parameter_shapes().items()}
+    shown = {"layers.0": torch.tensor([[0.0, 3.0, 0.2, 0.0], [0.0, 0.0, 0.0, 5.0]], dtype=F64)}
+    seen = Seen(grads={}, activations=shown, acts=True)
+    _, state = method.after_step(params, method.init(params, per_element=True), hyper(0.1), seen, draw(1000))
+    assert state["magnitude"]["layers.0"].tolist() == [0.05, 2.0]
+    after, _, _, count = method.renew(params, state, {}, hyper(0.1), draw(1000))
+    assert count.item() == 1 and after["layers.1.weight"].tolist() == [[0, 7, 0, 7]]
+    assert after["layers.0.norm.weight"].tolist() == [1, 7] and after["layers.0.norm.bias"].tolist() == [0, 7]
 
 
 def test_between_two_recycled_units_a_weight_is_zero() -> None:
