@@ -24,7 +24,7 @@ from sweep.results import frames, naming
 from workloads.metrics import HEADLINES, MEASURED, higher_is_better
 
 INSIDE = ("dormant_fraction", "effective_rank", "weight_magnitude", "plasticity_gap")
-FEWEST = 3  # measures below the online metric, where so many were recorded
+FEW, MOST = 3, 4  # measures below the online metric: where there are fewer usual ones, others too, up to so many
 MOST_NOTES = 2  # in a small panel
 
 
@@ -33,7 +33,7 @@ def inside(recorded: Iterable[str]) -> tuple[str, ...]:
     names = list(recorded)
     usual = tuple(name for name in INSIDE if name in names)
     others = [name for name in names if name not in MEASURED and name not in INSIDE and "/" not in name]
-    return (*usual, *others[: max(0, FEWEST - len(usual))])
+    return (*usual, *others[: MOST - len(usual)]) if len(usual) < FEW else usual
 
 
 def METRICS(recorded: Iterable[str]) -> tuple[str, ...]:

@@ -148,7 +148,7 @@ DIAGNOSTICS: dict[str, DiagnosticSpec] = {
     "layer_jacobian_max": DiagnosticSpec(
         meaning="largest singular value of a hidden layer's Jacobian by the layer before, on any example",
         file="layer_jacobian",
-        label="largest singular value of layer Jacobians",
+        label="max σ, layer Jacobians",
         source=ISOMETRY,
         needs=("layer_jacobian_spectra",),
         per_layer=True,
@@ -157,7 +157,7 @@ DIAGNOSTICS: dict[str, DiagnosticSpec] = {
     "layer_jacobian_min": DiagnosticSpec(
         meaning="smallest singular value of a hidden layer's Jacobian by the layer before, on any example",
         file="layer_jacobian",
-        label="smallest singular value of layer Jacobians",
+        label="min σ, layer Jacobians",
         source=ISOMETRY,
         needs=("layer_jacobian_spectra",),
         per_layer=True,
@@ -166,7 +166,7 @@ DIAGNOSTICS: dict[str, DiagnosticSpec] = {
     "layer_jacobian_mean": DiagnosticSpec(
         meaning="mean singular value of a hidden layer's Jacobian by the layer before, over all examples",
         file="layer_jacobian",
-        label="mean singular value of layer Jacobians",
+        label="mean σ, layer Jacobians",
         source=ISOMETRY,
         needs=("layer_jacobian_spectra",),
         per_layer=True,
@@ -175,7 +175,7 @@ DIAGNOSTICS: dict[str, DiagnosticSpec] = {
     "input_output_jacobian_max": DiagnosticSpec(
         meaning="largest singular value of the Jacobian of the output by the input, on any example",
         file="input_output_jacobian",
-        label="largest singular value of the input-output Jacobian",
+        label="max σ, input-output Jacobian",
         source=ISOMETRY,
         needs=("input_output_jacobian_spectra",),
         probe=64,
@@ -183,7 +183,7 @@ DIAGNOSTICS: dict[str, DiagnosticSpec] = {
     "input_output_jacobian_min": DiagnosticSpec(
         meaning="smallest singular value of the Jacobian of the output by the input, on any example",
         file="input_output_jacobian",
-        label="smallest singular value of the input-output Jacobian",
+        label="min σ, input-output Jacobian",
         source=ISOMETRY,
         needs=("input_output_jacobian_spectra",),
         probe=64,
@@ -191,7 +191,7 @@ DIAGNOSTICS: dict[str, DiagnosticSpec] = {
     "input_output_jacobian_mean": DiagnosticSpec(
         meaning="mean singular value of the Jacobian of the output by the input, over all examples",
         file="input_output_jacobian",
-        label="mean singular value of the input-output Jacobian",
+        label="mean σ, input-output Jacobian",
         source=ISOMETRY,
         needs=("input_output_jacobian_spectra",),
         probe=64,
