@@ -65,9 +65,30 @@ def spectra(function: Any, x: Tensor) -> Tensor:
     return torch.stack([torch.linalg.svdvals(each.flatten(1)) for each in found])
 
 
-@pytest.mark.parametrize("activation", ["tanh", "relu", "swish"])
-def test_autograds_jacobian_is_the_oracle(activation: Any) -> None:
-    network = MLP(MLPConfig(width=4, depth=2, activation=activation), 5, 3)
+def test_crelu_keeps_the_singular_values_of_its_matrix() -> None:
+    """Its J^T J is W^T W whatever signs a layer's units have: D W and -(I - D) W above each other."""
+    network = MLP(MLPConfig(width=4, depth=2, activation="crelu"), 3, 1)
+    look = of_members(network, 2)
+    for layer, weight in enumerate(look.weights[:-1]):
+        own = torch.linalg.svdvals(weight)
+        spectra = look.layer_jacobian_spectra[layer]
+        torch.testing.assert_close(spectra[..., : own.shape[-1]], own[:, None].expand(-1, 6, -1), rtol=1e-9, atol=1e-7)
+        assert (spectra[..., own.shape[-1] :] < 1e-6).all()  # a matrix of more columns than rows has no others
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"activation": "tanh"},
+        {"activation": "relu"},
+        {"activation": "swish"},
+        {"activation": "crelu", "normalisation": "layer"},
+        {"activation": "tanh", "normalisation": "layer_plain"},
+    ],
+    ids=lambda settings: "-".join(settings.values()),
+)
+def test_autograds_jacobian_is_the_oracle(settings: Any) -> None:
+    network = MLP(MLPConfig(width=4, depth=2, **settings), 5, 3)
     look = of_members(network, 3)
     found = values((*LAYER, *WHOLE), look)
     for place in range(3):
