@@ -18,6 +18,7 @@ from sweep.trials import Trial, structure_key
 from workloads import streams
 from workloads.diagnostics import look_cost
 from workloads.extensions import owner
+from workloads.losses import LOSSES
 from workloads.methods.config import METHODS, OPTIMIZERS, MethodSpec
 from workloads.networks.config import NETWORKS
 from workloads.paths import LANES, Case, Part, choice
@@ -113,8 +114,7 @@ def path_of(config: Mapping[str, Any], device: str) -> tuple[str, str]:
     shape = shape_of(config)
     network, learning = declared(config)
     case = Case(
-        parts=[network, *(part for part, _ in learning)],
-        loss=shape.loss,
+        parts=[network, Part(f"the loss {shape.loss}", LOSSES[shape.loss].paths, None), *(p for p, _ in learning)],
         batch=shape.batch,
         inputs=shape.inputs,
         parameters=shape.parameters,

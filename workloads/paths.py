@@ -1,9 +1,9 @@
 """Which path a pack takes, and why: the one rule for whoever plans and for the engine. Imports no torch.
 
-Every optimizer, method and network declares what of it each path takes (`Paths`), by setting where that matters. A
-path's declaration is True (all of it), False (none of it), or the settings it knows: field -> True for whatever value,
-or the values. A field that is not named is refused: a setting, or a value of one, that nobody has thought of on a path
-shall not train there as something else.
+Every optimizer, method, network and loss declares what of it each path takes (`Paths`), by setting where that matters.
+A path's declaration is True (all of it), False (none of it), or the settings it knows: field -> True for whatever
+value, or the values. A field that is not named is refused: a setting, or a value of one, that nobody has thought of on
+a path shall not train there as something else.
 
 The choice is a function of these declarations, the sizes and the kind of device, never of a timer: two runs agree.
 """
@@ -24,14 +24,13 @@ LANES = 16  # members that cost as much as one there: they are padded to a multi
 MOST_INPUTS = 16_384  # numbers in a batch up to which lanes, which hold one for every member, keep it in cache
 LARGEST_BATCH = 32  # examples up to which reading a large network row by row, online, beats dense products
 RAREST = 100  # steps of a period from which on a step of it, in torch, is not what a loop of the online path costs
-ONLINE_LOSSES = ("squared_error", "cross_entropy")  # that the online path has loops for
 
 Takes = bool | Mapping[str, Literal[True] | Collection[Any]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Paths:
-    """What of an optimizer, method or network the paths take; `plain` and `looped` take everything.
+    """What of an optimizer, method, network or loss the paths take; `plain` and `looped` take everything.
 
     A class of a user's own may say `paths = Paths(...)`. Where it does not say whether lanes or online take it, its
     step is traced to find out.
@@ -55,11 +54,11 @@ class Paths:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """An optimizer, method or network at its settings, with what it declares."""
+    """An optimizer, method, network or loss at its settings, with what it declares."""
 
     name: str
     paths: Paths
-    config: Any
+    config: Any  # a dataclass; None where there are no settings
 
     def refusal(self, path: str) -> str | None:
         """What of this part a path does not take, in words; None where it takes it, or nobody has said."""
@@ -75,16 +74,14 @@ class Part:
         return None
 
 
-def written(parts: Sequence[Part], loss: str) -> bool:
+def written(parts: Sequence[Part]) -> bool:
     """Whether the online loop that is written by hand takes all of what learns."""
-    return loss in ONLINE_LOSSES and all(part.refusal("written") is None for part in parts)
+    return all(part.refusal("written") is None for part in parts)
 
 
-def refusal(path: str, parts: Sequence[Part], loss: str) -> str | None:
+def refusal(path: str, parts: Sequence[Part]) -> str | None:
     """Why a path does not take what learns, as a clause; None where it does, or where only tracing can tell."""
-    if path == "online" and loss not in ONLINE_LOSSES:
-        return f"{path} does not take the loss {loss}"
-    if path == "online" and written(parts, loss):
+    if path == "online" and written(parts):
         return None
     refused = next((part for part in parts if part.refusal(path)), None)
     if refused is None:
@@ -95,16 +92,16 @@ def refusal(path: str, parts: Sequence[Part], loss: str) -> str | None:
     return f"{said} together with {other.refusal('written')}" if alone and other else said
 
 
-def untold(path: str, parts: Sequence[Part], loss: str) -> bool:
+def untold(path: str, parts: Sequence[Part]) -> bool:
     """Whether a path refuses nothing by declaration, and only tracing the step can tell whether it takes it."""
-    if path == "online" and written(parts, loss):
+    if path == "online" and written(parts):
         return False
     return any(part.paths.of(path) is None for part in parts)
 
 
-def check(path: str, parts: Sequence[Part], loss: str) -> None:
+def check(path: str, parts: Sequence[Part]) -> None:
     """Raises InputError where a path does not take what learns."""
-    if refused := refusal(path, parts, loss):
+    if refused := refusal(path, parts):
         raise InputError(refused)
 
 
@@ -112,8 +109,7 @@ def check(path: str, parts: Sequence[Part], loss: str) -> None:
 class Case:
     """What the choice of a path depends on."""
 
-    parts: Sequence[Part]  # the network first
-    loss: str
+    parts: Sequence[Part]  # network, loss, optimizer and methods
     batch: int
     inputs: int
     parameters: int
@@ -123,7 +119,7 @@ class Case:
 
 def choice(case: Case, traced: Callable[[str], str | None]) -> tuple[str, str]:
     """(path, why). `traced` says why a step cannot be lowered for a path; asked where a part does not declare it."""
-    if refused := refusal("lifted", case.parts, case.loss):
+    if refused := refusal("lifted", case.parts):
         return "looped", f"one network after the other: {refused}, which batches over members"
     if case.device != "cpu":
         return "lifted", "one vmapped program on the GPU for all members"
@@ -133,15 +129,15 @@ def choice(case: Case, traced: Callable[[str], str | None]) -> tuple[str, str]:
     if case.parameters > SMALL:
         if case.batch > LARGEST_BATCH:
             return "lifted", f"{together}: not online, since batches are larger than {LARGEST_BATCH}"
-        if refused := refusal("online", case.parts, case.loss):
+        if refused := refusal("online", case.parts):
             return "lifted", f"{together}: {refused}"
-        if untold("online", case.parts, case.loss) and (refused := traced("online")):
+        if untold("online", case.parts) and (refused := traced("online")):
             return "lifted", f"{together}: not online, since {refused}"
         return "online", "one compiled loop over steps that skips silent rows"
     if case.batch * case.inputs > MOST_INPUTS:
         return "lifted", f"{together}: no lanes, since batches are large"
-    if refused := refusal("lanes", case.parts, case.loss):
+    if refused := refusal("lanes", case.parts):
         return "lifted", f"{together}: {refused}"
-    if untold("lanes", case.parts, case.loss) and (refused := traced("lanes")):
+    if untold("lanes", case.parts) and (refused := traced("lanes")):
         return "lifted", f"{together}: no lanes, since {refused}"
     return "lanes", "members as SIMD lanes of one compiled kernel"

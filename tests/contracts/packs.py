@@ -175,7 +175,7 @@ OF_EVERY_NETWORK: dict[str, Shape | PictureShape] = {"mlp": SMALL_CLASSES, "conv
 def takes(path: str, arm: Arm, shape: Shape | PictureShape) -> bool:
     """Whether a path declares that it takes this arm."""
     learner = Learner(shape.network, shape.loss, *arm.configs(0))  # type: ignore[arg-type]
-    return refusal(path, parts_of(learner), learner.loss.name) is None
+    return refusal(path, parts_of(learner)) is None
 
 
 def taken(arms: Iterable[Arm], shape: Shape, *paths: str) -> list[tuple[str, Arm]]:

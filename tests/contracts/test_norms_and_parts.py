@@ -53,7 +53,7 @@ def test_online_is_looped_and_does_not_take_continual_backprop_with_it(activatio
     x, y = data(own, 40, streams=2, dtype=torch.float64)
     assert disagreement(making(Arm("sgd", ("l2_init",)), own), x, y, "online", range(3)) < 1e-9
     learner = Learner(own.network, "cross_entropy", *REPLACING.configs(0))  # type: ignore[arg-type]
-    said = paths.refusal("online", parts_of(learner), learner.loss.name)
+    said = paths.refusal("online", parts_of(learner))
     assert said is not None and said.startswith("online does not take continual_backprop together with mlp with ")
 
 

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from fingerprints import cases
-from packs import LARGE, Arm, Pack, PictureShape, Shape, data, distance, leaves, takes
+from packs import LARGE, SMALL_CLASSES, Arm, Pack, PictureShape, Shape, data, distance, leaves, takes
+from torch import Tensor
 
 from workloads.engine.lanes import Program
 from workloads.engine.layout import mapped
 from workloads.engine.trace import NotLowered
 from workloads.errors import InputError
+from workloads.losses import LOSSES
 from workloads.methods.config import METHODS, OPTIMIZERS
 from workloads.networks.config import NETWORKS
 
+F64 = torch.float64
 ENTRIES: dict[str, Any] = {**OPTIMIZERS, **METHODS, **NETWORKS}
 CASES = {name: case for name, case in cases().items() if not name.startswith("engine")}
 OPTIONS = [name for name in CASES if len(name.split()) > 3 or "resnet18" in name]  # which takes as long as all others
@@ -28,10 +32,9 @@ def slowly(name: str) -> Any:
     return pytest.param(name, marks=[pytest.mark.slow] * (name in OPTIONS))
 
 
-def lowered(arm: Arm, shape: Shape | PictureShape) -> bool:
-    """Whether the step has C++ for lanes; not compiled."""
+def lowered(arm: Arm, shape: Shape | PictureShape, x: Tensor, y: Tensor) -> bool:
+    """Whether the step has C++ for lanes; not compiled. x, y: a step of one stream."""
     pack = Pack(arm, shape, [0], path="plain", streams=1)
-    x, y = data(shape, 1, streams=1, dtype=torch.float64)
     tree, hyper = pack.engine.state(), pack.hyper
     one = {name: mapped(lambda v: v[0], tree[name]) for name in ("params", "state", "loss", "correct")}
     try:
@@ -57,7 +60,8 @@ def test_what_ships_declares_every_path(name: str) -> None:
 @pytest.mark.parametrize("name", [slowly(name) for name in CASES])
 def test_lanes_lower_what_declares_them_and_nothing_else(name: str) -> None:
     case = CASES[name]
-    assert lowered(case.arm, case.shape) == takes("lanes", case.arm, case.shape)
+    x, y = data(case.shape, 1, streams=1, dtype=F64)
+    assert lowered(case.arm, case.shape, x, y) == takes("lanes", case.arm, case.shape)
 
 
 @pytest.mark.parametrize("name", [slowly(name) for name, case in CASES.items() if isinstance(case.shape, Shape)])
@@ -68,6 +72,15 @@ def test_online_is_plain_wherever_it_declares_to_take_it(name: str) -> None:
             case.trained("online")
     elif "=0.5" not in name:  # a number changes no program
         assert distance(case.trained(), case.trained("online")) < 1e-10
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_lanes_lower_the_losses_that_declare_them(loss: str) -> None:
+    shape = replace(SMALL_CLASSES, loss=loss)
+    x, y = data(replace(shape, loss="cross_entropy") if LOSSES[loss].classes else shape, 1, streams=1, dtype=F64)
+    if LOSSES[loss].counted:
+        y = torch.stack([y, torch.full_like(y, shape.outputs)], -1)
+    assert lowered(Arm("sgd"), shape, x, y) == LOSSES[loss].paths.lanes
 
 
 @pytest.mark.parametrize("name", {**OPTIMIZERS, **METHODS})

@@ -148,7 +148,7 @@ def paths_for(pack: Pack) -> list[str]:
     learner = Training(pack).learner
     refused = {
         "lanes": not_lowered(pack.members[0].config, "lanes"),
-        "online": refusal("online", parts_of(learner), learner.loss.name),
+        "online": refusal("online", parts_of(learner)),
     }
     return ["lifted", *(path for path, why in refused.items() if why is None)]
 

@@ -163,7 +163,7 @@ def test_the_rule_for_online_is_what_online_refuses(optimizer: str, methods: lis
     chosen, how = ways_of_learning(trial.config)
     stream = stream_of(trial.config, 0)
     learner = Learner(network_of(trial.config, stream), stream.loss, chosen, how)
-    refused = refusal("online", parts_of(learner), learner.loss.name) is not None or batch > LARGEST_BATCH
+    refused = refusal("online", parts_of(learner)) is not None or batch > LARGEST_BATCH
     assert (path_of(trial.config, "cpu")[0] != "online") == refused
 
 

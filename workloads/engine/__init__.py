@@ -66,7 +66,7 @@ def build(path: str, learner: Learner, hyper: Tree, seeds: Tensor, *, tf32: bool
     """
     if path not in PATHS:
         raise InputError(unknown(path, "path", PATHS))
-    check(path, parts_of(learner), learner.loss.name)
+    check(path, parts_of(learner))
     if path == "plain" and len(seeds) != 1:
         raise InputError(f"path plain trains one network, this pack has {len(seeds)}: use looped")
     if path in ("lanes", "online"):

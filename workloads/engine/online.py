@@ -24,7 +24,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from workloads import paths
 from workloads.data.known import Bytes
 from workloads.engine.layout import Tree
 from workloads.engine.online_source import SCALARS, Plan, Shared, member_structure, of_kind
@@ -43,10 +42,8 @@ PACE = ("step_size", "decay", "weight_decay", "noise")  # what decides how much 
 
 def refusal(learner: Learner) -> str | None:
     """Why there is no loop for this learner that is written by hand, in a short phrase, or None."""
-    parts = parts_of(learner)
-    if not paths.written(parts, learner.loss.name):
-        others = (part.refusal("written") for part in parts)
-        return f"no loop is written for {next(filter(None, others), f'the loss {learner.loss.name}')}"
+    if refused := next(filter(None, (part.refusal("written") for part in parts_of(learner))), None):
+        return f"no loop is written for {refused}"
     kinds = [type(method) for method in learner.methods.values()]
     if ContinualBackprop in kinds and ShrinkAndPerturb in kinds[kinds.index(ContinualBackprop) :]:
         return "online perturbs before it replaces units"  # as the registry has them act

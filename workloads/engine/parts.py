@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from workloads.learner import Learner
+from workloads.losses import LOSSES
 from workloads.methods.config import METHODS, OPTIMIZERS
 from workloads.methods.implementations import IMPLEMENTATIONS
 from workloads.networks.config import NETWORKS
@@ -14,9 +15,10 @@ from workloads.paths import Part, Paths
 
 
 def parts_of(learner: Learner) -> list[Part]:
-    """Network, optimizer and methods, each with its declaration."""
+    """Network, loss, optimizer and methods, each with its declaration."""
     return [
         _part(learner.network, NETWORKS, NETWORK_IMPLEMENTATIONS, NETWORKS),
+        Part(f"the loss {learner.loss.name}", LOSSES[learner.loss.name].paths, None),
         _part(learner.optimizer, OPTIMIZERS, IMPLEMENTATIONS, OPTIMIZERS),
         *(_part(method, METHODS, IMPLEMENTATIONS, [name]) for name, method in learner.methods.items()),
     ]

@@ -8,19 +8,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from workloads.paths import Paths
+
 LossName = Literal["squared_error", "cross_entropy", "cross_entropy_of_seen"]
 
 
 @dataclass(frozen=True, slots=True)
 class LossSpec:
-    """What targets a loss takes: float32 (..., outputs), or int64 class numbers, by themselves or beside a count."""
+    """What targets a loss takes: float32 (..., outputs), or int64 class numbers, by themselves or beside a count.
+
+    `paths` says where it may be trained by, as of methods (see `workloads.paths`).
+    """
 
     classes: bool  # class numbers, so that there is an accuracy
+    paths: Paths
     counted: bool = False  # (..., 2): the class, and how many classes there are so far
 
 
 LOSSES: dict[str, LossSpec] = {
-    "squared_error": LossSpec(classes=False),
-    "cross_entropy": LossSpec(classes=True),
-    "cross_entropy_of_seen": LossSpec(classes=True, counted=True),
+    "squared_error": LossSpec(classes=False, paths=Paths(lanes=True, online=True, written=True)),
+    "cross_entropy": LossSpec(classes=True, paths=Paths(lanes=True, online=True, written=True)),
+    "cross_entropy_of_seen": LossSpec(classes=True, counted=True, paths=Paths(lanes=True, online=False)),
 }
