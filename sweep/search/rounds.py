@@ -165,8 +165,8 @@ class Searched:
         return math.ceil(self.left / self.search.at_once)
 
     def record(self) -> dict[str, Any]:
-        """What was asked for, round by round."""
-        return {"of": self.meaning, "asked": self.asked}
+        """What was asked for, round by round, and what an earlier run asked for that this one has not come to yet."""
+        return {"of": self.meaning, "asked": [*self.asked, *self.recorded[len(self.asked) :]]}
 
     def read(self, asked: Sequence[Sequence[Mapping[str, Any]]]) -> list[list[dict[str, Any]]]:
         """What `record` said, from JSON: of a choice the very value, which may be a tuple."""

@@ -16,7 +16,7 @@ import torch
 from tiny import PACED, TINY, Command, without_compiling
 
 import sweep
-from sweep import service
+from sweep import running, service
 from sweep.cluster.worker import Progress
 from sweep.errors import InputError, PliantError, StorageError, TrackingError
 from sweep.ledger.commits import attempt_name
@@ -358,7 +358,7 @@ def test_a_users_stream_is_known_to_workers_and_to_load(alone: None, uncompiled:
     )
     planned = service.plan(file, storage=str(tmp_path / "st"))
     planned.ledger.save_sweep(service.record_of(planned, {}, None))
-    service.describe(planned)
+    running.describe(planned)
     load_code({})  # as in a worker, which starts with the built-in entries
     heard: list[Progress] = []
     worker.train(planned.packs[0].id, planned.storage, heard.append)

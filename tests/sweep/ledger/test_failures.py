@@ -11,7 +11,7 @@ from faulty import faulty_study, write_code
 from tiny import Command
 
 import sweep
-from sweep import service
+from sweep import running
 from sweep.errors import InputError, PliantError
 from sweep.ledger import failures
 from sweep.ledger.failures import Failure
@@ -112,7 +112,7 @@ def test_reasons_are_told_once() -> None:
 def test_a_pack_that_leaves_trials_out_is_a_failure_and_no_interruption(
     command: Command, study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "run_inline", lambda *_: {})
+    monkeypatch.setattr(running, "run_inline", lambda *_: {})
     ran = command("run", study, "--storage", tmp_path / "st", "--inline", "--no-track", "--no-figures")
     assert ran.code == 1 and "Unfinished: its training ended without an error" in ran.err
 

@@ -110,7 +110,10 @@ def test_after_a_crash_at_any_round_the_same_rounds_follow() -> None:
     while whole.next(results):
         records.append(json.loads(json.dumps(whole.record())))
     for record in records:
-        again = ran(Rounds(read(SEARCH_FILE), record))
+        again = Rounds(read(SEARCH_FILE), record)
+        again.next(results)
+        assert again.record() == record, "what is not trained yet is not forgotten"
+        ran(again)
         assert [round.trials for round in again.asked] == [round.trials for round in whole.asked]
 
 
