@@ -12,6 +12,8 @@ A file may define any of five dicts, name -> class (`sweep init` writes an examp
 
 `Config` is a dataclass, frozen; `semantics` is raised when results change. Methods, optimizers and networks may declare
 `paths` (see `workloads.paths`), methods and optimizers `cost` and `copies` (see `MethodSpec`), for planning to go by.
+An optimizer's `Config` may say which of its scalars a stream's schedule scales, `step_sizes`, unless that is
+`step_size` alone, and which `follows` another where it is null (see `MethodSpec.step_sizes` and `follows`).
 What a class lacks or has of another signature is all said when its file is loaded (`workloads.checks.classes`).
 
 The source travels with the pack, so that every worker has the same; a file therefore stands alone and imports
@@ -31,10 +33,6 @@ from typing import Any
 
 from workloads.errors import InputError
 from workloads.paths import Paths
-
-# What planning takes a class for that does not say: as dear as plain SGD, an optimizer as large as Adam and its work.
-COST = 1.0
-COPIES = {"METHODS": 0, "OPTIMIZERS": 4}
 
 # What planning takes a class for that does not say: as dear as plain SGD, an optimizer as large as Adam and its work.
 COST = 1.0

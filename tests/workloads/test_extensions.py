@@ -172,6 +172,14 @@ def test_changed_files_replace_the_earlier_ones() -> None:
             HEAD + "Thing.varies = 'amount'\nMETHODS = {'a': Thing}",
             "varies names amount, .* it is a tuple of their names",
         ),
+        (
+            HEAD + "Settings.step_sizes = ('amount', 'rest')\nOPTIMIZERS = {'a': Stepper}",
+            "Config.step_sizes names rest, not among varies",
+        ),
+        (
+            HEAD + "Settings.follows = {'amount': 'step_size'}\nOPTIMIZERS = {'a': Stepper}",
+            "Config.follows names step_size, not among varies",
+        ),
         (HEAD + "Thing.varies = ('amont',)\nMETHODS = {'a': Thing}", "varies names amont"),
         (HEAD + "NETWORKS = {'a': Thing}", "must be a subclass of workloads.networks.base.Network$"),
         ("x = 1\n", "defines none of METHODS, OPTIMIZERS, STREAMS, NETWORKS, DIAGNOSTICS"),

@@ -236,6 +236,11 @@ def of_method(table: str) -> Contract:
         if isinstance(varies, str) or (unknown := sorted(set(varies) - known)):
             named = varies if isinstance(varies, str) else ", ".join(unknown)
             yield f"varies names {named}, not among its Config's fields; it is a tuple of their names"
+        follows = getattr(kind.Config, "follows", {})
+        scalars = {"step_sizes": getattr(kind.Config, "step_sizes", ()), "follows": {*follows, *follows.values()}}
+        for said, names in scalars.items():
+            if strange := sorted(set(names) - set(varies)):
+                yield f"Config.{said} names {strange[0]}, not among varies, the scalars that a member has to itself"
         if foreign := sorted(kind.acts - wanted):
             other = "METHODS" if table == "OPTIMIZERS" else "OPTIMIZERS"
             yield f"overrides {listed(foreign)}, which is not asked of {table}: that is {other}"
