@@ -12,29 +12,23 @@ address asks for one (`sweep.cluster.tokens`).
 
 from __future__ import annotations
 
-import http.client
-import json
 import os
 import re
 import secrets
 import shlex
 import shutil
-import socket
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from ruamel.yaml import YAML
 
-from sweep.cluster import tokens
+from sweep.cluster.dashboard import client_of, explained, is_here, reach
 from sweep.errors import ClusterError, InputError, SpecError
 from sweep.ledger.storage import place_of
 from sweep.spec import identity
@@ -46,12 +40,8 @@ if TYPE_CHECKING:
     from ray.dashboard.modules.job.pydantic_models import JobDetails
     from ray.job_submission import JobSubmissionClient
 
-DASHBOARD_PORT = 8265
-ANSWER_WITHIN = 4.0  # seconds to wait for the dashboard before it counts as absent
-LISTED_WITHIN = 15.0  # seconds until a head node that has just started lists its own nodes
 STOP_WITHIN = 60  # seconds that a stopped sweep has to end by itself before it is killed
 SHOWN_ON_FAILURE = 15  # lines of output
-ADDRESSES = "http://host:8265, host:8265, ray://host:10001 or auto"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,8 +102,8 @@ def submit(
     """
     spec = load(study, scale)
     files = _files(study, spec)
-    cluster = _reach(address)
-    here = _is_here(cluster)
+    cluster = reach(address)
+    here = is_here(cluster)
     storage = _there(storage, "storage", cluster.url, here)
     tracking_uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
     environment = {
@@ -135,8 +125,8 @@ def submit(
     with _shipped(files) if files else nullcontext((None, study)) as (folder, argument):
         if folder is not None:
             runtime["working_dir"] = str(folder)
-        client = _client(cluster)
-        with _explained(cluster.url):
+        client = client_of(cluster)
+        with explained(cluster.url):
             return client.submit_job(
                 entrypoint=entrypoint or _command(argument, spec.scale, storage, here, options),
                 submission_id=job,
@@ -147,14 +137,14 @@ def submit(
 
 def jobs(address: str) -> list[Job]:
     """Every job the cluster remembers, latest first."""
-    cluster = _reach(address)
-    return _listed(_client(cluster), cluster.url)
+    cluster = reach(address)
+    return _listed(client_of(cluster), cluster.url)
 
 
 def status(job: str, address: str) -> Job:
     """Where the job stands. Raises InputError for an id the cluster does not know."""
-    cluster = _reach(address)
-    return _job(_client(cluster), cluster.url, job)
+    cluster = reach(address)
+    return _job(client_of(cluster), cluster.url, job)
 
 
 def logs(job: str, address: str, *, follow: bool = False, every: float = 1.0) -> Iterator[str]:
@@ -162,18 +152,18 @@ def logs(job: str, address: str, *, follow: bool = False, every: float = 1.0) ->
 
     Polled, not streamed: that works in notebooks, where an event loop already runs, and through proxies.
     """
-    cluster = _reach(address)
-    client = _client(cluster)
+    cluster = reach(address)
+    client = client_of(cluster)
     _job(client, cluster.url, job)
     return _pieces(client, cluster.url, job, follow, every)
 
 
 def stop(job: str, address: str) -> bool:
     """Asks the job to stop (SIGTERM) and returns whether it was running; what it has computed stays."""
-    cluster = _reach(address)
-    client = _client(cluster)
+    cluster = reach(address)
+    client = client_of(cluster)
     _job(client, cluster.url, job)
-    with _explained(cluster.url):
+    with explained(cluster.url):
         return client.stop_job(job)
 
 
@@ -182,8 +172,8 @@ def wait(job: str, address: str, *, timeout: float | None = None, every: float =
 
     Raises ClusterError when it failed, or has not ended after `timeout` seconds.
     """
-    cluster = _reach(address)
-    client = _client(cluster)
+    cluster = reach(address)
+    client = client_of(cluster)
     deadline = None if timeout is None else time.monotonic() + timeout
     while not (found := _job(client, cluster.url, job)).finished:
         if deadline is not None and time.monotonic() > deadline:
@@ -193,9 +183,6 @@ def wait(job: str, address: str, *, timeout: float | None = None, every: float =
         first, *rest = found.message.strip().splitlines() or ["no message"]
         raise ClusterError("\n".join([f"job {job} failed: {first}", *rest[-SHOWN_ON_FAILURE:]]))
     return found
-
-
-# ---------------------------------------------------------------------------------------------- what is sent
 
 
 def _command(study: str, scale: str, storage: str, here: bool, options: Options = DEFAULTS) -> str:
@@ -257,134 +244,8 @@ def _there(place: str, kind: str, url: str, here: bool) -> str:
     return f"sqlite:///{absolute}" if scheme == "sqlite" else absolute
 
 
-# ---------------------------------------------------------------------------------------- reaching a cluster
-
-
-@dataclass(frozen=True, slots=True)
-class _Cluster:
-    """A dashboard that has answered: its URL and the headers it wants."""
-
-    url: str
-    headers: dict[str, str]
-
-
-def _reach(address: str) -> _Cluster:
-    """The cluster at the address; ClusterError within seconds when none answers or it wants another token."""
-    url = _dashboard(address)
-    for headers in tokens.headers(local=_is_local(url)):
-        if _probe(url, headers) is None:
-            return _Cluster(url, headers)
-    raise tokens.refused(url, headers)
-
-
-def _dashboard(address: str) -> str:
-    """The URL of the dashboard that an address means; InputError for what is no address."""
-    given = address
-    if address == "auto":
-        address = os.environ.get("RAY_API_SERVER_ADDRESS") or os.environ.get("RAY_ADDRESS") or "auto"
-        if address == "auto":
-            return f"http://127.0.0.1:{DASHBOARD_PORT}"
-        if "://" not in address and not os.environ.get("RAY_API_SERVER_ADDRESS"):
-            address = f"ray://{address}"  # in RAY_ADDRESS a bare port is the cluster's, not its dashboard's
-    try:
-        parts = urlsplit(address if "://" in address else f"http://{address}")
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host, port, parts = None, None, urlsplit("")
-    if not host or parts.scheme not in {"http", "https", "ray"}:
-        named = f"{given!r}" if given == address else f"{address!r} (from the environment)"
-        raise InputError(f"address {named} is not an address of a Ray cluster; allowed: {ADDRESSES}")
-    if parts.scheme != "ray" and "://" in address:
-        return address.rstrip("/")
-    bracketed = f"[{host}]" if ":" in host else host
-    return f"http://{bracketed}:{DASHBOARD_PORT if parts.scheme == 'ray' or port is None else port}"
-
-
-def _probe(url: str, headers: dict[str, str]) -> int | None:
-    """None if a Ray dashboard answers, 401 or 403 if it wants a token or another one, else ClusterError."""
-    foreign = f"{url} answers, but not as a Ray dashboard; give the dashboard's address ({ADDRESSES})"
-    try:
-        answer = _get(f"{url}/api/version", headers)
-    except urllib.error.HTTPError as error:
-        with error:
-            text = error.read().decode(errors="replace")
-        if error.code in {401, 403} and "authentication token" in text:
-            return error.code
-        if error.code in {502, 503, 504}:  # a proxy speaks for a host it could not reach
-            raise ClusterError(f"no Ray cluster answers at {url} (HTTP {error.code})") from error
-        raise ClusterError(foreign) from error
-    except (http.client.HTTPException, ValueError) as error:
-        raise ClusterError(foreign) from error
-    except OSError as error:  # URLError, refused connections and time-outs
-        reason = getattr(error, "reason", error)
-        reason = getattr(reason, "strerror", None) or reason
-        raise ClusterError(f"no Ray cluster answers at {url} ({reason})") from error
-    if "ray_version" not in answer:
-        raise ClusterError(foreign)
-    return None
-
-
-def _get(url: str, headers: dict[str, str]) -> dict[str, Any]:
-    request = urllib.request.Request(url, headers=headers)
-    with urllib.request.urlopen(request, timeout=ANSWER_WITHIN) as response:
-        content = json.load(response)
-    return content if isinstance(content, dict) else {}
-
-
-def _is_local(url: str) -> bool:
-    """Whether the URL's host is an address of this machine."""
-    return tokens.is_local(urlsplit(url).hostname)
-
-
-def _is_here(cluster: _Cluster) -> bool:
-    """Whether the cluster is on this machine alone; a local address may also be the port of a tunnel."""
-    if not _is_local(cluster.url):
-        return False
-    deadline = time.monotonic() + LISTED_WITHIN
-    names: list[str] = []
-    while not names and time.monotonic() < deadline:
-        try:
-            names = _get(f"{cluster.url}/nodes?view=hostNameList", cluster.headers)["data"]["hostNameList"]
-        except (OSError, KeyError, ValueError):
-            return False
-        if not names:
-            time.sleep(0.2)
-    return set(names) == {socket.gethostname()}
-
-
-def _client(cluster: _Cluster) -> JobSubmissionClient:
-    from ray.job_submission import JobSubmissionClient
-
-    # Ray lets its variables override the address it is given; the one that was asked for here must win.
-    before = os.environ.get("RAY_API_SERVER_ADDRESS")
-    os.environ["RAY_API_SERVER_ADDRESS"] = cluster.url
-    try:
-        with _explained(cluster.url):
-            return JobSubmissionClient(cluster.url, headers=dict(cluster.headers))
-    finally:
-        if before is None:
-            del os.environ["RAY_API_SERVER_ADDRESS"]
-        else:
-            os.environ["RAY_API_SERVER_ADDRESS"] = before
-
-
-@contextmanager
-def _explained(url: str) -> Iterator[None]:
-    """Ray's errors as ours: one sentence that says what failed and where."""
-    from ray.exceptions import RayError
-
-    try:
-        yield
-    except (OSError, RuntimeError, RayError) as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise ClusterError(f"the Ray cluster at {url} did not do as asked: {reason}") from error
-
-
-# ----------------------------------------------------------------------------------------- asking about jobs
-
-
 def _job(client: JobSubmissionClient, url: str, job: str) -> Job:
-    with _explained(url):
+    with explained(url):
         try:
             return _read(client.get_job_info(job))
         except RuntimeError as error:
@@ -400,7 +261,7 @@ def _job(client: JobSubmissionClient, url: str, job: str) -> Job:
 
 
 def _listed(client: JobSubmissionClient, url: str) -> list[Job]:
-    with _explained(url):
+    with explained(url):
         found = [_read(details) for details in client.list_jobs() if details.submission_id]
     return sorted(found, key=lambda job: job.started or 0.0, reverse=True)
 
@@ -421,7 +282,7 @@ def _pieces(client: JobSubmissionClient, url: str, job: str, follow: bool, every
     while True:
         # Asked for in this order, the text read after the end is the whole text.
         finished = not follow or _job(client, url, job).finished
-        with _explained(url):
+        with explained(url):
             text = client.get_job_logs(job)
         if len(text) > shown:
             yield text[shown:]

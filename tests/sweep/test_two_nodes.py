@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from sweep.cluster import submit
+from sweep.cluster.dashboard import _get
 from sweep.ledger.commits import Manifest
 from sweep.ledger.ledger import Ledger
 
@@ -98,7 +99,7 @@ def until(condition: Callable[[], bool], what: Callable[[], str]) -> None:
 def asked(url: str, path: str) -> Any:
     """What the cluster's dashboard answers; None where it does not yet."""
     try:
-        return submit._get(url + path, {"authorization": "Bearer secret"})["data"]
+        return _get(url + path, {"authorization": "Bearer secret"})["data"]
     except (OSError, KeyError, ValueError):
         return None
 

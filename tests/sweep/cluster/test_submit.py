@@ -19,6 +19,7 @@ import pytest
 from tiny import sweep_command
 
 from sweep.cluster import submit
+from sweep.cluster.dashboard import _is_local, _probe, dashboard_of, is_here, reach
 from sweep.errors import ClusterError, InputError, SpecError, StorageError
 from sweep.spec.studies import load
 from workloads.extensions import load_code
@@ -195,13 +196,13 @@ def test_places_are_named_as_the_cluster_sees_them(monkeypatch: pytest.MonkeyPat
 def test_addresses(monkeypatch: pytest.MonkeyPatch, address: str, environment: dict[str, str], url: str) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert submit._dashboard(address) == url
+    assert dashboard_of(address) == url
 
 
 @pytest.mark.parametrize("address", ["ftp://head", "head:port", "http://", "", "http://[::1"])
 def test_what_is_no_address_is_refused(address: str) -> None:
     with pytest.raises(InputError, match="not an address of a Ray cluster; allowed: http://host:8265, host:8265"):
-        submit._dashboard(address)
+        dashboard_of(address)
 
 
 def test_nobody_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,7 +211,7 @@ def test_nobody_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(ClusterError, match=r"^no Ray cluster answers at http://127\.0\.0\.1:\d+ \(Conn.*\)$"):
             submit.status("job", f"127.0.0.1:{closed.getsockname()[1]}")
         # Accepts and never speaks: only the time limit ends this.
-        monkeypatch.setattr(submit, "ANSWER_WITHIN", 0.2)
+        monkeypatch.setattr("sweep.cluster.dashboard.ANSWER_WITHIN", 0.2)
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         with pytest.raises(ClusterError, match="^no Ray cluster answers at .*timed out"):
@@ -270,7 +271,7 @@ def test_tokens_are_found_where_ray_finds_them(
     if place == "named file":
         (tmp_path / "named").write_text("right")
         monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "named"))
-    assert submit._reach(dashboard(guarded)).headers == {"authorization": "Bearer right"}
+    assert reach(dashboard(guarded)).headers == {"authorization": "Bearer right"}
 
 
 def test_a_token_goes_to_other_machines_only_when_asked_for(
@@ -282,7 +283,7 @@ def test_a_token_goes_to_other_machines_only_when_asked_for(
         seen.append(authorization)
         return guarded(path, authorization)
 
-    monkeypatch.setattr(submit, "_is_local", lambda url: False)
+    monkeypatch.setattr("sweep.cluster.dashboard._is_local", lambda url: False)
     monkeypatch.setenv("RAY_AUTH_TOKEN", "right")
     with pytest.raises(ClusterError, match="set RAY_AUTH_MODE=token"):
         submit.jobs(dashboard(noting))
@@ -295,11 +296,11 @@ def test_a_local_address_is_this_machine_only_if_the_cluster_says_so(dashboard: 
         return dashboard(lambda path, authorization: (200, listed if path.startswith("/nodes") else VERSION))
 
     here = socket.gethostname()
-    assert submit._is_here(submit._reach(cluster(here)))
-    assert not submit._is_here(submit._reach(cluster("somewhere-else")))  # a forwarded port
-    assert not submit._is_here(submit._reach(cluster(here, "somewhere-else")))
-    assert submit._is_local("http://localhost:1")
-    assert not submit._is_local("http://203.0.113.1:8265")  # for documentation, never anybody's
+    assert is_here(reach(cluster(here)))
+    assert not is_here(reach(cluster("somewhere-else")))  # a forwarded port
+    assert not is_here(reach(cluster(here, "somewhere-else")))
+    assert _is_local("http://localhost:1")
+    assert not _is_local("http://203.0.113.1:8265")  # for documentation, never anybody's
 
 
 # ----------------------------------------------------------------------------------------------- a real head
@@ -345,7 +346,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         deadline = time.monotonic() + 60
         while True:
             try:
-                submit._probe(f"http://127.0.0.1:{dashboard}", {"authorization": "Bearer secret"})
+                _probe(f"http://127.0.0.1:{dashboard}", {"authorization": "Bearer secret"})
                 break
             except ClusterError:
                 if process.poll() is not None or time.monotonic() > deadline:

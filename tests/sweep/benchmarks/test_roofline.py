@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sweep.benchmarks.limits import H100, KERNEL_NS, Case, convnet_case, gpu_cases, gpu_table, mlp_case, roofline
+from sweep.benchmarks.roofline import H100, KERNEL_NS, Case, convnet_case, gpu_cases, gpu_table, mlp_case, roofline
 
 
 def test_a_small_network_is_bound_by_launches() -> None:
