@@ -17,7 +17,12 @@ from workloads.extensions import ENTRIES
 TABLES = {"method": "METHODS", "stream": "STREAMS", "network": "NETWORKS", "diagnostic": "DIAGNOSTICS"}
 
 
-@pytest.mark.parametrize("kind", examples.NAMES)
+SLOW = ("method", "network")  # whose checks train for long; all are run by the test of a sweep below
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=pytest.mark.slow) if kind in SLOW else kind for kind in examples.NAMES]
+)
 def test_an_example_passes_the_check_under_any_name(kind: str, tmp_path: Path, command: Command) -> None:
     file = tmp_path / "renamed.py"
     said = command("init", kind, str(file))
