@@ -56,6 +56,7 @@ def test_semantics_are_whole_numbers() -> None:
         ("OPTIMIZERS", "methods", OPTIMIZERS),
         ("METHODS", "methods", METHODS),
         ("NETWORKS", "networks", NETWORKS),
+        ("STREAMS", "streams", STREAMS),
         ("DIAGNOSTICS", "diagnostics", DIAGNOSTICS),
     ],
 )

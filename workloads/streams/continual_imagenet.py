@@ -122,3 +122,6 @@ class ContinualImageNet(image_sets.Pictured, EqualTasks):
         """All test images of the two classes."""
         images, labels = image_sets.images_of(self.config.dataset, "test", self.pair(task))
         return image_sets.scaled(images, self.config.dataset, self.config.scale), labels
+
+
+STREAMS = {"continual_imagenet": ContinualImageNet}

@@ -177,3 +177,6 @@ class IncrementalCIFAR(image_sets.Pictured):
         start, end = self.task_start(task), self.task_start(task + 1)
         later = [(start + -(-tenths * (end - start) // 10), factor) for tenths, factor in SCHEDULE]
         return ((start, 1.0), *[(step, factor) for step, factor in later if step < end and self.config.schedule])
+
+
+STREAMS = {"incremental_cifar": IncrementalCIFAR}

@@ -104,3 +104,6 @@ class PermutedMNIST(EqualTasks):
         images, pixels = self.orders(task)
         shown = images[np.arange(first * self.batch, (first + count) * self.batch) % len(images)]
         return Pictures(self.config.dataset, shown.astype(np.int32).reshape(count, self.batch), pixels.astype(np.int32))
+
+
+STREAMS = {"permuted_mnist": PermutedMNIST}

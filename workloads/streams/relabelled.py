@@ -116,3 +116,6 @@ class Relabelled(image_sets.Pictured, EqualTasks):
         if self.config.change == "permuted_pixels":
             x = np.take(x, self.pixels(task), axis=1)
         return x, self.labels(task)[shown]
+
+
+STREAMS = {"relabelled": Relabelled}

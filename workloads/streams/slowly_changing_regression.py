@@ -191,3 +191,6 @@ class SlowlyChangingRegression(EqualTasks):
         x, y = self.table(task)
         codes = self.codes(start * self.batch, count * self.batch)
         return Rows(x, y, codes.astype(np.int32).reshape(count, self.batch))
+
+
+STREAMS = {"slowly_changing_regression": SlowlyChangingRegression}

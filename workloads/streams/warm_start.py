@@ -106,3 +106,6 @@ class WarmStart(image_sets.Pictured):
         """The test images, in both tasks."""
         images, labels = image_sets.first_images(self.config.dataset, "test", self.outputs, self.config.test_examples)
         return image_sets.scaled(images, self.config.dataset, self.config.scale), labels.copy()
+
+
+STREAMS = {"warm_start": WarmStart}
