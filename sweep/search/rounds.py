@@ -100,10 +100,12 @@ class Rounds:
 
     def _evaluation(self) -> Round | None:
         """The best setting of every arm in every place, on fresh seeds."""
+        if not self.evaluates:
+            return None
         from sweep.search.judging import best
 
         candidates: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}  # by arm and place: group -> config
-        for trial in self.trials:
+        for trial in {(trial.group, trial.arms): trial for trial in self.trials}.values():  # one for all its seeds
             config = {key: value for key, value in trial.config.items() if key != "seed"}
             for arm in trial.arms:
                 place = canonical([config["workload"], config["network"]])
@@ -113,7 +115,7 @@ class Rounds:
             (arm, groups[best(((group, self.scores[group]) for group in groups), higher=higher)])
             for (arm, _), groups in candidates.items()
         ]
-        return Round(EVALUATION, with_seeds(chosen, self.spec.evaluate)) if self.evaluates else None
+        return Round(EVALUATION, with_seeds(chosen, self.spec.evaluate))
 
 
 def places(spec: Spec, arm: Arm) -> Iterator[tuple[Section, Section]]:
