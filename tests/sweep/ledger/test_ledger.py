@@ -5,11 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import struct
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,79 +14,27 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from commits import (
+    TASKS,
+    again,
+    as_rows,
+    expected,
+    folder,
+    ids,
+    make_pack,
+    make_record,
+    make_rows,
+    snap,
+    train,
+)
 from pyarrow import fs, parquet
 
-from sweep.errors import InputError, StorageError
+from sweep.errors import StorageError
 from sweep.ledger import commits, provenance
 from sweep.ledger.commits import PACKS, Attempt, Manifest
 from sweep.ledger.ledger import Ledger
 from sweep.ledger.shards import shard_bytes
 from sweep.ledger.storage import Storage
-from sweep.ledger.sweeps import SweepRecord
-
-TASKS = 4
-PERIOD = 100  # steps per task
-NAMES = ("online_error", "effective_rank")
-
-
-@dataclass(frozen=True)
-class Snap:
-    """Field for field a Snapshot of workloads.training.pack, which imports torch."""
-
-    tasks: int
-    step: int
-    rows: Any
-    statuses: list[str]
-    ended: list[int]
-    checkpoint: bytes | None
-    weights: dict[str, bytes]
-
-
-def make_pack(id: str = "pack", members: int = 3, first: int = 0) -> Any:
-    trials = [SimpleNamespace(id=f"{first + i:016x}", config={"seed": i}) for i in range(members)]
-    return SimpleNamespace(id=id, members=trials, to_json=lambda: json.dumps({"id": id}))
-
-
-def value(member: int, metric: int, task: int) -> float:
-    return 100.0 * member + 10.0 * metric + task
-
-
-def make_rows(pack: Any, task: int, change: Callable[[float], float] = lambda v: v) -> Any:
-    """One value per member and metric."""
-    member, metric = np.divmod(np.arange(len(pack.members) * len(NAMES)), len(NAMES))
-    return SimpleNamespace(
-        names=NAMES,
-        member=member.astype(np.int32),
-        metric=metric.astype(np.int16),
-        task=np.full(len(member), task, np.int32),
-        step=np.full(len(member), (task + 1) * PERIOD, np.int64),
-        value=np.array([change(value(i, j, task)) for i, j in zip(member, metric, strict=True)]),
-    )
-
-
-def snap(pack: Any, task: int, **changes: Any) -> Any:
-    """The snapshot after a task."""
-    finished = task + 1 == TASKS
-    count = len(pack.members)
-    return replace(
-        Snap(
-            tasks=task + 1,
-            step=(task + 1) * PERIOD,
-            rows=make_rows(pack, task),
-            statuses=["done" if finished else "running"] * count,
-            ended=[task + 1] * count,
-            checkpoint=None if finished else b"checkpoint %d" % task,
-            weights={},
-        ),
-        **changes,
-    )
-
-
-def train(ledger: Ledger, pack: Any, first: int = 0, last: int = TASKS, resume: Any = None) -> Attempt:
-    attempt = ledger.open(pack, resume=resume)
-    for task in range(first, last):
-        attempt.commit(snap(pack, task))
-    return attempt
 
 
 def stop_one(ledger: Ledger, pack: Any) -> Attempt:
@@ -100,42 +45,6 @@ def stop_one(ledger: Ledger, pack: Any) -> Attempt:
     attempt.commit(snap(pack, 2, statuses=["running", "censored", "running"], ended=[3, 2, 3]))
     attempt.commit(snap(pack, 3, statuses=["done", "censored", "done"], ended=[4, 2, 4]))
     return attempt
-
-
-def ids(pack: Any) -> list[str]:
-    return [member.id for member in pack.members]
-
-
-def expected(pack: Any) -> list[tuple[str, str, int, int, float]]:
-    """All rows of a pack, in order."""
-    return sorted(
-        (trial, name, task, (task + 1) * PERIOD, value(i, j, task))
-        for i, trial in enumerate(ids(pack))
-        for j, name in enumerate(NAMES)
-        for task in range(TASKS)
-    )
-
-
-def as_rows(table: pa.Table) -> list[tuple[Any, ...]]:
-    return [tuple(row.values()) for row in table.to_pylist()]
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    return Ledger(str(tmp_path))
-
-
-def folder(ledger: Ledger, pack: str = "pack") -> Path:
-    assert ledger.storage.folder is not None
-    return ledger.storage.folder / PACKS / pack
-
-
-def again(ledger: Ledger) -> Ledger:
-    """As another process sees it."""
-    return Ledger(ledger.storage)
-
-
-# What is kept
 
 
 def test_a_finished_pack_gives_back_what_was_committed(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,153 +167,6 @@ def test_kept_weights_come_back_in_order(ledger: Ledger) -> None:
     assert ledger.weights("unknown") == []
 
 
-# What is torn
-
-
-def test_a_torn_manifest_is_passed_over(ledger: Ledger) -> None:
-    pack = make_pack()
-    train(ledger, pack, last=3)
-    newest = max(folder(ledger).glob("*/manifest-*"))
-    whole = newest.read_bytes()
-    for length in (0, 1, len(whole) // 2, len(whole) - 1):
-        newest.write_bytes(whole[:length])
-        resume = again(ledger).resume("pack")
-        assert resume is not None
-        assert (resume.tasks, resume.step, resume.checkpoint) == (2, 200, b"checkpoint 1")
-
-
-@pytest.mark.parametrize("harm", ["missing", "short", "spoilt"])
-def test_a_damaged_checkpoint_is_passed_over(ledger: Ledger, harm: str) -> None:
-    train(ledger, make_pack(), last=3)
-    newest = max(folder(ledger).glob("*/checkpoint-*"))
-    if harm == "missing":
-        newest.unlink()
-    else:
-        newest.write_bytes(newest.read_bytes()[:-1] + (b"!" if harm == "spoilt" else b""))
-    resume = again(ledger).resume("pack")
-    assert resume is not None
-    assert (resume.tasks, resume.checkpoint) == (2, b"checkpoint 1")
-
-
-@pytest.mark.parametrize("harm", ["missing", "short"])
-def test_a_manifest_that_names_a_damaged_shard_is_passed_over(ledger: Ledger, harm: str) -> None:
-    pack = make_pack()
-    train(ledger, pack, last=3)
-    newest = max(folder(ledger).glob("*/shard-*"))
-    if harm == "missing":
-        newest.unlink()
-    else:
-        newest.write_bytes(newest.read_bytes()[:-1])
-    resume = again(ledger).resume("pack")
-    assert resume is not None
-    assert resume.tasks == 2
-    train(ledger, pack, first=2, resume=resume)
-    assert as_rows(again(ledger).curves(ids(pack))) == expected(pack)
-
-
-def test_a_torn_final_manifest_leaves_the_trials_undone(ledger: Ledger) -> None:
-    pack = make_pack()
-    train(ledger, pack)
-    newest = max(folder(ledger).glob("*/manifest-*"))
-    newest.write_bytes(newest.read_bytes()[:-9])
-    assert again(ledger).done() == {}
-    assert [(known.tasks, known.finished) for known in again(ledger).packs()] == [(3, False)]
-
-
-def test_a_shard_spoilt_later_is_an_error_that_says_what_to_do(ledger: Ledger) -> None:
-    pack = make_pack()
-    train(ledger, pack)
-    shard = min(folder(ledger).glob("*/shard-*"))
-    content = bytearray(shard.read_bytes())
-    content[len(content) // 2] ^= 1
-    shard.write_bytes(content)
-    with pytest.raises(StorageError, match=rf"{shard} is missing or damaged. Delete the folder"):
-        again(ledger).curves(ids(pack))
-
-
-def test_a_commit_that_failed_half_way_lends_its_names_to_nobody(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pack = make_pack()
-    attempt = train(ledger, pack, last=1)
-    write = Storage.write_bytes
-
-    def full(storage: Storage, name: str, content: bytes) -> None:
-        if "/checkpoint-" in name:
-            raise StorageError(f"cannot write {name}: No space left on device")
-        write(storage, name, content)
-
-    with monkeypatch.context() as broken:
-        broken.setattr(Storage, "write_bytes", full)
-        with pytest.raises(StorageError, match="No space left"):
-            attempt.commit(snap(pack, 1))
-    assert [known.tasks for known in ledger.packs()] == [1]
-    for task in (1, 2, 3):
-        attempt.commit(snap(pack, task))
-    assert as_rows(ledger.curves(ids(pack))) == expected(pack)
-    assert sorted(path.name for path in folder(ledger).glob("*/shard-*")) == [
-        f"shard-0000{n}.parquet" for n in (1, 2, 3, 4, 5)
-    ]
-
-
-WRITER = """
-import os, signal, sys
-sys.path[:0] = {paths}
-from test_ledger import Ledger, make_pack, snap
-calls, deadly = 0, int(sys.argv[2])
-def count(frame, event, argument):
-    global calls
-    calls += 1
-    if calls == deadly:
-        os.kill(os.getpid(), signal.SIGKILL)
-ledger, pack = Ledger(sys.argv[1]), make_pack()
-from sweep.ledger import provenance; provenance.collect()  # its subprocesses are no part of a commit
-sys.setprofile(count)
-attempt = ledger.open(pack)
-for task in range(4):
-    attempt.commit(snap(pack, task))
-    print(task, flush=True)
-sys.setprofile(None)
-print(calls)
-"""
-
-
-def write_until_killed(storage: Path, deadly: int) -> subprocess.Popen[str]:
-    paths = [str(Path(__file__).parents[3]), str(Path(__file__).parent)]
-    arguments = [sys.executable, "-c", WRITER.format(paths=paths), str(storage), str(deadly)]
-    return subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
-
-
-def test_a_writer_killed_anywhere_leaves_a_committed_prefix(tmp_path: Path) -> None:
-    pack = make_pack()
-    output = write_until_killed(tmp_path / "whole", -1).communicate()[0].split()
-    assert output[:4] == ["0", "1", "2", "3"]
-    whole = Ledger(tmp_path / "whole").digest(ids(pack))
-    assert len(ids(pack)) == len(Ledger(tmp_path / "whole").done())
-    points = np.random.default_rng(0).integers(1, int(output[4]), size=8).tolist()
-    writers = [write_until_killed(tmp_path / str(point), point) for point in points]
-    reached = set()
-    for point, writer in zip(points, writers, strict=True):
-        acknowledged = len(writer.communicate()[0].split())
-        assert writer.returncode == -9
-        ledger = Ledger(tmp_path / str(point))
-        resume = ledger.resume("pack")
-        tasks = resume.tasks if resume else 0
-        assert acknowledged <= tasks <= acknowledged + 1
-        reached.add(tasks)
-        shards = resume.manifest.shards if resume else ()
-        kept = [row for shard in shards for row in as_rows(parquet.read_table(folder(ledger) / shard.file))]
-        assert sorted(kept) == [row for row in expected(pack) if row[2] < tasks]
-        if tasks < TASKS:
-            assert ledger.done() == {}
-            train(ledger, pack, first=tasks, resume=resume)
-        assert ledger.digest(ids(pack)) == whole
-    assert len(reached) > 1  # the points were spread over the commits
-
-
-# Attempts
-
-
 def test_names_of_attempts_are_never_used_again(ledger: Ledger) -> None:
     pack = make_pack()
     assert len({ledger.open(pack).name for _ in range(200)}) == 200
@@ -459,26 +221,6 @@ def test_resume_takes_the_furthest_of_all_attempts(ledger: Ledger) -> None:
     assert ledger.resume("unknown") is None
 
 
-def test_a_checkpoint_that_vanishes_while_one_looks_is_looked_for_again(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pack = make_pack()
-    attempt = train(ledger, pack, last=1)
-    real_list = Storage.list
-
-    def list_then_move_on(storage: Storage, name: str = "") -> dict[str, int]:
-        files = real_list(storage, name)
-        monkeypatch.setattr(Storage, "list", real_list)
-        for _ in range(2):  # each commit of the living worker may delete a checkpoint
-            attempt.commit(snap(pack, 2))
-        return files
-
-    monkeypatch.setattr(Storage, "list", list_then_move_on)
-    resume = again(ledger).resume("pack")
-    assert resume is not None
-    assert resume.checkpoint == b"checkpoint 2"
-
-
 def test_the_first_complete_attempt_wins_and_equal_values_have_equal_digests(ledger: Ledger) -> None:
     pack = make_pack()
     first, second = ledger.open(pack), ledger.open(pack)
@@ -531,132 +273,6 @@ def test_packs_known_incomplete_and_finished(ledger: Ledger) -> None:
         ledger.description("nobody")
 
 
-# Digests
-
-
-def digest_of(folder: Path, values: list[float], trial: int = 0) -> str:
-    ledger, pack = Ledger(folder), make_pack(members=1, first=trial)
-    count = len(values)
-    rows = SimpleNamespace(
-        names=("m",),
-        member=np.zeros(count, np.int32),
-        metric=np.zeros(count, np.int16),
-        task=np.arange(count, dtype=np.int32),
-        step=np.arange(count, dtype=np.int64),
-        value=np.array(values),
-    )
-    ledger.open(pack).commit(snap(pack, TASKS - 1, rows=rows))
-    return ledger.digest(ids(pack))
-
-
-def test_a_digest_worked_out_by_hand(tmp_path: Path) -> None:
-    text = b"0000000000000000\0m\x002\0" + struct.pack("<2i", 0, 1) + struct.pack("<2d", 1.5, -2.0)
-    assert digest_of(tmp_path, [1.5, -2.0]) == hashlib.sha256(text).hexdigest()
-
-
-def test_one_bit_of_one_value_changes_the_digest(tmp_path: Path) -> None:
-    base = digest_of(tmp_path / "base", [1.0, 2.0])
-    assert digest_of(tmp_path / "same", [1.0, 2.0]) == base
-    assert digest_of(tmp_path / "bit", [1.0, np.nextafter(2.0, 3.0)]) != base
-    assert digest_of(tmp_path / "order", [2.0, 1.0]) != base
-    assert digest_of(tmp_path / "trial", [1.0, 2.0], trial=1) != base
-    assert digest_of(tmp_path / "sign", [0.0]) != digest_of(tmp_path / "minus", [-0.0])
-
-
-def test_all_nans_are_one_value(tmp_path: Path) -> None:
-    odd = struct.unpack("<d", struct.pack("<Q", 0xFFF8_0000_0000_1234))[0]
-    assert digest_of(tmp_path / "usual", [1.0, np.nan]) == digest_of(tmp_path / "odd", [1.0, odd])
-    values = Ledger(tmp_path / "odd").curves([f"{0:016x}"]).column("value").to_pylist()
-    assert values[0] == 1.0
-    assert np.isnan(values[1])
-
-
-def test_the_digest_does_not_depend_on_how_trials_were_packed_or_cut(tmp_path: Path) -> None:
-    together, apart = Ledger(tmp_path / "together"), Ledger(tmp_path / "apart")
-    pack = make_pack(members=2)
-    train(together, pack)
-    for i, trial in enumerate(pack.members):
-        single = SimpleNamespace(id=f"single{i}", members=[trial], to_json=lambda: "{}")
-        attempt = apart.open(single)
-        rows = [make_rows(pack, task) for task in range(TASKS)]
-        mine = [row.member == i for row in rows]
-        merged = {
-            name: np.concatenate([getattr(row, name)[keep] for row, keep in zip(rows, mine, strict=True)])
-            for name in ("metric", "task", "step", "value")
-        }
-        merged["member"] = np.zeros(len(merged["task"]), np.int32)
-        attempt.commit(snap(single, 3, rows=SimpleNamespace(names=NAMES, **merged)))
-    assert apart.digest(reversed(ids(pack))) == together.digest(ids(pack))
-    assert as_rows(apart.curves(ids(pack))) == as_rows(together.curves(ids(pack)))
-
-
-# Sweeps
-
-
-def make_record(name: str = "study", scale: str = "paper", first: int = 0, trials: int = 3) -> SweepRecord:
-    from sweep.trials import Trial
-
-    config = {"workload": {"name": "w", "rate": 1e-3}, "methods": {"é": {"a": None}}}
-    made = [Trial(f"{first + i:016x}", {**config, "seed": i}, (f"arm{i % 2}", "all"), "group") for i in range(trials)]
-    return SweepRecord(name, scale, "# a question?\nseeds: 3\n", {"track": {"metrics": 6}}, made)
-
-
-def test_a_sweep_comes_back_as_it_was_saved(ledger: Ledger) -> None:
-    record = make_record()
-    ledger.save_sweep(record)
-    ledger.save_sweep(make_record("b@c", "laptop"))
-    assert again(ledger).sweep("study", "paper") == record
-    assert record.identity == "study@paper"
-    assert ledger.sweeps() == [("b@c", "laptop"), ("study", "paper")]
-    assert ledger.storage.folder is not None
-    copy = json.loads((ledger.storage.folder / "sweeps/study@paper/manifest.json").read_text())
-    assert (copy["file"], copy["manifest"]) == (record.file_text, record.manifest)
-
-
-def test_a_record_that_names_one_arm_a_trial_is_still_read(ledger: Ledger) -> None:
-    ledger.save_sweep(make_record())
-    assert ledger.storage.folder is not None
-    path = ledger.storage.folder / "sweeps/study@paper/trials.parquet"
-    table = parquet.read_table(path)
-    arms = pa.array([json.loads(text)[0] for text in table.column("arms").to_pylist()])
-    older = table.set_column(table.column_names.index("arms"), "arm", arms)
-    parquet.write_table(older.replace_schema_metadata(table.schema.metadata), path)
-    record = again(ledger).sweep("study", "paper")
-    assert [trial.arms for trial in record.trials] == [("arm0",), ("arm1",), ("arm0",)]
-    assert record.arms == ["arm0", "arm1"]
-
-
-def test_a_grown_or_shrunk_sweep_holds_its_present_trials(ledger: Ledger) -> None:
-    for trials in (3, 5, 2, 0):
-        ledger.save_sweep(make_record(trials=trials))
-        assert len(ledger.sweep("study", "paper").trials) == trials
-    assert ledger.sweeps() == [("study", "paper")]
-
-
-def test_unknown_and_damaged_sweeps(ledger: Ledger) -> None:
-    with pytest.raises(InputError, match=r"no sweep study@paper: none is in"):
-        ledger.sweep("study", "paper")
-    ledger.save_sweep(make_record())
-    with pytest.raises(InputError, match=r"unknown sweep 'stud@paper': did you mean 'study@paper'"):
-        ledger.sweep("stud", "paper")
-    ledger.storage.write_bytes("sweeps/study@paper/trials.parquet", b"not parquet")
-    with pytest.raises(StorageError, match=r"trials\.parquet is damaged"):
-        ledger.sweep("study", "paper")
-
-
-def test_a_trial_is_found_by_the_beginning_of_its_id(ledger: Ledger) -> None:
-    with pytest.raises(InputError, match="holds no sweep yet"):
-        ledger.find_trial("ab")
-    ledger.save_sweep(make_record(first=0xABC0_0000_0000_0000))
-    ledger.save_sweep(make_record("other", first=0xABD0_0000_0000_0000, trials=1))
-    assert ledger.find_trial("ABD") == "abd0000000000000"
-    assert ledger.find_trial("abc0000000000002") == "abc0000000000002"
-    with pytest.raises(InputError, match="4 trials begin with 'ab': abc0000000000000, abc0000000000001"):
-        ledger.find_trial("ab")
-    with pytest.raises(InputError, match="no trial begins with 'abdd'; nearest: abd0000000000000, abc"):
-        ledger.find_trial("abdd")
-
-
 def test_cleaning_deletes_only_packs_that_nobody_else_wants(ledger: Ledger) -> None:
     mine, mixed, theirs = (make_pack(id, 2, first) for id, first in (("mine", 0), ("mixed", 2), ("theirs", 4)))
     for pack in (mine, mixed, theirs):
@@ -667,9 +283,6 @@ def test_cleaning_deletes_only_packs_that_nobody_else_wants(ledger: Ledger) -> N
     assert not folder(ledger, "mine").exists()
     assert sorted(again(ledger).done()) == sorted(ids(mixed) + ids(theirs))
     assert ledger.clean([]).deleted == ()
-
-
-# Storages, size, imports
 
 
 @pytest.mark.parametrize("kind", ["uri", "memory", "subtree"])
@@ -763,47 +376,6 @@ print([name for name in ("torch", "ray", "mlflow", "pandas") if name in sys.modu
         text=True,
     )
     assert (done.stdout, done.stderr) == ("[]\n", "")
-
-
-# Provenance
-
-
-def test_provenance_names_versions_and_machine() -> None:
-    facts = provenance.collect()
-    assert facts["python"] == ".".join(map(str, sys.version_info[:3]))
-    assert facts["numpy"] == np.__version__
-    assert facts["instruction_set"]
-    assert set(facts) >= {"pliant", "torch", "ray", "mlflow", "host", "platform", "commit", "time"}
-    assert provenance.version("no-such-package-anywhere") is None
-
-
-def test_the_instruction_set_is_read_from_the_flags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for flags, widest in (("sse avx avx2", "avx2"), ("sse avx avx2 avx512f avx512bw", "avx512")):
-        (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nflags\t\t: {flags}\n")
-        monkeypatch.setattr(provenance, "CPU_INFO", tmp_path / "cpuinfo")
-        assert provenance.instruction_set() == widest
-
-
-def test_the_commit_is_that_of_the_repository_itself(tmp_path: Path) -> None:
-    def git(*arguments: str) -> str:
-        identity = ["-c", "user.name=n", "-c", "user.email=e@example.org"]
-        done = subprocess.run(
-            ["git", "-C", str(tmp_path), *identity, *arguments], check=True, capture_output=True, text=True
-        )
-        return done.stdout.strip()
-
-    assert provenance.commit(tmp_path) is None
-    git("init", "--quiet")
-    assert provenance.commit(tmp_path) is None
-    (tmp_path / "inside").mkdir()
-    (tmp_path / "inside" / "file").write_text("1")
-    git("add", ".")
-    git("commit", "--quiet", "-m", "first")
-    head = git("rev-parse", "HEAD")
-    assert provenance.commit(tmp_path) == head
-    assert provenance.commit(tmp_path / "inside") is None
-    (tmp_path / "inside" / "file").write_text("2")
-    assert provenance.commit(tmp_path) == f"{head}-dirty"
 
 
 def test_a_trial_that_was_stopped_never_stands_for_a_whole_one(ledger: Ledger) -> None:
