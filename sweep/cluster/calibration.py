@@ -16,6 +16,8 @@ from pathlib import Path
 from sweep.packing import PlannedPack, looks_at
 from workloads import machine
 
+STRETCHES = 5  # that a measurement is the median of
+
 
 def cache_file() -> Path:
     """Where the measurements are kept."""
@@ -56,9 +58,11 @@ def record(measured: dict[str, float]) -> None:
 def measure(pack: PlannedPack, *, steps: int = 400) -> float:
     """Seconds per step of a pack, by training it for a few steps here (its first call, compilation included, apart).
 
-    What it takes to look at the networks is spread over all steps.
+    The median of several stretches: the program that replaces units is compiled when the first is old enough, which
+    may be in any of them. What it takes to look at the networks is spread over all steps.
     """
     import time
+    from statistics import median
 
     from workloads.training.loop import Training
     from workloads.training.pack import Pack
@@ -67,9 +71,12 @@ def measure(pack: PlannedPack, *, steps: int = 400) -> float:
     training.begin()
     end = training.stream.task_start(1)
     training.train(min(end, steps // 4))
-    began, first = time.perf_counter(), training.step
-    training.train(min(end, first + steps))
-    each = (time.perf_counter() - began) / max(1, training.step - first)
+    stretches: list[float] = []  # seconds per step
+    while training.step < end and len(stretches) < STRETCHES:
+        began, first = time.perf_counter(), training.step
+        training.train(min(end, first + steps // STRETCHES))
+        stretches.append((time.perf_counter() - began) / (training.step - first))
+    each = median(stretches or [0.0])
     began = time.perf_counter()
     training.diagnose(0)
     looks = looks_at(pack.trials[0].config, pack.shape)
