@@ -16,7 +16,7 @@ once after the replay. If one did, all members go back to where they were, and t
 until none is due, by the same programs: the same bits. A CPU can be told to go this way too, which is how it is
 tested; with a GPU it has not been run yet.
 
-A member's bits depend on its own tensors only: blocks are padded to whole SIMD vectors with copies of the last
+A member's bits depend on its own tensors only: blocks are padded to whole SIMD vectors with copies of the first
 member.
 """
 
