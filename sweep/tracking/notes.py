@@ -63,9 +63,9 @@ def of_sweep(told: Told) -> str:
 def of_arm(standing: Standing, board: Leaderboard, experiment: str) -> str:
     """An arm's run: at which setting, chosen from how many, and where the others are."""
     chosen = f"the best of its {standing.candidates} settings" if standing.candidates > 1 else "its one setting"
+    by = f": late {naming.metric(board.metric)}" if board.evaluated else f" by late {naming.metric(board.metric)}"
     parts = [
-        f"**{naming.words(standing.arm)}** at {chosen} by late {naming.metric(board.metric)} "
-        f"({_late(standing.late)} over {standing.late.seeds} seeds)."
+        f"**{naming.words(standing.arm)}** at {chosen}{by} ({_late(standing.late)} over {standing.late.seeds} seeds)."
     ]
     if board.stages:
         parts.append(board.stages)
@@ -158,9 +158,12 @@ def _levels(told: Told) -> str:
 def _made(told: Told) -> str:
     """How the numbers were made."""
     direction = ("higher" if told.board.higher else "lower") if told.board else None
+    chosen = (
+        "" if told.board and told.board.stages else ", and an arm's best setting is chosen by it, on the same seeds"
+    )
     late = (
         f"Late performance (`final/...`) is the mean of {naming.metric(told.board.metric)} over the last tenth of the"
-        f" tasks; {direction} is better, and an arm's best setting is chosen by it, on the same seeds. "
+        f" tasks; {direction} is better{chosen}. "
         if told.board
         else ""
     )

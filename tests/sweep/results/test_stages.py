@@ -14,6 +14,7 @@ from sweep.ledger.ledger import Ledger
 from sweep.results import frames, naming, stages
 from sweep.results.leaderboard import Leaderboard
 from sweep.search.judging import scores
+from sweep.tracking import notes
 from sweep.tracking.state import State
 
 TEXT = """
@@ -117,3 +118,12 @@ def test_an_arms_run_is_of_fresh_seeds_alone(storage: Path, board: Leaderboard) 
     groups = [standing.group for standing in board.standings]
     assert set(state.binned(groups, board.metric, evaluated=True)["seed"]) == {2, 3, 4}
     assert set(state.binned(groups, board.metric, evaluated=False)["seed"]) == {0, 1, 2, 3, 4}
+
+
+def test_the_notes_of_runs_do_not_say_that_seeds_are_the_same(storage: Path, board: Leaderboard) -> None:
+    record = Ledger(storage).sweep("two", "full")
+    counts = State(record, Ledger(storage), None).counts()
+    said = notes.of_sweep(notes.Told(record, board, counts, experiment="1", run="2", pictures=()))
+    assert board.stages in said and "on the same seeds" not in said
+    [sgd] = [standing for standing in board.standings if standing.arm == "sgd"]
+    assert "at the best of its 3 settings: late online squared error (" in notes.of_arm(sgd, board, "1")
