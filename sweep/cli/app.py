@@ -118,7 +118,7 @@ def opened(storage: str | None) -> Ledger:
     return Ledger(storage_of(storage))
 
 
-def found(name: str, storage: str | None, scale: str | None = None) -> tuple[SweepRecord, Ledger]:
+def opened_sweep(name: str, storage: str | None, scale: str | None = None) -> tuple[SweepRecord, Ledger]:
     """A sweep that was run, and its ledger."""
     from sweep.lookup import find_sweep
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sweep.ledger.sweeps import SweepRecord
 
 
-def drawn(record: SweepRecord, ledger: Ledger, names: list[str]) -> list[Path]:
+def draw_figures(record: SweepRecord, ledger: Ledger, names: list[str]) -> list[Path]:
     """The figures of a sweep, drawn into its folder unless they show the same results already.
 
     A figure that its results cannot make is said and left out.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sweep.cli import completion
-from sweep.cli.app import AsJson, StorageOption, Sweep, Tracking, app, found, opened
+from sweep.cli.app import AsJson, StorageOption, Sweep, Tracking, app, opened, opened_sweep
 from sweep.cli.drawing import figure_folder
 from sweep.cli.findings import show_results
 from sweep.cli.output import count, print_json, say, show, size
@@ -44,7 +44,7 @@ def status_command(
             raise InputError("--digest is of one sweep: sweep status NAME --digest")
         list_command(storage, as_json)
         return
-    record, ledger = found(sweep, storage)
+    record, ledger = opened_sweep(sweep, storage)
     if digest:
         say(ledger.digest([trial.id for trial in record.trials]))
         return
@@ -67,7 +67,7 @@ def results_command(
 
     from sweep.results import leaderboard
 
-    record, ledger = found(sweep, storage)
+    record, ledger = opened_sweep(sweep, storage)
     if as_csv and as_json:
         raise InputError("--csv or --json, not both")
     if as_json:
@@ -114,7 +114,7 @@ def figure(
     """Draw a sweep's figures. PNG, SVG and PDF, and the CSV of what was drawn."""
     from dashboards.figures import render
 
-    record, ledger = found(sweep, storage)
+    record, ledger = opened_sweep(sweep, storage)
     folder = figure_folder(record, ledger)
     for each in [name] if name else record.manifest["figures"]:
         for path in render(each, record, ledger, folder):
@@ -159,7 +159,7 @@ def clean(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Delete a sweep's results and figures. What other sweeps hold too is kept, and so are MLflow's runs."""
-    record, ledger = found(sweep, storage)
+    record, ledger = opened_sweep(sweep, storage)
     own = {trial.id for trial in record.trials}
     others = [identity for identity in ledger.sweeps() if identity != (record.name, record.scale)]
     wanted = {trial.id for other in others for trial in ledger.sweep(*other).trials}

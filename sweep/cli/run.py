@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sweep.cli.app import Device, Kind, Replace, Scale, StorageOption, Study, Tracking, Workers, app
-from sweep.cli.drawing import drawn
+from sweep.cli.drawing import draw_figures
 from sweep.cli.findings import show_results
 from sweep.cli.output import count, duration, say, warn
 from sweep.errors import InputError, TrackingError
@@ -92,7 +92,7 @@ def run(
         raise typer.Exit(130)
     problems = [service.describe_failure(outcome)]
     try:
-        figures = drawn(outcome.record, planned.ledger, list(planned.spec.figures)) if draw else []
+        figures = draw_figures(outcome.record, planned.ledger, list(planned.spec.figures)) if draw else []
         if tracker:
             try:
                 with working("writing MLflow's runs"):
