@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweep.trials import Trial, structure_key
-from workloads import streams
+from workloads import kinds, streams
 from workloads.diagnostics import look_cost
 from workloads.extensions import owner
 from workloads.losses import LOSSES
@@ -23,6 +23,7 @@ from workloads.methods.config import METHODS, OPTIMIZERS, MethodSpec
 from workloads.networks.config import NETWORKS
 from workloads.paths import LANES, Case, Part, choice
 from workloads.registry import lookup
+from workloads.reinforcement import CONTROLS
 
 MEMORY = 2 << 30  # bytes a pack may need for its members' weights, optimizer state and streams
 MOST = 3072  # members: beyond this a pack of the smallest networks gains nothing on a CPU
@@ -64,7 +65,7 @@ class PlannedPack:
 
 def shape_of(config: Mapping[str, Any]) -> Shape:
     """Sizes of a trial, from its config alone."""
-    stream = streams.made(config["workload"], config["seed"])
+    stream = kinds.made(config["workload"], config["seed"])
     network = dict(config["network"])
     known = lookup(NETWORKS, network.pop("name"), "network")
     settings = known.config(**network)
@@ -74,7 +75,7 @@ def shape_of(config: Mapping[str, Any]) -> Shape:
         batch=stream.batch,
         steps=stream.task_start(stream.tasks),
         tasks=stream.tasks,
-        parameters=settings.parameters(known.built_for(stream), stream.outputs),
+        parameters=sum(settings.parameters(known.built_for(stream), outputs) for outputs in kinds.outputs_of(stream)),
         loss=stream.loss,
         boundaries_shown=stream.boundaries_shown,
     )
@@ -120,6 +121,7 @@ def path_of(config: Mapping[str, Any], device: str) -> tuple[str, str]:
         parameters=shape.parameters,
         convolutional=NETWORKS[config["network"]["name"]].convolutional,
         device=device,
+        own_data=config["workload"]["name"] in CONTROLS,
     )
     return choice(case, lambda path: not_lowered(config, path))
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from workloads.errors import InputError
 from workloads.losses.implementations import IMPLEMENTATIONS as LOSSES
+from workloads.losses.implementations import Loss
 from workloads.methods.base import Hyper, Method, Params, Seen, State
 from workloads.methods.config import METHODS, OPTIMIZERS
 from workloads.methods.implementations import IMPLEMENTATIONS
@@ -50,13 +51,15 @@ class Learner:
     `hyper` everywhere is {"optimizer": {...}, method name: {...}} of 0-d tensors, made by `hyper_of`.
     """
 
-    def __init__(self, network: Network, loss: str, optimizer: tuple[str, Any], methods: Mapping[str, Any]) -> None:
-        """`loss` is a name of `workloads.losses`.
+    def __init__(
+        self, network: Network, loss: str | Loss, optimizer: tuple[str, Any], methods: Mapping[str, Any]
+    ) -> None:
+        """`loss` is a name of `workloads.losses`, or one that is nobody's choice but its workload's.
 
         `optimizer` is (name, config), `methods` maps names to configs, in the order they act.
         """
         self.network = network
-        self.loss = lookup(LOSSES, loss, "loss")
+        self.loss = loss if isinstance(loss, Loss) else lookup(LOSSES, loss, "loss")
         self.optimizer = IMPLEMENTATIONS[optimizer[0]](optimizer[1], network)
         self.optimizer_spec = OPTIMIZERS[optimizer[0]]
         self.methods: dict[str, Method] = {n: IMPLEMENTATIONS[n](c, network) for n, c in methods.items()}

@@ -13,7 +13,10 @@ from typing import Literal, get_args
 from workloads.diagnostics import BINS, DIAGNOSTICS, Better, Bounds
 
 OnlineMetric = Literal["online_error", "online_accuracy"]
-Headline = Literal["test_accuracy_max", "test_accuracy", "online_error", "online_accuracy"]
+Headline = Literal["test_accuracy_max", "test_accuracy", "online_error", "online_accuracy", "average_return"]
+
+# Of which each workload has one, by which its tasks are told.
+OF_WORKLOADS: tuple[str, ...] = (*get_args(OnlineMetric), "average_return")
 
 # What a sweep is judged by: the first of these that it recorded.
 HEADLINES: tuple[str, ...] = get_args(Headline)
@@ -69,6 +72,12 @@ MEASURED: dict[str, Metric] = {
         better="up",
         unit="share",
         bounds=(0, 1),
+    ),
+    "average_return": Metric(
+        origin="online",
+        meaning="reward summed over an episode, averaged over the episodes that ended in a task",
+        label="average return",
+        better="up",
     ),
     "online_loss": Metric(
         origin="online",

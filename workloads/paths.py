@@ -115,10 +115,13 @@ class Case:
     parameters: int
     convolutional: bool  # under vmap such layers become grouped convolutions, which a CPU is slow at
     device: str
+    own_data: bool = False  # which the learner makes by acting
 
 
 def choice(case: Case, traced: Callable[[str], str | None]) -> tuple[str, str]:
     """(path, why). `traced` says why a step cannot be lowered for a path; asked where a part does not declare it."""
+    if case.own_data:
+        return "looped", "one learner after the other, each of which makes its own data"
     if refused := refusal("lifted", case.parts):
         return "looped", f"one network after the other: {refused}, which batches over members"
     if case.device != "cpu":

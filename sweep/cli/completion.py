@@ -91,9 +91,9 @@ def names(ctx: typer.Context, args: list[str], incomplete: str) -> list[str]:
     """What `sweep describe` knows."""
     from sweep.spec.figures import FIGURES
     from workloads import metrics
+    from workloads.kinds import WORKLOADS
     from workloads.methods.config import METHODS, OPTIMIZERS
     from workloads.networks.config import NETWORKS
-    from workloads.streams import STREAMS
 
-    known = dict.fromkeys([*OPTIMIZERS, *METHODS, *STREAMS, *NETWORKS, *metrics.known(), *FIGURES])
+    known = dict.fromkeys([*OPTIMIZERS, *METHODS, *WORKLOADS, *NETWORKS, *metrics.known(), *FIGURES])
     return [name for name in known if name.startswith(incomplete)]

@@ -28,13 +28,12 @@ from sweep.errors import InputError
 from sweep.results import naming
 from sweep.spec.grammar import seeds_of
 from sweep.spec.model import Search
-from workloads import metrics
+from workloads import kinds, metrics
 from workloads.diagnostics import DIAGNOSTICS, look_cost
 from workloads.extensions import owner
 from workloads.methods.config import METHODS, OPTIMIZERS
 from workloads.networks.config import NETWORKS
 from workloads.registry import unknown
-from workloads.streams import STREAMS
 
 WORKLOADS = Path(workloads.__file__).parent
 
@@ -69,7 +68,7 @@ def entries(figures: Path) -> Iterator[Entry]:
         yield learner("optimizer", name, method, f"arms: {{mine: {{optimizer: {name}, ...}}}}")
     for name, method in METHODS.items():
         yield learner("method", name, method, f"arms: {{mine: {{optimizer: sgd, {name}: {{...}}}}}}")
-    for name, stream in STREAMS.items():
+    for name, stream in kinds.WORKLOADS.items():
         text = inspect.getdoc(sys.modules[stream.__module__]) or ""
         yield Entry("workload", name, first(text), f"workload: {{name: {name}, ...}}", text, settings(stream.Config))
     for name, network in NETWORKS.items():

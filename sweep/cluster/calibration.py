@@ -64,10 +64,10 @@ def measure(pack: PlannedPack, *, steps: int = 400) -> float:
     import time
     from statistics import median
 
-    from workloads.training.loop import Training
+    from workloads.training.loop import training_of
     from workloads.training.pack import Pack
 
-    training = Training(Pack(id=pack.id, members=pack.trials, path=pack.path, device=pack.device))
+    training = training_of(Pack(id=pack.id, members=pack.trials, path=pack.path, device=pack.device))
     training.begin()
     end = training.stream.task_start(1)
     training.train(min(end, steps // 4))

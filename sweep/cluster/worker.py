@@ -124,7 +124,7 @@ def _train(pack: Pack, ledger: Ledger, name: str, listener: Listener) -> None:
     import torch
 
     from workloads.extensions import load_code
-    from workloads.training.assembled import stream_of
+    from workloads.training.assembled import workload_of
     from workloads.training.loop import run_pack
     from workloads.training.pack import Snapshot
 
@@ -151,7 +151,7 @@ def _train(pack: Pack, ledger: Ledger, name: str, listener: Listener) -> None:
     first = resume.step if resume else 0
     load_code(pack.code)  # the stream may be the user's own
     config = pack.members[0].config
-    stream = stream_of(config, config["seed"])
+    stream = workload_of(config, config["seed"])
     steps = stream.task_start(stream.tasks)
 
     diverged, told = resume.manifest.statuses.count("diverged") if resume else 0, began

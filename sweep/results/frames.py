@@ -18,7 +18,7 @@ import pandas as pd
 
 from sweep.errors import InputError
 from sweep.results import naming
-from workloads import streams
+from workloads import kinds
 from workloads.metrics import HEADLINES
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def planned_tasks(workload: Mapping[str, Any]) -> int:
     """How many tasks a trial goes through, from its config; some streams' follows from their other fields."""
     if "tasks" in workload:
         return int(workload["tasks"])
-    return streams.made(workload, 0).tasks
+    return kinds.made(workload, 0).tasks
 
 
 def headline(trials: pd.DataFrame) -> str:

@@ -17,7 +17,7 @@ from sweep.repeat import located
 from workloads.engine.layout import mapped
 from workloads.extensions import load_code
 from workloads.learner import Learner
-from workloads.training.assembled import network_of, stream_of, ways_of_learning
+from workloads.training.assembled import network_of, ways_of_learning, workload_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def load(trial: str, *, task: int | None, storage: str) -> TrainedNetwork:
     config = json.loads(held["config"])
     if config["code"]:
         load_code(dict(located(ledger, found)[0].manifest["code"]))
-    stream = stream_of(config, config["seed"])
+    stream = workload_of(config, config["seed"])
     network, (optimizer, methods) = network_of(config, stream), ways_of_learning(config)
     learner = Learner(network, stream.loss, optimizer, methods)
     hyper = mapped(torch.tensor, learner.hyper_of(optimizer[1], methods))

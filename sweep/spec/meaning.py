@@ -7,7 +7,7 @@ import sys
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -21,11 +21,10 @@ from sweep.spec.wording import explain
 from workloads import metrics
 from workloads.diagnostics import DIAGNOSTICS
 from workloads.extensions import owner, told
+from workloads.kinds import WORKLOADS, Workload
 from workloads.methods.config import METHODS, OPTIMIZERS
-from workloads.metrics import OnlineMetric
 from workloads.networks.config import NETWORKS
-from workloads.streams import STREAMS
-from workloads.streams.base import Stream
+from workloads.reinforcement import CONTROLS
 
 SINGLE = (1.17549435e-38, 3.40282347e38)
 RANGES = {  # smallest and largest magnitude: what is smaller is flushed to zero where trials train
@@ -88,11 +87,11 @@ class Checked:
         labels = [label for label, body in bodies.items() if isinstance(body, dict)] if isinstance(bodies, dict) else []
         workload = None
         if isinstance(self.document.tree.get("workload"), dict):
-            workload = self.named_section("workload", STREAMS, self.fields(("workload",)), at=("workload",))
+            workload = self.named_section("workload", WORKLOADS, self.fields(("workload",)), at=("workload",))
         arms = [self.arm(label) for label in labels]
         if settings is None or workload is None or not all(arms):
             return None
-        stream = STREAMS[workload.name]
+        stream = WORKLOADS[workload.name]
         judged = settings.search or settings.seeds.judged
         judged_at: KeyPath = ("search", "objective") if settings.search else ("seeds", "objective")
         recorded = self.metrics(settings.metrics, stream, judged.objective, judged_at)
@@ -260,18 +259,21 @@ class Checked:
         return self.named_section("network", NETWORKS, {**shared, **own}, at=at)
 
     def metrics(
-        self, listed: tuple[str, ...] | None, stream: type[Stream], objective: str | None, objective_at: KeyPath
+        self, listed: tuple[str, ...] | None, stream: type[Workload], objective: str | None, objective_at: KeyPath
     ) -> tuple[str, ...]:
         """What is recorded: the list or the defaults, always the online metric, what figures show and the objective."""
         wanted = metrics.DEFAULTS if listed is None else listed
         online, tested = stream.online_metric, getattr(stream, "tested", False)
+        not_by_examples = stream.name in CONTROLS  # of a loss on which gradients could be looked at
         asked: list[tuple[KeyPath, str]] = [(("metrics", index), name) for index, name in enumerate(wanted)]
         judged = [(objective_at, objective)] if objective else []
         for path, name in [*asked, *judged]:
-            if name in get_args(OnlineMetric) and name != online:
+            if name in metrics.OF_WORKLOADS and name != online:
                 self.wrong(path, f"this workload's online metric is {online}", name)
             if name in metrics.from_origin("tested") and not tested:
                 self.wrong(path, f"{stream.name} holds no examples out to test on; its online metric is {online}", name)
+            if name in getattr(stream, "unmeasured", ()) or (not_by_examples and "gradients" in needs_of(name)):
+                self.wrong(path, f"{stream.name} does not measure it; its online metric is {online}", name)
         if objective and objective not in (allowed := metrics.objectives()):
             self.wrong(objective_at, unknown_key(objective, allowed, "objective"), objective)
         return tuple(
@@ -317,7 +319,7 @@ class Checked:
 
     def check_pictures(self, spec: Spec) -> None:
         """Networks of pictures need a stream of pictures that are large enough."""
-        kind = STREAMS[spec.workload.name]
+        kind: Any = WORKLOADS[spec.workload.name]
         try:
             shapes = {tuple(getattr(kind(c, 0), "shape", ())) for c in spec.workload.configs}
         except (Exception, SystemExit) as error:

@@ -24,7 +24,11 @@ from workloads.engine.layout import Tree, in_order
 from workloads.methods.config import METHODS, OPTIMIZERS
 from workloads.networks.config import NETWORKS, Initialisation, MLPActivation, MLPConfig
 from workloads.networks.mlp import MLP
+from workloads.reinforcement import CONTROLS
 from workloads.streams import STREAMS
+from workloads.training.loop import training_of
+from workloads.training.pack import Pack as Trials
+from workloads.training.pack import PackMember
 
 FILE = Path(__file__).with_name("fingerprints.json")
 
@@ -140,9 +144,27 @@ def computed() -> dict[str, float]:
         stream = kind(kind.Config(**SMALL_STREAMS.get(name, {})), 7)
         x, y = (torch.from_numpy(v) for v in stream.batches(0, min(20, stream.task_start(stream.tasks))))
         found[f"stream {name} {kind.semantics}"] = digits([x, y])
+    for name, control in CONTROLS.items():
+        found[f"control {name} {control.semantics}"] = digits(acted(name))
     for name, diagnostic in DIAGNOSTICS.items():
         found[f"diagnostic {name} {diagnostic.semantics}"] = measured(name)
     return found
+
+
+def acted(control: str) -> list[torch.Tensor]:
+    """Both networks and the world after 20 steps of control."""
+    trial = {
+        "workload": {"name": control},
+        "network": {"name": "mlp", "width": 5, "depth": 1},
+        "optimizer": {"name": "adam", "step_size": 0.01},
+        "methods": {"l2": {"strength": 0.01}},
+        **{"seed": 7, "metrics": [], "every": 1, "probe": 8, "dtype": "float64", "keep": "none"},
+    }
+    training = training_of(Trials(id="", members=[PackMember("", trial)], path="looped"))
+    training.begin()
+    training.train(20)
+    tree = training.engine.state()
+    return [*tree["params"].values(), *tree["critic"]["params"].values(), tree["world"]["state"]]
 
 
 def measured(diagnostic: str) -> float:

@@ -17,19 +17,19 @@ import workloads
 from workloads import metrics
 from workloads.data.catalogue import DATASETS
 from workloads.diagnostics import DIAGNOSTICS
+from workloads.kinds import WORKLOADS
 from workloads.methods.config import METHODS, OPTIMIZERS
 from workloads.networks.base import offers_layers
 from workloads.networks.config import NETWORKS, Activation, Initialisation
 from workloads.networks.implementations import IMPLEMENTATIONS as NETWORK_IMPLEMENTATIONS
-from workloads.streams import STREAMS
 
 CONFIGS = {
     **{f"optimizer {name}": spec.config for name, spec in OPTIMIZERS.items()},
     **{f"method {name}": spec.config for name, spec in METHODS.items()},
     **{f"network {name}": spec.config for name, spec in NETWORKS.items()},
-    **{f"stream {name}": kind.Config for name, kind in STREAMS.items()},
+    **{f"workload {name}": kind.Config for name, kind in WORKLOADS.items()},
 }
-ENTRIES = [*OPTIMIZERS.values(), *METHODS.values(), *NETWORKS.values(), *STREAMS.values(), *DIAGNOSTICS.values()]
+ENTRIES = [*OPTIMIZERS.values(), *METHODS.values(), *NETWORKS.values(), *WORKLOADS.values(), *DIAGNOSTICS.values()]
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
@@ -71,7 +71,7 @@ def test_a_file_that_ships_says_what_it_adds_as_a_users_does(table: str, room: s
 
 
 ROWS: dict[str, set[str]] = {
-    "workloads": set(STREAMS),
+    "workloads": set(WORKLOADS),
     "images": set(DATASETS),
     "networks": {*NETWORKS, *get_args(Activation), *get_args(Initialisation)},
     "optimizers": set(OPTIMIZERS),

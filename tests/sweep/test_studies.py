@@ -13,6 +13,7 @@ from sweep.spec.studies import load, studies
 from sweep.trials import expand
 
 NAMES = [
+    "changing_control",
     "continual_imagenet",
     "demo",
     "demo_mnist",

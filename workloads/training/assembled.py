@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from workloads import streams
+from workloads import kinds, streams
+from workloads.kinds import Workload
 from workloads.methods.base import Params
 from workloads.methods.config import METHODS, OPTIMIZERS
 from workloads.networks.config import NETWORKS
@@ -49,7 +50,12 @@ def stream_of(config: Mapping[str, Any], seed: int) -> Stream:
     return streams.made(config["workload"], seed)
 
 
-def network_of(config: Mapping[str, Any], stream: Stream) -> Any:
-    """The network of a trial's config, sized for its stream."""
+def workload_of(config: Mapping[str, Any], seed: int) -> Workload:
+    """The workload of a trial's config, of whatever kind, for any seed."""
+    return kinds.made(config["workload"], seed)
+
+
+def network_of(config: Mapping[str, Any], workload: Workload) -> Any:
+    """The network of a trial's config, sized for its workload; of two, that of the policy."""
     name, settings = built(NETWORKS, config["network"], "network")
-    return NETWORK_IMPLEMENTATIONS[name](settings, NETWORKS[name].built_for(stream), stream.outputs)
+    return NETWORK_IMPLEMENTATIONS[name](settings, NETWORKS[name].built_for(workload), workload.outputs)

@@ -1,4 +1,4 @@
-"""Training a pack: members, tasks, measures and checkpoints around the engine.
+"""Training a pack of supervised streams, and any pack to its end.
 
 `run_pack` is a plain function of a pack: no Ray object, no tracking run, no global random state. It hands what it
 measured to `report` as it goes, together with a checkpoint from which a later call continues to the same bits.
@@ -6,10 +6,9 @@ measured to `report` as it goes, together with a checkpoint from which a later c
 
 from __future__ import annotations
 
-import io
-import json
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,26 +18,23 @@ from workloads.diagnostics import BINS, DIAGNOSTICS
 from workloads.engine import Engine, build
 from workloads.engine.computing import computing
 from workloads.engine.layout import Tree, mapped, stacked
-from workloads.errors import CheckpointError, InputError
+from workloads.errors import InputError
 from workloads.extensions import load_code, owner
-from workloads.learner import Learner
 from workloads.methods.base import Params
 from workloads.networks.config import NETWORKS
 from workloads.random import Draw
-from workloads.streams.base import TaskStream
+from workloads.reinforcement import CONTROLS
+from workloads.streams.base import Stream, TaskStream
 from workloads.training.assembled import (
     MakeParams,
     MakeStream,
-    dtype_of,
-    network_of,
     stream_of,
-    ways_of_learning,
 )
 from workloads.training.feed import Feed
-from workloads.training.held_out import HeldOut, evaluated
-from workloads.training.pack import Pack, Report, Snapshot
+from workloads.training.held_out import HeldOut
+from workloads.training.members import Members
+from workloads.training.pack import Pack, Report
 from workloads.training.probes import Probes
-from workloads.training.rows import Table
 
 COMMIT_SECONDS = 20.0  # at least this long between two reports, so that checkpoints cost little
 
@@ -48,11 +44,8 @@ def shown_within(task: int, tasks: int) -> bool:
     return task == tasks - 1 or task + 1 in {10**k for k in range(len(str(tasks)))}
 
 
-class Training:
-    """A pack on its way: the engine, the streams and the place in them. `run_pack` drives it.
-
-    What computes is `computing()`, so that whoever drives it gets the same numbers.
-    """
+class Training(Members[Stream, Engine]):
+    """A pack of supervised streams: the engine, and what its members learn and are measured on."""
 
     @computing()
     def __init__(
@@ -64,47 +57,21 @@ class Training:
         dtype: torch.dtype | None = None,
         path: str | None = None,
     ) -> None:
-        self.pack = pack
+        """`stream`: seed -> Stream, and `initial`: seed -> parameters, in place of those of the config."""
         config = pack.members[0].config
-        self.config = config
-        self.device = torch.device(pack.device)
-        self.dtype = dtype or dtype_of(config)
-        seeds = [m.config["seed"] for m in pack.members]
-        make_stream = stream or (lambda seed: stream_of(config, seed))
-        self.stream_of_seed = {seed: make_stream(seed) for seed in sorted(set(seeds))}
-        self.stream = self.stream_of_seed[min(seeds)]
-        if stream or owner("STREAMS", config["workload"]["name"]):
-            self.check_timetables()
-        self.network = network_of(config, self.stream)
-        self.make_params = initial or self.network.init
-        optimizer, methods = ways_of_learning(config)
-        self.learner = Learner(self.network, self.stream.loss, optimizer, methods)
-        member_hyper = [self.learner.hyper_of(o[1], m) for o, m in (ways_of_learning(m.config) for m in pack.members)]
-        as_tensors = [mapped(lambda v: torch.tensor(v, dtype=self.dtype), h) for h in member_hyper]
-        self.given = mapped(lambda v: v.to(self.device), stacked(as_tensors))  # the hyperparameters of all members
-        self.path = path or pack.path
-        self.table = Table()
-        self.weights: dict[str, bytes] = {}
-        self.step = 0
         self.factor = 1.0  # of the step sizes, as the stream's schedule has it
         self.fresh: Engine | None = None  # newborn copies that learn the task at hand beside the members
-        self.ended = torch.full((len(seeds),), -1, dtype=torch.int64)  # by member of the pack: the task it diverged in
-        self.stopped = torch.full((len(seeds),), -1, dtype=torch.int64)  # the complete tasks when it was stopped
-        self.seat(torch.arange(len(seeds)))
-        self.before_bin = torch.zeros(len(seeds), dtype=torch.float64)  # the online sum when a bin began
-        self.engine = self.new_engine()
+        self.before_bin = torch.zeros(len(pack.members), dtype=torch.float64)  # the online sum when a bin began
+        super().__init__(
+            pack, stream or (lambda seed: stream_of(config, seed)), initial=initial, dtype=dtype, path=path
+        )
+        if stream or owner("STREAMS", config["workload"]["name"]):
+            self.check_timetables()
 
     def seat(self, held: Tensor) -> None:
-        """From now on the members are those of these numbers in the pack, (n,); all that has one place per member."""
-        self.held = held
-        seeds = [self.pack.members[i].config["seed"] for i in held.tolist()]
-        self.distinct = sorted(set(seeds))
-        places = {seed: place for place, seed in enumerate(self.distinct)}
-        self.which = torch.tensor([places[seed] for seed in seeds], device=self.device)
-        self.seeds = torch.tensor(seeds, dtype=torch.int64, device=self.device)
-        self.streams = [self.stream_of_seed[seed] for seed in self.distinct]
+        """See Members."""
+        super().seat(held)
         self.feed = Feed(self.streams, self.device, self.dtype)
-        self.hyper = mapped(lambda v: v[held.to(self.device)], self.given)
         self.step_sizes = {n: self.hyper["optimizer"][n].clone() for n in self.learner.optimizer_spec.step_sizes}
         self.scale_step_sizes(self.factor)
         # Under vmap convolutions become grouped ones, which a CPU is slow at.
@@ -116,34 +83,12 @@ class Training:
             self.held_out = HeldOut(self.learner, tested, self.which, self.feed.placed, self.hyper)
 
     def keep(self, mask: Tensor) -> None:
-        """Go on with those of the members held that are in the mask, at least one, to the same bits as before.
-
-        Diagnostics are the same but for the last bits of sums, which depend on how members lie beside each other.
-        """
-        if bool(mask.all()):
-            return
+        """See Members."""
         held_out = self.held_out.state() if self.held_out is not None else {}
-        self.seat(self.held[mask])
+        super().keep(mask)
         self.before_bin = self.before_bin[mask]
         if self.held_out is not None:
             self.held_out.load(mapped(lambda v: v[mask.to(v.device)], held_out))
-        for engine in self.engines:
-            engine.keep(mask.to(self.device), self.hyper, self.seeds)
-
-    def leave(self) -> None:
-        """Those who diverged or were stopped leave, unless nobody would be left: then all is over."""
-        if not self.over:
-            self.keep(self.alive[self.held])
-
-    def stop(self, ids: Collection[str], tasks: int) -> None:
-        """End the members of these trials, after `tasks` complete tasks. Raises InputError for one not in the pack."""
-        places = {member.id: i for i, member in enumerate(self.pack.members)}
-        for id in ids:
-            if id not in places:
-                raise InputError(f"trial {id} is to stop, and is none of pack {self.pack.id}")
-            if self.alive[places[id]]:
-                self.stopped[places[id]] = tasks
-        self.leave()
 
     def check_timetables(self) -> None:
         """What is asked of one stream holds for all. Raises InputError where tasks begin elsewhere for another seed."""
@@ -154,29 +99,13 @@ class Training:
             )
 
     @property
-    def alive(self) -> Tensor:
-        """Mask of the pack's members that have neither diverged nor been stopped."""
-        return (self.ended < 0) & (self.stopped < 0)
-
-    @property
-    def over(self) -> bool:
-        """Whether nobody is left to train."""
-        return not bool(self.alive.any())
-
-    def add(self, name: str, task: int, values: Tensor) -> None:
-        """Measurements of the members held, (n,), for those still in the field."""
-        alive = self.alive[self.held]
-        self.table.add(name, task, self.step, values[alive.to(values.device)], self.held[alive])
-
-    @property
     def engines(self) -> list[Engine]:
         """The members', and the newborn copies' where there are any."""
         return [self.engine] if self.fresh is None else [self.engine, self.fresh]
 
-    @computing()
-    def begin(self) -> None:
-        """Initial weights (one draw per seed, shared by all members of that seed) and state."""
-        self.engine.load(self.newborn(self.make_params))
+    def loss_of(self, workload: Stream) -> str:
+        """See Members."""
+        return workload.loss
 
     def new_engine(self) -> Engine:
         """An engine of the pack's path, without a state yet."""
@@ -191,47 +120,25 @@ class Training:
         zero = torch.zeros(count, dtype=torch.float64, device=self.device)
         return {"params": params, "state": states, "loss": zero, "correct": zero.clone()}
 
-    def save(self) -> bytes:
-        """Everything a later call needs to continue to the same bits."""
-        buffer = io.BytesIO()
-        held = {
-            "pack": self.pack.id,
-            "step": self.step,
-            "held": self.held,
-            "ended": self.ended,
-            "stopped": self.stopped,
-            "engine": mapped(lambda v: v.cpu(), self.engine.state()),
-            "before_bin": self.before_bin,
-        }
+    def beside(self) -> dict[str, Any]:
+        """See Members."""
+        held: dict[str, Any] = {"before_bin": self.before_bin}
         if self.held_out is not None:
             held["held_out"] = mapped(lambda v: v.cpu(), self.held_out.state())
         if self.fresh is not None:
             held["fresh"] = mapped(lambda v: v.cpu(), self.fresh.state())
-        torch.save(held, buffer)
-        return buffer.getvalue()
+        return held
 
-    @computing()
-    def restore(self, saved: bytes) -> None:
-        """Continue from what `save` returned. Raises CheckpointError where it is another pack's."""
-        held = torch.load(io.BytesIO(saved), weights_only=True)
-        if held["pack"] != self.pack.id:
-            raise CheckpointError(f"the checkpoint belongs to pack {held['pack']}, not to {self.pack.id}")
-        self.step = held["step"]
-        self.ended = held["ended"]
-        self.stopped = held.get("stopped", self.stopped)  # checkpoints of older versions are of all members
-        stayed = torch.zeros(len(self.held), dtype=torch.bool)
-        stayed[held.get("held", self.held)] = True
-        # Engines begin with all members, of whom some leave, as they did: so they settle on what they had settled on.
-        place = torch.where(stayed, stayed.cumsum(0) - 1, 0)
+    def resume(self, held: Mapping[str, Any], place: Tensor) -> None:
+        """See Members."""
         self.follow()
-        self.engine.load(mapped(lambda v: v[place].to(self.device), held["engine"]))
+        super().resume(held, place)
         self.before_bin = held["before_bin"][place]
         if self.held_out is not None:
             self.held_out.load(mapped(lambda v: v[place], held["held_out"]))
         if "fresh" in held:
             self.fresh = self.new_engine()
             self.fresh.load(mapped(lambda v: v[place].to(self.device), held["fresh"]))
-        self.keep(stayed)
 
     @computing()
     def begin_task(self, task: int) -> None:
@@ -266,11 +173,6 @@ class Training:
         found = self.probes.diagnosed(names, self.engine.state(), task, self.config["probe"])
         for name, values in found.items():
             self.add(name, task, values)
-
-    def train(self, until: int) -> None:
-        """Train up to step `until`, which must lie in the task at hand or at its end."""
-        while self.step < until:
-            self.train_chunk(until)
 
     @computing()
     def train_chunk(self, until: int) -> None:
@@ -356,10 +258,7 @@ class Training:
     def end_task(self, task: int) -> None:
         """The task's measures, per member still in the field; those that are no longer finite are marked, and leave."""
         tree = self.engine.state()
-        finite = torch.isfinite(tree["loss"]).cpu()
-        for value in tree["params"].values():
-            finite &= torch.isfinite(value).flatten(1).all(1).cpu()
-        self.ended[self.held[self.alive[self.held] & ~finite]] = task
+        self.mark(tree["params"], task, tree["loss"])
         values = self.results(task, tree)
         if self.fresh is not None:
             values["plasticity_gap"] = self.gap(task, values)
@@ -400,39 +299,21 @@ class Training:
         steps = self.step - self.stream.task_start(task)
         return aged[self.stream.online_metric] - self.online_sums(tree) / steps
 
-    def keep_weights(self, tasks: int, tree: Tree) -> None:
-        """Weights after `tasks` tasks, where the trial's `keep` asks for them."""
-        keep = self.config["keep"]
-        final = tasks == self.stream.tasks
-        if keep == "none" or not (final or (isinstance(keep, dict) and tasks % keep["every"] == 0)):
-            return
-        kept: Tree = {"params": evaluated(tree)}
-        if self.learner.smoothing:
-            kept["inputs"] = {name: tree["state"][name] for name in self.learner.smoothing}
-        label = "final" if final else f"task{tasks:05d}"
-        for i, number in enumerate(self.held.tolist()):
-            if self.alive[number]:
-                member = self.pack.members[number]
-                buffer = io.BytesIO()
-                own = mapped(lambda value, i=i: value[i].cpu().clone(), kept)
-                torch.save({**own, "config": json.dumps(dict(member.config))}, buffer)
-                self.weights[f"{member.id}-{label}.pt"] = buffer.getvalue()
 
-    def snapshot(self, tasks: int) -> Snapshot:
-        """What there is to report, taken out of the pack."""
-        finished = tasks == self.stream.tasks or self.over
-        ends = list(zip(self.ended.tolist(), self.stopped.tolist(), strict=True))
-        left = "done" if finished else "running"
-        weights, self.weights = self.weights, {}
-        return Snapshot(
-            tasks=tasks,
-            step=self.step,
-            rows=self.table.take(),
-            statuses=["diverged" if d >= 0 else "censored" if s >= 0 else left for d, s in ends],
-            ended=[d if d >= 0 else s if s >= 0 else tasks for d, s in ends],
-            checkpoint=None if finished else self.save(),
-            weights=weights,
-        )
+def training_of(
+    pack: Pack,
+    *,
+    initial: MakeParams | None = None,
+    stream: MakeStream | None = None,
+    dtype: torch.dtype | None = None,
+    path: str | None = None,
+) -> Members[Any, Any]:
+    """The loop of a pack: that of its kind of workload; see `run_pack` for the arguments."""
+    if stream is None and pack.members[0].config["workload"]["name"] in CONTROLS:
+        from workloads.reinforcement.training import ControlTraining
+
+        return ControlTraining(pack, initial=initial, dtype=dtype, path=path)
+    return Training(pack, initial=initial, stream=stream, dtype=dtype, path=path)
 
 
 def run_pack(
@@ -464,7 +345,7 @@ def run_pack(
     """
     load_code(pack.code)
     between = COMMIT_SECONDS if commit_seconds is None else commit_seconds
-    training = Training(pack, initial=initial, stream=stream, dtype=dtype, path=path)
+    training = training_of(pack, initial=initial, stream=stream, dtype=dtype, path=path)
     if resume is None:
         training.begin()
     else:

@@ -14,15 +14,15 @@ import dashboards
 from sweep.cli import describe
 from sweep.spec.figures import FIGURES
 from workloads import metrics
+from workloads.kinds import WORKLOADS
 from workloads.methods.config import METHODS, OPTIMIZERS
 from workloads.networks.config import NETWORKS
-from workloads.streams import STREAMS
 
 FOLDER = Path(dashboards.__file__).parent / "figures"
 NAMES = {
     "optimizer": set(OPTIMIZERS),
     "method": set(METHODS),
-    "workload": set(STREAMS),
+    "workload": set(WORKLOADS),
     "network": set(NETWORKS),
     "metric": set(metrics.known()),
     "key": {"seeds", "search"},

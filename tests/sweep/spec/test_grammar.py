@@ -282,6 +282,11 @@ MISTAKES = {
         'mine.yaml:5: metrics[1] = "layer_jacobian_min": layer_jacobian_min needs a network\'s layers one by one, '
         "which convnet does not offer; networks for it: mlp",
     ),
+    "what a learner that makes its own data does not measure": (
+        "workload: {name: changing_control}\n" + ARMS + "metrics: [plasticity_gap, gradient_norm]\n",
+        'mine.yaml:4: metrics[0] = "plasticity_gap": changing_control does not measure it; its online metric is '
+        "average_return",
+    ),
     "a test without test examples": (
         PLAIN + "metrics: [test_accuracy]\n",
         'mine.yaml:4: metrics[0] = "test_accuracy": slowly_changing_regression holds no examples out to test on',
