@@ -21,7 +21,7 @@ from workloads.extensions import owner
 from workloads.losses import LOSSES
 from workloads.methods.config import METHODS, OPTIMIZERS, MethodSpec
 from workloads.networks.config import NETWORKS
-from workloads.paths import LANES, Case, Part, choice
+from workloads.paths import ACTING, LANES, Case, Part, choice
 from workloads.registry import lookup
 from workloads.reinforcement import CONTROLS
 
@@ -112,6 +112,8 @@ def fields_of(named: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 def path_of(config: Mapping[str, Any], device: str) -> tuple[str, str]:
     """(path, why) for trials like this one on this kind of device."""
+    if config["workload"]["name"] in CONTROLS:
+        return ACTING
     shape = shape_of(config)
     network, learning = declared(config)
     case = Case(
@@ -121,7 +123,6 @@ def path_of(config: Mapping[str, Any], device: str) -> tuple[str, str]:
         parameters=shape.parameters,
         convolutional=NETWORKS[config["network"]["name"]].convolutional,
         device=device,
-        own_data=config["workload"]["name"] in CONTROLS,
     )
     return choice(case, lambda path: not_lowered(config, path))
 

@@ -25,6 +25,9 @@ MOST_INPUTS = 16_384  # numbers in a batch up to which lanes, which hold one for
 LARGEST_BATCH = 32  # examples up to which reading a large network row by row, online, beats dense products
 RAREST = 100  # steps of a period from which on a step of it, in torch, is not what a loop of the online path costs
 
+# The path of learners that make their own data by acting, and why.
+ACTING = ("looped", "one learner after the other, each of which makes its own data")
+
 Takes = bool | Mapping[str, Literal[True] | Collection[Any]]
 
 
@@ -115,13 +118,10 @@ class Case:
     parameters: int
     convolutional: bool  # under vmap such layers become grouped convolutions, which a CPU is slow at
     device: str
-    own_data: bool = False  # which the learner makes by acting
 
 
 def choice(case: Case, traced: Callable[[str], str | None]) -> tuple[str, str]:
     """(path, why). `traced` says why a step cannot be lowered for a path; asked where a part does not declare it."""
-    if case.own_data:
-        return "looped", "one learner after the other, each of which makes its own data"
     if refused := refusal("lifted", case.parts):
         return "looped", f"one network after the other: {refused}, which batches over members"
     if case.device != "cpu":
