@@ -22,6 +22,7 @@ from workloads.methods.config import METHODS, OPTIMIZERS
 from workloads.networks.base import offers_layers
 from workloads.networks.config import NETWORKS, Activation, Initialisation
 from workloads.networks.implementations import IMPLEMENTATIONS as NETWORK_IMPLEMENTATIONS
+from workloads.streams import STREAMS
 
 CONFIGS = {
     **{f"optimizer {name}": spec.config for name, spec in OPTIMIZERS.items()},
