@@ -124,7 +124,7 @@ def init(
         typer.Argument(metavar="FILE", help="Where to; one that is there stays.", show_default="the example's name"),
     ] = None,
 ) -> None:
-    """Write a working example of a method, stream, network or diagnostic of your own. A file to change."""
+    """Write a working example to change. A method, stream, network or diagnostic of your own, in one file."""
     from sweep import examples
 
     target = file or Path(examples.NAMES[kind.value])
