@@ -243,14 +243,14 @@ class TracedOnline(Seated):
             return
         dtype = self.hyper["optimizer"]["step_size"].dtype
         images, labels = np.ascontiguousarray(images), np.ascontiguousarray(labels)
-        flat = torch.from_numpy(images).flatten(1)
         shown, places = shown.contiguous(), pixels.argsort(1).int()
         shades = torch.from_numpy(np.divide(np.arange(256), maximum, dtype=np.float32)).to(dtype)
 
         def example(stream: int, at: int) -> tuple[Tensor, Tensor]:
-            own = shown[stream, at].long()
-            x = shades[flat[own].long()][:, pixels[stream].long()].contiguous()  # the same bits in torch too
-            return x, torch.from_numpy(labels)[own]
+            own = shown[stream, at].numpy()  # of images read from a file, which torch would not share unwarned
+            flat = torch.from_numpy(images[own].reshape(len(own), -1)).long()
+            x = shades[flat][:, pixels[stream].long()].contiguous()  # the same bits in torch too
+            return x, torch.from_numpy(labels[own])
 
         _, library, scratch = self.prepare(*example(0, 0))
 

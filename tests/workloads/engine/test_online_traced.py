@@ -280,8 +280,11 @@ def test_pictures_have_the_bits_of_their_numbers(case: Case, batch: int) -> None
     numbers = Run(case, THREE, TracedOnline, torch.float32).train(x, y)
     pictures = Run(case, THREE, TracedOnline, torch.float32)
     which = torch.tensor([i % 2 for i in THREE])
+    read = images.numpy().copy(), labels.numpy().copy()
+    for array in read:
+        array.setflags(write=False)  # as those of a file are
     with torch.no_grad():
-        pictures.engine.advance_pictures(images.numpy(), labels.numpy(), 255.0, shown, pixels, which, 0)
+        pictures.engine.advance_pictures(*read, 255.0, shown, pixels, which, 0)
     assert same_bits(public(numbers.state), public(pictures.state))
 
 
