@@ -52,6 +52,18 @@ template <class V> static inline V squared(V x) { return x * x; }
 // As torch: NaN wins.
 template <class V> static inline V larger(V a, V b) { return chosen(truth(a > b) | truth(a != a), a, b); }
 template <class V> static inline V smaller(V a, V b) { return chosen(truth(a < b) | truth(a != a), a, b); }
+#if defined(__AVX512F__) && W == 16
+static inline f32v larger(f32v a, f32v b) {
+  const __m512 x = (__m512)a, y = (__m512)b;
+  return (f32v)_mm512_mask_blend_ps(
+      _mm512_cmp_ps_mask(x, y, _CMP_GT_OQ) | _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), y, x);
+}
+static inline f32v smaller(f32v a, f32v b) {
+  const __m512 x = (__m512)a, y = (__m512)b;
+  return (f32v)_mm512_mask_blend_ps(
+      _mm512_cmp_ps_mask(x, y, _CMP_LT_OQ) | _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), y, x);
+}
+#endif
 template <class V> static inline V positive_part(V x) { return chosen(truth(x <= V{}), V{}, x); }
 template <class V> static inline V absolute(V x) { return chosen(truth(x < V{}), -x, x); }
 template <class V> static inline V signum(V x) {

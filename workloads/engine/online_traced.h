@@ -35,7 +35,8 @@ template <int N> inline Power<N> after(const Power<N>& a, const Power<N>& b) {
 }
 
 template <int N> struct Lengths {
-    Power<N> kept[TABLE], doubled[DOUBLINGS];
+    Real moved[TABLE][N * N], given[TABLE][N * N];
+    Power<N> doubled[DOUBLINGS];
 };
 
 template <class L> struct Rows {
@@ -61,63 +62,95 @@ template <class L> struct Rows {
     void prepare() const {
         if (mode != PACED) return;
         const double* pace = m.pace[L::NUMBER];
-        Power<N> none, one;
+        Power<N> some, one;  // of no step at first, and of one
         for (int i = 0; i < N * N; ++i) {
             const double same = i / N == i % N;
-            none.moved[i] = none.given[i] = 0;
+            some.moved[i] = some.given[i] = 0;
             one.moved[i] = pace[1 + i] - same;
             one.given[i] = same;
         }
-        lengths->kept[0] = none;
-        for (int k = 1; k < TABLE; ++k) lengths->kept[k] = after<N>(lengths->kept[k - 1], one);
+        for (int k = 0; k < TABLE; ++k) {
+            for (int i = 0; i < N * N; ++i) {
+                lengths->moved[k][i] = Real(some.moved[i]);
+                lengths->given[k][i] = Real(some.given[i]);
+            }
+            some = after<N>(some, one);
+        }
         lengths->doubled[0] = one;
         for (int k = 1; k < DOUBLINGS; ++k)
             lengths->doubled[k] = after<N>(lengths->doubled[k - 1], lengths->doubled[k - 1]);
     }
 
     Power<N> power(int64_t steps) const {
-        if (steps < TABLE) return lengths->kept[steps];
-        Power<N> total = lengths->kept[0];
+        Power<N> total = {};
         for (int k = 0; steps; ++k, steps >>= 1)
             if (steps & 1) total = after<N>(total, lengths->doubled[k]);
         return total;
     }
 
     static Vec kept(int v, Number number) {  // nothing gets into the padding, whatever a chain makes of zeros there
-        Vec x = (Vec)number;
-        for (int i = 0; i < LANES; ++i)
-            if (v * LANES + i >= L::OUT) x[i] = 0;
-        return x;
+        if ((v + 1) * LANES <= L::OUT) return (Vec)number;
+        Ints own;
+        for (int i = 0; i < LANES; ++i) own[i] = -Int(v * LANES + i < L::OUT);
+        return (Vec)((Ints)number & own);
     }
 
-    // A row as it is after `steps` steps without gradient.
-    void sleep(int row, int64_t steps) const {
+    // Function(v, s, c) on every vector v of a row: what is kept per weight, and what only is read.
+    template <typename Function> inline void each(int row, Function function) const {
         const int64_t at = int64_t(row) * L::C;
-        const bool clamps = L::SLEEP == CLAMPED || mode == ONCE;
-        const int64_t single = mode == STEPPED ? steps : clamps ? 1 : 0;
-        Power<N> by;
-        Real moved[N * N], given[N * N];
-        if (mode == PACED) {
-            by = power(steps - single);
-            for (int i = 0; i < N * N; ++i) moved[i] = Real(by.moved[i]), given[i] = Real(by.given[i]);
-        }
-        for (int v = 0; v < V; ++v) {
+        const auto one = [&](int v) {
             Number s[N], c[M + 1];
             for (int a = 0; a < N; ++a) s[a] = (Number)vectors(array[a] + at)[v];
             for (int a = 0; a < M; ++a) c[a] = (Number)vectors(array[N + a] + at)[v];
-            for (int64_t k = 0; k < single; ++k) L::step(s, c, Number{}, numbers);
-            if (mode == PACED) {
-                Number still[N] = {}, change[N] = {};
-                if constexpr (!L::HOMOGENEOUS) L::step(still, c, Number{}, numbers);
-                for (int a = 0; a < N; ++a)
-                    for (int b = 0; b < N; ++b) {
-                        change[a] += moved[a * N + b] * s[b];
-                        if constexpr (!L::HOMOGENEOUS) change[a] += given[a * N + b] * still[b];
-                    }
-                for (int a = 0; a < N; ++a) s[a] += change[a];
-            }
+            function(v, s, c);
             for (int a = 0; a < N; ++a) vectors(array[a] + at)[v] = kept(v, s[a]);
+        };
+        if constexpr (V <= IN_REGISTERS) {
+#pragma GCC unroll 14
+            for (int v = 0; v < V; ++v) one(v);
+        } else {
+            for (int v = 0; v < V; ++v) one(v);
         }
+    }
+
+    // A row after `steps` steps without gradient, at once; then(v, weights) sees every vector of it.
+    template <typename Then> inline void pass(int row, int64_t steps, Then then) const {
+        const typename L::Numbers own = numbers;
+        Number moved[N * N], given[N * N];
+        if (steps < TABLE) {
+            for (int i = 0; i < N * N; ++i) moved[i] = Number{} + lengths->moved[steps][i];
+            for (int i = 0; i < N * N; ++i) given[i] = Number{} + lengths->given[steps][i];
+        } else {
+            const Power<N> by = power(steps);
+            for (int i = 0; i < N * N; ++i) moved[i] = Number{} + Real(by.moved[i]);
+            for (int i = 0; i < N * N; ++i) given[i] = Number{} + Real(by.given[i]);
+        }
+        each(row, [&](int v, Number* s, const Number* c) {
+            Number still[N] = {}, change[N] = {};
+            if constexpr (!L::HOMOGENEOUS) L::step(still, c, Number{}, own);
+            for (int a = 0; a < N; ++a)
+                for (int b = 0; b < N; ++b) {
+                    change[a] += moved[a * N + b] * s[b];
+                    if constexpr (!L::HOMOGENEOUS) change[a] += given[a * N + b] * still[b];
+                }
+            for (int a = 0; a < N; ++a) s[a] += change[a];
+            then(v, (Vec)s[0]);
+        });
+    }
+
+    // The same, one after the other.
+    void repeat(int row, int64_t steps) const {
+        const typename L::Numbers own = numbers;
+        each(row, [&](int, Number* s, const Number* c) {
+            for (int64_t k = 0; k < steps; ++k) L::step(s, c, Number{}, own);
+        });
+    }
+
+    void sleep(int row, int64_t steps) const {
+        if (mode == STEPPED) return repeat(row, steps);
+        const int64_t single = mode == ONCE || (mode == PACED && L::SLEEP == CLAMPED);
+        if (single) repeat(row, 1);
+        if (mode == PACED && steps > single) pass(row, steps - single, [](int, Vec) {});
     }
 
     void wake(int row, int64_t now) const {
@@ -125,7 +158,7 @@ template <class L> struct Rows {
         if (awake[row] < now) sleep(row, now - awake[row]);
     }
 
-    int64_t awake_from(int64_t now) const { return mode == STILL || mode == ONCE ? FOREVER : now; }
+    int64_t awake_from(int64_t now) const { return mode == ONCE ? FOREVER : now; }
 
     // NR rows at once, so that the error is read once for all: back = row . error, and one step of the chain.
     template <int NR>
@@ -178,10 +211,33 @@ template <class L> struct Rows {
         }
     }
 
+    // Rows that wake are read while they are at hand.
+    void wake_and_read(int count, const int* index, const Real* value, Real* out, int64_t now) const {
+        Vec total[V] = {};
+        for (int q = 0; q < count; ++q) {
+            const int row = index[q];
+            const Vec x = held(Vec{} + value[q]);
+            const Vec* w = vectors(array[0] + int64_t(row) * L::C);
+            if (awake[row] < now) {
+                pass(row, now - awake[row], [&](int v, Vec weight) { total[v] += x * weight; });
+            } else {
+                for (int v = 0; v < V; ++v) total[v] += x * w[v];
+            }
+        }
+        for (int v = 0; v < V; ++v) vectors(out)[v] = total[v];
+    }
+
     // The rows to read, as they are at step `now`, and their product with the input (B, in): out (B, padded out).
     int forward(const Real* input, int* index, Real* value, Real* out, int64_t now) const {
         const int count = active(input, L::IN, L::IN, L::ALL, index, value);
-        for (int q = 0; q < count; ++q) wake(index[q], now);
+        if constexpr (BATCH == 1 && V <= IN_REGISTERS && L::SLEEP == LINEAR) {
+            if (mode == PACED) {
+                wake_and_read(count, index, value, out, now);
+                return count;
+            }
+        }
+        if (mode != STILL)
+            for (int q = 0; q < count; ++q) wake(index[q], now);
         std::memset(out, 0, BATCH * L::C * sizeof(Real));
         gather<L::C>(array[0], count, index, value, out);
         return count;
@@ -201,7 +257,7 @@ template <class L> struct Rows {
         } else {
             for (int q = 0; q < count; ++q) learn_row(index[q], value + q * BATCH, error, back);
         }
-        if constexpr (L::SLEEP != DENSE) {
+        if (L::SLEEP != DENSE && mode != STILL) {
             const int64_t from = awake_from(now + 1);
             for (int q = 0; q < count; ++q) awake[index[q]] = from;
         }
@@ -220,7 +276,7 @@ template <class L> struct Rows {
     }
 
     void settle(int64_t now) const {
-        if constexpr (L::SLEEP == DENSE) return;
+        if (L::SLEEP == DENSE || mode == STILL) return;
         for (int row = 0; row < L::IN; ++row) {
             wake(row, now);
             awake[row] = now;
