@@ -44,8 +44,14 @@ template <class V> static inline V logistic(V x) { return 1 / (1 + std::exp(-x))
 
 template <int COUNT, class V>
 static inline void draw_uniform(V* to, i64v seed, i64v step, uint32_t what, i64v offset) {
-  for (int i = 0; i < COUNT; ++i)
-    to[i] = V(philox::uniform(i, COUNT, uint64_t(step), {uint32_t(seed), what}, offset));
+  const philox::Key key{uint32_t(seed), what};
+  if (offset == 0) {
+    alignas(64) static thread_local uint32_t words[COUNT + 3];
+    philox::words(words, COUNT, uint64_t(step), key);
+    for (int i = 0; i < COUNT; ++i) to[i] = V(words[i] >> 8) * V(0x1p-24);
+  } else {
+    for (int i = 0; i < COUNT; ++i) to[i] = V(philox::uniform(i, COUNT, uint64_t(step), key, offset));
+  }
 }
 
 template <int COUNT, class V>

@@ -19,7 +19,7 @@ from workloads.engine.online_cut import BACK, FORWARD, Cut, Layer, Segment
 from workloads.engine.online_sleep import Sleep, sleep_of
 from workloads.engine.trace import NotLowered
 from workloads.engine.values import KINDS, SCALARS
-from workloads.periods import Acting
+from workloads.periods import Acting, Schedule
 
 REALS = {torch.float32: "f32", torch.float64: "f64"}
 TABLES = 2 * 8 * (512 + 48)  # bytes of one layer's lengths of sleep, for one number kept per weight
@@ -38,6 +38,7 @@ class Emitted:
     cut: Cut
     sleeps: list[tuple[Sleep, bool]]
     due: list[int]  # leaves of counts of rare events
+    acting: list[Acting] = field(default_factory=list)  # programs of steps in which a schedule acts
     text: str = ""
     size: int = 0  # bytes of scratch memory
     places: dict[str, int] = field(default_factory=dict)  # arrays in the scratch memory
@@ -48,12 +49,13 @@ class Emitted:
         self.size += -(-size // 64) * 64
 
 
-def emitted(program: Program, quiet: Acting, due: Sequence[int]) -> Emitted:
-    """The C++ for a program; `quiet`: no schedule acts. Raises NotLowered."""
+def emitted(program: Program, schedule: Schedule, due: Sequence[int]) -> Emitted:
+    """The C++ for a program; `due`: leaves of counts of rare events. Raises NotLowered."""
     scalars = [torch.zeros((), dtype=torch.int64)] * 2
     examples = [*program.leaves, *program.hypers, *scalars, program.x, program.y]
-    cut = Cut(program.step(quiet), examples, len(program.leaves), len(program.hypers))
+    cut = Cut(program.step(schedule.quiet), examples, len(program.leaves), len(program.hypers))
     made = Emitted(program, cut, [sleep_of(cut, layer) for layer in cut.layers], list(due))
+    made.acting = [acting for acting in schedule.met() if any(acting)]
     made.text = _Writer(made).text()
     return made
 
@@ -124,6 +126,11 @@ class _Writer:
             body += call
             if k < len(self.cut.ops):
                 body += self._op(*self.cut.ops[k])
+        whole, calls = [], []
+        for k, acting in enumerate(self.made.acting):
+            code, call = self._whole(f"whole{k}", acting)
+            whole += code
+            calls += call
         folder = Path(__file__).parent
         read = {name: (folder / name).read_text() for name in PARTS}
         lanes = 64 // self.program.dtype.itemsize
@@ -159,6 +166,7 @@ class _Writer:
                 member,
                 f"namespace small {{\n{read['online_small.h']}",
                 *small,
+                *whole,
                 "}",
                 f"namespace wide {{\n#define W {lanes}\n#define STRIDE W\n{read['lanes.h']}",
                 f"typedef {self.real}v Number;",
@@ -166,6 +174,7 @@ class _Writer:
                 "#undef W\n#undef STRIDE\n}",
                 read["online_traced.h"],
                 driver,
+                *calls,
             ]
         )
 
@@ -244,6 +253,16 @@ class _Writer:
         )  # fmt: skip
         code = [f"static void {name}({signature}) {{", *lowering.code(), "}"]
         return code, [f"small::{name}({call});"]
+
+    def _whole(self, name: str, acting: Acting) -> tuple[list[str], list[str]]:
+        """(definition, entry) of a step in which a schedule acts: all of it dense, weights (out, in), as it stands."""
+        program, nodes = self.program, self.cut.placeholders
+        lowering = Lowering(program.step(acting), self.cut.examples, [self.names[n] for n in nodes])
+        kinds = [self.kind(n) for n in nodes]
+        signature = ", ".join(f"{kind}v* {self.names[n]}" for kind, n in zip(kinds, nodes, strict=True))
+        passed = ", ".join(f"(small::{kind}v*)given[{k}]" for k, kind in enumerate(kinds))
+        code = [f"static void {name}({signature}) {{", *lowering.code(), "}"]
+        return code, [f'extern "C" void {name}(char** given) {{ small::{name}({passed}); }}']
 
     def _op(self, kind: str, number: int) -> list[str]:
         """The call of a product."""

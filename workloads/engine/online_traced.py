@@ -4,8 +4,8 @@ The step is traced once (online_cut.py) and becomes C++ (online_text.py): produc
 zero, a chain per weight that is read, small dense code for the rest. Rows that are not read sleep (online_sleep.py).
 No method is known by name: what it does to a weight, asleep or awake, follows from its own torch code.
 
-What happens rarely is not compiled: a step in which a schedule acts (a period of RAREST steps or more), and the events
-that a step counted, are the learner's own torch, on the one member concerned with everything awake.
+What happens rarely sees everything awake. A step in which a schedule acts (a period of RAREST steps or more) is lowered
+as it stands, dense. The events that a step counted are the learner's own torch, on the one member concerned.
 
 What sleeping rows owe is kept under "path" in the state, as in online.py, where it cannot be paid without changing the
 bits of what follows.
@@ -26,7 +26,7 @@ from workloads.engine.lanes import Program
 from workloads.engine.layout import Tree, flattened, mapped, unflattened
 from workloads.engine.online_sleep import Mode, Sleep, pace
 from workloads.engine.online_text import Emitted, emitted, padded
-from workloads.engine.plain import repaired, train
+from workloads.engine.plain import repaired
 from workloads.engine.seated import Seated
 from workloads.engine.trace import NotLowered
 from workloads.learner import Learner
@@ -44,7 +44,7 @@ def emit(learner: Learner, state: Tree, hyper: Tree, x: Tensor, y: Tensor) -> Em
         raise NotLowered(f"a schedule that acts every {min(often)} steps")
     program = Program(learner, state, hyper, x, y)
     due = [program.leaf(("state", method, "due")) for method in learner.rare]
-    return emitted(program, learner.schedule.quiet, due)
+    return emitted(program, learner.schedule, due)
 
 
 class TracedOnline(Seated):
@@ -80,6 +80,9 @@ class TracedOnline(Seated):
             library.advance.argtypes = [pointer, pointer, pointer, pointer, number, number, number, number]
             library.advance_pictures.argtypes = [*[pointer] * 7, number, number]
             library.settle.argtypes = [pointer, pointer, number]
+            for k in range(len(made.acting)):
+                getattr(library, f"whole{k}").argtypes = [pointer]
+                getattr(library, f"whole{k}").restype = None
             library.advance.restype = library.advance_pictures.restype = number
             library.settle.restype = None
             self.made[len(x)] = made, library, torch.zeros(made.size // 8 + 8, dtype=torch.float64)
@@ -157,12 +160,13 @@ class TracedOnline(Seated):
         """The leaves with all that is owed paid; the buffers stay as they are."""
         leaves = [v.clone() if k in self.wide else v for k, v in enumerate(self.leaves)]
         for i in range(self.members):
-            self._settle(leaves, [v.clone() for v in self.awake], i)
+            self._settle(leaves, [v.clone() for v in self.awake], i, self.step)
         return leaves
 
-    def _settle(self, leaves: list[Tensor], awake: list[Tensor], member: int) -> None:
+    def _settle(self, leaves: list[Tensor], awake: list[Tensor], member: int, step: int) -> None:
+        """Pay in these buffers what a member's rows owe before a step."""
         _, library, scratch = next(iter(self.made.values()))
-        library.settle(self.pointers(leaves, awake, member), scratch.data_ptr(), self.step)
+        library.settle(self.pointers(leaves, awake, member), scratch.data_ptr(), step)
 
     def _outside(self, leaves: list[Tensor]) -> Tree:
         """The state from leaves in the engine's layout."""
@@ -281,21 +285,25 @@ class TracedOnline(Seated):
                 if until == at:
                     self._act(i, *example(stream, at), start + at)
                     at += 1
-                    continue
-                at += run(self.pointers(self.leaves, self.awake, i), stream, at, until - at)
+                else:
+                    at += run(self.pointers(self.leaves, self.awake, i), stream, at, until - at)
                 self._repair(i, start + at)
         self.step = start + count
 
     def _act(self, member: int, x: Tensor, y: Tensor, step: int) -> None:
-        """A step in which a schedule acts: the learner's own."""
-        tree, hyper = self._taken(member, step)
-        done = train(
-            *(self.learner, tree["params"], tree["state"], hyper, x[None], y[None], self.seeds[member], step),
-            loss=float(tree["loss"]),
-            correct=float(tree["correct"]),
-        )
-        sums = {name: torch.tensor(getattr(done, name), dtype=torch.float64) for name in ("loss", "correct")}
-        self._put(member, {"params": done.params, "state": done.state, **sums}, step + 1)
+        """A step in which a schedule acts: of the whole network, with all that is owed paid first."""
+        self._settle(self.leaves, self.awake, member, step)
+        made, library, _ = self.made[len(x)]
+        whole = {k: outside(self.leaves[k][member], made.program.leaves[k]) for k in self.wide}
+        leaves = [whole.get(k, value[member]) for k, value in enumerate(self.leaves)]
+        now = torch.tensor(step)
+        given = [*leaves, *(v[member] for v in self.numbers), self.seeds[member], now, x, y]
+        number = made.acting.index(self.learner.acting(step))
+        getattr(library, f"whole{number}")((ctypes.c_void_p * len(given))(*(v.data_ptr() for v in given)))
+        for k, value in whole.items():
+            self.leaves[k][member].copy_(inside(value[None])[0])
+        for awake in self.awake:
+            awake[member] = step + 1
 
     def _repair(self, member: int, step: int) -> None:
         """The events that the step before `step` counted."""
@@ -308,8 +316,7 @@ class TracedOnline(Seated):
 
     def _taken(self, member: int, step: int) -> tuple[Tree, Tree]:
         """One member's state before `step` with everything awake, and its hyperparameters."""
-        self.step = step
-        self._settle(self.leaves, self.awake, member)
+        self._settle(self.leaves, self.awake, member, step)
         one = self._outside([v[member : member + 1] for v in self.leaves])
         return mapped(lambda v: v[0], one), mapped(lambda v: v[member], self.hyper)
 
@@ -321,6 +328,11 @@ class TracedOnline(Seated):
             self.leaves[k][member].copy_(own)
         for awake in self.awake:
             awake[member] = step
+
+
+def outside(weight: Tensor, like: Tensor) -> Tensor:
+    """(in, padded out) -> (out, in) as `like`."""
+    return weight[:, : like.shape[0]].T.contiguous()
 
 
 def inside(weight: Tensor) -> Tensor:

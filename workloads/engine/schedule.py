@@ -179,4 +179,5 @@ def nest(shape: Sequence[int], body: list[str], *, letter: str = "i") -> list[st
 
 def array(kind: str, name: str, size: int) -> str:
     """The declaration of a local array; a large one is kept off the stack, which a thread may have little of."""
-    return f"{'static thread_local ' * (size > MOST_ON_STACK)}{kind} {name}[{size}];"
+    # Said, since a compiler that counts on more than the type's own alignment does not always get it there.
+    return f"{'alignas(64) static thread_local ' * (size > MOST_ON_STACK)}{kind} {name}[{size}];"

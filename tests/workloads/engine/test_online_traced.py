@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -151,7 +151,8 @@ LAZY = [
     (Case(methods={"Mending": {"bound": 0.1}}), {Mode.STILL}),
     (Case("adam", {"l2_init": {"strength": 0.1}}), {Mode.STEPPED}),
 ]
-CASES = [case for case, _ in LAZY]
+DECAYS, CLAMPS, SPARES, RENEWS, RECYCLES, MENDS = (LAZY[k][0] for k in (3, 6, 7, 9, 10, 13))
+TOGETHER = [DECAYS, CLAMPS, RECYCLES]
 
 
 def from_looped(case: Case, steps: int, dtype: torch.dtype) -> float:
@@ -165,42 +166,36 @@ def same_bits(left: Tree, right: Tree) -> bool:
     return all(a.numpy().tobytes() == b.numpy().tobytes() for a, b in zip(one, other, strict=True))
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_the_traced_loop_is_looped(case: Case) -> None:
-    assert from_looped(case, 120, torch.float64) < 1e-10
+@pytest.mark.parametrize(
+    ("case", "modes"),
+    [pytest.param(*one, marks=pytest.mark.slow if k in (1, 4, 5, 9, 11) else ()) for k, one in enumerate(LAZY)],
+    ids=str,
+)
+def test_the_traced_loop_is_looped_and_finds_how_rows_sleep(case: Case, modes: set[Mode]) -> None:
+    x, y = data(case, 120)
+    traced, looped = (Run(case, THREE, kind).train(x, y) for kind in (TracedOnline, Looped))
+    assert distance(looped.state, traced.state) < 1e-10
+    assert {Mode(int(mode)) for paces in traced.engine.paces for mode in paces[:, 0]} == modes
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", TOGETHER, ids=str)
 def test_float32_stays_close_for_a_hundred_steps(case: Case) -> None:
     assert from_looped(case, 100, torch.float32) < 1e-5
-
-
-@pytest.mark.parametrize("case", [LAZY[3][0], LAZY[6][0], CASES[-1]], ids=str)
-def test_batches_are_looped(case: Case) -> None:
-    other = Case(case.optimizer, case.methods, case.settings, batch=3, width=17, outputs=2)
-    assert from_looped(other, 40, torch.float64) < 1e-10
 
 
 @pytest.mark.parametrize(
     "case",
     [
+        Case("adam", {"redo": {"threshold": 0.5, "period": 100}}, batch=3, width=17, outputs=2),
         Case(methods={"l2_init": {}}, activation="tanh", loss="squared_error", normalisation="layer_plain"),
-        Case(methods={"l2_init": {}}, activation="leaky_relu", biases=False),
+        Case(methods={"l2_init": {}}, activation="leaky_relu", biases=False, batch=3),
         Case(methods={"l2_init": {}}, depth=0),
         Case(methods={"l2_init": {}}, width=300, inputs=40, depth=1),
     ],
     ids=str,
 )
-def test_other_networks_are_looped(case: Case) -> None:
-    assert from_looped(case, 40, torch.float64) < 1e-10
-
-
-@pytest.mark.parametrize(("case", "modes"), LAZY, ids=str)
-def test_how_rows_sleep_is_found_from_the_chain(case: Case, modes: set[Mode]) -> None:
-    run = Run(case, THREE, TracedOnline)
-    run.train(*data(case, 1))
-    found = {Mode(int(mode)) for paces in run.engine.paces for mode in paces[:, 0]}
-    assert found == modes
+def test_other_networks_and_batches_are_looped(case: Case) -> None:
+    assert from_looped(case, 110, torch.float64) < 1e-10
 
 
 def test_a_long_sleep_is_its_closed_form() -> None:
@@ -218,9 +213,9 @@ def test_a_long_sleep_is_its_closed_form() -> None:
     torch.testing.assert_close(run.state["params"]["layers.0.weight"][..., 0], wanted, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-@pytest.mark.parametrize("case", [LAZY[3][0], LAZY[6][0], LAZY[7][0], LAZY[9][0], LAZY[13][0]], ids=str)
-def test_how_steps_are_split_changes_no_bit_also_with_checkpoints(case: Case, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("case", [*TOGETHER, SPARES, MENDS], ids=str)
+def test_how_steps_are_split_changes_no_bit_also_with_checkpoints(case: Case) -> None:
+    dtype = torch.float32
     x, y = data(case, 210)
     whole = Run(case, THREE, TracedOnline, dtype).train(x, y)
     parts = Run(case, THREE, TracedOnline, dtype)
@@ -230,7 +225,7 @@ def test_how_steps_are_split_changes_no_bit_also_with_checkpoints(case: Case, dt
     assert same_bits(public(whole.state), public(parts.state))
 
 
-@pytest.mark.parametrize("case", [LAZY[3][0], LAZY[9][0], LAZY[13][0]], ids=str)
+@pytest.mark.parametrize("case", [DECAYS, RENEWS, MENDS], ids=str)
 def test_a_member_is_the_same_alone_and_beside_one_that_diverges(case: Case) -> None:
     x, y = data(case, 110)
     three = {**THREE, 1: {"step_size": 1e300}}
@@ -241,7 +236,7 @@ def test_a_member_is_the_same_alone_and_beside_one_that_diverges(case: Case) -> 
 
 
 def test_weights_changed_by_somebody_are_taken_as_they_are() -> None:
-    case = LAZY[3][0]
+    case = DECAYS
     x, y = data(case, 60)
     runs = [Run(case, THREE, kind).train(x, y) for kind in (TracedOnline, Looped)]
     for run in runs:
@@ -264,10 +259,10 @@ def test_the_written_loop_goes_on_from_the_traced_ones_state_and_back() -> None:
     assert distance(Run(case, THREE, Looped).train(x, y).state, run.state) < 1e-10
 
 
-@pytest.mark.parametrize("case", [LAZY[3][0], LAZY[9][0]], ids=str)
-@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("batch", [1, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("case", [DECAYS, RECYCLES], ids=str)
 def test_pictures_have_the_bits_of_their_numbers(case: Case, batch: int) -> None:
-    case = Case(case.optimizer, case.methods, case.settings, batch=batch)
+    case = replace(case, batch=batch)
     generator = torch.Generator().manual_seed(1)
     images = torch.randint(0, 256, (50, case.inputs), generator=generator, dtype=torch.uint8)
     images *= torch.rand(images.shape, generator=generator) < 0.3
