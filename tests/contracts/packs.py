@@ -18,13 +18,13 @@ from torch import Tensor
 
 from workloads.checks.contracts import Make, Members, distance, leaves, same_bits
 from workloads.engine.layout import Tree
-from workloads.engine.parts import parts_of
 from workloads.learner import Learner
+from workloads.losses import LOSSES
 from workloads.methods.config import METHODS, OPTIMIZERS
 from workloads.networks.config import NETWORKS, MLPConfig
 from workloads.networks.implementations import IMPLEMENTATIONS as NETWORK_IMPLEMENTATIONS
 from workloads.networks.mlp import MLP
-from workloads.paths import SMALL, refusal
+from workloads.paths import SMALL, Part, refusal
 
 __all__ = ["distance", "leaves", "same_bits"]  # beside what is defined here
 
@@ -174,8 +174,15 @@ OF_EVERY_NETWORK: dict[str, Shape | PictureShape] = {"mlp": SMALL_CLASSES, "conv
 
 def takes(path: str, arm: Arm, shape: Shape | PictureShape) -> bool:
     """Whether a path declares that it takes this arm."""
-    learner = Learner(shape.network, shape.loss, *arm.configs(0))  # type: ignore[arg-type]
-    return refusal(path, parts_of(learner)) is None
+    (optimizer, settings), methods = arm.configs(0)
+    name = shape.name if isinstance(shape, PictureShape) else "mlp"
+    parts = [
+        Part(name, NETWORKS[name].paths, shape.network.config),
+        Part(shape.loss, LOSSES[shape.loss].paths, None),
+        Part(optimizer, OPTIMIZERS[optimizer].paths, settings),
+        *(Part(method, METHODS[method].paths, config) for method, config in methods.items()),
+    ]
+    return refusal(path, parts) is None
 
 
 def taken(arms: Iterable[Arm], shape: Shape, *paths: str) -> list[tuple[str, Arm]]:
