@@ -58,13 +58,20 @@ ARMS: dict[str, tuple[dict[str, Any], dict[str, dict[str, Any]]]] = {
         {"shrink_and_perturb": {"strength": 0.01, "perturb_scale": 0.1}},
     ),
     "divergent": ({"name": "sgd", "step_size": 3.0}, {}),
+    # What the plain loop trains without: their ratios are to the loop of their optimizer alone (muon's: Adam's).
+    "l2_init": ({"name": "sgd"}, {"l2_init": {}}),
+    "redo": ({"name": "sgd"}, {"redo": {}}),
+    "layer_norm": ({"name": "sgd"}, {}),
+    "muon": ({"name": "muon"}, {}),
 }
 
+NETWORKS: dict[str, dict[str, Any]] = {"layer_norm": {"normalisation": "layer"}}  # settings of the network, by arm
+WITHOUT = ("l2_init", "redo", "layer_norm", "muon")
 EXTREMES = ("l2_strongest", "perturbed_most", "divergent")
-STEP_SIZES = {"sgd": 0.003, "adam": 0.001, "adamo": 0.001}
+STEP_SIZES = {"sgd": 0.003, "adam": 0.001, "adamo": 0.001, "muon": 0.02}
 
-REGRESSION_ARMS = tuple(arm for arm in ARMS if arm not in ("momentum", "adamo_every_16", *EXTREMES))
-IMAGE_ARMS = tuple(arm for arm in ARMS if arm not in ("momentum", "continual_backprop_1e-2", *EXTREMES))
+REGRESSION_ARMS = tuple(arm for arm in ARMS if arm not in ("momentum", "adamo_every_16", *EXTREMES, *WITHOUT))
+IMAGE_ARMS = tuple(arm for arm in ARMS if arm not in ("momentum", "continual_backprop_1e-2", *EXTREMES, *WITHOUT))
 
 # The ratios aimed at.
 REGRESSION_TARGETS = {
@@ -162,6 +169,7 @@ CASES = [
         for arm in REGRESSION_ARMS
     ],
     *[Case(IMAGES, arm, 30, 1, 100) for arm in IMAGE_ARMS],
+    *[Case(IMAGES, arm, 30, 1, 100, older=6000 if arm == "muon" else None) for arm in WITHOUT],
     *[Case(IMAGES, arm, 1, 1, 100) for arm in ("sgd", "continual_backprop")],
     *[Case(REGRESSION, arm, 100, 3, 5) for arm in EXTREMES],
     # A repeat ends a task, which copies all weights: short ones would count that more often than a sweep does it.
@@ -201,7 +209,7 @@ def config_of(case: Case, seed: int, which: int) -> dict[str, Any]:
     if case.stream == PAIRS:
         network = {"name": "convnet", "width": case.width}
     else:
-        network = {"name": "mlp", "width": case.width, "depth": len(case.sizes) - 2}
+        network = {"name": "mlp", "width": case.width, "depth": len(case.sizes) - 2, **NETWORKS.get(case.arm, {})}
     return {
         "workload": {"name": case.stream, "tasks": 10_000, **LENGTHS[case.stream]},  # more than anybody gets through
         "network": network,

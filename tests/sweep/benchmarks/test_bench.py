@@ -83,7 +83,8 @@ def row(arm: str = "sgd", members: int = 3000, ratio: float = 6000.0, **changed:
 
 def test_the_rows_that_were_promised_are_there() -> None:
     there = {(case.stream, case.network, case.arm, case.members) for case in CASES}
-    assert len(there) == len(CASES) == 7 * 4 + 3 + 7 + 3 * 2 + 3 + 1
+    assert len(there) == len(CASES) == 7 * 4 + 3 + 7 + 4 + 3 * 2 + 3 + 1
+    assert {(IMAGES, "784-100-100-100-10", arm, 30) for arm in cases.WITHOUT} <= there
     assert {(REGRESSION, "20-5-1", arm, 300) for arm in cases.EXTREMES} <= there
     assert [case.members for case in CASES if case.command] == [6000]
     for arm in ("sgd", "continual_backprop", "continual_backprop_1e-2", "l2", "adam", "adamo", "shrink_and_perturb"):
@@ -156,7 +157,7 @@ def test_a_case_is_a_trial_the_engine_accepts(arm: str) -> None:
     (name, optimizer), methods = ways_of_learning(config)
     assert name == ARMS[arm][0]["name"] and set(methods) == set(ARMS[arm][1])
     assert 0 < optimizer.step_size < (3 if arm == "divergent" else 0.01) and config["seed"] == 1
-    assert config["network"] == {"name": "mlp", "width": 1000, "depth": 3}
+    assert config["network"] == {"name": "mlp", "width": 1000, "depth": 3, **cases.NETWORKS.get(arm, {})}
     sizes = [config_of(Case(REGRESSION, arm, 1, 3, 5), 0, k)["optimizer"]["step_size"] for k in range(3)]
     assert len(set(sizes)) == 3
 
