@@ -80,4 +80,4 @@ def test_the_whole_body_of_a_pointwise_update() -> None:
 
 def test_a_large_array_is_kept_off_the_stack() -> None:
     assert array("f32v", "a", MOST_ON_STACK) == f"f32v a[{MOST_ON_STACK}];"
-    assert array("f32v", "a", MOST_ON_STACK + 1).startswith("static thread_local ")
+    assert "static thread_local f32v a[" in array("f32v", "a", MOST_ON_STACK + 1)
