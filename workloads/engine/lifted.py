@@ -280,7 +280,7 @@ class Lifted(Seated):
             return []
 
         to_x, to_y = (v.new_empty((len(v), *v.shape[2:], len(which))) for v in (x, y))
-        self.programs.run(("gather", len(x)), look_up, [x, y, which, to_x, to_y])
+        self.programs.run(("gather", *x.shape[:2]), look_up, [x, y, which, to_x, to_y])
         return to_x, to_y
 
     def placed(self, values: Tensor) -> Tensor:
