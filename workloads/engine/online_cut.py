@@ -17,7 +17,6 @@ What cannot be cut so (a sum over all weights in every step, a draw for every we
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -409,8 +408,3 @@ def evaluated(node: fx.Node, values: dict[fx.Node, Tensor]) -> Tensor:
     kwargs = fx.map_arg(node.kwargs, lambda n: values[n])
     made: Tensor = node.target(*args, **kwargs)  # type: ignore[operator]
     return made
-
-
-def elements(value: Tensor) -> int:
-    """How many numbers."""
-    return math.prod(value.shape)

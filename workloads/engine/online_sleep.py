@@ -16,7 +16,6 @@ nobody has to say so: nothing can get out of step with what the method does.
 from __future__ import annotations
 
 from enum import IntEnum
-from itertools import pairwise
 
 import torch
 from torch import Tensor, fx
@@ -136,11 +135,3 @@ def pace(cut: Cut, layer: Layer, sleep: Sleep, homogeneous: bool, numbers: list[
     identity = [float(i == j) for i in range(size) for j in range(size)]
     still = homogeneous and matrix == identity
     return [float(Mode.STILL if still else Mode.PACED), *matrix]
-
-
-def strides(sizes: list[int]) -> list[tuple[int, int]]:
-    """(start, end) of stretches of these sizes, one after the other."""
-    ends = [0]
-    for size in sizes:
-        ends.append(ends[-1] + size)
-    return list(pairwise(ends))
