@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from sweep import examples
 from sweep.errors import InputError
+from workloads.extensions import load_code
 from workloads.methods.config import METHODS
 from workloads.registry import unknown
 
@@ -63,10 +65,12 @@ ARMS: dict[str, tuple[dict[str, Any], dict[str, dict[str, Any]]]] = {
     "redo": ({"name": "sgd"}, {"redo": {}}),
     "layer_norm": ({"name": "sgd"}, {}),
     "muon": ({"name": "muon"}, {}),
+    "clipping": ({"name": "sgd"}, {"weight_clipping": {}}),
 }
 
 NETWORKS: dict[str, dict[str, Any]] = {"layer_norm": {"normalisation": "layer"}}  # settings of the network, by arm
-WITHOUT = ("l2_init", "redo", "layer_norm", "muon")
+OWN = {"clipping": "method"}  # arms with code of a user's own: that of `sweep init`
+WITHOUT = ("l2_init", "redo", "layer_norm", "muon", "clipping")
 EXTREMES = ("l2_strongest", "perturbed_most", "divergent")
 STEP_SIZES = {"sgd": 0.003, "adam": 0.001, "adamo": 0.001, "muon": 0.02}
 
@@ -203,7 +207,13 @@ def selected(
 
 
 def config_of(case: Case, seed: int, which: int) -> dict[str, Any]:
-    """A trial's config for the bench; `which` spreads the step sizes, as a sweep would."""
+    """A trial's config for the bench; `which` spreads the step sizes, as a sweep would.
+
+    Where the arm has code of a user's own, the registries hold that afterwards.
+    """
+    if kind := OWN.get(case.arm):
+        file = examples.NAMES[kind]
+        load_code({file: examples.text_of(kind, file)})
     optimizer, methods = ARMS[case.arm]
     largest = optimizer.get("step_size", STEP_SIZES[optimizer["name"]])
     if case.stream == PAIRS:

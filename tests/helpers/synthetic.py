@@ -16,7 +16,7 @@ from sweep.results import frames
 from sweep.spec.model import Spec
 from sweep.spec.reading import parse
 from sweep.trials import Trial, expand
-from workloads import streams
+from workloads import kinds, metrics
 from workloads.diagnostics import BINS
 
 # trial, metric -> its value at each task, NaN from where it has none
@@ -116,8 +116,8 @@ def sweep(
 
 def _ends(workload: Mapping[str, Any]) -> np.ndarray:
     """The step at which each task ends."""
-    stream = streams.made(workload, 0)
-    return np.array([stream.task_start(task + 1) for task in range(stream.tasks)])
+    made = kinds.made(workload, 0)
+    return np.array([made.task_start(task + 1) for task in range(made.tasks)])
 
 
 def _names(metrics: Sequence[str]) -> list[str]:
@@ -129,7 +129,7 @@ def _recorded(metric: str, config: Mapping[str, Any], tasks: int, planned: int) 
     """The tasks at which a metric has a value, of a trial that completed `tasks`."""
     if metric.startswith("within_task"):
         asked = [0, 9, 99, 999, planned - 1]
-    elif metric.startswith(("online", "test")):
+    elif metric in metrics.from_origin("online", "tested"):
         asked = list(range(planned))
     else:
         asked = [task for task in range(planned) if task % config["every"] == 0 or task == planned - 1]

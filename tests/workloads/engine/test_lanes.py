@@ -156,7 +156,7 @@ def test_what_no_step_changes_is_never_written() -> None:
     pack = Pack(Arm("sgd", ("l2_init", "continual_backprop")), TINY, range(2), path="lanes")
     pack.train(*data(TINY, 2, streams=2, dtype=torch.float64))
     program = pack.engine.program
-    names = [f"p{program._leaf(('state', 'l2_init', 'initial', name))}" for name in TINY.network.parameter_shapes()]
+    names = [f"p{program.leaf(('state', 'l2_init', 'initial', name))}" for name in TINY.network.parameter_shapes()]
     source = program.source()
     for name in names:
         assert re.search(rf"\b{name}\[[^\]]*\](?!\s*=[^=])", source), f"{name} is not read"
