@@ -177,7 +177,9 @@ def test_a_member_is_the_same_alone_and_beside_one_that_diverges(arm: Arm, path:
     wild = with_step_size({7: math.nan})  # a method may keep any finite step in bounds
     together = Pack(arm, SMALL_CLASSES, range(17), dtype=torch.float32, path=path, change=wild).train(x, y)
     assert not torch.isfinite(together.member(7)["loss"])
-    assert same_bits(alone.member(3), together.member(3))
+    # "path" is how an engine goes on, which it keeps where any member of its pack lets rows sleep.
+    own, beside = ({k: v for k, v in pack.member(3).items() if k != "path"} for pack in (alone, together))
+    assert same_bits(own, beside)
 
 
 @pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
