@@ -47,12 +47,13 @@ class PlainLoop:
 
     def carry_on(self, state: Mapping[str, Any]) -> None:
         """Go on from a trial's state: "params", and "state" of its optimizer and methods, as the engine keeps it."""
-        given, optimizer = list(state["params"]), state["state"]["optimizer"]
+        optimizer = state["state"]["optimizer"]
+        given = [name for name in state["params"] if ".norm." not in name]  # which this loop trains without
         for name, value in zip(given, self.parameters, strict=True):
             value.data.copy_(state["params"][name])
-            if "momentum" in optimizer:
+            if isinstance(self.optimizer, torch.optim.SGD) and "momentum" in optimizer:
                 self.optimizer.state[value]["momentum_buffer"] = optimizer["momentum"][name].clone()
-            elif "mean" in optimizer:
+            elif name in optimizer.get("mean", {}):
                 self.optimizer.state[value] = {
                     "step": optimizer["steps"][name].max().clone(),
                     "exp_avg": optimizer["mean"][name].clone(),
