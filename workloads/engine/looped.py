@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from workloads.engine.layout import Tree, member, stacked
+from workloads.engine.layout import Tree, member
 from workloads.engine.plain import train
-from workloads.engine.seated import Seated
+from workloads.engine.seated import OneByOne
 from workloads.learner import Learner
 
 
-class Looped(Seated):
+class Looped(OneByOne):
     """Engine over members one at a time. See `workloads.engine.Engine` for the promises."""
 
     takes: tuple[str, ...] = ()
@@ -19,20 +19,6 @@ class Looped(Seated):
     def __init__(self, learner: Learner, hyper: Tree, seeds: Tensor) -> None:
         self.learner = learner
         self.seat(hyper, seeds)
-        self.members: list[Tree] = []
-
-    def seat(self, hyper: Tree, seeds: Tensor) -> None:
-        """Make room for the members of these hyperparameters and seeds."""
-        self.hyper = hyper
-        self.seeds = seeds
-
-    def load(self, state: Tree) -> None:
-        """Take the pack's state, every tensor (P, ...)."""
-        self.members = [member(state, i) for i in range(len(self.seeds))]
-
-    def state(self) -> Tree:
-        """The pack's state, every tensor (P, ...)."""
-        return stacked(self.members)
 
     def advance(self, x: Tensor, y: Tensor, which: Tensor, start: int) -> None:
         """Train on x (count, S, B, ...), y (count, S, B, ...); member i sees stream which[i]."""

@@ -357,32 +357,17 @@ void advance(Member* m, const Shared* shared, const Real* x, const char* y, int6
     for (; step.now < start + count; ++step.now, x += x_stride, y += y_bytes) train(step, x, y);
 }
 
-// The same from pictures: example b of step t is image shown[t][b], whose byte i is input places[i], of the value that
-// `shades` has for it. Eight dark bytes, whose value must be 0, cost one look.
+// The same from pictures: example b of step t is image shown[t][b], laid out as `lay_out` says.
 void advance_pictures(Member* m, const Shared* shared, const uint8_t* images, const int64_t* labels,
                       const Real* shades, const int32_t* shown, const int32_t* places, int64_t count, int64_t start) {
     Work work(shared->scratch);
     Step step = begun(*m, *shared, work, start);
-    constexpr int WHOLE = INPUTS / 8 * 8;
     Real* const x = work.picture;
     int64_t y[BATCH];
     for (; step.now < start + count; ++step.now, shown += BATCH) {
-        std::memset(x, 0, BATCH * INPUTS * sizeof(Real));
-        for (int b = 0; b < BATCH; ++b) {
-            const uint8_t* image = images + int64_t(shown[b]) * INPUTS;
-            const auto show = [&](int i) { x[b * INPUTS + places[i]] = shades[image[i]]; };
-            for (int i = 0; i < WHOLE; i += 8) {
-                uint64_t eight;
-                std::memcpy(&eight, image + i, 8);
-                if (eight)
-                    for (int k = 0; k < 8; ++k) show(i + k);
-            }
-            for (int i = WHOLE; i < INPUTS; ++i) show(i);
-            y[b] = labels[shown[b]];
-        }
-        if (step.now + 1 < start + count)  // where the next one lies nobody could guess
-            for (int line = 0; line < INPUTS; line += 64)
-                __builtin_prefetch(images + int64_t(shown[BATCH]) * INPUTS + line);
+        lay_out<BATCH, INPUTS>(x, images, shown, places, shades);
+        for (int b = 0; b < BATCH; ++b) y[b] = labels[shown[b]];
+        if (step.now + 1 < start + count) fetch<INPUTS>(images + int64_t(shown[BATCH]) * INPUTS);
         train(step, x, y);
     }
 }

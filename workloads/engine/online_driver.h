@@ -41,35 +41,21 @@ int64_t advance(const Member* member, char* scratch, const Real* x, const char* 
     return count;
 }
 
-// The same from pictures: example b of step t is image shown[t][b], whose byte i is input places[i], of the value that
-// `shades` has for it. Eight dark bytes, whose value must be 0, cost one look.
+// The same from pictures: example b of step t is image shown[t][b], laid out as `lay_out` says.
 int64_t advance_pictures(const Member* member, char* scratch, const uint8_t* images, const int64_t* labels,
                          const Real* shades, const int32_t* shown, const int32_t* places, int64_t count,
                          int64_t start) {
     const Member& m = *member;
-    constexpr int INPUTS = @inputs@, WHOLE = INPUTS / 8 * 8;
+    constexpr int INPUTS = @inputs@;
     @opening@
     @rows@
     @prepare@
     Real* const x = (Real*)(scratch + @picture@);
     @target@ y[BATCH];
     for (int64_t k = 0; k < count; ++k, shown += BATCH) {
-        std::memset(x, 0, BATCH * INPUTS * sizeof(Real));
-        for (int b = 0; b < BATCH; ++b) {
-            const uint8_t* image = images + int64_t(shown[b]) * INPUTS;
-            const auto show = [&](int i) { x[b * INPUTS + places[i]] = shades[image[i]]; };
-            for (int i = 0; i < WHOLE; i += 8) {
-                uint64_t eight;
-                std::memcpy(&eight, image + i, 8);
-                if (eight)
-                    for (int j = 0; j < 8; ++j) show(i + j);
-            }
-            for (int i = WHOLE; i < INPUTS; ++i) show(i);
-            y[b] = @target@(labels[shown[b]]);
-        }
-        if (k + 1 < count)  // where the next one lies nobody could guess
-            for (int line = 0; line < INPUTS; line += 64)
-                __builtin_prefetch(images + int64_t(shown[BATCH]) * INPUTS + line);
+        lay_out<BATCH, INPUTS>(x, images, shown, places, shades);
+        for (int b = 0; b < BATCH; ++b) y[b] = @target@(labels[shown[b]]);
+        if (k + 1 < count) fetch<INPUTS>(images + int64_t(shown[BATCH]) * INPUTS);
         train(m, scratch, @passed@, x, y, start + k);
         if (@due@) return k + 1;
     }

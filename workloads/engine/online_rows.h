@@ -150,4 +150,28 @@ inline void gather(const Real* weights, int count, const int* index, const Real*
     }
 }
 
+// The inputs of one step from pictures: byte i of example b's picture is input places[i], of the value that `shades` has
+// for it. Eight dark bytes, whose value must be 0, cost one look.
+template <int BATCH, int INPUTS>
+inline void lay_out(Real* x, const uint8_t* images, const int32_t* shown, const int32_t* places, const Real* shades) {
+    constexpr int WHOLE = INPUTS / 8 * 8;
+    std::memset(x, 0, BATCH * INPUTS * sizeof(Real));
+    for (int b = 0; b < BATCH; ++b) {
+        const uint8_t* image = images + int64_t(shown[b]) * INPUTS;
+        const auto show = [&](int i) { x[b * INPUTS + places[i]] = shades[image[i]]; };
+        for (int i = 0; i < WHOLE; i += 8) {
+            uint64_t eight;
+            std::memcpy(&eight, image + i, 8);
+            if (eight)
+                for (int k = 0; k < 8; ++k) show(i + k);
+        }
+        for (int i = WHOLE; i < INPUTS; ++i) show(i);
+    }
+}
+
+// Asks for a picture ahead of its step: where the next one lies nobody could guess.
+template <int INPUTS> inline void fetch(const uint8_t* image) {
+    for (int line = 0; line < INPUTS; line += 64) __builtin_prefetch(image + line);
+}
+
 }  // namespace

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor
 
-from workloads.engine.layout import Tree, mapped
+from workloads.engine.layout import Tree, mapped, member, stacked
 
 
 class Seated(ABC):
@@ -29,3 +29,21 @@ class Seated(ABC):
         state = mapped(lambda value: value[mask], self.state())
         self.seat(hyper, seeds)
         self.load(state)
+
+
+class OneByOne(Seated):
+    """Engines that hold each member's state by itself, in `members`, and train one after the other."""
+
+    def seat(self, hyper: Tree, seeds: Tensor) -> None:
+        """Make room for the members of these hyperparameters and seeds."""
+        self.hyper = hyper
+        self.seeds = seeds
+        self.members: list[Tree] = []
+
+    def load(self, state: Tree) -> None:
+        """Take the members' state, every tensor (P, ...)."""
+        self.members = [member(state, i) for i in range(len(self.seeds))]
+
+    def state(self) -> Tree:
+        """The members' state, every tensor (P, ...)."""
+        return stacked(self.members)

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from workloads.engine.layout import Tree, member, stacked
+from workloads.engine.layout import Tree, member
 from workloads.engine.plain import train
-from workloads.engine.seated import Seated
+from workloads.engine.seated import OneByOne
 from workloads.learner import Learner
 from workloads.random import words
 from workloads.reinforcement.changing_control import LONGEST, ChangingControl
@@ -46,7 +46,7 @@ def at_beginning(world: ChangingControl, episode: int) -> Tree:
     }
 
 
-class Acting(Seated):
+class Acting(OneByOne):
     """Members one after the other, each with an actor and a critic. Trained by `advance`; see `training.members`.
 
     A member's state: "params" and "state" of the actor, the same of the "critic", its "world", and sums since somebody
@@ -68,21 +68,7 @@ class Acting(Seated):
         self.worlds = worlds
         self.dtype = dtype
         self.seat(hyper, seeds)
-        self.members: list[Tree] = []
         self.environment = functools.lru_cache(maxsize=64)(lambda seed, task: worlds[seed].environment(task))
-
-    def seat(self, hyper: Tree, seeds: Tensor) -> None:
-        """Make room for the members of these hyperparameters and seeds."""
-        self.hyper = hyper
-        self.seeds = seeds
-
-    def load(self, state: Tree) -> None:
-        """Take the members' state, every tensor (P, ...)."""
-        self.members = [member(state, i) for i in range(len(self.seeds))]
-
-    def state(self) -> Tree:
-        """The members' state, every tensor (P, ...)."""
-        return stacked(self.members)
 
     def advance(self, start: int, count: int) -> None:
         """Train every member for `count` steps of one task from step `start` on."""
