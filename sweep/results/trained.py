@@ -17,7 +17,7 @@ from sweep.repeat import located
 from workloads.engine.layout import mapped
 from workloads.extensions import load_code
 from workloads.learner import Learner
-from workloads.training.assembled import network_of, ways_of_learning, workload_of
+from workloads.training.assembled import loss_of, network_of, ways_of_learning, workload_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +53,9 @@ def load(trial: str, *, task: int | None, storage: str) -> TrainedNetwork:
     config = json.loads(held["config"])
     if config["code"]:
         load_code(dict(located(ledger, found)[0].manifest["code"]))
-    stream = workload_of(config, config["seed"])
-    network, (optimizer, methods) = network_of(config, stream), ways_of_learning(config)
-    learner = Learner(network, stream.loss, optimizer, methods)
+    workload = workload_of(config, config["seed"])
+    network, (optimizer, methods) = network_of(config, workload), ways_of_learning(config)
+    learner = Learner(network, loss_of(workload), optimizer, methods)
     hyper = mapped(torch.tensor, learner.hyper_of(optimizer[1], methods))
     state = held.get("inputs", {})
     return TrainedNetwork(found, config, network, held["params"], lambda x: learner.shown(x, state, hyper))

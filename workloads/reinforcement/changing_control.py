@@ -22,8 +22,10 @@ from numpy.typing import NDArray
 from workloads.random import uniform
 from workloads.streams.base import Boundaries
 
-if TYPE_CHECKING:  # takes half a second to import
+if TYPE_CHECKING:  # the one takes half a second to import, the other needs torch
     from gymnasium.envs.classic_control.cartpole import CartPoleEnv
+
+    from workloads.losses.implementations import Loss
 
 LONGEST = 500  # steps of an episode, as in CartPole-v1
 EDGE = (2.4, 2.0, 0.2095, 2.0)  # of the states that probes are drawn from: position, speed, angle, angular speed
@@ -77,6 +79,12 @@ class ChangingControl:
         self.seed = seed
         self.tasks = config.tasks
         self.boundaries_shown = config.task_boundaries == "shown"
+
+    def own_loss(self) -> Loss:
+        """What the policy's network descends."""
+        from workloads.reinforcement.actor_critic import PolicyGradient
+
+        return PolicyGradient(self.config.entropy)
 
     def task_start(self, task: int) -> int:
         """The first step of a task; `task_start(tasks)` is the length of the trial."""

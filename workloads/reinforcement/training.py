@@ -17,13 +17,11 @@ from workloads.engine.layout import Tree, mapped, stacked
 from workloads.errors import InputError
 from workloads.kinds import made
 from workloads.learner import Learner
-from workloads.losses.implementations import Loss
 from workloads.methods.base import Params
 from workloads.networks.config import NETWORKS
 from workloads.networks.implementations import IMPLEMENTATIONS
 from workloads.random import Draw
 from workloads.reinforcement.acting import Acting, at_beginning, critic_seed
-from workloads.reinforcement.actor_critic import PolicyGradient
 from workloads.reinforcement.changing_control import ChangingControl
 from workloads.training.assembled import MakeParams, built, ways_of_learning
 from workloads.training.held_out import evaluated
@@ -62,10 +60,6 @@ class ControlTraining(Members[ChangingControl, Acting]):
         values = IMPLEMENTATIONS[name](settings, NETWORKS[name].built_for(world), world.heads[1])
         self.critic = Learner(values, "squared_error", *ways_of_learning(config))
         super().__init__(pack, make, initial=initial, dtype=dtype, path=path)
-
-    def loss_of(self, workload: ChangingControl) -> Loss:
-        """See Members."""
-        return PolicyGradient(workload.config.entropy)
 
     def new_engine(self) -> Acting:
         """See Members."""

@@ -9,6 +9,7 @@ import torch
 
 from workloads import kinds, streams
 from workloads.kinds import Workload
+from workloads.losses.implementations import Loss
 from workloads.methods.base import Params
 from workloads.methods.config import METHODS, OPTIMIZERS
 from workloads.networks.config import NETWORKS
@@ -59,3 +60,10 @@ def network_of(config: Mapping[str, Any], workload: Workload) -> Any:
     """The network of a trial's config, sized for its workload; of two, that of the policy."""
     name, settings = built(NETWORKS, config["network"], "network")
     return NETWORK_IMPLEMENTATIONS[name](settings, NETWORKS[name].built_for(workload), workload.outputs)
+
+
+def loss_of(workload: Workload) -> str | Loss:
+    """What the network of a workload descends: a loss by its name, or one that is the workload's own; see `Learner`."""
+    own = getattr(workload, "own_loss", None)
+    loss: str | Loss = own() if own else workload.loss
+    return loss

@@ -103,10 +103,6 @@ class Training(Members[Stream, Engine]):
         """The members', and the newborn copies' where there are any."""
         return [self.engine] if self.fresh is None else [self.engine, self.fresh]
 
-    def loss_of(self, workload: Stream) -> str:
-        """See Members."""
-        return workload.loss
-
     def new_engine(self) -> Engine:
         """An engine of the pack's path, without a state yet."""
         return build(self.path, self.learner, self.hyper, self.seeds, tf32=self.config["dtype"] == "tf32")

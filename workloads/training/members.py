@@ -20,8 +20,7 @@ from workloads.engine.layout import Tree, mapped, stacked
 from workloads.errors import CheckpointError, InputError
 from workloads.kinds import Workload
 from workloads.learner import Learner
-from workloads.losses.implementations import Loss
-from workloads.training.assembled import MakeParams, dtype_of, network_of, ways_of_learning
+from workloads.training.assembled import MakeParams, dtype_of, loss_of, network_of, ways_of_learning
 from workloads.training.held_out import evaluated
 from workloads.training.pack import Pack, Snapshot
 from workloads.training.rows import Table
@@ -72,7 +71,7 @@ class Members(ABC, Generic[W, H]):
         self.network = network_of(config, self.stream)
         self.make_params = initial or self.network.init
         optimizer, methods = ways_of_learning(config)
-        self.learner = Learner(self.network, self.loss_of(self.stream), optimizer, methods)
+        self.learner = Learner(self.network, loss_of(self.stream), optimizer, methods)
         member_hyper = [self.learner.hyper_of(o[1], m) for o, m in (ways_of_learning(m.config) for m in pack.members)]
         as_tensors = [mapped(lambda v: torch.tensor(v, dtype=self.dtype), h) for h in member_hyper]
         self.given = mapped(lambda v: v.to(self.device), stacked(as_tensors))  # the hyperparameters of all members
@@ -86,10 +85,6 @@ class Members(ABC, Generic[W, H]):
         self.engine = self.new_engine()
 
     # What a kind of workload does in its own way
-
-    @abstractmethod
-    def loss_of(self, workload: W) -> str | Loss:
-        """What the members' networks descend."""
 
     @abstractmethod
     def new_engine(self) -> H:

@@ -44,6 +44,21 @@ def test_what_was_not_kept_is_said(ran: Path) -> None:
         sweep.load("zz", storage=str(ran))
 
 
+def test_a_policy_is_a_function_of_states(tmp_path: Path, alone: None, uncompiled: None) -> None:
+    file = tmp_path / "poles.yaml"
+    file.write_text(
+        "workload: {name: changing_control, tasks: 1, steps_per_task: 500}\nnetwork: {width: 2}\n"
+        "arms: {a: {optimizer: sgd, step_size: 0.001}}\nmetrics: [average_return]\nkeep: final\n"
+    )
+    planned = plan(file, storage=str(tmp_path / "storage"))
+    execute(planned, listener=lambda progress: None, inline=True)
+    policy = sweep.load(planned.trials[0].id, storage=planned.storage)
+    weights, x = policy.params, torch.ones(3, 4)
+    hidden = torch.relu(x @ weights["layers.0.weight"].T + weights["layers.0.bias"])
+    torch.testing.assert_close(policy(x), hidden @ weights["layers.1.weight"].T + weights["layers.1.bias"])
+    assert policy(x).shape == (3, 2)
+
+
 def test_a_damaged_file_is_said(ran: Path, tmp_path: Path) -> None:
     storage = tmp_path / "storage"
     shutil.copytree(ran, storage)
