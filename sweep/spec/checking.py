@@ -21,6 +21,7 @@ from workloads import streams
 from workloads.extensions import entries, load_code, owner, told
 from workloads.methods.config import METHODS, OPTIMIZERS
 from workloads.networks.config import NETWORKS
+from workloads.reinforcement import CONTROLS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,7 +54,7 @@ def check_trials(trials: Sequence[Trial]) -> None:
 
     Raises InputError that names the user's file and line, what was expected, the mend and the arm.
     """
-    concerned = [trial for trial in trials if trial.config["code"]]
+    concerned = [on_examples(trial) for trial in trials if trial.config["code"]]
     for members in _alike(concerned, lambda trial: canonical(trial.config["workload"])):
         if file := owner("STREAMS", members[0].config["workload"]["name"]):
             check_workload(members[0].config["workload"], [trial.config["seed"] for trial in members], file)
@@ -66,6 +67,15 @@ def check_trials(trials: Sequence[Trial]) -> None:
                 check_structure(members)
             except InputError as error:
                 raise InputError(f"{error} (arm {', '.join(members[0].arms)})") from error
+
+
+def on_examples(trial: Trial) -> Trial:
+    """The trial as it is tried: whose learner would make its own data is given a stream's, as by `sweep check`."""
+    workload = trial.config["workload"]
+    if workload["name"] not in CONTROLS:
+        return trial
+    stream = {**REGRESSION, "task_boundaries": workload["task_boundaries"]}
+    return dataclasses.replace(trial, config={**trial.config, "workload": stream})
 
 
 def learning_parts(config: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -159,8 +159,7 @@ class _Trial:
             if "at_task" in part.acts and not stream.boundaries_shown:
                 raise part.wrong(
                     "at_task",
-                    f"is called as a task begins, and {self.config['workload']['name']} hides that: "
-                    "set workload.task_boundaries to shown",
+                    "is called as a task begins, and the workload hides that: set workload.task_boundaries to shown",
                 )
 
     def newborn(self) -> list[Tree]:

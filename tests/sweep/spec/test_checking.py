@@ -12,6 +12,7 @@ from tiny import Command, Said, sweep_command
 import sweep
 from sweep import service
 from sweep.errors import InputError
+from sweep.examples import diagnostic
 from sweep.packing import plan_packs
 from sweep.spec.reading import parse
 from sweep.trials import expand
@@ -255,6 +256,45 @@ def test_streams_networks_and_optimizers_are_checked_too(command: Command, tmp_p
     assert said.code == 0, said
     headings = [line for line in said.out.splitlines() if not line.startswith(" ")]
     assert headings[:-1] == [f"mine.py: {what}" for what in ("optimizer twice", "workload own", "network wide")]
+
+
+ACTING = """\
+workload: {name: changing_control, tasks: 1, steps_per_task: 500}
+network: {width: 4}
+seeds: 2
+code: [clipping.py, activation_size.py]
+arms: {clipped: {optimizer: sgd, step_size: 0.001, weight_clipping: {bound: [0.5, 1]}}}
+metrics: [average_return, activation_size]
+"""
+
+
+def test_what_acts_may_use_methods_and_diagnostics_of_ones_own(alone: None, tmp_path: Path) -> None:
+    file, storage = tmp_path / "poles.yaml", str(tmp_path / "st")
+    (tmp_path / "clipping.py").write_text(CLIPPING)
+    size = Path(diagnostic.__file__).read_text()
+    (tmp_path / "activation_size.py").write_text(size)
+    file.write_text(ACTING)
+    assert service.plan(file, storage=storage).missing == 4
+    (tmp_path / "activation_size.py").write_text(size.replace("mean((1, 2))", "mean()"))
+    with pytest.raises(InputError, match=r"activation_size.py: activation_size must return"):
+        service.plan(file, storage=storage)
+    (tmp_path / "activation_size.py").write_text(size)
+    broken(file, "return clipped, state", "return clipped")
+    with pytest.raises(InputError, match=r"must return \(params, state\), and returned one dict \(arm clipped\)"):
+        service.plan(file, storage=storage)
+
+
+def test_what_acts_shows_or_hides_its_tasks_where_it_is_tried(alone: None, tmp_path: Path) -> None:
+    told = CLIPPING.replace(
+        "after_step(self, params, state, hyper, seen, draw)", "at_task(self, params, state, hyper, draw)"
+    )
+    (tmp_path / "clipping.py").write_text(told.replace('"after_step"', '"at_task"'))
+    file, storage = tmp_path / "poles.yaml", str(tmp_path / "st")
+    file.write_text(ACTING.replace(", activation_size.py", "").replace(", activation_size", ""))
+    with pytest.raises(InputError, match="the workload hides that: set workload.task_boundaries to shown"):
+        service.plan(file, storage=storage)
+    file.write_text(file.read_text().replace("steps_per_task: 500", "steps_per_task: 500, task_boundaries: shown"))
+    assert service.plan(file, storage=storage).missing == 4
 
 
 SHIFT = CLIPPING.replace("weight_clipping", "shifting").replace("WeightClipping", "Shifting")
