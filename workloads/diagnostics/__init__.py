@@ -199,16 +199,25 @@ DIAGNOSTICS: dict[str, DiagnosticSpec] = {
 }
 
 
+def by_probe(names: Iterable[str], probe: int) -> dict[int, list[str]]:
+    """How many examples are looked at -> the diagnostics that look at so many: those share their looks.
+
+    `probe`: examples that a diagnostic looks at which does not say.
+    """
+    sized: dict[int, list[str]] = {}
+    for name in names:
+        sized.setdefault(DIAGNOSTICS[name].probe or probe, []).append(name)
+    return sized
+
+
 def look_cost(names: Iterable[str], probe: int) -> float:
     """What one look of these metrics takes, in forward passes of one example, roughly: each part of it is made once.
 
-    Those that are no diagnostics take nothing. `probe`: examples that a diagnostic looks at which does not say.
+    Those that are no diagnostics take nothing. `probe`: see `by_probe`.
     """
-    sized: dict[int, list[DiagnosticSpec]] = {}
-    for spec in (DIAGNOSTICS[name] for name in names if name in DIAGNOSTICS):
-        sized.setdefault(spec.probe or probe, []).append(spec)
     total = 0.0
-    for examples, alike in sized.items():
-        parts = {part for spec in alike for part in spec.needs}
-        total += examples * (1 + sum(COSTS[part] for part in parts) + sum(spec.cost for spec in alike))
+    for examples, alike in by_probe((name for name in names if name in DIAGNOSTICS), probe).items():
+        specs = [DIAGNOSTICS[name] for name in alike]
+        parts = {part for spec in specs for part in spec.needs}
+        total += examples * (1 + sum(COSTS[part] for part in parts) + sum(spec.cost for spec in specs))
     return total

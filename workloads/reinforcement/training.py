@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from workloads.diagnostics import DIAGNOSTICS
+from workloads.diagnostics import DIAGNOSTICS, by_probe
 from workloads.diagnostics.look import Look
 from workloads.diagnostics.measure import measure
 from workloads.engine.computing import computing
@@ -116,11 +116,12 @@ class ControlTraining(Members[ChangingControl, Acting]):
         names = [name for name in self.config["metrics"] if name in DIAGNOSTICS]
         if not names:
             return
-        probe = torch.from_numpy(self.stream.probe(task, self.config["probe"])).to(self.dtype)
         tree = self.engine.state()
-        x = torch.stack([self.shown(probe, tree, place) for place in range(len(self.seeds))])
-        for name, values in measure(names, Look(self.network, evaluated(tree), x)).items():
-            self.add(name, task, values)
+        for count, alike in by_probe(names, self.config["probe"]).items():
+            probe = torch.from_numpy(self.stream.probe(task, count)).to(self.dtype)
+            x = torch.stack([self.shown(probe, tree, place) for place in range(len(self.seeds))])
+            for name, values in measure(alike, Look(self.network, evaluated(tree), x)).items():
+                self.add(name, task, values)
 
     def shown(self, probe: Tensor, tree: Tree, place: int) -> Tensor:
         """What a member's policy is shown of a probe (N, 4)."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from workloads.diagnostics import DIAGNOSTICS
+from workloads.diagnostics import DIAGNOSTICS, by_probe
 from workloads.diagnostics.look import Look
 from workloads.diagnostics.measure import measure
 from workloads.engine.layout import Tree, mapped
@@ -36,11 +36,8 @@ class Probes:
 
         `count` of them, or as many as a diagnostic asks for itself; those of one probe share their looks.
         """
-        sized: dict[int, list[str]] = {}
-        for name in names:
-            sized.setdefault(DIAGNOSTICS[name].probe or count, []).append(name)
         found: dict[str, Tensor] = {}
-        for size, alike in sized.items():
+        for size, alike in by_probe(names, count).items():
             found |= self.looked_at(alike, tree, task, size)
         return found
 

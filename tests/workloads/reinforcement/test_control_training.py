@@ -199,6 +199,21 @@ def test_a_member_is_what_it_is_alone_and_one_that_diverges_leaves() -> None:
     assert {key: value for key, value in table(together).items() if key[1] == 0} == table(alone)
 
 
+def test_a_diagnostic_looks_at_as_many_states_as_it_asks_for() -> None:
+    def looked_at(probe: int) -> dict[tuple[str, int, int], float]:
+        metrics = ["layer_jacobian_mean", "effective_rank"]
+        network = {"name": "mlp", "width": 8, "depth": 2}
+        training = training_of(pack(config(probe=probe, metrics=metrics, network=network)))
+        training.begin()
+        training.begin_task(0)
+        return table([training.snapshot(0)])
+
+    few, many = looked_at(16), looked_at(64)
+    assert few.keys() == many.keys() and len(few) == 6
+    for name, value in few.items():
+        assert (many[name] == value) == name[0].startswith("layer_jacobian_mean"), name
+
+
 def test_a_path_that_needs_examples_is_refused() -> None:
     with pytest.raises(InputError, match="changing_control trains one member after the other: its paths are plain"):
         training_of(pack(config(), path="lanes"))
