@@ -143,9 +143,10 @@ class Searched:
         known = recorded.get(self.key, {})
         self.recorded = self.read(known["asked"]) if known.get("of") == self.meaning else []
         self.asked: list[list[dict[str, Any]]] = []  # by round
-        self.groups: list[list[str]] = []
-        self.told = 0  # rounds
-        self.study: Any = None
+        self.groups: list[str] = []  # of the last round
+        self.values: list[list[float | None]] = []  # of the rounds before, as the study is to be told
+        self.told = 0  # rounds that the study knows
+        self.study: Any = None  # made when something must be drawn
 
     @property
     def meaning(self) -> str:
@@ -179,22 +180,29 @@ class Searched:
         """The settings of the next round, with the arm's label; those before have their scores."""
         if not self.left:
             return []
+        if self.asked:
+            self.values.append([scores[group].value for group in self.groups])
+        known = self.recorded[len(self.asked) :][:1]
+        asked = known[0][: self.left] if known else self.draw(min(self.search.at_once, self.left))
+        configs = [self.config(setting) for setting in asked]
+        self.asked.append(asked)
+        self.groups = [trial_id(config) for config in configs]
+        return [(self.arm.label, config) for config in configs]
+
+    def draw(self, count: int) -> list[dict[str, Any]]:
+        """New settings; the study is first asked and told what came before, so that its sampler is where it was."""
         if self.study is None:
             from sweep.search.study import Study
 
             search, higher = self.search, higher_is_better(self.spec.objective)
             self.study = Study(self.arm.ranges, sampler=search.sampler, seed=search.seed, higher=higher)
-        if self.told < len(self.asked):
-            self.study.tell(self.asked[-1], [scores[group].value for group in self.groups[-1]])
-            self.told += 1
-        known = self.recorded[len(self.asked) :][:1]
-        count = min(len(known[0]) if known else self.search.at_once, self.left)
-        drawn = self.study.ask(count)
-        asked = known[0][:count] if known else drawn
-        configs = [self.config(setting) for setting in asked]
-        self.asked.append(asked)
-        self.groups.append([trial_id(config) for config in configs])
-        return [(self.arm.label, config) for config in configs]
+        for asked, values in zip(self.asked[self.told :], self.values[self.told :], strict=True):
+            if not self.study.running:  # a round that an earlier run asked for
+                self.study.ask(len(asked))
+            self.study.tell(asked, values)
+        self.told = len(self.values)
+        drawn: list[dict[str, Any]] = self.study.ask(count)
+        return drawn
 
     def config(self, setting: Mapping[str, Any]) -> dict[str, Any]:
         """The config, without its seed, of the arm at this setting; a field that is not given is at its low end.

@@ -5,10 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from sweep.search.judging import Score, best
 from sweep.search.rounds import EVALUATION, GRID, SEARCH, Rounds
@@ -127,6 +130,14 @@ def test_what_was_asked_for_stands_even_where_another_setting_would_come_out() -
     first = again.next(results)
     assert first and 0.0777 in {trial.config["optimizer"]["step_size"] for trial in first.trials}
     assert [round.stage for round in ran(again).asked] == [SEARCH, SEARCH, SEARCH, EVALUATION]
+
+
+def test_a_search_that_is_over_asks_no_sampler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is recorded is only read: a repeated run imports no Optuna and fits nothing."""
+    record = ran(Rounds(read(SEARCH_FILE))).record()
+    whole = ran(Rounds(read(SEARCH_FILE))).asked
+    monkeypatch.setitem(sys.modules, "sweep.search.study", None)
+    assert [round.trials for round in ran(Rounds(read(SEARCH_FILE), record)).asked] == [r.trials for r in whole]
 
 
 def sizes(rounds: Rounds) -> list[list[dict[str, Any]]]:
