@@ -30,7 +30,7 @@ WIDTH = 40  # characters of a sparkline
 def facts(ledger: Ledger, prefix: str) -> dict[str, Any]:
     """Trial, sweep, arms, status, config and curves of the trial whose id begins with `prefix`. Raises InputError."""
     record, trial = located(ledger, ledger.find_trial(prefix))
-    done = ledger.done().get(trial.id) or ledger.censored().get(trial.id)
+    done = ledger.ends().get(trial.id)
     failure = None if done else ledger.failures().get(trial.id)
     return {
         "trial": trial.id,

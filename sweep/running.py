@@ -95,6 +95,8 @@ class Run:
     def round(self, train: Train) -> bool:
         """Train the packs of the current round; whether all of its trials are done."""
         packs = self.planned.packs
+        if not packs:  # all of it was done before, by another sweep perhaps
+            return True
         self.keys |= {pack.id: calibration.key_of(pack) for pack in packs}
         self.outcome.packs += packs
         describe(self.planned)

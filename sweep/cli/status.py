@@ -17,9 +17,11 @@ SHOWN = 20  # packs that are not finished, on one screen
 
 def facts(record: SweepRecord, ledger: Ledger) -> dict[str, Any]:
     """Trials done, diverged, failed and left, of the sweep and of each arm; every pack that holds any of them."""
-    done, failed, censored = ledger.done(), ledger.failures(), ledger.censored()
+    ends, failed = ledger.ends(), ledger.failures()
+    done = {trial: end for trial, end in ends.items() if end.status != "censored"}
+    censored = {trial: end for trial, end in ends.items() if end.status == "censored"}
     wanted = {trial.id for trial in record.trials}
-    arms = {arm: [t.id for t in record.trials if arm in t.arms] for arm in labels(record)}
+    arms = {arm: [t.id for t in record.trials if arm in t.arms] for arm in record.arms}
     return {
         "sweep": record.identity,
         **standing([trial.id for trial in record.trials], done, failed, censored),
@@ -45,11 +47,6 @@ def facts(record: SweepRecord, ledger: Ledger) -> dict[str, Any]:
 def told(failure: Failure) -> dict[str, Any]:
     """A failure as data, and in words."""
     return asdict(failure) | {"when": failure.when, "reason": failure.reason}
-
-
-def labels(record: SweepRecord) -> list[str]:
-    """The arms in the order of the sweep's file."""
-    return list(dict.fromkeys(arm for trial in record.trials for arm in trial.arms))
 
 
 def standing(

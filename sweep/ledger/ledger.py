@@ -255,10 +255,10 @@ class Ledger:
         """Trial id -> how it ended, for every trial that some attempt completed: censored ones are not among them."""
         return {trial: done for trial, (done, _) in self._winners().items()}
 
-    def censored(self) -> dict[str, Done]:
-        """Trial id -> how far it got, for every trial that was stopped before its end and never completed."""
+    def ends(self) -> dict[str, Done]:
+        """Trial id -> how it ended: `done`, and of every trial that was only ever stopped how far it got, censored."""
         whole, stopped = self._ends()
-        return {trial: done for trial, (done, _) in stopped.items() if trial not in whole}
+        return {trial: done for trial, (done, _) in (stopped | whole).items()}
 
     def curves(self, ids: Iterable[str], metrics: Iterable[str] | None = None) -> pa.Table:
         """Every recorded value of those trials that are done: a table sorted by trial, metric, task.

@@ -70,8 +70,7 @@ def trials(record: SweepRecord, ledger: Ledger) -> pd.DataFrame:
     is how many it completed, or the one (from 0) in which it diverged.
     """
     statuses: dict[str, str] = dict.fromkeys(ledger.failures(), "failed")
-    done = ledger.done()
-    known = {**ledger.censored(), **done}
+    known = ledger.ends()
     statuses |= {id: end.status for id, end in known.items()}
     members = list(_memberships(record))
     listed = [trial for trial, _ in members]

@@ -64,8 +64,8 @@ class Sweep:
     def failures(self) -> dict[str, str]:
         return {}
 
-    def censored(self) -> dict[str, Done]:
-        return {}
+    def ends(self) -> dict[str, Done]:
+        return self.done()
 
     def done(self) -> dict[str, Done]:
         return {trial: Done(status) for trial, status in self.statuses.items()}

@@ -48,8 +48,8 @@ class FakeLedger:
     statuses: dict[str, str]
     rows: list[tuple[str, str, int, int, float]]
 
-    def censored(self) -> dict[str, Done]:
-        return {trial: Done(status) for trial, status in self.statuses.items() if status == "censored"}
+    def ends(self) -> dict[str, Done]:
+        return {trial: Done(status) for trial, status in self.statuses.items() if status != "failed"}
 
     def done(self) -> dict[str, Done]:
         return {trial: Done(status) for trial, status in self.statuses.items() if status not in ("failed", "censored")}

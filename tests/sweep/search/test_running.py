@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from sweep import service
-from sweep.cluster.worker import Progress
+from sweep import running, service
+from sweep.cli import status
+from sweep.cluster.worker import Listener, Progress
+from sweep.ledger.failures import Failure
 from sweep.ledger.ledger import Ledger
 from sweep.search.judging import late_mean, score, scores
 from sweep.trials import Trial
@@ -63,6 +66,8 @@ def test_a_search_goes_round_after_round_to_its_evaluation(
     assert outcome.record.manifest["rounds"]["later"] == 0
     assert [trial.id for trial in trials(tmp_path / "st")] == [trial.id for trial in outcome.record.trials]
     assert {trial.config["seed"] for trial in outcome.record.trials[-3:]} == {2, 3, 4}
+    arms = status.facts(outcome.record, Ledger(tmp_path / "st"))["arms"]
+    assert list(arms) == ["sgd", "plain"], "the order of the file, though the grid's trials come first"
     again = run(file, tmp_path / "st")
     assert (again.computed, again.already_done) == (0, sum(ROUNDS))
 
@@ -79,6 +84,25 @@ def test_stopped_in_any_round_it_continues_with_the_same_trials(
     assert [trial.id for trial in outcome.record.trials] == [trial.id for trial in whole.record.trials]
     ids = [trial.id for trial in whole.record.trials]
     assert Ledger(tmp_path / "st").digest(ids) == Ledger(tmp_path / "whole").digest(ids)
+
+
+def test_a_round_of_which_all_is_known_starts_nothing(
+    alone: None, uncompiled: None, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.write_text(TEXT.replace("seeds: {select: 2, evaluate: 3}\nsearch: {trials: 4, round: 2}", "seeds: [2, 3]"))
+    file.write_text(file.read_text().replace("{log: [1e-3, 1e-1]}", "0.02"))
+    run(file, tmp_path / "st")
+    file.with_name("staged.yaml").write_text(file.read_text().replace("[2, 3]", "{select: [0], evaluate: [2, 3]}"))
+    asked: list[int] = []
+    inline = running.run_inline
+
+    def counted(storage: str, ids: Sequence[str], heard: Listener) -> dict[str, Failure]:
+        asked.append(len(ids))
+        return inline(storage, ids, heard)
+
+    monkeypatch.setattr(running, "run_inline", counted)
+    outcome = run(file.with_name("staged.yaml"), tmp_path / "st")
+    assert (outcome.computed, len(outcome.record.trials)) == (2, 6) and asked and all(asked)
 
 
 def test_what_is_known_of_one_search_serves_another(alone: None, uncompiled: None, file: Path, tmp_path: Path) -> None:
