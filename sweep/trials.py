@@ -142,6 +142,7 @@ def settings(spec: Spec, arms: Iterable[Arm]) -> Iterator[tuple[str, dict[str, A
         parts = [("STREAMS", spec.workload.name), ("NETWORKS", arm.network.name), ("OPTIMIZERS", arm.optimizer.name)]
         parts += [*(("METHODS", method.name) for method in methods), *(("DIAGNOSTICS", name) for name in measured)]
         used = sources_of(parts)
+        recorded = _metrics(spec, arm)
         semantics = {
             "engine": ENGINE_SEMANTICS,
             "stream": spec.workload.semantics,
@@ -166,7 +167,7 @@ def settings(spec: Spec, arms: Iterable[Arm]) -> Iterator[tuple[str, dict[str, A
                     "methods": {m.name: setting for m, setting in zip(methods, chosen, strict=True)},
                     "semantics": semantics,
                     "code": [said[file] for file in used] or None,
-                    "metrics": _metrics(spec, arm),
+                    "metrics": recorded,
                     **shared,
                 },
             )

@@ -46,7 +46,7 @@ def seeds_of(value: Any) -> Seeds:
     select = seed_list(value["select"], "select: ")
     evaluate = seed_list(value["evaluate"], "evaluate: ")
     if isinstance(value["evaluate"], int):
-        evaluate = tuple(max(select) + 1 + seed for seed in evaluate)
+        evaluate = seed_list([max(select) + 1 + seed for seed in evaluate], "evaluate: ")
     if both := set(select).intersection(evaluate):
         raise ValueError(f"seed {min(both)} is in select and in evaluate: what is chosen is judged on fresh seeds")
     try:

@@ -355,7 +355,9 @@ class Checked:
         unable = [arm.network.name for arm in spec.arms if not NETWORKS[arm.network.name].layered]
         for name in layered if unable else []:
             offering = [network for network, entry in NETWORKS.items() if entry.layered]
-            where: KeyPath = ("metrics", self.document.tree["metrics"].index(name))
+            listed = self.document.tree.get("metrics") or []
+            judged: KeyPath = ("search" if spec.search else "seeds", "objective")  # recorded without being listed
+            where: KeyPath = ("metrics", listed.index(name)) if name in listed else judged
             text = f"{name} needs a network's layers one by one, which {unable[0]} does not offer"
             self.wrong(where, f"{text}; networks for it: {', '.join(offering)}", name)
 

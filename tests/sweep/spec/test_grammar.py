@@ -282,6 +282,15 @@ MISTAKES = {
         'mine.yaml:5: metrics[1] = "layer_jacobian_min": layer_jacobian_min needs a network\'s layers one by one, '
         "which convnet does not offer; networks for it: mlp",
     ),
+    "an objective of layers that a network does not offer": (
+        "workload: {name: continual_imagenet, dataset: glyphs}\n" + ARMS + "network: {name: convnet}\n"
+        "seeds: {select: 1, evaluate: 1, objective: layer_jacobian_max}\n",
+        "mine.yaml:5: seeds.objective",
+    ),
+    "fresh seeds past the largest": (
+        PLAIN + "seeds: {select: [4294967295], evaluate: 2}\n",
+        "evaluate: ",
+    ),
     "what a learner that makes its own data does not measure": (
         "workload: {name: changing_control}\n" + ARMS + "metrics: [plasticity_gap, gradient_norm]\n",
         'mine.yaml:4: metrics[0] = "plasticity_gap": changing_control does not measure it; its online metric is '
