@@ -31,14 +31,13 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from sweep.benchmarks import ageing, whole
+from sweep.benchmarks.cases import ARMS, IMAGES, REFERENCE_NS, REGRESSION, SLACK, WITHOUT, Case, config_of
 from sweep.benchmarks.limits import limit_ns, peaks, work_of
+from sweep.benchmarks.rows import Row
 
 if TYPE_CHECKING:
     from sweep.benchmarks.plain_loop import PlainLoop
     from workloads.training.loop import Training
-
-from sweep.benchmarks.cases import ARMS, IMAGES, REFERENCE_NS, REGRESSION, SLACK, Case, config_of
-from sweep.benchmarks.rows import Row
 
 REPEATS = 3  # of either side; the best counts, since noise only ever adds
 FIRST_STEPS = 100  # at most, of the first call
@@ -160,7 +159,7 @@ def beside_limits(case: Case, training: Training, row: Row) -> Row:
     """The row with what its counted work would take at this core's peaks, where that can be said."""
     from workloads.paths import LANES
 
-    if case.stream not in (REGRESSION, IMAGES):
+    if case.stream not in (REGRESSION, IMAGES) or case.arm in WITHOUT:  # whose work `limits` does not count
         return row
     shares = ageing.shares_read(training) if case.stream == IMAGES else None
     sharing = min(case.configs, LANES) if case.stream == REGRESSION else 1

@@ -4,11 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-
 
 SHARE_TARGET = 3.0  # percent of training that diagnostics may cost
 CORES_TARGET = 0.9  # of N times one core's speed, for packs on N cores
@@ -27,7 +22,7 @@ class Row:
     ns_per_trial_step: float
     plain_ns: float
     ratio: float
-    limit_ns: float | None  # see `limits`; None without a compiler, and for what is not an MLP at batch 1
+    limit_ns: float | None  # see `limits`; None without a compiler, and for what it does not count
     target: float | None  # the ratio aimed at
     first_call_s: float  # from the pack's description to its first steps, programs compiled or from the cache
     peak_mb: float

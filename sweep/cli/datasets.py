@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from sweep.cli import completion
 from sweep.cli.app import AsJson, data_app
 from sweep.cli.output import print_json, say
-
-if TYPE_CHECKING:
-    pass
 
 
 @data_app.command("list")

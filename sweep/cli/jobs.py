@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from sweep.cli.app import Address, AsJson, Device, Kind, Replace, Scale, StorageOption, Study, Tracking, app, job_app
 from sweep.cli.output import print_json, say
-
-if TYPE_CHECKING:
-    pass
 
 
 @app.command()

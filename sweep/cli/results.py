@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -14,9 +14,6 @@ from sweep.cli.drawing import figure_folder
 from sweep.cli.findings import show_results
 from sweep.cli.output import count, print_json, say, show, size
 from sweep.errors import InputError
-
-if TYPE_CHECKING:
-    pass
 
 
 @app.command(name="status")

@@ -8,7 +8,7 @@ import sys
 import textwrap
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -16,9 +16,6 @@ from sweep.cli import completion
 from sweep.cli.app import AsJson, Device, Kind, Scale, StorageOption, Study, Workers, app
 from sweep.cli.output import count, duration, print_json, say, show, warn
 from sweep.errors import InputError
-
-if TYPE_CHECKING:
-    pass
 
 
 @app.command()

@@ -9,14 +9,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sweep.errors import PliantError
 from sweep.tracking.addresses import default_artifact_root, default_uri
 from sweep.tracking.sync import sync
-
-if TYPE_CHECKING:
-    pass
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -13,7 +13,6 @@ import tempfile
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import sqlalchemy
@@ -21,10 +20,6 @@ import sqlalchemy
 from sweep.errors import PliantError, TrackingError
 from sweep.ledger.storage import Storage
 from sweep.tracking.redaction import redacted
-
-if TYPE_CHECKING:
-    pass
-
 
 RELATIVE = "mlflow-artifacts:/"  # files where the server keeps them, wherever that is
 PATIENCE = 3.0  # seconds that `check` waits for an answer

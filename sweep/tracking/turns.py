@@ -9,14 +9,10 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import sqlalchemy
 
 from sweep.tracking.addresses import sqlite_path
-
-if TYPE_CHECKING:
-    pass
 
 
 @contextlib.contextmanager
