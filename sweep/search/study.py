@@ -8,7 +8,6 @@ Optuna, the settings that were asked for then stand.
 from __future__ import annotations
 
 import functools
-import importlib.util
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,7 +25,6 @@ from optuna.distributions import (
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState, create_trial
 
-from sweep.errors import InputError
 from sweep.spec.ranges import Range
 
 DIGITS = 4  # significant ones of a drawn number: a setting is to be read, and written by hand again
@@ -43,9 +41,7 @@ class Study:
     """Settings drawn from ranges, better ones where the sampler learns from what it is told."""
 
     def __init__(self, ranges: Mapping[str, Range], *, sampler: str, seed: int, higher: bool) -> None:
-        """`higher`: whether more of the objective is better. Raises InputError where the sampler cannot be had."""
-        if sampler == "cmaes" and importlib.util.find_spec("cmaes") is None:
-            raise InputError("search.sampler cmaes needs the package cmaes: install it, or take another sampler")
+        """`higher`: whether more of the objective is better."""
         self.ranges = ranges
         self.sampler = sampler
         self.higher = higher
