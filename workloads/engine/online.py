@@ -20,12 +20,12 @@ import ctypes
 import math
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from workloads.data.known import Bytes
 from workloads.engine.layout import Tree
+from workloads.engine.online_layout import bits, inside, padded, pictures
 from workloads.engine.online_source import SCALARS, Plan, Shared, member_structure, of_kind
 from workloads.engine.parts import parts_of
 from workloads.engine.seated import Seated
@@ -48,11 +48,6 @@ def refusal(learner: Learner) -> str | None:
     if ContinualBackprop in kinds and ShrinkAndPerturb in kinds[kinds.index(ContinualBackprop) :]:
         return "online perturbs before it replaces units"  # as the registry has them act
     return None
-
-
-def padded(size: int) -> int:
-    """`size` up to a whole number of vectors."""
-    return -(-size // 16) * 16
 
 
 class Online(Seated):
@@ -166,12 +161,6 @@ class Online(Seated):
         path = self._path()
         return {**tree, "path": path} if path else tree
 
-    def inside(self, weight: Tensor) -> Tensor:
-        """(P, out, in) -> (P, in, padded out), zero in the padding."""
-        wide = weight.new_zeros(len(weight), weight.shape[2], padded(weight.shape[1]), dtype=self.dtype)
-        wide[:, :, : weight.shape[1]] = weight.transpose(1, 2)
-        return wide
-
     def widened(self, vector: Tensor) -> Tensor:
         """(P, units) -> (P, padded units), zero in the padding."""
         wide = vector.new_zeros(len(vector), padded(vector.shape[1]), dtype=self.dtype)
@@ -192,7 +181,7 @@ class Online(Seated):
         """Buffers of weights that owe nothing."""
         sizes = self.network.sizes[:-1]
         return {
-            "weights": [self.inside(params[name]) for name in self.network.weights],
+            "weights": [inside(params[name], self.dtype) for name in self.network.weights],
             "rests": [torch.zeros(self.members, padded(n), dtype=self.dtype) for n in self.network.sizes[1:]],
             "awake": [torch.zeros(self.members, size, dtype=torch.int64) for size in sizes],
             "quiet": [torch.zeros(self.members, size, dtype=torch.int64) for size in sizes],
@@ -209,7 +198,7 @@ class Online(Seated):
         if not self.adam:
             return
         for slot, name in (("mean", "first"), ("square", "second")):
-            self.buffers[name] = [self.inside(state[slot][weight]) for weight in self.network.weights]
+            self.buffers[name] = [inside(state[slot][weight], self.dtype) for weight in self.network.weights]
             self.buffers[f"bias_{name}"] = self._biases(state[slot])
         rows, columns, biases = [], [], []
         for k, name in enumerate(self.network.weights):
@@ -336,7 +325,7 @@ class Online(Seated):
             if self.sleeps:
                 self.step = int(path["step"].max())
                 for kind in self.owing:
-                    self.buffers[kind] = [self.inside(path[kind][n].transpose(1, 2)) for n in names]
+                    self.buffers[kind] = [inside(path[kind][n].transpose(1, 2), self.dtype) for n in names]
                 self.buffers["rests"] = [path["rests"][n].clone() for n in names]
                 for key in ("awake", "quiet"):
                     self.buffers[key] = [self.step - path[key][n] for n in names]
@@ -392,15 +381,8 @@ class Online(Seated):
         image's, (S, inputs) int32.
         """
         count, batch = shown.shape[1:]
-        images, labels = np.ascontiguousarray(images), np.ascontiguousarray(labels)
-        shown, places = shown.contiguous(), pixels.argsort(1).int()
-        shades = torch.from_numpy(np.divide(np.arange(256), maximum, dtype=np.float32)).to(self.dtype)
-
-        def seen(stream: int) -> tuple[int, ...]:
-            own = (shades.data_ptr(), shown[stream].data_ptr(), places[stream].data_ptr())
-            return (images.ctypes.data, labels.ctypes.data, *own)
-
-        self._train(self.library(batch), "advance_pictures", seen, which, count, start)
+        laid = pictures(images, labels, maximum, shown, pixels, self.dtype)
+        self._train(self.library(batch), "advance_pictures", laid.seen, which, count, start)
 
     def _train(
         self,
@@ -422,8 +404,3 @@ class Online(Seated):
             train(ctypes.byref(structure), ctypes.byref(shared), *seen(stream), count, start)
         del scratch
         self.step = start + count
-
-
-def bits(value: Tensor) -> Tensor:
-    """The tensor's bits as integers, so that NaN equals itself."""
-    return value.contiguous().view(torch.int32 if value.dtype == torch.float32 else torch.int64)

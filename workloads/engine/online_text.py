@@ -16,6 +16,7 @@ from torch import Tensor, fx
 from workloads.engine.lanes import Program, stored
 from workloads.engine.lowering import Lowering
 from workloads.engine.online_cut import BACK, FORWARD, Cut, Layer, Segment
+from workloads.engine.online_layout import padded
 from workloads.engine.online_sleep import Sleep, sleep_of
 from workloads.engine.trace import NotLowered
 from workloads.engine.values import KINDS, SCALARS
@@ -23,11 +24,6 @@ from workloads.periods import Acting, Schedule
 
 REALS = {torch.float32: "f32", torch.float64: "f64"}
 TABLES = 2 * 8 * (512 + 48)  # bytes of one layer's lengths of sleep, for one number kept per weight
-
-
-def padded(size: int) -> int:
-    """`size` up to a whole number of vectors."""
-    return -(-size // 16) * 16
 
 
 @dataclass

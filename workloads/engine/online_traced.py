@@ -17,15 +17,15 @@ import ctypes
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from workloads.data.known import Bytes
 from workloads.engine.lanes import Program
 from workloads.engine.layout import Tree, flattened, mapped, unflattened
+from workloads.engine.online_layout import bits, inside, pictures
 from workloads.engine.online_sleep import Mode, Sleep, pace
-from workloads.engine.online_text import Emitted, emitted, padded
+from workloads.engine.online_text import Emitted, emitted
 from workloads.engine.plain import repaired
 from workloads.engine.seated import Seated
 from workloads.engine.trace import NotLowered
@@ -122,16 +122,19 @@ class TracedOnline(Seated):
         """Buffers from a state; the hyperparameters are read anew."""
         given = flattened({k: v for k, v in state.items() if k != "path"})[0]
         self.wide = {k: number for number, layer in enumerate(plan.cut.layers) for k in layer.leaves}
-        self.leaves = [
-            inside(v) if k in self.wide else -v.int() if v.dtype == torch.bool else v.clone().contiguous()
-            for k, v in enumerate(given)
-        ]
+        self.leaves = [self._inside(k, v) for k, v in enumerate(given)]
         self.numbers = [v.clone().contiguous() for v in flattened(self.hyper)[0]]
         self.paces = [self._paces(plan, number) for number in range(len(plan.cut.layers))]
         sizes = [plan.program.leaves[layer.weight].shape[1] for layer in plan.cut.layers]
         self.awake = [torch.full((self.members, size), self.step, dtype=torch.int64) for size in sizes]
         if "path" in state:
             self._resume(plan, state["path"])
+
+    def _inside(self, number: int, value: Tensor) -> Tensor:
+        """A leaf of the state, (P, ...), in the engine's layout, owned."""
+        if number in self.wide:
+            return inside(value, value.dtype)
+        return -value.int() if value.dtype == torch.bool else value.clone().contiguous()
 
     def _paces(self, plan: Emitted, number: int) -> Tensor:
         """(P, 1 + slots²) float64: how every member's rows of a layer sleep."""
@@ -246,23 +249,19 @@ class TracedOnline(Seated):
         if not shown.shape[1]:
             return
         dtype = self.hyper["optimizer"]["step_size"].dtype
-        images, labels = np.ascontiguousarray(images), np.ascontiguousarray(labels)
-        shown, places = shown.contiguous(), pixels.argsort(1).int()
-        shades = torch.from_numpy(np.divide(np.arange(256), maximum, dtype=np.float32)).to(dtype)
+        laid = pictures(images, labels, maximum, shown, pixels, dtype)
 
         def example(stream: int, at: int) -> tuple[Tensor, Tensor]:
-            own = shown[stream, at].numpy()  # of images read from a file, which torch would not share unwarned
-            flat = torch.from_numpy(images[own].reshape(len(own), -1)).long()
-            x = shades[flat][:, pixels[stream].long()].contiguous()  # the same bits in torch too
-            return x, torch.from_numpy(labels[own])
+            own = laid.shown[stream, at].numpy()  # of images read from a file, which torch would not share unwarned
+            flat = torch.from_numpy(laid.images[own].reshape(len(own), -1)).long()
+            x = laid.shades[flat][:, pixels[stream].long()].contiguous()  # the same bits in torch too
+            return x, torch.from_numpy(laid.labels[own])
 
         _, library, scratch = self.prepare(*example(0, 0))
 
         def run(member: ctypes.Array[Any], stream: int, first: int, count: int) -> int:
-            own = (shades.data_ptr(), shown[stream, first].data_ptr(), places[stream].data_ptr())
-            shared = (images.ctypes.data, labels.ctypes.data)
-            done = library.advance_pictures(member, scratch.data_ptr(), *shared, *own, count, start + first)
-            return int(done)
+            seen = laid.seen(stream, first)
+            return int(library.advance_pictures(member, scratch.data_ptr(), *seen, count, start + first))
 
         self._train(run, example, which, shown.shape[1], start)
 
@@ -301,7 +300,7 @@ class TracedOnline(Seated):
         number = made.acting.index(self.learner.acting(step))
         getattr(library, f"whole{number}")((ctypes.c_void_p * len(given))(*(v.data_ptr() for v in given)))
         for k, value in whole.items():
-            self.leaves[k][member].copy_(inside(value[None])[0])
+            self.leaves[k][member].copy_(inside(value[None], value.dtype)[0])
         for awake in self.awake:
             awake[member] = step + 1
 
@@ -324,8 +323,7 @@ class TracedOnline(Seated):
         """One member's state before `step`, as the learner left it."""
         like = unflattened(self.plan.program.leaves, self.plan.program.spec)
         for k, value in enumerate(flattened(mapped(lambda _, v: v, like, tree))[0]):
-            own = inside(value[None])[0] if k in self.wide else -value.int() if value.dtype == torch.bool else value
-            self.leaves[k][member].copy_(own)
+            self.leaves[k][member].copy_(self._inside(k, value[None])[0])
         for awake in self.awake:
             awake[member] = step
 
@@ -333,15 +331,3 @@ class TracedOnline(Seated):
 def outside(weight: Tensor, like: Tensor) -> Tensor:
     """(in, padded out) -> (out, in) as `like`."""
     return weight[:, : like.shape[0]].T.contiguous()
-
-
-def inside(weight: Tensor) -> Tensor:
-    """(P, out, in) -> (P, in, padded out), zero in the padding."""
-    wide = weight.new_zeros(len(weight), weight.shape[2], padded(weight.shape[1]))
-    wide[:, :, : weight.shape[1]] = weight.transpose(1, 2)
-    return wide
-
-
-def bits(value: Tensor) -> Tensor:
-    """The tensor's bits as integers, so that NaN equals itself."""
-    return value.contiguous().view(torch.int32 if value.dtype == torch.float32 else torch.int64)
