@@ -24,8 +24,6 @@ void train(const Member& m, char* scratch, @given@, const Real* x, const @target
 
 extern "C" {
 
-int64_t scratch_bytes() { return @scratch@; }
-
 // Trains up to `count` steps from `start`, x and y the member's own batches, strides in elements and bytes between
 // steps; returns how many: it stops after a step that counted a rare event.
 int64_t advance(const Member* member, char* scratch, const Real* x, const char* y, int64_t x_stride, int64_t y_bytes,

@@ -142,7 +142,6 @@ class _Writer:
             "given": ", ".join(f"Rows<wide::Layer{k}>& rows{k}" for k in layers),
             "passed": ", ".join(f"rows{k}" for k in layers),
             "due": due or "false",
-            "scratch": str(self.made.size),
             "picture": str(self.made.places["picture"]),
             "inputs": str(self.program.x[0].numel()),
             "target": SCALARS[KINDS[self.program.y.dtype]],
