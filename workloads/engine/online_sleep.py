@@ -27,7 +27,7 @@ aten = torch.ops.aten
 
 
 class Sleep(IntEnum):
-    """How rows of a layer sleep; the C++ has the same numbers."""
+    """How rows of a layer sleep; see `constants`."""
 
     DENSE = 0
     LINEAR = 1
@@ -36,12 +36,23 @@ class Sleep(IntEnum):
 
 
 class Mode(IntEnum):
-    """What a member's rows need when they wake; the C++ has the same numbers."""
+    """What a member's rows need when they wake; see `constants`."""
 
     STILL = 0  # nothing
     ONCE = 1  # one step, however long they slept
     PACED = 2  # as many steps as they slept, at once
     STEPPED = 3  # as many steps as they slept, one after the other
+
+
+TABLE = 512  # lengths of sleep whose effect on a weight is kept
+DOUBLINGS = 48  # and powers of two of them, of which longer ones are made
+LENGTHS = 2 * 8 * (TABLE + DOUBLINGS)  # bytes that this takes of scratch memory, for one number kept per weight
+
+
+def constants() -> str:
+    """What the C++ is told of all this."""
+    told = {**Sleep.__members__, **Mode.__members__, "TABLE": TABLE, "DOUBLINGS": DOUBLINGS}
+    return "\n".join(f"constexpr int {name} = {int(value)};" for name, value in told.items())
 
 
 # What a node is, with gradient 0, as a function of the weight and its slots. Numbers are the same for all weights.

@@ -17,13 +17,12 @@ from workloads.engine.lanes import Program, stored
 from workloads.engine.lowering import Lowering
 from workloads.engine.online_cut import BACK, FORWARD, Cut, Layer, Segment
 from workloads.engine.online_layout import padded
-from workloads.engine.online_sleep import Sleep, sleep_of
+from workloads.engine.online_sleep import LENGTHS, Sleep, constants, sleep_of
 from workloads.engine.trace import NotLowered
 from workloads.engine.values import KINDS, SCALARS
 from workloads.periods import Acting, Schedule
 
 REALS = {torch.float32: "f32", torch.float64: "f64"}
-TABLES = 2 * 8 * (512 + 48)  # bytes of one layer's lengths of sleep, for one number kept per weight
 
 
 @dataclass
@@ -110,7 +109,7 @@ class _Writer:
             self.made.take(f"error{k}", padded(out) * self.batch * size)
         self.made.take("picture", self.program.x.numel() * size)
         for k, layer in enumerate(self.cut.layers):
-            self.made.take(f"lengths{k}", TABLES * len(layer.evolving) ** 2)
+            self.made.take(f"lengths{k}", LENGTHS * len(layer.evolving) ** 2)
         wide, small, body = [], [], []
         for k, layer in enumerate(self.cut.layers):
             wide += self._layer(k, layer)
@@ -167,6 +166,7 @@ class _Writer:
                 f"typedef {self.real}v Number;",
                 *wide,
                 "#undef W\n#undef STRIDE\n}",
+                constants(),
                 read["online_traced.h"],
                 driver,
                 *calls,

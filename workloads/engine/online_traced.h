@@ -2,15 +2,12 @@
 //
 // L is an emitted structure: sizes, how its rows sleep, and `step`, which takes one vector of weights and of everything
 // else that is kept per weight through one step with a given gradient. Everything kept per weight lies as the weights
-// do, [in][padded out]; the first of these arrays are the weights.
+// do, [in][padded out]; the first of these arrays are the weights. How rows sleep, what a member's rows need when they
+// wake, TABLE and DOUBLINGS are told by online_sleep.py.
 
 namespace {
 
-enum { DENSE, LINEAR, CLAMPED, REPLAYED };   // how rows sleep (online_sleep.py)
-enum { STILL, ONCE, PACED, STEPPED };        // what a member's rows need when they wake
 constexpr int64_t FOREVER = int64_t(1) << 62;  // rows that need nothing more
-constexpr int TABLE = 512;                   // lengths of sleep whose effect is kept
-constexpr int DOUBLINGS = 48;
 
 // A^k - 1 and 1 + A + ... + A^(k - 1), for k steps at once.
 template <int N> struct Power {
