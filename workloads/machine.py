@@ -8,8 +8,8 @@ from pathlib import Path
 
 def kept(name: str) -> Path:
     """A folder or file of our own between runs: in $XDG_CACHE_HOME, else ~/.cache."""
-    told = os.environ.get("XDG_CACHE_HOME")
-    return (Path(told).expanduser() if told else Path.home() / ".cache") / "pliant" / name
+    folder = os.environ.get("XDG_CACHE_HOME")
+    return (Path(folder).expanduser() if folder else Path.home() / ".cache") / "pliant" / name
 
 
 def cpus() -> int:

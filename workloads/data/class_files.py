@@ -17,7 +17,7 @@ from typing import IO
 
 import numpy as np
 
-from workloads.data.known import Bytes
+from workloads.data.entries import Bytes
 
 SUM = 32  # bytes of a SHA-256
 
@@ -39,14 +39,14 @@ def read_class(path: Path, shape: tuple[int, int]) -> Bytes | None:
     try:
         with path.open("rb") as file:
             images: Bytes = np.lib.format.read_array(file, allow_pickle=False)
-            found = file.read(SUM + 1)
+            checksum = file.read(SUM + 1)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except Exception as error:  # a damaged header makes numpy raise anything
         raise ValueError(f"not readable ({type(error).__name__}: {error})") from error
     if images.shape != shape or images.dtype != np.uint8 or not images.flags.c_contiguous:
         raise ValueError(f"holds {images.dtype} {images.shape}, not uint8 {shape}")
-    if hashlib.sha256(images.data).digest() != found:
+    if hashlib.sha256(images.data).digest() != checksum:
         raise ValueError("its values do not match their checksum")
     images.setflags(write=False)
     return images

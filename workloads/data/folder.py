@@ -10,5 +10,5 @@ from workloads import machine
 
 def data_folder() -> Path:
     """Where data sets are cached and looked for: $PLIANT_DATA, else pliant/data in $XDG_CACHE_HOME or ~/.cache."""
-    told = os.environ.get("PLIANT_DATA")
-    return Path(told).expanduser() if told else machine.kept("data")
+    folder = os.environ.get("PLIANT_DATA")
+    return Path(folder).expanduser() if folder else machine.kept("data")

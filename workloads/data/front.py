@@ -37,9 +37,9 @@ from workloads.data.cache import (
 )
 from workloads.data.catalogue import DATASETS
 from workloads.data.class_files import kept_sum
+from workloads.data.entries import FILES, Bytes, sum_of_sums
 from workloads.data.folder import data_folder
 from workloads.data.formats import imagenet_place
-from workloads.data.known import FILES, Bytes, sum_of_sums
 from workloads.data.sources import how_to_get, obtain, places_of, read_here
 from workloads.data.sums import damaged, sha256
 from workloads.errors import DataError, InputError
@@ -113,8 +113,8 @@ def load(name: str) -> Dataset:
 
 def image_set(name: str) -> ImageSet:
     """The data set by class, whichever way it is kept. Raises InputError for a name that does not exist."""
-    known = lookup(DATASETS, name, "dataset")
-    return ImageSet(name=name, shape=known.shape, classes=known.classes, maximum=known.maximum)
+    entry = lookup(DATASETS, name, "dataset")
+    return ImageSet(name=name, shape=entry.shape, classes=entry.classes, maximum=entry.maximum)
 
 
 def checksum(name: str) -> str:
@@ -123,25 +123,25 @@ def checksum(name: str) -> str:
     Images that are drawn here are stood for by the shapes that they are drawn from: another version of the font
     renderer may draw them a little differently, and then the sum differs. Raises as `load` does.
     """
-    known = lookup(DATASETS, name, "dataset")
-    if not known.by_class:
+    entry = lookup(DATASETS, name, "dataset")
+    if not entry.by_class:
         return load(name).sha256
-    if known.draw_sum is not None:
-        return known.draw_sum()
-    make_classes(name, known)
+    if entry.draw_sum is not None:
+        return entry.draw_sum()
+    make_classes(name, entry)
     try:
-        return sum_of_sums([kept_sum(file) for file in class_files(name, known)])
+        return sum_of_sums([kept_sum(file) for file in class_files(name, entry)])
     except OSError as error:
-        raise damaged(class_folder(name, known), name, f"not readable ({error})") from error
+        raise damaged(class_folder(name, entry), name, f"not readable ({error})") from error
 
 
 def fetch(name: str, *, force: bool = False) -> Status:
     """Put the data set into the cache; `force`: anew, passing over damaged files. Raises as `load` does."""
-    known = lookup(DATASETS, name, "dataset")
-    if known.by_class:
-        make_classes(name, known, force=force)
+    entry = lookup(DATASETS, name, "dataset")
+    if entry.by_class:
+        make_classes(name, entry, force=force)
     elif force or not cache_file(name).exists():
-        arrays = obtain(name, known, pass_over_damage=force)
+        arrays = obtain(name, entry, pass_over_damage=force)
         try:
             write_cache(name, arrays)
         except OSError as error:
@@ -151,50 +151,50 @@ def fetch(name: str, *, force: bool = False) -> Status:
 
 def verify(name: str) -> Status:
     """Read and check every byte of what is on this machine. Raises DataError if damaged or absent."""
-    known = lookup(DATASETS, name, "dataset")
-    if known.by_class:
-        verify_classes(name, known)
-    elif read_cache(name, known) is None and read_here(name, known) is None:
-        raise DataError(f"dataset {name} is not on this machine.\n{how_to_get(name, known)}")
+    entry = lookup(DATASETS, name, "dataset")
+    if entry.by_class:
+        verify_classes(name, entry)
+    elif read_cache(name, entry) is None and read_here(name, entry) is None:
+        raise DataError(f"dataset {name} is not on this machine.\n{how_to_get(name, entry)}")
     return status(name)
 
 
 def status(name: str) -> Status:
     """Where the data set is on this machine, at a glance."""
-    known = lookup(DATASETS, name, "dataset")
-    files = class_files(name, known) if known.by_class else [cache_file(name)]
+    entry = lookup(DATASETS, name, "dataset")
+    files = class_files(name, entry) if entry.by_class else [cache_file(name)]
     if all(file.exists() for file in files):
-        return Status(name=name, source="cache", path=cache_of(name, known), advice="")
-    place = imagenet_place(data_folder(), known) if known.batches else next(places_of(name, known), None)
+        return Status(name=name, source="cache", path=cache_of(name, entry), advice="")
+    place = imagenet_place(data_folder(), entry) if entry.batches else next(places_of(name, entry), None)
     if place is not None:
         return Status(name=name, source="files", path=place[0], advice="")
-    if known.read is not None or known.draw is not None:
+    if entry.read is not None or entry.draw is not None:
         return Status(name=name, source="library", path=None, advice="")
-    return Status(name=name, source="absent", path=None, advice=how_to_get(name, known))
+    return Status(name=name, source="absent", path=None, advice=how_to_get(name, entry))
 
 
 @functools.lru_cache(maxsize=4)
 def _loaded(name: str, folder: Path) -> Dataset:
     """`load` from one data folder."""
-    known = lookup(DATASETS, name, "dataset")
-    if known.by_class:
-        whole = [other for other, entry in DATASETS.items() if not entry.by_class]
+    entry = lookup(DATASETS, name, "dataset")
+    if entry.by_class:
+        whole = [key for key, other in DATASETS.items() if not other.by_class]
         raise InputError(f"dataset {name} is kept class by class and cannot be loaded whole; {', '.join(whole)} can")
-    arrays = read_cache(name, known)
+    arrays = read_cache(name, entry)
     if arrays is None:
-        arrays = obtain(name, known, pass_over_damage=False)
+        arrays = obtain(name, entry, pass_over_damage=False)
         try:
             write_cache(name, arrays)
         except OSError as error:  # a read-only data folder costs time, not the run
             logger.warning("%s is not cached in %s: %s", name, folder, error)
     dataset = Dataset(
         name=name,
-        images=arrays["train_images"].reshape(-1, known.pixels),
+        images=arrays["train_images"].reshape(-1, entry.pixels),
         labels=arrays["train_labels"].astype(np.int64),
-        test_images=arrays["test_images"].reshape(-1, known.pixels),
+        test_images=arrays["test_images"].reshape(-1, entry.pixels),
         test_labels=arrays["test_labels"].astype(np.int64),
-        maximum=known.maximum,
-        sha256=known.sha256 or sum_of_sums(sha256(arrays[key]) for key in FILES),
+        maximum=entry.maximum,
+        sha256=entry.sha256 or sum_of_sums(sha256(arrays[key]) for key in FILES),
     )
     for array in (dataset.images, dataset.labels, dataset.test_images, dataset.test_labels):
         array.setflags(write=False)
@@ -204,9 +204,9 @@ def _loaded(name: str, folder: Path) -> Dataset:
 @functools.lru_cache(maxsize=CLASSES_HELD)
 def _of_class(name: str, folder: Path, label: int) -> tuple[Bytes, Bytes]:
     """A class's training and test images."""
-    known = lookup(DATASETS, name, "dataset")
-    if known.by_class:
-        images, train = class_images(name, known, label), known.images_per_class[0]
+    entry = lookup(DATASETS, name, "dataset")
+    if entry.by_class:
+        images, train = class_images(name, entry, label), entry.images_per_class[0]
         return images[:train], images[train:]
     dataset = _loaded(name, folder)
     parts = dataset.images[dataset.labels == label], dataset.test_images[dataset.test_labels == label]

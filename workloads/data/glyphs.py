@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from workloads.data.known import Bytes
+from workloads.data.entries import Bytes
 from workloads.errors import DataError
 from workloads.random import permutation
 
@@ -112,12 +112,12 @@ Float64 = NDArray[np.float64]
 @functools.cache
 def characters() -> list[tuple[str, int]]:
     """Font and code point of every class."""
-    found: list[tuple[str, int]] = []
+    pairs: list[tuple[str, int]] = []
     for font, listed in FONTS.items():
         for item in listed.split():
             first, _, last = item.partition("-")
-            found += [(font, point) for point in range(int(first, 16), int(last or first, 16) + 1)]
-    return [found[place] for place in permutation(SEED, "glyphs/order", 0, len(found))]
+            pairs += [(font, point) for point in range(int(first, 16), int(last or first, 16) + 1)]
+    return [pairs[place] for place in permutation(SEED, "glyphs/order", 0, len(pairs))]
 
 
 def names() -> list[str]:
@@ -146,14 +146,14 @@ def shape_of(label: int) -> Bytes:
     except OSError as error:
         raise DataError(f"{path}: the font that glyphs are drawn from is not readable ({error})") from error
     ink = held.getmask(chr(point), mode="L")
-    drawn = np.frombuffer(bytes(ink), dtype=np.uint8).reshape(ink.size[::-1])
-    rows, columns = np.flatnonzero(drawn.any(axis=1)), np.flatnonzero(drawn.any(axis=0))
+    pixels = np.frombuffer(bytes(ink), dtype=np.uint8).reshape(ink.size[::-1])
+    rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
     if not len(rows):
         raise DataError(f"{path}: has no picture of U+{point:04X}, which glyphs are drawn from")
-    drawn = drawn[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    scale = INK / max(drawn.shape)
-    height, width = (max(1, round(length * scale)) for length in drawn.shape)
-    fitted = Image.fromarray(drawn).resize((width, height), Image.Resampling.BOX)
+    pixels = pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    scale = INK / max(pixels.shape)
+    height, width = (max(1, round(length * scale)) for length in pixels.shape)
+    fitted = Image.fromarray(pixels).resize((width, height), Image.Resampling.BOX)
     shape = np.zeros((SHAPE, SHAPE), dtype=np.uint8)
     top, left = (SHAPE - height) // 2, (SHAPE - width) // 2
     shape[top : top + height, left : left + width] = np.asarray(fitted)
@@ -183,8 +183,8 @@ def drawn(shape: Float, random: np.random.Philox) -> Bytes:
     light = slant(u[16], u[17])[:, None]
     strokes = clutter(random)[:, None] * between(u[18], *CLUTTER).astype(np.float32)[:, None, None, None]
     image = paper + strokes + cover * (ink - paper - strokes) + light + noise(random)
-    done: Bytes = np.clip(image * 255 + 0.5, 0, 255).astype(np.uint8).reshape(CHUNK, -1)
-    return done
+    pixels: Bytes = np.clip(image * 255 + 0.5, 0, 255).astype(np.uint8).reshape(CHUNK, -1)
+    return pixels
 
 
 def uniform(random: np.random.Philox, count: int) -> Float64:
@@ -227,8 +227,8 @@ def placed(shape: Float, u: Float64) -> Float:
     flat = shape.ravel()
     upper = flat[place] * (1 - across) + flat[place + 1] * across
     lower = flat[place + SHAPE] * (1 - across) + flat[place + SHAPE + 1] * across
-    found: Float = upper * (1 - along) + lower * along
-    return found
+    pixels: Float = upper * (1 - along) + lower * along
+    return pixels
 
 
 def _of(values: Float64) -> Float:
@@ -246,20 +246,20 @@ def slant(direction: Float64, strength: Float64) -> Float:
 def clutter(random: np.random.Philox) -> Float:
     """STROKES straight strokes behind the character, (CHUNK, SIDE, SIDE) from 0 to 1."""
     at = np.arange(SIDE, dtype=np.float32)
-    seen = np.zeros((CHUNK, SIDE, SIDE), dtype=np.float32)
+    ink = np.zeros((CHUNK, SIDE, SIDE), dtype=np.float32)
     for _ in range(STROKES):
         u = uniform(random, 4)
         angle = 2 * math.pi * u[0]
         x, y = at[None, None, :] - _of(u[1] * SIDE), at[None, :, None] - _of(u[2] * SIDE)
         along = np.abs(_of(np.cos(angle)) * x + _of(np.sin(angle)) * y) - _of(between(u[3], 3, 9))
         beside = np.abs(_of(np.cos(angle)) * y - _of(np.sin(angle)) * x) - np.float32(1)
-        seen = np.maximum(seen, np.clip(1 - np.maximum(along, beside), 0, 1))
-    return seen
+        ink = np.maximum(ink, np.clip(1 - np.maximum(along, beside), 0, 1))
+    return ink
 
 
 def noise(random: np.random.Philox) -> Float:
     """(CHUNK, 3, SIDE, SIDE) of standard deviation NOISE: the sum of two bytes, near enough to a normal."""
     count = CHUNK * 3 * SIDE * SIDE
-    drawn = random.random_raw(count // 4).astype("<u8").view(np.uint8).reshape(2, CHUNK, 3, SIDE, SIDE)
-    centred: Float = drawn[0].astype(np.float32) - drawn[1].astype(np.float32)
+    numbers = random.random_raw(count // 4).astype("<u8").view(np.uint8).reshape(2, CHUNK, 3, SIDE, SIDE)
+    centred: Float = numbers[0].astype(np.float32) - numbers[1].astype(np.float32)
     return centred * np.float32(NOISE * math.sqrt(6) / 256)

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
-from workloads.data.known import FILES, Arrays, Bytes, Known
+from workloads.data.entries import FILES, Arrays, Bytes, Entry
 from workloads.data.sums import check, damaged
 from workloads.errors import DataError
 
 
-def read_folder(folder: Path, name: str, known: Known) -> Arrays:
+def read_folder(folder: Path, name: str, entry: Entry) -> Arrays:
     """A folder's four official files, decoded and checked. Raises DataError that names the file at fault."""
     arrays = {}
-    for key, part in known.parts.items():
+    for key, part in entry.parts.items():
         path = find_file(folder, key)
         if path is None:
             raise DataError(f"{folder}: has no {FILES[key]}, plain or .gz")
@@ -42,14 +42,14 @@ def read_idx(path: Path, name: str, shape: tuple[int, ...]) -> Bytes:
         with path.open("rb") as file:
             compressed = file.read(2) == b"\x1f\x8b"
         with gzip.open(path) if compressed else path.open("rb") as file:
-            found = file.read(len(header))
+            start = file.read(len(header))
             values = file.read(size + 1)  # one more than there should be: a longer file shows
     except (OSError, EOFError, zlib.error) as error:
         raise damaged(path, name, f"not readable ({error})") from error
-    if found[:4] != header[:4]:
-        raise damaged(path, name, f"not the IDX file it is named as: starts with {found[:4].hex(' ')}")
-    if found != header:
-        lengths = [int.from_bytes(found[at : at + 4], "big") for at in range(4, len(found), 4)]
+    if start[:4] != header[:4]:
+        raise damaged(path, name, f"not the IDX file it is named as: starts with {start[:4].hex(' ')}")
+    if start != header:
+        lengths = [int.from_bytes(start[at : at + 4], "big") for at in range(4, len(start), 4)]
         raise damaged(path, name, f"holds {lengths} values, not {list(shape)}")
     if len(values) != size:
         raise damaged(path, name, "cut short" if len(values) < size else "longer than its header says")

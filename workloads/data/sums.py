@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from workloads.data.known import Arrays, Bytes, Known, Part
+from workloads.data.entries import Arrays, Bytes, Entry, Part
 from workloads.errors import DataError
 
 
@@ -16,15 +16,15 @@ def damaged(path: Path | str, name: str, what: str) -> DataError:
     return DataError(f"{path}: damaged, {what}.\nReplace it with: sweep data fetch {name} --force")
 
 
-def check_all(path: Path | str, name: str, known: Known, arrays: Arrays) -> None:
+def check_all(path: Path | str, name: str, entry: Entry, arrays: Arrays) -> None:
     """Raise DataError unless the four arrays are the data set's."""
-    for key, part in known.parts.items():
+    for key, part in entry.parts.items():
         check(path, name, part, arrays[key], what=key)
-    if known.sha256 is None and known.per_class is not None:
-        for key, count in zip(("train_labels", "test_labels"), known.per_class, strict=True):
-            found = np.bincount(arrays[key], minlength=known.classes)
-            if found.shape != (known.classes,) or (found != count).any():
-                raise damaged(path, name, f"its classes have {found.min()} to {found.max()} {key}, not {count}")
+    if entry.sha256 is None and entry.per_class is not None:
+        for key, count in zip(("train_labels", "test_labels"), entry.per_class, strict=True):
+            counts = np.bincount(arrays[key], minlength=entry.classes)
+            if counts.shape != (entry.classes,) or (counts != count).any():
+                raise damaged(path, name, f"its classes have {counts.min()} to {counts.max()} {key}, not {count}")
 
 
 def check(path: Path | str, name: str, part: Part, array: Bytes, *, what: str) -> None:

@@ -23,7 +23,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from workloads.data.known import Bytes
+from workloads.data.entries import Bytes
 from workloads.engine.layout import Tree
 from workloads.engine.online_layout import bits, inside, padded, pictures
 from workloads.engine.online_source import SCALARS, Plan, Shared, member_structure, of_kind

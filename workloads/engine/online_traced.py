@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workloads.data.known import Bytes
+from workloads.data.entries import Bytes
 from workloads.engine.lanes import Program
 from workloads.engine.layout import Tree, flattened, mapped, unflattened
 from workloads.engine.online_layout import bits, inside, pictures

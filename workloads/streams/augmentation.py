@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from workloads.data.known import Bytes
+from workloads.data.entries import Bytes
 from workloads.random import Int64, words
 
 PADDING = 4  # pixels on each side

@@ -23,7 +23,7 @@ import numpy as np
 from annotated_types import Ge
 from numpy.typing import NDArray
 
-from workloads.data.known import Bytes
+from workloads.data.entries import Bytes
 from workloads.losses import LossName
 from workloads.metrics import Headline, OnlineMetric
 from workloads.random import permutation

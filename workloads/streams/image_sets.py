@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from workloads.data import front
 from workloads.data.catalogue import DATASETS
-from workloads.data.known import Bytes
+from workloads.data.entries import Bytes
 from workloads.random import Int64, permutation
 from workloads.streams.base import Float32, TaskStream
 

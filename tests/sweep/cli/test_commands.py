@@ -22,7 +22,7 @@ from sweep.cli import commands, output, status
 from sweep.ledger.ledger import Ledger
 from sweep.spec.studies import studies
 from workloads.data.catalogue import DATASETS
-from workloads.data.known import FILES
+from workloads.data.entries import FILES
 
 IMAGES = """\
 workload: {name: permuted_mnist, dataset: DATASET, tasks: 2, examples_per_task: 20}

@@ -23,8 +23,8 @@ from sweep.cli import commands
 from workloads.data import front
 from workloads.data.catalogue import DATASETS
 from workloads.data.class_files import kept_sum, read_class, write_class
+from workloads.data.entries import Entry, Part
 from workloads.data.formats import file_md5, read_pickle
-from workloads.data.known import Known, Part
 from workloads.errors import DataError, InputError
 
 PIXELS = 12  # of an image: red, green and blue planes of 2 x 2
@@ -43,11 +43,11 @@ def pictures(first: int, count: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     return (image * 4 % 80 + pixel // 4 * 80 + pixel % 4).astype(np.uint8)
 
 
-def toy(name: str) -> Known:
+def toy(name: str) -> Entry:
     """The data set with a handful of 2 x 2 images; cannot be fetched."""
-    known = replace(DATASETS[name], shape=(3, 2, 2), classes=CLASSES[name], mirrors=())
+    entry = replace(DATASETS[name], shape=(3, 2, 2), classes=CLASSES[name], mirrors=())
     if name == "imagenet32":
-        return replace(known, per_class=(2, 1), batches=("train_data_batch_1", "train_data_batch_2"))
+        return replace(entry, per_class=(2, 1), batches=("train_data_batch_1", "train_data_batch_2"))
     train, test = len(TRAIN[name]), len(TEST[name])
     parts = {
         "train_images": Part(shape=(train, 3, 2, 2)),
@@ -55,15 +55,15 @@ def toy(name: str) -> Known:
         "test_images": Part(shape=(test, 3, 2, 2)),
         "test_labels": Part(shape=(test,)),
     }
-    return replace(known, parts=parts, per_class=(train // CLASSES[name], test // CLASSES[name]))
+    return replace(entry, parts=parts, per_class=(train // CLASSES[name], test // CLASSES[name]))
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty data folder, and toys in place of the data sets."""
     toys = {name: toy(name) for name in CLASSES}
-    for name, known in toys.items():
-        monkeypatch.setitem(DATASETS, name, known)
+    for name, entry in toys.items():
+        monkeypatch.setitem(DATASETS, name, entry)
     monkeypatch.setenv("PLIANT_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     (tmp_path / "data").mkdir()
@@ -143,11 +143,11 @@ def write_cifar(folder: Path, name: str, form: str) -> Path:
 def pack(place: Path, into: Path, name: str, form: str) -> Path:
     """The official archive of a folder, its sum noted as the official one."""
     into.mkdir(parents=True, exist_ok=True)
-    known = DATASETS[name]
+    entry = DATASETS[name]
     at = FORMS.index(form)
-    path = into / known.archives[at].file
+    path = into / entry.archives[at].file
     with tarfile.open(path, "w:gz") as tar:
-        tar.add(place, arcname=known.archives[at].folder)
+        tar.add(place, arcname=entry.archives[at].folder)
     note_sum(name, form, path)
     return path
 

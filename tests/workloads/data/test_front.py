@@ -16,8 +16,8 @@ import pytest
 
 from workloads.data import front, sources
 from workloads.data.catalogue import DATASETS
+from workloads.data.entries import FILES, Entry, Part
 from workloads.data.folder import data_folder
-from workloads.data.known import FILES, Known, Part
 from workloads.errors import DataError, InputError
 
 SHAPES = {
@@ -41,7 +41,7 @@ TOY = {
 TWIN = {key: bytes(255 - value for value in values) for key, values in TOY.items()}
 
 
-def known(contents: dict[str, bytes]) -> Known:
+def entry_of(contents: dict[str, bytes]) -> Entry:
     parts = {
         key: Part(
             shape=SHAPES[key],
@@ -50,7 +50,7 @@ def known(contents: dict[str, bytes]) -> Known:
         )
         for key, values in contents.items()
     }
-    return Known(shape=(1, 2, 3), parts=parts, classes=3)
+    return Entry(shape=(1, 2, 3), parts=parts, classes=3)
 
 
 def write_files(folder: Path, contents: dict[str, bytes], *, compressed: bool = False) -> Path:
@@ -70,8 +70,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PLIANT_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("PATH", str(tmp_path / "no-programs"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setitem(DATASETS, "toy", known(TOY))
-    monkeypatch.setitem(DATASETS, "twin", known(TWIN))
+    monkeypatch.setitem(DATASETS, "toy", entry_of(TOY))
+    monkeypatch.setitem(DATASETS, "twin", entry_of(TWIN))
     return tmp_path / "data"
 
 
@@ -105,7 +105,7 @@ def test_the_search_is_three_folders_deep(folder: Path) -> None:
 
 def test_a_system_package_is_found(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_files(tmp_path / "usr", TOY, compressed=True)
-    monkeypatch.setitem(DATASETS, "toy", replace(known(TOY), folders=(str(tmp_path / "usr"),)))
+    monkeypatch.setitem(DATASETS, "toy", replace(entry_of(TOY), folders=(str(tmp_path / "usr"),)))
     assert front.status("toy") == front.Status(name="toy", source="files", path=tmp_path / "usr", advice="")
     assert_is_toy(front.load("toy"))
 
@@ -215,7 +215,7 @@ def test_a_folder_that_cannot_be_written_costs_the_cache_only(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_files(tmp_path / "usr", TOY)
-    monkeypatch.setitem(DATASETS, "toy", replace(known(TOY), folders=(str(tmp_path / "usr"),)))
+    monkeypatch.setitem(DATASETS, "toy", replace(entry_of(TOY), folders=(str(tmp_path / "usr"),)))
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("PLIANT_DATA", str(tmp_path / "file" / "data"))
     assert_is_toy(front.load("toy"))
@@ -251,14 +251,14 @@ def test_mirrors_are_tried_in_turn(folder: Path, site: tuple[str, Path], monkeyp
     write_files(root / "good", TOY, compressed=True)
     dead = f"http://127.0.0.1:{closed_port()}/"
     bad = (dead, f"{address}absent/", f"{address}other/")
-    monkeypatch.setitem(DATASETS, "toy", replace(known(TOY), mirrors=bad))
+    monkeypatch.setitem(DATASETS, "toy", replace(entry_of(TOY), mirrors=bad))
     with pytest.raises(DataError) as error:
         front.load("toy")
     text = str(error.value)
     assert f"{dead}: no connection" in text
     assert f"{address}absent/: 404" in text
     assert f"{address}other/: SHA256 hash of downloaded file" in text
-    monkeypatch.setitem(DATASETS, "toy", replace(known(TOY), mirrors=(*bad, f"{address}good/")))
+    monkeypatch.setitem(DATASETS, "toy", replace(entry_of(TOY), mirrors=(*bad, f"{address}good/")))
     assert front.fetch("toy").path == folder / "toy.npz"
     assert_is_toy(front.load("toy"))
 
@@ -267,7 +267,7 @@ def test_force_passes_over_damaged_files(folder: Path, site: tuple[str, Path], m
     address, root = site
     write_files(root, TOY, compressed=True)
     (write_files(folder / "mine", TOY) / FILES["test_images"]).write_bytes(b"?")
-    monkeypatch.setitem(DATASETS, "toy", replace(known(TOY), mirrors=(address,)))
+    monkeypatch.setitem(DATASETS, "toy", replace(entry_of(TOY), mirrors=(address,)))
     with pytest.raises(DataError, match="damaged"):
         front.fetch("toy")
     front.fetch("toy", force=True)
@@ -283,7 +283,7 @@ def fake_npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> No
     (programs / "npm").write_text(f"#!/bin/sh\n{script}\n")
     (programs / "npm").chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
-    monkeypatch.setitem(DATASETS, "toy", replace(known(TOY), npm="toy-data@1.0.0"))
+    monkeypatch.setitem(DATASETS, "toy", replace(entry_of(TOY), npm="toy-data@1.0.0"))
 
 
 def test_npm_packs_the_files(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -325,7 +325,7 @@ def test_npm_that_hangs_is_given_up(folder: Path, tmp_path: Path, monkeypatch: p
 
 
 def test_without_npm_and_mirrors_the_error_says_what_to_do(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    toy = replace(known(TOY), npm="toy-data@1.0.0", advice=("apt-get install dataset-toy",))
+    toy = replace(entry_of(TOY), npm="toy-data@1.0.0", advice=("apt-get install dataset-toy",))
     monkeypatch.setitem(DATASETS, "toy", toy)
     with pytest.raises(DataError) as error:
         front.load("toy")

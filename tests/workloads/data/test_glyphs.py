@@ -17,7 +17,7 @@ import torch
 from workloads.data import front, glyphs
 from workloads.data.catalogue import DATASETS
 from workloads.data.class_files import class_file
-from workloads.data.known import Bytes
+from workloads.data.entries import Bytes
 from workloads.errors import DataError, InputError
 
 DRAW_SUMS = """
@@ -110,10 +110,10 @@ def test_training_and_test_images_are_drawn_alike() -> None:
 
 
 def test_training_and_test_images_of_a_class(folder: Path) -> None:
-    known = front.image_set("glyphs")
-    assert (known.shape, known.classes, known.maximum) == ((3, 32, 32), 4, 255)
+    glyph_set = front.image_set("glyphs")
+    assert (glyph_set.shape, glyph_set.classes, glyph_set.maximum) == ((3, 32, 32), 4, 255)
     assert front.status("glyphs").source == "library"
-    train, test = known.train(2), known.test(2)
+    train, test = glyph_set.train(2), glyph_set.test(2)
     assert train.shape == (600, 3072) and test.shape == (100, 3072)
     assert np.array_equal(np.concatenate([train, test]), glyphs.draw(2))
     for images in (train, test):
@@ -122,7 +122,7 @@ def test_training_and_test_images_of_a_class(folder: Path) -> None:
     assert [path.name for path in (folder / "glyphs-v2").iterdir()] == ["class_0002.npy"]
     for label in (-1, 4):
         with pytest.raises(InputError, match=f"dataset glyphs has the classes 0 to 3, not {label}"):
-            known.train(label)
+            glyph_set.train(label)
 
 
 def test_a_class_that_is_kept_is_not_drawn_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,7 +44,7 @@ class Archive:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
+class Entry:
     """What is known of a data set before it is here.
 
     Either it is four arrays (`parts`), in IDX files or in `archives`, or it is kept class by class: read from
@@ -94,8 +94,8 @@ class Known:
     def sha256(self) -> str | None:
         """One sum for the whole data set, SHA-256 over the sums of its four parts; None where they are not known."""
         sums = [self.parts[key].sha256 for key in FILES if key in self.parts]
-        known = [part for part in sums if part is not None]
-        return sum_of_sums(known) if len(known) == len(FILES) else None
+        of_parts = [part for part in sums if part is not None]
+        return sum_of_sums(of_parts) if len(of_parts) == len(FILES) else None
 
 
 def sum_of_sums(sums: Iterable[str]) -> str:
