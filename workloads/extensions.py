@@ -96,10 +96,10 @@ def load_code(files: Mapping[str, str]) -> None:
         for name, source in files.items():
             _loaded[name] = source
             module = _executed(name, source)
-            found = [(table, _table_of(module, table, name)) for table in ENTRIES]
-            if not any(entries for _, entries in found):
+            tables = [(table, _table_of(module, table, name)) for table in ENTRIES]
+            if not any(entries for _, entries in tables):
                 raise InputError(f"{name}: defines none of {', '.join(ENTRIES)}, so it adds nothing")
-            for table, entries in found:
+            for table, entries in tables:
                 for entry, implementation in entries.items():
                     _register(table, entry, implementation, file=name)
     except InputError:
@@ -135,10 +135,10 @@ def _executed(name: str, source: str) -> ModuleType:
 
 def _table_of(module: ModuleType, table: str, file: str) -> dict[str, Any]:
     """One of a module's tables; empty where it has none."""
-    found = getattr(module, table, {})
-    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
+    entries = getattr(module, table, {})
+    if not isinstance(entries, dict) or not all(isinstance(name, str) for name in entries):
         raise InputError(f'{file}: {table} must be a dict, name -> class, such as {table} = {{"mine": Mine}}')
-    return found
+    return entries
 
 
 def _register(table: str, name: str, implementation: Any, *, file: str) -> None:

@@ -49,8 +49,8 @@ def made(workload: Mapping[str, Any], seed: int) -> Workload:
     """The workload of a trial, by its name and the fields of its config. Raises InputError for no such name."""
     fields = dict(workload)
     kind: Any = lookup(WORKLOADS, fields.pop("name"), "workload")
-    found: Workload = kind(kind.Config(**fields), seed)
-    return found
+    instance: Workload = kind(kind.Config(**fields), seed)
+    return instance
 
 
 def outputs_of(workload: Workload) -> tuple[int, ...]:

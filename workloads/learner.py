@@ -195,11 +195,11 @@ class Learner:
     ) -> tuple[Params, State, Online]:
         """One update on the batch (x, y). Rare events are counted in the state; `repair` carries them out."""
         state = self.observed(x, state, hyper)
-        found = self.gradients(params, state, hyper, x, y, acting=acting)
-        if found.buffers:
-            state = {**state, "buffers": found.buffers}
-        params, state = self.update(params, state, hyper, found.grads, found.activations, draw, acting=acting)
-        return params, state, Online(found.loss, self.loss.example_hits(found.output, y).mean())
+        backward = self.gradients(params, state, hyper, x, y, acting=acting)
+        if backward.buffers:
+            state = {**state, "buffers": backward.buffers}
+        params, state = self.update(params, state, hyper, backward.grads, backward.activations, draw, acting=acting)
+        return params, state, Online(backward.loss, self.loss.example_hits(backward.output, y).mean())
 
     def at_task(self, params: Params, state: State, hyper: Mapping[str, Hyper], draw: Draw) -> tuple[Params, State]:
         """What the methods do before the first step of a new task."""

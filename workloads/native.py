@@ -91,23 +91,23 @@ def _checks_memory() -> bool:
 
 
 @functools.lru_cache(maxsize=64)
-def _loaded(source: str, wanted: str | None, told: tuple[str, ...]) -> ctypes.CDLL:
+def _loaded(source: str, wanted: str | None, flags: tuple[str, ...]) -> ctypes.CDLL:
     compiler = _compiler(wanted)
-    text = "\0".join([source, *told, compiler, _stamp(compiler), _processor()])
+    text = "\0".join([source, *flags, compiler, _stamp(compiler), _processor()])
     name = f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.so"
-    kept = cache_folder() / "native" / name
+    library = cache_folder() / "native" / name
     try:
-        if kept.with_suffix(".cpp").exists() and _whole(kept):
-            return ctypes.CDLL(str(kept))
+        if library.with_suffix(".cpp").exists() and _whole(library):
+            return ctypes.CDLL(str(library))
     except OSError:  # none yet, or one that cannot be read or loaded: made anew below
         pass
     try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        return _made(source, [compiler, *told], kept, beside=kept.parent)
+        library.parent.mkdir(parents=True, exist_ok=True)
+        return _made(source, [compiler, *flags], library, beside=library.parent)
     except OSError:  # a cache that cannot be written costs a compilation per process, no more
         pass
     try:
-        return _made(source, [compiler, *told], None, beside=Path(tempfile.gettempdir()))
+        return _made(source, [compiler, *flags], None, beside=Path(tempfile.gettempdir()))
     except OSError as error:  # nowhere to write, or a compiler that makes what cannot be loaded
         raise NoCompiler(f"{compiler}: {str(error)[:SHOWN]}") from error
 
@@ -162,16 +162,16 @@ def _whole(library: Path) -> bool:
 def _compiler(wanted: str | None) -> str:
     """The compiler's path: $CXX, else the first of the usual names."""
     for name in [wanted] if wanted else ["g++", "clang++", "c++"]:
-        found = shutil.which(name)
-        if found:
-            return found
+        path = shutil.which(name)
+        if path:
+            return path
     raise NoCompiler(f"{wanted or 'none of g++, clang++, c++'} is {'not ' * bool(wanted)}on the PATH")
 
 
 def _stamp(compiler: str) -> str:
     """What changes when the compiler at this path does."""
-    found = os.stat(compiler)
-    return f"{found.st_size}:{found.st_mtime_ns}"
+    facts = os.stat(compiler)
+    return f"{facts.st_size}:{facts.st_mtime_ns}"
 
 
 @functools.lru_cache(maxsize=1)

@@ -45,9 +45,9 @@ class Schedule:
 
     def met(self) -> dict[Acting, int]:
         """Every combination that any step has, and such a step: all together comes first."""
-        found = {self.acting(0): 0}
+        steps = {self.acting(0): 0}
         for size in range(len(self.periods)):
-            for chosen in itertools.combinations(self.periods, size):
-                step = math.lcm(*chosen)  # 1 where none is chosen
-                found.setdefault(self.acting(step), step)
-        return found
+            for periods in itertools.combinations(self.periods, size):
+                step = math.lcm(*periods)  # 1 where none is chosen
+                steps.setdefault(self.acting(step), step)
+        return steps

@@ -13,10 +13,10 @@ T = TypeVar("T")
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
     """The name a reader most likely meant, or None when nothing is close."""
-    known = list(names)
+    candidates = list(names)
     spellings = (name, name.lower())  # names here are in lower case, and people write SGD
     return next(
-        (close for word in spellings for close in difflib.get_close_matches(word, known, n=1, cutoff=0.6)), None
+        (close for word in spellings for close in difflib.get_close_matches(word, candidates, n=1, cutoff=0.6)), None
     )
 
 

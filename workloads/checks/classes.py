@@ -51,16 +51,16 @@ def check_class(table: str, kind: Any, place: str) -> None:
 
 def lacking(kind: type, contract: Contract) -> Iterator[str]:
     """All that a class does not have, and that it is of another family."""
-    base, known = contract.base, set_by(kind)
+    base, attributes = contract.base, set_by(kind)
     missing = [f"{name} ({text})" for name, text in contract.says.items() if not hasattr(kind, name)]
     if contract.derived and not issubclass(kind, base):
         said = [f"lacks {listed(missing)}"] if missing else []
         yield from [*said, f"must be a subclass of {named(base)}"]
         return
-    missing += [f"self.{n} ({text})" for n, text in contract.sets.items() if not (hasattr(kind, n) or n in known)]
-    inherited, asked = getattr(kind, "__init__", None), getattr(base, "__init__", None)
-    if isinstance(asked, FunctionType) and "__init__" not in own(kind) and not fits(inherited, asked):
-        missing.append(f"__init__({takes(asked)})")
+    missing += [f"self.{n} ({text})" for n, text in contract.sets.items() if not (hasattr(kind, n) or n in attributes)]
+    inherited, wanted = getattr(kind, "__init__", None), getattr(base, "__init__", None)
+    if isinstance(wanted, FunctionType) and "__init__" not in own(kind) and not fits(inherited, wanted):
+        missing.append(f"__init__({takes(wanted)})")
     above = [] if contract.derived else functions(base)
     missing += [f"{name}({takes(getattr(base, name))})" for name in above if not hasattr(kind, name)]
     missing += [f"{name}({takes(getattr(kind, name))})" for name in abstract(kind)]
@@ -116,9 +116,9 @@ def of_paths(kind: Any) -> Iterator[str]:
 
 def fits(function: Any, like: FunctionType) -> bool:
     """Whether a function of a class can be called as another one is."""
-    asked = inspect.signature(like).parameters.values()
-    positional = [p.name for p in asked if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is p.empty]
-    named = [p.name for p in asked if p.kind is p.KEYWORD_ONLY]
+    parameters = inspect.signature(like).parameters.values()
+    positional = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is p.empty]
+    named = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
     try:
         inspect.signature(function).bind(*positional, **dict.fromkeys(named))
     except (TypeError, ValueError):
@@ -154,8 +154,8 @@ def foreign(kind: type) -> list[type]:
 def own(kind: type) -> dict[str, FunctionType]:
     """The functions that the user's own classes define, the nearest of each name; those for themselves left out."""
     mine = [each for each in kind.__mro__ if each not in foreign(kind)]
-    found = [(n, f) for each in reversed(mine) for n, f in vars(each).items() if isinstance(f, FunctionType)]
-    return {name: function for name, function in found if name == "__init__" or not name.startswith("_")}
+    members = [(n, f) for each in reversed(mine) for n, f in vars(each).items() if isinstance(f, FunctionType)]
+    return {name: function for name, function in members if name == "__init__" or not name.startswith("_")}
 
 
 class Everything(set[str]):
@@ -167,12 +167,12 @@ class Everything(set[str]):
 
 def set_by(kind: type) -> set[str]:
     """The attributes that a class's code sets."""
-    found: set[str] = set()
+    attributes: set[str] = set()
     for code in (f.__code__ for each in kind.__mro__ for f in vars(each).values() if isinstance(f, FunctionType)):
         if BY_NAME.intersection(code.co_names):
             return Everything()
-        found |= {str(step.argval) for step in dis.get_instructions(code) if step.opname == "STORE_ATTR"}
-    return found
+        attributes |= {str(step.argval) for step in dis.get_instructions(code) if step.opname == "STORE_ATTR"}
+    return attributes
 
 
 def named(kind: type) -> str:
@@ -232,8 +232,8 @@ def of_method(table: str) -> Contract:
 
     def values(kind: Any) -> Iterator[str]:
         varies = getattr(kind, "varies", ())
-        known = {each.name for each in dataclasses.fields(kind.Config)}
-        if isinstance(varies, str) or (unknown := sorted(set(varies) - known)):
+        fields = {each.name for each in dataclasses.fields(kind.Config)}
+        if isinstance(varies, str) or (unknown := sorted(set(varies) - fields)):
             named = varies if isinstance(varies, str) else ", ".join(unknown)
             yield f"varies names {named}, not among its Config's fields; it is a tuple of their names"
         follows = getattr(kind.Config, "follows", {})

@@ -51,20 +51,20 @@ class WatchedLook(Look):
     @classmethod
     def of(cls, look: Look) -> WatchedLook:
         """The same look, watched."""
-        known = {"gradients": look.known_gradients, "activations": look.known_activations}
-        return cls(look.network, look.params, look.x, **known)
+        shared = {"gradients": look.known_gradients, "activations": look.known_activations}
+        return cls(look.network, look.params, look.x, **shared)
 
 
 def check_diagnostic(name: str, members: Sequence[Member], file: str) -> dict[str, float]:
     """Metric -> its mean over the newborn members. Raises InputError that names file, line and what is wrong."""
     try:
         with torch.no_grad(), contextlib.redirect_stdout(io.StringIO()):
-            problem, found = _tried(name, (list(members) * FEWEST)[: max(FEWEST, len(members))])
+            problem, values = _tried(name, (list(members) * FEWEST)[: max(FEWEST, len(members))])
     except (Exception, SystemExit) as error:
         raise InputError(told(error) if place_of(error) else f"{file}: {name}: {told(error)}") from error
     if problem:
         raise InputError(f"{file}: {name} {problem}")
-    return {metric: float(values.double().mean()) for metric, values in found.items()}
+    return {metric: float(of_members.double().mean()) for metric, of_members in values.items()}
 
 
 def _tried(name: str, members: Sequence[Member]) -> tuple[str | None, dict[str, Tensor]]:
@@ -82,17 +82,17 @@ def _tried(name: str, members: Sequence[Member]) -> tuple[str | None, dict[str, 
         problem = "changes tensors of the look, which other diagnostics read after it: work on a copy"
     if problem:
         return problem, {}
-    found = measure([name], _look(training, name, tree, everyone))
-    if not _alike(found, measure([name], _look(training, name, tree, everyone)), everyone, everyone, 0.0):
-        return "gives another value when it is asked again", found
+    values = measure([name], _look(training, name, tree, everyone))
+    if not _alike(values, measure([name], _look(training, name, tree, everyone)), everyone, everyone, 0.0):
+        return "gives another value when it is asked again", values
     # Twice, as one matrix is multiplied by other code than several.
-    if not _alike(found, measure([name], _look(training, name, tree, [1, 1])), [1], [0], ROUNDING):
-        return "gives a member another value alone than among others: keep the members, axis 0, apart", found
+    if not _alike(values, measure([name], _look(training, name, tree, [1, 1])), [1], [0], ROUNDING):
+        return "gives a member another value alone than among others: keep the members, axis 0, apart", values
     spoilt = {**tree, "params": mapped(lambda v: torch.cat([v[:-1], v[-1:] * torch.nan]), tree["params"])}
     others = everyone[:-1]
-    if not _alike(found, measure([name], _look(training, name, spoilt, everyone)), others, others, ROUNDING):
-        return "gives members another value beside one whose numbers are not finite", found
-    return None, found
+    if not _alike(values, measure([name], _look(training, name, spoilt, everyone)), others, others, ROUNDING):
+        return "gives members another value beside one whose numbers are not finite", values
+    return None, values
 
 
 def _look(training: Training, name: str, tree: Tree, part: Sequence[int]) -> Look:

@@ -57,15 +57,15 @@ def check_learning(members: Sequence[Member]) -> None:
 
 def gaps(one: Tree, other: Tree) -> dict[str, float]:
     """How far each tensor of a tree is from another's, by its largest entry; infinite where only one is NaN."""
-    found = {}
+    gap_of = {}
     left, right = (pytree.tree_flatten_with_path(tree)[0] for tree in (one, in_order(other, one)))
     for (path, a), (_, b) in zip(left, right, strict=True):
         a, b = a.double(), b.double()
         scale = a[torch.isfinite(a)].abs().max().item() if torch.isfinite(a).any() else 1.0
         gap = torch.where((a == b) | (a.isnan() & b.isnan()), 0, (a - b).abs() / (scale or 1.0))
         where = " ".join(str(getattr(part, "key", part)) for part in path)
-        found[where] = gap.nan_to_num(nan=math.inf).max().item() if gap.numel() else 0.0
-    return found
+        gap_of[where] = gap.nan_to_num(nan=math.inf).max().item() if gap.numel() else 0.0
+    return gap_of
 
 
 def apart(one: Tree, other: Tree, shaken: Mapping[str, float] = MappingProxyType({})) -> tuple[str, float]:
@@ -74,8 +74,8 @@ def apart(one: Tree, other: Tree, shaken: Mapping[str, float] = MappingProxyType
     `shaken`: how far a change of the last bits of the weights moves each tensor. What is nothing but rounding, such as
     the gradient of a bias before batch norm, differs between any two ways to compute it.
     """
-    found = {w: gap for w, gap in gaps(one, other).items() if gap > max(TOLERANCE, SHAKEN * shaken.get(w, 0.0))}
-    return max(found.items(), key=lambda item: item[1], default=("", 0.0))
+    beyond = {w: gap for w, gap in gaps(one, other).items() if gap > max(TOLERANCE, SHAKEN * shaken.get(w, 0.0))}
+    return max(beyond.items(), key=lambda item: item[1], default=("", 0.0))
 
 
 class _Trial:
@@ -199,17 +199,17 @@ class _Trial:
 
     def alone(self, start: list[Tree], index: int) -> Tree:
         """A member after its first steps by itself, twice the same."""
-        found = []
+        ends = []
         for again in (False, True):
             with self.strictly(not again):
-                found.append(self.walked(start[index], index))
-        where, gap = max(gaps(*found).items(), key=lambda item: item[1])
+                ends.append(self.walked(start[index], index))
+        where, gap = max(gaps(*ends).items(), key=lambda item: item[1])
         if gap:
             raise InputError(
                 f"{self.whom}: the same steps taken twice give other numbers ({where}): something in them is drawn or "
                 "read from outside; draws come from `draw`, e.g. draw.normal(what, count)"
             )
-        return found[0]
+        return ends[0]
 
     def walked(self, tree: Tree, index: int) -> Tree:
         """A member after its first steps."""

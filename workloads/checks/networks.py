@@ -70,10 +70,10 @@ def _norm(site: Any, names: Collection[str]) -> str | None:
 def _count(name: str, network: Any, stream: Any) -> str | None:
     """The Config's number of weights, by which paths and memory are planned, is the network's."""
     said = network.config.parameters(NETWORKS[name].built_for(stream), stream.outputs) if _has_config(network) else None
-    found = sum(map(math.prod, network.parameter_shapes().values()))
-    if said is None or said == found:
+    counted = sum(map(math.prod, network.parameter_shapes().values()))
+    if said is None or said == counted:
         return None
-    return f"Config.parameters says {said:,} weights, and parameter_shapes() adds up to {found:,}"
+    return f"Config.parameters says {said:,} weights, and parameter_shapes() adds up to {counted:,}"
 
 
 def _has_config(network: Any) -> bool:

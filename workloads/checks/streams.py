@@ -120,13 +120,13 @@ def _purity(stream: Stream, again: Stream) -> str | None:
         stream.batches(min(length, stream.task_start(1) + PIECE) - 1, 1)
         pieces = [stream.batches(start + k, 1) for k in range(count)]
         other = again.batches(start, count)
-        asked = {
+        others = {
             "are other examples when they are asked again": stream.batches(start, count),
             "asked one by one are other examples": [np.concatenate([p[i] for p in pieces]) for i in (0, 1)],
             "are other examples in another stream of the same seed": other,
         }
-        for what, found in asked.items():
-            if not all(np.array_equal(one, two) for one, two in zip(first, found, strict=True)):
+        for what, batches in others.items():
+            if not all(np.array_equal(one, two) for one, two in zip(first, batches, strict=True)):
                 return (
                     f"steps {start} to {start + count - 1} {what}: a batch depends on config, seed and step alone "
                     "(workloads.random draws by seed, name and step)"

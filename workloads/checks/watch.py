@@ -47,8 +47,8 @@ def meant(error: BaseException) -> str:
         return str(error)
     if isinstance(error, SystemExit):
         return "ends the program (SystemExit)"
-    found = [meaning for part, meaning in MEANINGS.items() if part in str(error)]
-    return found[0] if found else f"raised {type(error).__name__}: {(str(error).splitlines() or [''])[0][:160]}"
+    meanings = [meaning for part, meaning in MEANINGS.items() if part in str(error)]
+    return meanings[0] if meanings else f"raised {type(error).__name__}: {(str(error).splitlines() or [''])[0][:160]}"
 
 
 def checksum(tensor: Tensor) -> int:
@@ -94,8 +94,8 @@ def surroundings(method: Method) -> dict[str, Any]:
     held |= {f"{kind.__name__}.{n}": v for n, v in vars(kind).items() if not n.startswith("__") and not callable(v)}
     if module is not None and kind.__module__.startswith("user_code."):
         held |= {f"the global {n}": v for n, v in vars(module).items() if not n.startswith("__") and not callable(v)}
-    found = {name: remembered(value) for name, value in held.items()}
-    return found | {
+    places = {name: remembered(value) for name, value in held.items()}
+    return places | {
         "Python's generator (module random)": random.getstate(),
         "numpy's generator": str(np.random.get_state()),
         "torch's generator": remembered(torch.get_rng_state()),
@@ -133,18 +133,18 @@ def described(value: Any) -> str:
     return "None" if value is None else f"{type(value).__name__} {value!r}"[:60]
 
 
-def differing(found: Any, expected: Any, path: str) -> str | None:
+def differing(actual: Any, expected: Any, path: str) -> str | None:
     """Where a nested dict of tensors is not shaped like another, in words; None where it is."""
     if isinstance(expected, dict):
-        if not isinstance(found, dict):
-            return f"{path} is {described(found)}, expected a dict of {', '.join(map(repr, expected)) or 'nothing'}"
-        if missing := [name for name in expected if name not in found]:
+        if not isinstance(actual, dict):
+            return f"{path} is {described(actual)}, expected a dict of {', '.join(map(repr, expected)) or 'nothing'}"
+        if missing := [name for name in expected if name not in actual]:
             return f"{path} lacks {', '.join(map(repr, missing))}; it must have what came in: {', '.join(expected)}"
-        if more := [name for name in found if name not in expected]:
+        if more := [name for name in actual if name not in expected]:
             return f"{path} has {', '.join(map(repr, more))}, which did not come in: begin with it in init"
-        return next((d for n in expected if (d := differing(found[n], expected[n], f"{path}[{n!r}]"))), None)
-    alike = isinstance(found, Tensor) and found.shape == expected.shape and found.dtype == expected.dtype
-    return None if alike else f"{path} is {described(found)}, expected {described(expected)}"
+        return next((d for n in expected if (d := differing(actual[n], expected[n], f"{path}[{n!r}]"))), None)
+    alike = isinstance(actual, Tensor) and actual.shape == expected.shape and actual.dtype == expected.dtype
+    return None if alike else f"{path} is {described(actual)}, expected {described(expected)}"
 
 
 def not_tensors(state: Any, path: str = "state") -> str | None:

@@ -87,15 +87,15 @@ class Look:
 
         h_0 is the input; of a network that offers its layers one by one (`Network.layer`).
         """
-        found, before = [], self.x
+        spectra, before = [], self.x
         for place, hidden in enumerate(self.activations.values()):
 
             def jacobian(params: Mapping[str, Tensor], before: Tensor, place: int = place) -> Tensor:
                 return jacobian_of(lambda h: self.network.layer(params, place, h), before)
 
-            found.append(feature_values(self.of_members(jacobian, before)))
+            spectra.append(feature_values(self.of_members(jacobian, before)))
             before = hidden
-        return found
+        return spectra
 
     @cached_property
     def input_output_jacobian_spectra(self) -> Tensor:
@@ -114,8 +114,8 @@ class Look:
         """
         x = self.x if x is None else x
         if len(x) > 1:
-            found: Tree = torch.func.vmap(function)(dict(self.params), x)
-            return found
+            batched: Tree = torch.func.vmap(function)(dict(self.params), x)
+            return batched
         alone = function({name: value[0] for name, value in self.params.items()}, x[0])
         whole: Tree = pytree.tree_map(lambda value: value[None], alone)
         return whole

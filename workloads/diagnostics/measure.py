@@ -20,8 +20,8 @@ def measure(names: Iterable[str], look: Look) -> dict[str, Tensor]:
     """Metric name -> (P,) float64, for the diagnostics in `names`. Raises InputError for an unknown name."""
     measured: dict[str, Tensor] = {}
     for name in names:
-        found = diagnostic(name).measure(look)
-        measured |= {name: found} if isinstance(found, Tensor) else by_layer(name, found)
+        values = diagnostic(name).measure(look)
+        measured |= {name: values} if isinstance(values, Tensor) else by_layer(name, values)
     return measured
 
 

@@ -290,8 +290,8 @@ class Lanes(Seated):
             self._view(k).transpose(1, 2).reshape(self.blocks * LANES, *leaf.shape)[: self.members].clone()
             for k, leaf in enumerate(self.program.leaves)
         ]
-        found = zip(leaves, self.program.leaves, strict=True)
-        return unflattened([v != 0 if like.dtype == torch.bool else v for v, like in found], self.program.spec)
+        pairs = zip(leaves, self.program.leaves, strict=True)
+        return unflattened([v != 0 if like.dtype == torch.bool else v for v, like in pairs], self.program.spec)
 
     def advance(self, x: Tensor, y: Tensor, which: Tensor, start: int) -> None:
         """Train on x (count, S, B, ...), y (count, S, B, ...); member i sees stream which[i]."""

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from workloads.data.known import Bytes
+from workloads.data.entries import Bytes
 from workloads.random import Int64
 
 

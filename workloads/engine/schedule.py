@@ -124,12 +124,12 @@ def homes_and_copies(
 
 def passing_arrays(groups: list[list[Statement]], results: Container[str]) -> set[str]:
     """Arrays that only their own loop reads: their values need no place in memory."""
-    found: set[str] = set()
+    arrays: set[str] = set()
     for group in groups:
         outside = {name for other in groups if other is not group for s in other for name, _ in s.reads}
         own = {s.target for s in group if s.pointwise is not None} - outside
-        found |= {name for name in own if name not in results}
-    return found
+        arrays |= {name for name in own if name not in results}
+    return arrays
 
 
 def emitted(group: list[Statement], passing: Container[str]) -> list[str]:

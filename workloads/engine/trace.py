@@ -111,8 +111,8 @@ class Trace:
     @property
     def results(self) -> list[fx.Node]:
         """What the function returns, in order."""
-        found: list[fx.Node] = [node for node in self.graph.nodes if node.op == "output"][0].args[0]
-        return found
+        nodes: list[fx.Node] = [node for node in self.graph.nodes if node.op == "output"][0].args[0]
+        return nodes
 
 
 def trace(function: Callable[..., Sequence[Tensor]], examples: Sequence[Tensor]) -> Trace:
@@ -129,17 +129,17 @@ def trace(function: Callable[..., Sequence[Tensor]], examples: Sequence[Tensor])
 
 def constant_nodes(graph: fx.Graph) -> set[fx.Node]:
     """Nodes that depend on no argument."""
-    found: set[fx.Node] = set()
+    constants: set[fx.Node] = set()
     for node in graph.nodes:
         if node.op == "get_attr":
-            found.add(node)
+            constants.add(node)
         elif node.op == "call_function" and node.target != torch.ops.pliant.drawn.default:
             if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
                 # It depends on no argument, and would be drawn once, now.
                 raise NotLowered(f"{node.target}, whose numbers are not the step's own: use draw")
-            if node.target in FILLS or all(source in found for source in node.all_input_nodes):
-                found.add(node)
-    return found
+            if node.target in FILLS or all(source in constants for source in node.all_input_nodes):
+                constants.add(node)
+    return constants
 
 
 class _Recorder(fx.Interpreter):

@@ -190,8 +190,8 @@ def broadcast(shape: Sequence[int], index: Index) -> Index:
 def tiles(length: int) -> list[tuple[int, int, int]]:
     """(first, number, size) of the tiles that `length` results are summed in."""
     whole = length // TILE
-    found = [(0, whole, TILE)] if whole else []
-    return found + ([(whole * TILE, 1, length % TILE)] if length % TILE else [])
+    parts = [(0, whole, TILE)] if whole else []
+    return parts + ([(whole * TILE, 1, length % TILE)] if length % TILE else [])
 
 
 def plain(number: float | int | bool, kind: str) -> str:

@@ -67,8 +67,8 @@ class CrossEntropyOfSeen(CrossEntropy):
 
 def of_seen(output: Tensor, seen: Tensor) -> Tensor:
     """Outputs (B, classes) with those of classes not seen yet, the `seen`-th and later ones (B,), at -infinity."""
-    known = torch.arange(output.shape[-1], device=output.device) < seen.unsqueeze(-1)
-    return torch.where(known, output, -torch.inf)
+    admitted = torch.arange(output.shape[-1], device=output.device) < seen.unsqueeze(-1)
+    return torch.where(admitted, output, -torch.inf)
 
 
 IMPLEMENTATIONS: dict[str, Loss] = {loss.name: loss for loss in (SquaredError(), CrossEntropy(), CrossEntropyOfSeen())}

@@ -70,18 +70,22 @@ class Method:
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         overridden = {name for name in (*PLACES, *BESIDE) if getattr(cls, name) is not getattr(Method, name)}
-        found = frozenset(overridden.intersection(PLACES))
-        named = vars(cls).get("acts", found)
-        if not isinstance(named, set | frozenset | tuple | list) or set(named) != found:
-            said = ", ".join(map(str, named)) if isinstance(named, set | frozenset | tuple | list) else repr(named)
-            has = ", ".join(sorted(found)) or "no hook"
+        hooks = frozenset(overridden.intersection(PLACES))
+        declared = vars(cls).get("acts", hooks)
+        if not isinstance(declared, set | frozenset | tuple | list) or set(declared) != hooks:
+            said = (
+                ", ".join(map(str, declared))
+                if isinstance(declared, set | frozenset | tuple | list)
+                else repr(declared)
+            )
+            has = ", ".join(sorted(hooks)) or "no hook"
             raise InputError(
                 f"{cls.__name__}: acts names {said or 'nothing'}, and the class overrides {has}: leave it out"
             )
         for name, other in BESIDE.items():
-            if name in overridden and other not in found:
+            if name in overridden and other not in hooks:
                 raise InputError(f"{cls.__name__}: {name} is called beside {other}, which the class does not override")
-        cls.acts = found
+        cls.acts = hooks
 
     def __init__(self, config: Any, network: Network) -> None:
         self.config = config

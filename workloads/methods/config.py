@@ -47,8 +47,8 @@ class MethodSpec:
     @property
     def follows(self) -> Mapping[str, str]:
         """Scalar -> the one whose value it takes where it is null; as the settings class says in `follows`."""
-        found: Mapping[str, str] = getattr(self.config, "follows", {})
-        return found
+        leaders: Mapping[str, str] = getattr(self.config, "follows", {})
+        return leaders
 
     def needs(self, config: Any) -> frozenset[str]:
         """What the method must be given under this config; it may depend on the config."""

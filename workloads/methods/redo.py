@@ -66,11 +66,11 @@ class ReDo(Method):
         """The magnitudes of this step join the others, or stand alone where a batch is the score."""
         if self.config.score == "batch" and not seen.acts:
             return params, state
-        found = {}
+        magnitude = {}
         for site in self.network.sites:
             now = mean_of_parts(as_examples(seen.activations[site.name]).abs().mean(0), site)
-            found[site.name] = now if self.config.score == "batch" else state["magnitude"][site.name] + now
-        return params, {"magnitude": found}
+            magnitude[site.name] = now if self.config.score == "batch" else state["magnitude"][site.name] + now
+        return params, {"magnitude": magnitude}
 
     def renew(
         self, params: Params, state: State, optimizer: State, hyper: Hyper, draw: Draw

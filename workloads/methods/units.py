@@ -43,10 +43,10 @@ def fresh_weights(network: Network, site: Site, draw: Draw, what: str) -> Tensor
 
     Rows of an orthogonal matrix are drawn as `Network.reinit_bound` says.
     """
-    found = network.distribution(site.weight)
-    if found.kind != "normal":
-        found = Distribution("uniform", network.reinit_bound(site))
-    return redrawn_tensor(draw, f"{what}/{site.weight}", network.parameter_shapes()[site.weight], found)
+    distribution = network.distribution(site.weight)
+    if distribution.kind != "normal":
+        distribution = Distribution("uniform", network.reinit_bound(site))
+    return redrawn_tensor(draw, f"{what}/{site.weight}", network.parameter_shapes()[site.weight], distribution)
 
 
 def fresh_biases(network: Network, site: Site, draw: Draw, what: str) -> Tensor:

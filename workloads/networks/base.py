@@ -162,14 +162,14 @@ class Network(ABC):
         It is the layer's own at initialisation. One row cannot be drawn orthonormal to trained others, so
         `orthogonal` uses the uniform distribution of the same variance.
         """
-        found = self.distribution(site.weight)
-        return found.scale if found.kind == "uniform" else math.sqrt(3 / max(site.fan_in, site.units))
+        distribution = self.distribution(site.weight)
+        return distribution.scale if distribution.kind == "uniform" else math.sqrt(3 / max(site.fan_in, site.units))
 
     def fresh_incoming(self, site: Site, draw: Draw, unit: Tensor, *, bound: float | None = None) -> Tensor:
         """Fresh incoming weights (fan_in,) of one unit, drawn as the layer's were, or uniform in +-`bound`."""
-        found = self.distribution(site.weight)
-        if found.kind == "normal" and bound is None:
-            return found.scale * draw.normal(f"reinit/{site.name}", site.fan_in, offset=unit)
+        distribution = self.distribution(site.weight)
+        if distribution.kind == "normal" and bound is None:
+            return distribution.scale * draw.normal(f"reinit/{site.name}", site.fan_in, offset=unit)
         bound = self.reinit_bound(site) if bound is None else bound
         return bound * (2 * draw.uniform(f"reinit/{site.name}", site.fan_in, offset=unit) - 1)
 

@@ -77,13 +77,13 @@ class ConvNetConfig:
     def sides(self, shape: Picture) -> tuple[tuple[int, int], ...]:
         """(height, width) after each convolution and its pooling. Raises ValueError where a picture is too small."""
         _, height, width = shape
-        found = []
+        sizes = []
         for kernel in CONV_KERNELS:
             height, width = (height - kernel + 1) // 2, (width - kernel + 1) // 2
-            found.append((height, width))
-        if min(found[-1]) < 1:
+            sizes.append((height, width))
+        if min(sizes[-1]) < 1:
             raise ValueError(f"convnet needs pictures of at least 24 x 24, not {shape[1]} x {shape[2]}")
-        return tuple(found)
+        return tuple(sizes)
 
     def parameters(self, shape: Picture, outputs: int) -> int:
         """How many weights and biases such a network has. Raises ValueError where a picture is too small."""

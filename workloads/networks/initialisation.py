@@ -43,27 +43,29 @@ def layer_distribution(initialisation: str, kind: str, fan_in: int, fan_out: int
     return Distribution("orthogonal") if initialisation == "orthogonal" else Distribution("uniform", bound)
 
 
-def initial_array(seed: int, parameter: str, shape: tuple[int, ...], found: Distribution, at: int = 0) -> Float64:
+def initial_array(
+    seed: int, parameter: str, shape: tuple[int, ...], distribution: Distribution, at: int = 0
+) -> Float64:
     """float64 array of `shape` from a distribution; `at` numbers independent arrays."""
-    if found.kind == "constant":
-        return np.full(shape, found.scale)
-    if found.kind == "uniform":
-        return uniform_array(seed, parameter, shape, found.scale, at)
-    if found.kind == "normal":
-        return normal_array(seed, parameter, shape, found.scale, at)
+    if distribution.kind == "constant":
+        return np.full(shape, distribution.scale)
+    if distribution.kind == "uniform":
+        return uniform_array(seed, parameter, shape, distribution.scale, at)
+    if distribution.kind == "normal":
+        return normal_array(seed, parameter, shape, distribution.scale, at)
     # A kernel is orthogonal as the matrix out x (in height width).
     return orthogonal_array(seed, parameter, (shape[0], math.prod(shape[1:])), at).reshape(shape)
 
 
-def redrawn_tensor(draw: random.Draw, what: str, shape: tuple[int, ...], found: Distribution) -> Tensor:
+def redrawn_tensor(draw: random.Draw, what: str, shape: tuple[int, ...], distribution: Distribution) -> Tensor:
     """Tensor of `shape` from a distribution, drawn in torch."""
     count = math.prod(shape)
-    if found.kind == "constant":
-        return torch.full(shape, found.scale, dtype=draw.dtype, device=draw.seed.device)
-    if found.kind == "uniform":
-        return (found.scale * (2 * draw.uniform(what, count) - 1)).view(shape)
-    if found.kind == "normal":
-        return (found.scale * draw.normal(what, count)).view(shape)
+    if distribution.kind == "constant":
+        return torch.full(shape, distribution.scale, dtype=draw.dtype, device=draw.seed.device)
+    if distribution.kind == "uniform":
+        return (distribution.scale * (2 * draw.uniform(what, count) - 1)).view(shape)
+    if distribution.kind == "normal":
+        return (distribution.scale * draw.normal(what, count)).view(shape)
     out, inp = shape[0], count // shape[0]
     q, r = torch.linalg.qr(draw.normal(what, count).view(max(out, inp), min(out, inp)))
     signed: Tensor = q * torch.where(torch.diagonal(r) < 0, -1, 1)

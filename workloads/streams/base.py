@@ -73,8 +73,8 @@ def rows_of(stream: Stream, start: int, count: int) -> Rows | None:
     A stream offers it by a method `rows` of the same arguments, which must agree with `batches`. One that inherits
     `rows` but makes its own examples is asked for those.
     """
-    found: Rows | None = stream.rows(start, count) if offers(stream, "rows") else None  # type: ignore[attr-defined]
-    return found
+    rows: Rows | None = stream.rows(start, count) if offers(stream, "rows") else None  # type: ignore[attr-defined]
+    return rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +88,9 @@ class Pictures:
 
 def pictures_of(stream: Stream, start: int, count: int) -> Pictures | None:
     """What `stream.batches(start, count)` gives, as pictures; offered by a method `pictures`, as rows by `rows`."""
-    known = offers(stream, "pictures")
-    found: Pictures | None = stream.pictures(start, count) if known else None  # type: ignore[attr-defined]
-    return found
+    offered = offers(stream, "pictures")
+    pictures: Pictures | None = stream.pictures(start, count) if offered else None  # type: ignore[attr-defined]
+    return pictures
 
 
 def offers(stream: Stream, name: str) -> bool:

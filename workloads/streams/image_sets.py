@@ -36,32 +36,32 @@ STANDARD: dict[Name, tuple[tuple[float, ...], tuple[float, ...]]] = {
 }
 
 
-def classes_of(dataset: Name, asked: int | None) -> int:
+def classes_of(dataset: Name, count: int | None) -> int:
     """How many classes are used, the first ones; None: all. Raises ValueError where there are fewer."""
-    known = DATASETS[dataset].classes
-    if asked is not None and asked > known:
-        raise ValueError(f"classes {asked}: {dataset} has {known}")
-    return known if asked is None else asked
+    most = DATASETS[dataset].classes
+    if count is not None and count > most:
+        raise ValueError(f"classes {count}: {dataset} has {most}")
+    return most if count is None else count
 
 
 def fewest(dataset: Name, part: Part = "train") -> int:
     """Images of the class that has fewest."""
-    known = DATASETS[dataset].per_class or UNEVEN[dataset]
-    return known[0] if part == "train" else known[1]
+    counts = DATASETS[dataset].per_class or UNEVEN[dataset]
+    return counts[0] if part == "train" else counts[1]
 
 
-def examples_of(dataset: Name, classes: int, asked: int | None, part: Part = "train") -> int:
+def examples_of(dataset: Name, classes: int, count: int | None, part: Part = "train") -> int:
     """How many images are used, equally many of each class; None: all that every class has.
 
     Raises ValueError where that is impossible.
     """
     most = fewest(dataset, part) * classes
-    if asked is None:
+    if count is None:
         return most
-    if asked % classes or not 0 < asked <= most:
+    if count % classes or not 0 < count <= most:
         kind = "examples" if part == "train" else "test_examples"
-        raise ValueError(f"{kind} {asked}: must be a multiple of the {classes} classes and at most {most} ({dataset})")
-    return asked
+        raise ValueError(f"{kind} {count}: must be a multiple of the {classes} classes and at most {most} ({dataset})")
+    return count
 
 
 def check_batch(batch: int, examples: int, what: str) -> None:
@@ -84,8 +84,8 @@ def images_of(
     dataset: Name, part: Part, labels: Iterable[int], rows: slice = slice(None)
 ) -> tuple[Bytes, NDArray[np.int64]]:
     """Some images of each of these classes, class after class: (n, pixels), and each one's place in `labels`."""
-    known = front.image_set(dataset)
-    parts = [(known.train(label) if part == "train" else known.test(label))[rows] for label in labels]
+    image_set = front.image_set(dataset)
+    parts = [(image_set.train(label) if part == "train" else image_set.test(label))[rows] for label in labels]
     return np.concatenate(parts), np.repeat(np.arange(len(parts)), [len(images) for images in parts])
 
 

@@ -20,11 +20,11 @@ from workloads.streams.base import Pictures, Stream, pictures_of
 
 def batches_on(device: torch.device, streams: Sequence[Stream], start: int, count: int) -> tuple[Tensor, Tensor] | None:
     """x (count, S, B, inputs) float32, y (count, S, B) of all streams, on the device; None where one cannot."""
-    found = [pictures_of(stream, start, count) for stream in streams]
-    made = [drawn(pictures, device) for pictures in found if pictures is not None]
-    if len(made) < len(found):
+    offers = [pictures_of(stream, start, count) for stream in streams]
+    batches = [drawn(pictures, device) for pictures in offers if pictures is not None]
+    if len(batches) < len(offers):
         return None
-    x, y = (torch.stack(parts, 1) for parts in zip(*made, strict=True))
+    x, y = (torch.stack(parts, 1) for parts in zip(*batches, strict=True))
     return x, y
 
 

@@ -69,11 +69,11 @@ class PermutedMNIST(EqualTasks):
             batch=config.batch,
             boundaries=config.task_boundaries,
         )
-        known = DATASETS[config.dataset]
+        entry = DATASETS[config.dataset]
         self.config = config
         self.seed = seed
-        self.inputs = known.pixels
-        self.outputs = known.classes
+        self.inputs = entry.pixels
+        self.outputs = entry.classes
         self.orders = lru_cache(maxsize=2)(self._drawn_orders)
 
     def _drawn_orders(self, task: int) -> tuple[Int64, Int64]:

@@ -39,11 +39,11 @@ def built(table: Mapping[str, Any], fields: Mapping[str, Any], kind: str) -> tup
 def ways_of_learning(config: Mapping[str, Any]) -> tuple[tuple[str, Any], dict[str, Any]]:
     """The optimizer's (name, config) and the methods' configs of one trial."""
     optimizer = built(OPTIMIZERS, config["optimizer"], "optimizer")
-    asked = config["methods"]
-    for name in asked:
+    settings = config["methods"]
+    for name in settings:
         lookup(METHODS, name, "method")
     # In the registry's order, which is the order they act in: a trial's config is sorted by name for its hash.
-    return optimizer, {name: spec.config(**asked[name]) for name, spec in METHODS.items() if name in asked}
+    return optimizer, {name: spec.config(**settings[name]) for name, spec in METHODS.items() if name in settings}
 
 
 def stream_of(config: Mapping[str, Any], seed: int) -> Stream:

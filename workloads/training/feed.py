@@ -49,11 +49,11 @@ class Feed:
 
     def tables(self, start: int, count: int) -> tuple[Tensor, Tensor, Tensor] | None:
         """The same as rows of small tables: x (S, K, ...), y (S, K, ...), index (S, count, B); None where it cannot."""
-        found = [rows_of(stream, start, count) for stream in self.streams]
-        known = [rows for rows in found if rows is not None]
-        if len(known) < len(found) or len({len(rows.x) for rows in known}) > 1:
+        offers = [rows_of(stream, start, count) for stream in self.streams]
+        tables = [rows for rows in offers if rows is not None]
+        if len(tables) < len(offers) or len({len(rows.x) for rows in tables}) > 1:
             return None
-        x, y, index = (np.stack([getattr(rows, name) for rows in known]) for name in ("x", "y", "index"))
+        x, y, index = (np.stack([getattr(rows, name) for rows in tables]) for name in ("x", "y", "index"))
         return self.placed(x), self.placed(y), self.placed(index)
 
     def pictures(self, start: int, count: int) -> tuple[Any, ...] | None:
@@ -62,12 +62,14 @@ class Feed:
         None where a stream does not know them so, where they are of several data sets, or where their pixels are not
         all of an image's, in some order.
         """
-        found = [pictures_of(stream, start, count) for stream in self.streams]
-        known = [pictures for pictures in found if pictures is not None and pictures.pixels is not None]
-        if len(known) < len(found) or len({pictures.dataset for pictures in known}) > 1:
+        offers = [pictures_of(stream, start, count) for stream in self.streams]
+        pictures = [each for each in offers if each is not None and each.pixels is not None]
+        if len(pictures) < len(offers) or len({each.dataset for each in pictures}) > 1:
             return None
-        dataset = front.load(known[0].dataset)
-        shown, pixels = (np.stack([getattr(k, name) for k in known]).astype(np.int32) for name in ("shown", "pixels"))
+        dataset = front.load(pictures[0].dataset)
+        shown, pixels = (
+            np.stack([getattr(each, name) for each in pictures]).astype(np.int32) for name in ("shown", "pixels")
+        )
         every = np.arange(dataset.images.shape[1])
         whole = pixels.shape[1] == len(every) and bool((np.sort(pixels) == every).all())
         if not whole or self.streams[0].loss != "cross_entropy":

@@ -166,8 +166,8 @@ class Training(Members[Stream, Engine]):
         names = [name for name in self.config["metrics"] if name in DIAGNOSTICS]
         if not names:
             return
-        found = self.probes.diagnosed(names, self.engine.state(), task, self.config["probe"])
-        for name, values in found.items():
+        measured = self.probes.diagnosed(names, self.engine.state(), task, self.config["probe"])
+        for name, values in measured.items():
             self.add(name, task, values)
 
     @computing()
@@ -206,10 +206,10 @@ class Training(Members[Stream, Engine]):
 
     def stops(self, task: int) -> set[int]:
         """Steps of a task at which something happens: an evaluation, another step size, the end of a bin."""
-        found = set(self.bins(task))
+        steps = set(self.bins(task))
         if isinstance(self.stream, TaskStream):
-            found |= {*self.stream.evaluations(task), *(step for step, _ in self.stream.step_sizes(task))}
-        return found
+            steps |= {*self.stream.evaluations(task), *(step for step, _ in self.stream.step_sizes(task))}
+        return steps
 
     def bins(self, task: int) -> list[int]:
         """The ends of a task's bins, where the curve within it is asked for."""

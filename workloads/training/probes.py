@@ -36,10 +36,10 @@ class Probes:
 
         `count` of them, or as many as a diagnostic asks for itself; those of one probe share their looks.
         """
-        found: dict[str, Tensor] = {}
+        values: dict[str, Tensor] = {}
         for size, alike in by_probe(names, count).items():
-            found |= self.looked_at(alike, tree, task, size)
-        return found
+            values |= self.looked_at(alike, tree, task, size)
+        return values
 
     def looked_at(self, names: Sequence[str], tree: Tree, task: int, count: int) -> dict[str, Tensor]:
         """Those of them that look at `count` examples."""
@@ -95,13 +95,13 @@ class Probes:
 
         def gradients(tree: Tree, hyper: Tree, x: Tensor, y: Tensor) -> tuple[Params, dict[str, Tensor]]:
             acting = self.learner.acting(0)  # every part
-            found = self.learner.gradients(tree["params"], tree["state"], hyper, x, y, acting=acting)
-            return found.grads, found.activations
+            of_step = self.learner.gradients(tree["params"], tree["state"], hyper, x, y, acting=acting)
+            return of_step.grads, of_step.activations
 
         grads, hidden = torch.func.vmap(gradients)(tree, hyper, x, y)
         # Activations are those of evaluation, the gradient that of training: the same unless there is batch norm.
-        known = None if self.network.buffers else hidden
-        return Look(self.network, params, shown, gradients=grads, activations=known)
+        activations = None if self.network.buffers else hidden
+        return Look(self.network, params, shown, gradients=grads, activations=activations)
 
     @functools.cached_property
     def hidden(self) -> int:
