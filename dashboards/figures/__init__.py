@@ -19,7 +19,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from dashboards import theme
-from sweep.results import frames, stages
+from sweep.results import frames, intervals, selections
 from sweep.spec.figures import FIGURES as NAMES
 from workloads.registry import lookup
 
@@ -54,7 +54,7 @@ def render(name: str, record: SweepRecord, ledger: Ledger, folder: Path | str) -
     """
     figure_file = lookup(FIGURES, name, "figure")
     every = getattr(figure_file, "EVERY_SETTING", False)
-    part = stages.selection(record) if every else stages.reported(record, ledger)
+    part = selections.selection(record) if every else selections.reported(record, ledger)
     trials = frames.trials(part, ledger)
     frames.headline(trials)
     read = figure_file.METRICS
@@ -77,13 +77,13 @@ def _source(record: SweepRecord, trials: pd.DataFrame, data: pd.DataFrame, every
     trials = trials[~trials.index.duplicated()]  # several arms may have one
     finished = int(trials["status"].isin(frames.FINISHED).sum())
     seeds = theme.span(data["members"])
-    interval = f"{seeds} seeds · interval: {frames.LEVEL:.0%} percentile bootstrap of the mean over seeds"
+    interval = f"{seeds} seeds · interval: {intervals.LEVEL:.0%} percentile bootstrap of the mean over seeds"
     parts = [
         f"sweep {record.identity}",
         "1 seed" if seeds == "1" else interval,
         f"commit {str(record.manifest.get('commit') or 'unknown')[:12]}",
     ]
-    if told := stages.briefly(record, every=every):
+    if told := selections.briefly(record, every=every):
         parts.append(told)
     if finished < len(trials):
         parts.append(f"{finished:,} of {len(trials):,} trials finished")

@@ -20,7 +20,8 @@ from matplotlib.typing import HashableList, LineStyleType
 
 from dashboards import theme
 from dashboards.figures import panels
-from sweep.results import frames, naming
+from sweep.results import frames, naming, selections, windows
+from sweep.results.bands import curve_bands
 from workloads.metrics import HEADLINES, MEASURED, higher_is_better
 
 INSIDE = ("dormant_fraction", "effective_rank", "weight_magnitude", "plasticity_gap")
@@ -53,10 +54,10 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
     higher = higher_is_better(online)
     trials = panels.finished(trials)
     values = frames.observed(trials, curves, online)
-    late = frames.late(values)
+    late = windows.late(values)
     networks, linear = frames.split(trials)
     axes = frames.panel_axes(networks)
-    best = frames.best_settings(networks, late, ["arm", *axes], higher=higher)
+    best = selections.best_settings(networks, late, ["arm", *axes], higher=higher)
     cells = best[axes].drop_duplicates() if axes else best[axes].head(1)  # rows without columns never repeat
     baselines = [
         panels.linear_lines(cells, own, late, higher=higher).assign(line="linear", arm=label)
@@ -73,7 +74,7 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
         width = facts["bin_tasks"] if metric == online else 1
         measured = values if metric == online else frames.observed(trials, curves, metric)
         chosen = drawn[["source", "group"]].rename(columns={"source": "arm"})
-        bands = frames.curve_bands(measured, chosen, width=width).rename(columns={"arm": "source"})
+        bands = curve_bands(measured, chosen, width=width).rename(columns={"arm": "source"})
         columns = ["panel", "line", "arm", "setting", "source", "group", "candidates"]
         parts.append(drawn[columns].merge(bands, on=["source", "group"]))
     return pd.concat(parts, ignore_index=True).assign(**facts)

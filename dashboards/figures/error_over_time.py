@@ -15,7 +15,8 @@ from matplotlib.lines import Line2D
 
 from dashboards import theme
 from dashboards.figures import panels
-from sweep.results import frames, naming
+from sweep.results import frames, naming, selections, windows
+from sweep.results.bands import curve_bands
 from workloads.metrics import HEADLINES, higher_is_better
 
 METRICS = HEADLINES
@@ -38,17 +39,17 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
     left_out = [naming.words(arm) for arm in networks["arm"].unique() if arm not in set(alone["arm"])]
     networks, left_out = (alone, left_out) if len(alone) else (networks, [])
     values = frames.observed(trials, curves, metric)
-    lines = _lines(networks, linear, frames.late(values), higher=higher_is_better(metric))
+    lines = _lines(networks, linear, windows.late(values), higher=higher_is_better(metric))
     facts = panels.facts(trials)
     chosen = lines[["source", "group"]].rename(columns={"source": "arm"})
-    bands = frames.curve_bands(values, chosen, width=facts["bin_tasks"]).rename(columns={"arm": "source"})
+    bands = curve_bands(values, chosen, width=facts["bin_tasks"]).rename(columns={"arm": "source"})
     return lines.merge(bands, on=["source", "group"]).assign(left_out=", ".join(left_out), **facts)
 
 
 def _lines(networks: pd.DataFrame, linear: pd.DataFrame, late: pd.DataFrame, *, higher: bool) -> pd.DataFrame:
     """The lines to draw, in order: arm, panel, line, step_size, source, group, candidates."""
     axes = frames.panel_axes(networks)
-    best = frames.best_settings(networks, late, ["arm", *axes, panels.STEP_SIZE], higher=higher)
+    best = selections.best_settings(networks, late, ["arm", *axes, panels.STEP_SIZE], higher=higher)
     parts = [best.assign(line="network", source=best["arm"])]
     for arm, places in best[["arm", *axes]].drop_duplicates().groupby("arm", sort=False):
         own = linear[linear["arm"] == arm]

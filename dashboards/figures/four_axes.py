@@ -19,7 +19,8 @@ from matplotlib.patches import Rectangle
 from dashboards import theme
 from dashboards.figures import panels
 from sweep.errors import InputError
-from sweep.results import frames, naming
+from sweep.results import frames, naming, selections, windows
+from sweep.results.bands import bands
 from sweep.spec.figures import CROSSED, crossing
 from workloads.metrics import HEADLINES, higher_is_better
 
@@ -53,10 +54,10 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
         replacement_rate=rates,
     )
     places = places.rename(columns={"panel": "row"})
-    late = frames.late(frames.observed(networks, curves, metric))
+    late = windows.late(frames.observed(networks, curves, metric))
     keys = [*CELL, *axes, "optimizer.name", "isometry"]
-    best = frames.best_settings(places, late, keys, higher=higher_is_better(metric))
-    cells = frames.bands(late.merge(best[["arm", "group"]], on=["arm", "group"]), ["arm", "group"])
+    best = selections.best_settings(places, late, keys, higher=higher_is_better(metric))
+    cells = bands(late.merge(best[["arm", "group"]], on=["arm", "group"]), ["arm", "group"])
     cells["half"] = (cells["ci_high"] - cells["ci_low"]) / 2
     cells["members"] = cells["seeds"] + cells["diverged"]
     result = best.merge(cells, on=["arm", "group"])

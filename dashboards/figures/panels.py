@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from sweep.results import frames, naming
+from sweep.results import frames, naming, selections
 
 STEP_SIZE = naming.STEP_SIZE
 # Tasks per plotted point of an online metric; the paper bins the regression by two. Fewer where that leaves few points.
@@ -37,7 +37,7 @@ def linear_lines(panels: pd.DataFrame, linear: pd.DataFrame, late: pd.DataFrame,
     candidates.
     """
     shared = [column for column in panels.columns if column not in (*frames.SHAPE, "arm")]
-    best = frames.best_settings(linear, late, shared, higher=higher).rename(columns={"arm": "source"})
+    best = selections.best_settings(linear, late, shared, higher=higher).rename(columns={"arm": "source"})
     return panels.merge(best, on=shared) if shared else panels.merge(best, how="cross")
 
 

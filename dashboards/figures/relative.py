@@ -16,7 +16,8 @@ from matplotlib.ticker import MaxNLocator
 from dashboards import theme
 from dashboards.figures import panels
 from sweep.errors import InputError
-from sweep.results import frames, naming
+from sweep.results import frames, naming, selections, windows
+from sweep.results.differences import paired_difference
 from workloads.metrics import HEADLINES, higher_is_better
 
 METRICS = HEADLINES
@@ -37,14 +38,14 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
         found = f"{len(baselines)} ({', '.join(map(str, baselines))})" if baselines else "none"
         raise InputError(f"relative: it needs one arm with reset: {{what: all}}, the network from scratch, not {found}")
     values = frames.observed(trials, curves, metric)
-    late = frames.late(values)
-    best = frames.best_settings(trials, late, ["arm"], higher=higher_is_better(metric))
+    late = windows.late(values)
+    best = selections.best_settings(trials, late, ["arm"], higher=higher_is_better(metric))
     shown = values.merge(best[["arm", "group", "candidates"]], on=["arm", "group"])
     parts = []
     for arm, own in shown.groupby("arm", sort=False, observed=True):
         if arm == baselines[0]:
             continue
-        gap = frames.paired_difference(shown, str(arm), baselines[0], by=KEYS)
+        gap = paired_difference(shown, str(arm), baselines[0], by=KEYS)
         first = own.iloc[0]
         members = own["seed"].nunique()
         parts.append(gap.assign(arm=arm, group=first["group"], candidates=first["candidates"], members=members))

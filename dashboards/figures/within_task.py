@@ -15,7 +15,8 @@ from matplotlib.ticker import PercentFormatter
 
 from dashboards import theme
 from dashboards.figures import panels
-from sweep.results import frames, naming
+from sweep.results import frames, naming, selections, windows
+from sweep.results.bands import curve_bands
 from workloads.diagnostics import BINS
 from workloads.metrics import HEADLINES, higher_is_better
 
@@ -31,15 +32,15 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
     """
     judged = frames.headline(trials)
     trials = panels.finished(trials)
-    late = frames.late(frames.observed(trials, curves, judged))
+    late = windows.late(frames.observed(trials, curves, judged))
     axes = frames.panel_axes(trials)
     higher = higher_is_better(judged)
-    best = frames.best_settings(trials, late, ["arm", *axes], higher=higher)
+    best = selections.best_settings(trials, late, ["arm", *axes], higher=higher)
     best = theme.in_order(panels.named(best, axes, trials), [*axes, "arm"])
     parts = []
     for place, metric in enumerate(WITHIN, start=1):
         values = frames.observed(trials, curves, metric)
-        bands = frames.curve_bands(values, best).assign(share=place / BINS)
+        bands = curve_bands(values, best).assign(share=place / BINS)
         parts.append(best[["panel", "arm", "group", "candidates"]].merge(bands, on=["arm", "group"]))
     online = "online_error" if "online_error" in set(curves["metric"]) else "online_accuracy"
     facts = {key: value for key, value in panels.facts(trials).items() if key != "bin_tasks"}

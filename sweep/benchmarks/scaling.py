@@ -209,12 +209,12 @@ def configs(place: Place) -> Work:
 def bands(place: Place) -> Work:
     """Mean and interval over seeds, of one metric of every group at every task."""
     import sweep
-    from sweep.results import frames
+    from sweep.results import bands, frames
 
     values = sweep.curves(place.name, storage=place.storage, metrics=["online_error"])
     known = sweep.configs(place.name, storage=place.storage)
     dense = frames.observed(known, values, "online_error")
-    return lambda: frames.bands(dense, ["arm", "group", "metric", "task", "step"])
+    return lambda: bands.bands(dense, ["arm", "group", "metric", "task", "step"])
 
 
 def track(place: Place) -> Work:

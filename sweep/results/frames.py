@@ -1,15 +1,11 @@
-"""Curves as tidy tables, and what figures ask of them: bins, bands, paired differences, the best setting.
+"""Curves and settings as tidy tables, and values binned over tasks.
 
 `curves` has one row per value that was recorded, `trials` one row per trial with its whole config. Nothing is
-thrown away on the way: a diverged trial stays, marked by its `status`, and a mean over seeds says how many
-seeds it has and how many were lost. Intervals are 95 % percentile bootstraps of a mean over seeds (Efron and
-Tibshirani 1993, ch. 13); the resampled seeds depend on `seed` and the number of seeds alone, so an interval
-does not change with its neighbours.
+thrown away on the way: a diverged trial stays, marked by its `status`.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -28,10 +24,6 @@ if TYPE_CHECKING:
 
 COLUMNS = ("sweep", "trial", "arm", "workload", "seed", "task", "step", "metric", "value")
 FINISHED = ("done", "diverged")  # statuses of trials that need no more computing
-BAND_COLUMNS = ("mean", "ci_low", "ci_high", "seeds", "diverged")
-
-LEVEL = 0.95
-LATE = 0.1  # of the tasks, the last ones: what arms are judged by and their settings chosen by
 SHAPE = ("network.width", "network.depth", "network.activation")  # what a linear learner has none of
 
 
@@ -240,169 +232,3 @@ def bins(frame: pd.DataFrame, width: int) -> pd.DataFrame:
     full = grouped["value"].size()
     binned = binned[full == full.max()].reset_index()
     return binned[list(frame.columns)]
-
-
-def bands(
-    frame: pd.DataFrame, by: Sequence[str], value: str = "value", *, seed: int = 0, draws: int = 2000
-) -> pd.DataFrame:
-    """Mean over seeds and its 95 % bootstrap interval, one row for every combination of the `by` columns.
-
-    Adds mean, ci_low, ci_high and seeds (how many have a value there); where the frame has a `status`, also
-    diverged (how many diverged trials have no value there any more). A mean is over the seeds that have a
-    value; with fewer than two of them the interval is NaN. Whole curves are resampled: the seeds drawn are
-    the same at every task. Raises InputError where a combination has several values of one seed, for those
-    are not repetitions.
-    """
-    by = list(by)
-    if frame.duplicated([*by, "seed"]).any():
-        several = frame[frame.duplicated([*by, "seed"])].iloc[0]
-        raise InputError(
-            f"bands over {', '.join(by) or 'everything'}: seed {several['seed']} has several values in one of"
-            " them; add the columns that tell their settings apart, such as 'group'"
-        )
-    along = [column for column in by if column in ("task", "step")]
-    across = [column for column in by if column not in along]
-    # Curves in the order of their first rows, their points in that of time, both numbered through the frame.
-    curve = frame.groupby(across, dropna=False, sort=False).ngroup().to_numpy() if across else np.zeros(len(frame), int)
-    point = frame[along].assign(curve=curve).groupby(["curve", *along]).ngroup().to_numpy()
-    _, first = np.unique(point, return_index=True)
-    result = frame.iloc[first][[*across, *along]].reset_index(drop=True)
-    categories = {k: v.categories.dtype for k, v in result.dtypes.items() if isinstance(v, pd.CategoricalDtype)}
-    result = result.astype(categories)
-    seeds, numbers = frame["seed"].to_numpy(), frame[value].to_numpy(dtype=float)
-    diverged = (frame["status"] == "diverged").to_numpy() if "status" in frame else None
-    columns = np.full((len(BAND_COLUMNS), len(first)), np.nan)
-    order = np.argsort(curve, kind="stable")
-    for rows in np.split(order, np.flatnonzero(np.diff(curve[order])) + 1):
-        if not len(rows):
-            continue
-        start, stop = point[rows].min(), point[rows].max() + 1
-        known, member = np.unique(seeds[rows], return_inverse=True)
-        values = np.full((len(known), stop - start), np.nan)
-        values[member, point[rows] - start] = numbers[rows]
-        columns[:4, start:stop] = _mean_and_interval(values, seed, draws)
-        if diverged is not None:
-            lost = np.zeros(len(known), dtype=bool)
-            lost[member[diverged[rows]]] = True
-            columns[4, start:stop] = (np.isnan(values) & lost[:, None]).sum(0)
-    for name, column in zip(BAND_COLUMNS[: 4 if diverged is None else 5], columns, strict=False):
-        result[name] = column.astype("int64") if name in ("seeds", "diverged") else column
-    return result
-
-
-@functools.lru_cache(maxsize=4)
-def _draws(members: int, seed: int, draws: int) -> np.ndarray:
-    """How often each seed is drawn, (draws, members), so that a resampled mean is one product of matrices."""
-    chosen = np.random.default_rng(seed).multinomial(members, np.full(members, 1 / members), size=draws).astype(float)
-    chosen.flags.writeable = False
-    return chosen
-
-
-def _mean_and_interval(values: np.ndarray, seed: int, draws: int) -> tuple[np.ndarray, ...]:
-    """values (seeds, points) with NaN where missing -> mean, low, high, count, each (points,)."""
-    members = values.shape[0]
-    there = np.isfinite(values)
-    filled = np.where(there, values, 0.0)
-    count = there.sum(0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = filled.sum(0) / count
-        chosen = _draws(members, seed, draws)
-        resampled = (chosen @ filled) / (chosen @ there.astype(float))  # (draws, points)
-    low = np.full_like(mean, np.nan)
-    high = np.full_like(mean, np.nan)
-    whole = np.flatnonzero((count == members) & (count > 1))
-    tails = 50 * (1 - LEVEL), 50 * (1 + LEVEL)
-    if whole.size:
-        low[whole], high[whole] = np.percentile(resampled[:, whole], tails, axis=0)
-    for point in np.flatnonzero((count < members) & (count > 1)):
-        drawn = resampled[:, point]
-        # A draw that missed every seed with a value here has no mean.
-        low[point], high[point] = np.percentile(drawn[np.isfinite(drawn)], tails)
-    return mean, low, high, count
-
-
-def paired_difference(
-    frame: pd.DataFrame,
-    arm_a: str,
-    arm_b: str,
-    *,
-    by: Sequence[str] = (),
-    value: str = "value",
-    seed: int = 0,
-    draws: int = 2000,
-) -> pd.DataFrame:
-    """Mean over shared seeds of arm_a minus arm_b with its interval, as in `bands`; `by` may hold task and
-    metric.
-
-    Seeds share stream and initial weights, so the difference within a seed is what the arms differ in. Raises
-    InputError where an arm is missing, the arms share no seed, or an arm has several values of one seed.
-    """
-    keys = [*by, "seed"]
-    columns = [*keys, value, *(["status"] if "status" in frame else [])]
-    sides = []
-    for arm in (arm_a, arm_b):
-        side = frame.loc[frame["arm"] == arm, columns]
-        if side.empty:
-            known = ", ".join(map(str, pd.unique(frame["arm"])))
-            raise InputError(f"no arm {arm!r} to compare: there are {known}")
-        if side.duplicated(keys).any():
-            raise InputError(f"arm {arm!r} has several values of one seed: pick one setting of it first")
-        sides.append(side)
-    pairs = sides[0].merge(sides[1], on=keys, suffixes=("_a", "_b"))
-    if pairs.empty:
-        raise InputError(f"arms {arm_a!r} and {arm_b!r} share no seed, so no difference is paired")
-    pairs[value] = pairs[f"{value}_a"] - pairs[f"{value}_b"]
-    if "status" in frame:
-        lost = (pairs["status_a"] == "diverged") | (pairs["status_b"] == "diverged")
-        pairs["status"] = np.where(lost, "diverged", "done")
-    return bands(pairs, by, value, seed=seed, draws=draws)
-
-
-def late_from(tasks: pd.Series[int]) -> pd.Series[int]:
-    """The first of the last tenth (`LATE`) of so many tasks; at least one is left."""
-    return tasks - np.ceil(tasks * LATE).astype(int)
-
-
-def late(frame: pd.DataFrame) -> pd.DataFrame:
-    """Each trial's mean over the last tenth (`LATE`) of its planned tasks, at least one, from an `observed` frame.
-
-    NaN where it diverged. Columns trial, arm, group, seed, status, metric, value.
-    """
-    late = frame[frame["task"] >= late_from(frame["tasks"])]
-    keys = ["trial", "arm", "group", "seed", "status", "metric"]
-    grouped = late.groupby(keys, sort=False)["value"]
-    means: pd.Series[float] = grouped.mean().where(grouped.count() == grouped.size())
-    return means.reset_index()
-
-
-def best_settings(trials: pd.DataFrame, judged: pd.DataFrame, by: Sequence[str], *, higher: bool) -> pd.DataFrame:
-    """The best group of `trials` for every combination of the `by` columns, judged by a frame of
-    `late`.
-
-    Fewest diverged trials first, then the best mean over the seeds. Columns: by, arm, group, and candidates,
-    the number of groups it was chosen from. An arm is judged by all of its settings, other arms' too.
-    """
-    by = list(by)
-    keys = list(dict.fromkeys([*by, "arm", "group"]))
-    config = trials.reset_index()[list(dict.fromkeys(["trial", "arm", *by]))]
-    judged = judged.merge(config, on=["trial", "arm"])
-    judged["diverged"] = judged["status"] == "diverged"
-    grouped = judged.groupby(keys, dropna=False, sort=False)
-    ranked = grouped.agg(diverged=("diverged", "sum"), mean=("value", "mean")).reset_index()
-    ranked["mean"] = ranked["mean"].fillna(-np.inf if higher else np.inf)
-    ranked = ranked.sort_values(["diverged", "mean", "group"], ascending=[True, not higher, True])
-    cells = ranked.groupby(by, dropna=False, sort=False) if by else ranked.groupby(np.zeros(len(ranked)))
-    ranked["candidates"] = cells["group"].transform("nunique")
-    return ranked[cells.cumcount() == 0].drop(columns=["diverged", "mean"]).reset_index(drop=True)
-
-
-def curve_bands(values: pd.DataFrame, chosen: pd.DataFrame, *, width: int = 1) -> pd.DataFrame:
-    """Bands over time of the chosen settings: arm, group, metric, members, task, step and the columns of
-    `bands`.
-
-    values is an `observed` frame, chosen has arm and group; members is how many trials a setting has.
-    """
-    shown = values.merge(chosen[["arm", "group"]].drop_duplicates(), on=["arm", "group"])
-    keys = ["arm", "group", "metric"]
-    members = shown.groupby(keys)["seed"].nunique().rename("members").reset_index()
-    return members.merge(bands(bins(shown, width), [*keys, "task", "step"]), on=keys)

@@ -1,10 +1,10 @@
 """What a sweep found: the leaderboard of its arms, and what of it can be told from chance.
 
-Late performance is the mean of the headline metric over the last tenth of the tasks (`frames.late`). An arm stands at
-its best setting by it (`frames.best_settings`), chosen on the same seeds that are reported, which flatters arms with
-many settings; or, in a sweep of two stages, at the setting that was chosen before, on fresh seeds alone. Intervals are
-the 95 % bootstraps over seeds of `frames.bands`. A difference is that of late performance to the first arm of the file,
-on the seeds that both have, as the same seed is the same stream and initial weights.
+Late performance is the mean of the headline metric over the last tenth of the tasks (`windows.late`). An arm stands at
+its best setting by it (`selections.best_settings`), chosen on the same seeds that are reported, which flatters arms
+with many settings; or, in a sweep of two stages, at the setting that was chosen before, on fresh seeds alone.
+Intervals are the 95 % bootstraps over seeds of `bands.bands`. A difference is that of late performance to the first
+arm of the file, on the seeds that both have, as the same seed is the same stream and initial weights.
 
 Settings of network and workload that vary inside an arm make a panel each, as in figures: errors on two problems are
 not compared. Divergence is a result: diverged trials are counted, and the mean over the others says of how many it is.
@@ -15,11 +15,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from sweep.results import frames, naming, stages
+from sweep.results import frames, naming, selections, windows
+from sweep.results.bands import bands
+from sweep.results.intervals import NOTHING, Estimate
+from sweep.results.verdicts import FEWEST_SEEDS, Verdict, verdict
 from workloads.metrics import higher_is_better
 
 if TYPE_CHECKING:
@@ -27,23 +30,6 @@ if TYPE_CHECKING:
 
     from sweep.ledger.ledger import Ledger
     from sweep.ledger.sweeps import SweepRecord
-
-# Of the difference to the first arm: its interval leaves out 0, or not (or there are too few seeds), or there is none.
-Verdict = Literal["first", "better", "worse", "open", "none"]
-FEWEST_SEEDS = 6  # differences that all have one sign come by chance once in 2^(seeds - 1): below 5 % from 6 on
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A mean over `seeds` seeds and its 95 % interval; NaN where there is no seed, the interval below two."""
-
-    mean: float
-    low: float
-    high: float
-    seeds: int
-
-
-NOTHING = Estimate(math.nan, math.nan, math.nan, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +73,7 @@ class Leaderboard:
 
 def leaderboard(record: SweepRecord, ledger: Ledger) -> Leaderboard:
     """What the trials that have ended say. Raises InputError where none has or no headline metric was recorded."""
-    part = stages.reported(record, ledger)
+    part = selections.reported(record, ledger)
     trials = frames.trials(part, ledger)
     return of_frames(record, trials, frames.curves(part, ledger, [frames.headline(trials)]), part)
 
@@ -102,13 +88,13 @@ def of_frames(
     metric = frames.headline(trials)
     higher = higher_is_better(metric)
     ended = trials[trials["status"].isin(frames.FINISHED)]
-    begin = frames.late_from(ended["tasks"]).min()  # what comes before is not asked for
-    late = frames.late(frames.observed(trials, curves[curves["task"] >= begin], metric))
+    begin = windows.late_from(ended["tasks"]).min()  # what comes before is not asked for
+    late = windows.late(frames.observed(trials, curves[curves["task"] >= begin], metric))
     networks, linear = frames.split(ended)
     axes = frames.panel_axes(networks)
     best = _best(networks, linear, late, axes, higher=higher)
     settings = naming.settings(record.trials)
-    fresh = part is not None and stages.evaluated(part)
+    fresh = part is not None and selections.evaluated(part)
     order = {arm: place for place, arm in enumerate(record.arms)}
     standings: list[Standing] = []
     for _, inside in best.groupby("panel", sort=False):
@@ -126,7 +112,7 @@ def of_frames(
         metric=metric,
         higher=higher,
         first=min(best["arm"], key=order.__getitem__),
-        stages=stages.told(part) if part else "",
+        stages=selections.told(part) if part else "",
         evaluated=fresh,
         trials=len(once),
         finished=int(once["status"].isin(frames.FINISHED).sum()),
@@ -143,11 +129,11 @@ def _best(
     A linear learner has no width that could vary, so it stands in every panel with which it shares all else. Of an arm
     that has both networks and linear learners the networks stand.
     """
-    best = frames.best_settings(networks, late, [*axes, "arm"], higher=higher)
+    best = selections.best_settings(networks, late, [*axes, "arm"], higher=higher)
     alone = linear[~linear["arm"].isin(networks["arm"])]
     if len(alone):
         shared = [axis for axis in axes if axis not in frames.SHAPE]
-        theirs = frames.best_settings(alone, late, [*shared, "arm"], higher=higher)
+        theirs = selections.best_settings(alone, late, [*shared, "arm"], higher=higher)
         places = best[axes].drop_duplicates() if axes else best[axes].head(1)
         theirs = places.merge(theirs, on=shared) if shared else places.merge(theirs, how="cross")
         best = pd.concat([best, theirs], ignore_index=True)
@@ -177,12 +163,12 @@ def _standing(
         group=row["group"],
         settings=settings,
         candidates=int(row["candidates"]),
-        late=_estimate(frames.bands(own, ["arm"])),
+        late=_estimate(bands(own, ["arm"])),
         members=len(members),
         diverged=len(lost),
         diverged_in=(int(lost.min()), int(lost.max())) if len(lost) else None,
         difference=difference,
-        verdict="first" if row["arm"] == first["arm"] else _verdict(difference, higher=higher),
+        verdict="first" if row["arm"] == first["arm"] else verdict(difference, higher=higher),
     )
 
 
@@ -203,11 +189,11 @@ def _difference(own: pd.DataFrame, base: pd.DataFrame) -> Estimate | None:
     """own minus base over the seeds that have both; None where there is none. Two arms may share their trials."""
     pairs = own.merge(base[["seed", "value"]], on="seed", suffixes=("", "_base"))
     pairs["value"] -= pairs["value_base"]
-    return None if pairs["value"].isna().all() else _estimate(frames.bands(pairs, ["arm"]))
+    return None if pairs["value"].isna().all() else _estimate(bands(pairs, ["arm"]))
 
 
-def _estimate(bands: pd.DataFrame) -> Estimate:
-    band = bands.iloc[0]
+def _estimate(rows: pd.DataFrame) -> Estimate:
+    band = rows.iloc[0]
     return Estimate(float(band["mean"]), float(band["ci_low"]), float(band["ci_high"]), int(band["seeds"]))
 
 
@@ -215,14 +201,6 @@ def _rank(standing: Standing, higher: bool) -> tuple[bool, float]:
     """Best first, those without a value last."""
     mean = standing.late.mean
     return math.isnan(mean), -mean if higher else mean
-
-
-def _verdict(difference: Estimate | None, *, higher: bool) -> Verdict:
-    if difference is None:
-        return "none"
-    if difference.seeds < FEWEST_SEEDS or difference.low <= 0 <= difference.high:
-        return "open"
-    return "better" if (difference.mean > 0) == higher else "worse"
 
 
 def sentence(standings: Sequence[Standing]) -> str:

@@ -70,7 +70,7 @@ def bin_width(tasks: int) -> int:
 
 def band_curves(frame: pd.DataFrame) -> dict[str, list[Point]]:
     """Group -> the points of `<metric>/mean`, `/ci_low` and `/ci_high`; an interval needs two seeds."""
-    from sweep.results.frames import bands
+    from sweep.results.bands import bands
 
     if frame.empty:
         return {}

@@ -18,7 +18,8 @@ from sweep.tracking import views
 if TYPE_CHECKING:
     from sweep.ledger.failures import Failure
     from sweep.ledger.sweeps import SweepRecord
-    from sweep.results.leaderboard import Estimate, Leaderboard, Standing
+    from sweep.results.intervals import Estimate
+    from sweep.results.leaderboard import Leaderboard, Standing
 
 TAG = "mlflow.note.content"
 APART = "&emsp;"  # the page draws a table's columns without a gap

@@ -142,22 +142,23 @@ class State:
         return pd.concat(parts, ignore_index=True).sort_values(["trial", "metric", "task"], ignore_index=True)
 
     def late(self, groups: Sequence[str]) -> dict[str, list[Point]]:
-        """Trial or group -> late performance (`frames.late`): a trial's value, a group's mean with its interval."""
-        from sweep.results import frames
+        """Trial or group -> late performance (`windows.late`): a trial's value, a group's mean with its interval."""
+        from sweep.results import frames, windows
+        from sweep.results.bands import bands
 
         ended = [trial for group in groups for trial in self.ended[group]]
         part = replace(self.record, trials=ended)
         try:
             trials = frames.trials(part, self.ledger)
             metric = frames.headline(trials)
-            late = frames.late(frames.observed(trials, frames.curves(part, self.ledger, [metric]), metric))
+            late = windows.late(frames.observed(trials, frames.curves(part, self.ledger, [metric]), metric))
         except InputError:
             return {}
         late = late.drop_duplicates("trial")  # a trial has a row for each of its arms
         name = views.final(metric)
         values = zip(late["trial"], late["value"].tolist(), strict=True)
         points: dict[str, list[Point]] = {trial: [(name, 0, value)] for trial, value in values if math.isfinite(value)}
-        for band in frames.bands(late, ["group"]).to_dict("records"):
+        for band in bands(late, ["group"]).to_dict("records"):
             ends = {name: band["mean"], f"{name}/ci_low": band["ci_low"], f"{name}/ci_high": band["ci_high"]}
             points[band["group"]] = [(end, 0, float(value)) for end, value in ends.items() if math.isfinite(value)]
         return points

@@ -18,7 +18,7 @@ What makes this hold:
 
 The step of a metric is its task, the clock that all curves of a sweep share. A trial's run has thinned
 curves, a group's run `<metric>/mean`, `/ci_low` and `/ci_high`: the 95 % bootstrap over seeds of
-`frames.bands`.
+`bands.bands`.
 """
 
 from __future__ import annotations

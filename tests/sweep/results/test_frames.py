@@ -13,7 +13,9 @@ import pytest
 
 from sweep.errors import InputError
 from sweep.ledger.ledger import Ledger
-from sweep.results import frames
+from sweep.results import frames, selections, windows
+from sweep.results.bands import bands
+from sweep.results.differences import paired_difference
 
 
 @dataclass(frozen=True)
@@ -143,8 +145,8 @@ def test_a_trial_of_two_arms_counts_in_both(toy: tuple[Record, FakeLedger]) -> N
     trials, curves = frames.trials(record, ledger), frames.curves(record, ledger)
     assert trials.groupby("arm").size().to_dict() == {"default": 3, "tuned": 6}
     assert curves.groupby("arm", observed=True).size().to_dict() == {"default": 12, "tuned": 24}
-    late = frames.late(frames.observed(trials, curves, "online_error"))
-    best = frames.best_settings(trials, late, ["arm"], higher=False)
+    late = windows.late(frames.observed(trials, curves, "online_error"))
+    best = selections.best_settings(trials, late, ["arm"], higher=False)
     assert best[["arm", "group", "candidates"]].values.tolist() == [["default", "ga", 1], ["tuned", "ga", 2]]
 
 
@@ -169,29 +171,29 @@ def test_observed_fills_the_grid_of_diverged_trials(toy: tuple[Record, FakeLedge
     values = frames.observed(frames.trials(*toy), frames.curves(*toy), "online_error")
     assert values["trial"].value_counts().to_dict() == {"a0": 4, "a1": 4, "a2": 4}
     assert values.loc[values["trial"] == "a1", "value"].isna().to_list() == [False, False, True, True]
-    late = frames.late(values).set_index("trial")["value"]
+    late = windows.late(values).set_index("trial")["value"]
     assert late["a0"] == 4.0 and late[["a1", "a2"]].isna().all()
 
 
 def test_bands_count_who_is_there_and_who_is_lost(toy: tuple[Record, FakeLedger]) -> None:
     values = frames.observed(frames.trials(*toy), frames.curves(*toy), "online_error")
-    bands = frames.bands(values, ["arm", "task"])
-    assert bands["mean"].to_list() == [2.0, 3.0, 3.0, 4.0]
-    assert bands["seeds"].to_list() == [2, 2, 1, 1]
-    assert bands["diverged"].to_list() == [1, 1, 2, 2]
-    assert bands["ci_low"].isna().to_list() == [False, False, True, True]
+    found = bands(values, ["arm", "task"])
+    assert found["mean"].to_list() == [2.0, 3.0, 3.0, 4.0]
+    assert found["seeds"].to_list() == [2, 2, 1, 1]
+    assert found["diverged"].to_list() == [1, 1, 2, 2]
+    assert found["ci_low"].isna().to_list() == [False, False, True, True]
 
 
 def test_the_interval_of_two_seeds_is_their_range() -> None:
     """A resampled mean of {0, 1} is 0, 1/2 or 1 with chances 1/4, 1/2, 1/4: the 2.5 % points are 0 and 1."""
-    bands = frames.bands(pd.DataFrame({"arm": "a", "seed": [0, 1], "value": [0.0, 1.0]}), ["arm"])
-    assert bands[["mean", "ci_low", "ci_high", "seeds"]].iloc[0].to_list() == [0.5, 0.0, 1.0, 2]
-    assert "diverged" not in bands
+    found = bands(pd.DataFrame({"arm": "a", "seed": [0, 1], "value": [0.0, 1.0]}), ["arm"])
+    assert found[["mean", "ci_low", "ci_high", "seeds"]].iloc[0].to_list() == [0.5, 0.0, 1.0, 2]
+    assert "diverged" not in found
 
 
 def test_the_interval_covers_as_normal_theory_says() -> None:
     values = np.random.default_rng(0).normal(size=400)
-    band = frames.bands(pd.DataFrame({"seed": range(400), "value": values}), []).iloc[0]
+    band = bands(pd.DataFrame({"seed": range(400), "value": values}), []).iloc[0]
     assert band["mean"] == pytest.approx(values.mean())
     assert band["ci_high"] - band["ci_low"] == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.06)
 
@@ -199,20 +201,20 @@ def test_the_interval_covers_as_normal_theory_says() -> None:
 def test_a_band_does_not_depend_on_its_neighbours() -> None:
     rng = np.random.default_rng(1)
     frame = pd.DataFrame({"arm": np.repeat(["a", "b"], 10), "seed": list(range(10)) * 2, "value": rng.normal(size=20)})
-    both = frames.bands(frame, ["arm"], seed=3)
-    alone = frames.bands(frame[frame["arm"] == "b"], ["arm"], seed=3)
+    both = bands(frame, ["arm"], seed=3)
+    alone = bands(frame[frame["arm"] == "b"], ["arm"], seed=3)
     pd.testing.assert_frame_equal(both[both["arm"] == "b"].reset_index(drop=True), alone)
-    assert not frames.bands(frame, ["arm"], seed=4).equals(both)
+    assert not bands(frame, ["arm"], seed=4).equals(both)
 
 
 def test_bands_of_one_seed_have_no_interval() -> None:
-    band = frames.bands(pd.DataFrame({"seed": [7], "value": [2.0]}), []).iloc[0]
+    band = bands(pd.DataFrame({"seed": [7], "value": [2.0]}), []).iloc[0]
     assert band["mean"] == 2.0 and np.isnan(band["ci_low"]) and np.isnan(band["ci_high"])
 
 
 def test_bands_refuse_two_settings_in_one() -> None:
     with pytest.raises(InputError, match="bands over arm: seed 0 has several values.*'group'"):
-        frames.bands(pd.DataFrame({"arm": "a", "seed": [0, 0], "value": [1.0, 2.0]}), ["arm"])
+        bands(pd.DataFrame({"arm": "a", "seed": [0, 0], "value": [1.0, 2.0]}), ["arm"])
 
 
 def test_bins_are_means_and_drop_the_leftover() -> None:
@@ -237,17 +239,17 @@ def test_paired_difference_is_over_shared_seeds() -> None:
     """Seeds 1 and 2 are shared; differences 1 and 3 whatever the seeds' own level."""
     a = pd.DataFrame({"arm": "a", "seed": [0, 1, 2], "value": [50.0, 11.0, 103.0]})
     b = pd.DataFrame({"arm": "b", "seed": [1, 2, 3], "value": [10.0, 100.0, 70.0]})
-    row = frames.paired_difference(pd.concat([a, b]), "a", "b").iloc[0]
+    row = paired_difference(pd.concat([a, b]), "a", "b").iloc[0]
     assert row[["mean", "ci_low", "ci_high", "seeds"]].to_list() == [2.0, 1.0, 3.0, 2]
-    assert frames.paired_difference(pd.concat([a, b]), "b", "a")["mean"].iloc[0] == -2.0
+    assert paired_difference(pd.concat([a, b]), "b", "a")["mean"].iloc[0] == -2.0
 
 
 def test_paired_difference_names_what_is_missing() -> None:
     frame = pd.DataFrame({"arm": ["a", "b"], "seed": [0, 1], "value": [1.0, 2.0]})
     with pytest.raises(InputError, match="no arm 'c' to compare: there are a, b"):
-        frames.paired_difference(frame, "a", "c")
+        paired_difference(frame, "a", "c")
     with pytest.raises(InputError, match="share no seed"):
-        frames.paired_difference(frame, "a", "b")
+        paired_difference(frame, "a", "b")
 
 
 def test_paired_difference_per_task_counts_diverged_pairs() -> None:
@@ -260,7 +262,7 @@ def test_paired_difference_per_task_counts_diverged_pairs() -> None:
             "value": [1.0, 1.0, 1.0, np.nan, 0.0, 0.0, 2.0, 2.0],
         }
     )
-    rows = frames.paired_difference(frame, "a", "b", by=["task"])
+    rows = paired_difference(frame, "a", "b", by=["task"])
     assert rows["mean"].to_list() == [0.0, 1.0]
     assert rows["seeds"].to_list() == [2, 1] and rows["diverged"].to_list() == [0, 1]
 
@@ -277,9 +279,9 @@ def test_the_best_setting_has_fewest_diverged_then_the_best_mean() -> None:
         }
     )
     trials = late.set_index("trial")[["arm"]]
-    lowest = frames.best_settings(trials, late, ["arm"], higher=False).iloc[0]
+    lowest = selections.best_settings(trials, late, ["arm"], higher=False).iloc[0]
     assert lowest["group"] == "q" and lowest["candidates"] == 3
-    assert frames.best_settings(trials, late, [], higher=True)["group"].to_list() == ["r"]
+    assert selections.best_settings(trials, late, [], higher=True)["group"].to_list() == ["r"]
 
 
 def test_missing_metrics_say_what_to_record(toy: tuple[Record, FakeLedger]) -> None:

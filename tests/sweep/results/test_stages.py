@@ -11,7 +11,7 @@ from tiny import Said, sweep_command, without_compiling
 
 import sweep
 from sweep.ledger.ledger import Ledger
-from sweep.results import frames, naming, stages
+from sweep.results import frames, naming, selections
 from sweep.results.leaderboard import Leaderboard
 from sweep.search.judging import scores
 from sweep.tracking import notes
@@ -75,8 +75,8 @@ def test_it_says_on_which_seeds(storage: Path, board: Leaderboard) -> None:
 
 def test_without_fresh_results_the_selection_is_shown_as_such(storage: Path, tmp_path: Path) -> None:
     record = Ledger(storage).sweep("two", "full")
-    assert stages.reported(record, Ledger(tmp_path)) is record
-    assert stages.told(record).endswith("the same seeds, 0 and 1; fresh ones, 2 to 4, are still to come.")
+    assert selections.reported(record, Ledger(tmp_path)) is record
+    assert selections.told(record).endswith("the same seeds, 0 and 1; fresh ones, 2 to 4, are still to come.")
 
 
 def test_a_figure_of_every_setting_is_drawn_from_the_selection(storage: Path) -> None:
@@ -86,7 +86,7 @@ def test_a_figure_of_every_setting_is_drawn_from_the_selection(storage: Path) ->
     assert set(cells["members"]) == {2} and len(cells) == 7
     said = " ".join(" ".join(re.findall(r"[^<>]+", svg)).split())
     assert "every setting on the seeds" in said
-    assert stages.briefly(record, every=True) == "every setting on the seeds it is chosen by, 0 and 1"
+    assert selections.briefly(record, every=True) == "every setting on the seeds it is chosen by, 0 and 1"
 
 
 def test_plan_and_status_speak_of_rounds(storage: Path, tmp_path: Path) -> None:

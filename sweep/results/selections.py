@@ -1,15 +1,44 @@
-"""What of a sweep in two stages is reported: the chosen settings on fresh seeds, once some of those trials have ended.
+"""Which setting stands for an arm, and which trials it is chosen by and shown on.
 
-On the seeds that a setting was chosen on it looks better than it is, the more so the more settings there were.
+Of a sweep in two stages the chosen settings are reported on fresh seeds, once some of those trials have ended: on the
+seeds that a setting was chosen on it looks better than it is, the more so the more settings there were.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from sweep.ledger.ledger import Ledger
-from sweep.ledger.sweeps import SweepRecord
+import numpy as np
+import pandas as pd
+
 from sweep.results import naming
+
+if TYPE_CHECKING:
+    from sweep.ledger.ledger import Ledger
+    from sweep.ledger.sweeps import SweepRecord
+
+
+def best_settings(trials: pd.DataFrame, judged: pd.DataFrame, by: Sequence[str], *, higher: bool) -> pd.DataFrame:
+    """The best group of `trials` for every combination of the `by` columns, judged by a frame of
+    `late`.
+
+    Fewest diverged trials first, then the best mean over the seeds. Columns: by, arm, group, and candidates,
+    the number of groups it was chosen from. An arm is judged by all of its settings, other arms' too.
+    """
+    by = list(by)
+    keys = list(dict.fromkeys([*by, "arm", "group"]))
+    config = trials.reset_index()[list(dict.fromkeys(["trial", "arm", *by]))]
+    judged = judged.merge(config, on=["trial", "arm"])
+    judged["diverged"] = judged["status"] == "diverged"
+    grouped = judged.groupby(keys, dropna=False, sort=False)
+    ranked = grouped.agg(diverged=("diverged", "sum"), mean=("value", "mean")).reset_index()
+    ranked["mean"] = ranked["mean"].fillna(-np.inf if higher else np.inf)
+    ranked = ranked.sort_values(["diverged", "mean", "group"], ascending=[True, not higher, True])
+    cells = ranked.groupby(by, dropna=False, sort=False) if by else ranked.groupby(np.zeros(len(ranked)))
+    ranked["candidates"] = cells["group"].transform("nunique")
+    return ranked[cells.cumcount() == 0].drop(columns=["diverged", "mean"]).reset_index(drop=True)
 
 
 def reported(record: SweepRecord, ledger: Ledger) -> SweepRecord:
