@@ -39,12 +39,12 @@ def find_sweep(ledger: Ledger, name: str, scale: str | None = None) -> SweepReco
 
     Raises InputError that lists the sweeps there are.
     """
-    known = ledger.sweeps()
+    sweeps = ledger.sweeps()
     base, _, given = name.partition("@")
     file = Path(base) if base.endswith((".yaml", ".yml")) else None
     base = name_of(file) if file else base
-    wanted = given or scale
-    matches = [s for s in known if s[0] == base and (not wanted or s[1] == wanted)]
+    its_scale = given or scale
+    matches = [s for s in sweeps if s[0] == base and (not its_scale or s[1] == its_scale)]
     if len(matches) == 1:
         try:
             record = ledger.sweep(*matches[0])
@@ -56,7 +56,7 @@ def find_sweep(ledger: Ledger, name: str, scale: str | None = None) -> SweepReco
     if matches:
         scales = " or ".join(f"{n}@{s}" for n, s in matches)
         raise InputError(f"sweep {name!r} was run at several scales: say {scales}")
-    listed = ", ".join(f"{n}@{s}" for n, s in known) or "none yet"
+    listed = ", ".join(f"{n}@{s}" for n, s in sweeps) or "none yet"
     raise InputError(
         f"sweep {name!r} was not run in the storage {ledger.storage.uri} (--storage, PLIANT_STORAGE); there: {listed}"
     )

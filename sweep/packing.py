@@ -67,15 +67,15 @@ def shape_of(config: Mapping[str, Any]) -> Shape:
     """Sizes of a trial, from its config alone."""
     stream = kinds.made(config["workload"], config["seed"])
     network = dict(config["network"])
-    known = lookup(NETWORKS, network.pop("name"), "network")
-    settings = known.config(**network)
+    spec = lookup(NETWORKS, network.pop("name"), "network")
+    settings = spec.config(**network)
     return Shape(
         inputs=stream.inputs,
         outputs=stream.outputs,
         batch=stream.batch,
         steps=stream.task_start(stream.tasks),
         tasks=stream.tasks,
-        parameters=sum(settings.parameters(known.built_for(stream), outputs) for outputs in kinds.outputs_of(stream)),
+        parameters=sum(settings.parameters(spec.built_for(stream), outputs) for outputs in kinds.outputs_of(stream)),
         loss=stream.loss,
         boundaries_shown=stream.boundaries_shown,
     )

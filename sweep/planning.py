@@ -116,15 +116,15 @@ def plan(
 
 def first_unfinished(spec: Spec, place: str, ledger: Ledger, rounds: Rounds, workers: int | None, device: str) -> Plan:
     """The plan of the first round that has something to train; of the last where none has."""
-    known, damaged = ledger.done(), list[Damage]()
+    ends, damaged = ledger.done(), list[Damage]()
     while (round := rounds.next(partial(results, ledger, spec))) is not None:
         damaged += ledger.damaged(trial.id for trial in round.trials)
         lost = {trial for damage in damaged for trial in damage.trials}
-        if any(trial.id not in known or trial.id in lost for trial in round.trials):
+        if any(trial.id not in ends or trial.id in lost for trial in round.trials):
             break
     lost = {trial for damage in damaged for trial in damage.trials}
     trials = rounds.trials
-    done = {trial.id: known[trial.id] for trial in trials if trial.id in known and trial.id not in lost}
+    done = {trial.id: ends[trial.id] for trial in trials if trial.id in ends and trial.id not in lost}
     missing = {trial.id: trial for trial in trials if trial.id not in done}
     check_trials(list(missing.values()))
     resumed = list(resumable(ledger, missing))
@@ -167,8 +167,8 @@ def as_compiled_here(packs: list[PlannedPack]) -> tuple[list[PlannedPack], str |
         native.check()
     except native.NoCompiler as error:
         why = "uncompiled, many times slower: this machine has no working C++ compiler"
-        told = [replace(pack, reason=why) if pack.id in wanting else pack for pack in packs]
-        return told, f"no working C++ compiler here, so packs train uncompiled, many times slower: {error}"
+        plain = [replace(pack, reason=why) if pack.id in wanting else pack for pack in packs]
+        return plain, f"no working C++ compiler here, so packs train uncompiled, many times slower: {error}"
     return packs, None
 
 
@@ -176,25 +176,25 @@ def resumable(ledger: Ledger, missing: Mapping[str, Trial]) -> Iterator[PlannedP
     """Packs that were begun, all of whose trials are still wanted: they go on with the members and path they have."""
     taken: set[str] = set()
     # The furthest first, where two begun packs share a trial.
-    for known in sorted(ledger.incomplete(), key=lambda pack: (-pack.step, pack.id)):
-        if not all(member in missing and member not in taken for member in known.members):
+    for begun in sorted(ledger.incomplete(), key=lambda pack: (-pack.step, pack.id)):
+        if not all(member in missing and member not in taken for member in begun.members):
             continue
-        taken.update(known.members)
+        taken.update(begun.members)
         try:
-            description = json.loads(ledger.description(known.id))
+            description = json.loads(ledger.description(begun.id))
             path, device = description["path"], description["device"]
         except (ValueError, KeyError, TypeError):
             continue
         # Damaged where its id is another: its trials begin anew, in another pack if need be.
-        if pack_id(known.members, path, device) != known.id:
+        if pack_id(begun.members, path, device) != begun.id:
             continue
-        trials = [missing[member] for member in known.members]
+        trials = [missing[member] for member in begun.members]
         yield PlannedPack(
-            id=known.id,
+            id=begun.id,
             trials=trials,
             structure=structure_key(trials[0].config),
             path=path,
-            reason=f"as it began; continues from step {known.step:,}",
+            reason=f"as it began; continues from step {begun.step:,}",
             device=device,
             shape=shape_of(trials[0].config),
             memory=0,

@@ -56,10 +56,10 @@ def located(ledger: Ledger, trial_id: str) -> tuple[SweepRecord, Trial]:
 
 def curves(ledger: Ledger, trial_id: str) -> dict[str, list[tuple[int, float]]]:
     """Metric -> (task, value) in order."""
-    found: dict[str, list[tuple[int, float]]] = {}
+    by_metric: dict[str, list[tuple[int, float]]] = {}
     for row in ledger.curves([trial_id]).to_pylist():
-        found.setdefault(row["metric"], []).append((row["task"], row["value"]))
-    return found
+        by_metric.setdefault(row["metric"], []).append((row["task"], row["value"]))
+    return by_metric
 
 
 def alone(ledger: Ledger, trial_id: str, path: str | None = None) -> PlannedPack:
@@ -118,10 +118,10 @@ def compare(
     tell(0)
     code = dict(record.manifest.get("code", []))
     run_pack(Pack(id=trial.id, members=[trial], path=pack.path, code=code), report, stepped=tell)
-    known = {metric: [v for _, v in points] for metric, points in curves(ledger, trial.id).items()}
+    recorded = {metric: [v for _, v in points] for metric, points in curves(ledger, trial.id).items()}
     return {
         metric: (first_difference(values, again.get(metric, [])), difference(values, again.get(metric, [])))
-        for metric, values in known.items()
+        for metric, values in recorded.items()
     }
 
 

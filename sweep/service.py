@@ -29,10 +29,10 @@ from sweep.spec.model import Spec
 from workloads.data.catalogue import DATASETS
 
 
-def check_data(found: Spec, stage: Callable[[str], None] = lambda text: None) -> dict[str, str]:
+def check_data(spec: Spec, stage: Callable[[str], None] = lambda text: None) -> dict[str, str]:
     """Dataset name -> checksum of every dataset the sweep reads, fetched now if need be. Raises DataError."""
-    asked = {setting["dataset"] for setting in found.workload.settings if "dataset" in setting}
-    names = sorted(asked.intersection(DATASETS))  # a user's own stream may mean something else by the word
+    datasets = {setting["dataset"] for setting in spec.workload.settings if "dataset" in setting}
+    names = sorted(datasets.intersection(DATASETS))  # a user's own stream may mean something else by the word
     if not names:
         return {}
     stage(f"looking for {', '.join(names)}")
@@ -43,36 +43,34 @@ def check_data(found: Spec, stage: Callable[[str], None] = lambda text: None) ->
 
 def record_of(planned: Plan, datasets: Mapping[str, str], previous: SweepRecord | None) -> SweepRecord:
     """The sweep's record: its file, and everything needed to repeat it."""
-    found = planned.spec
+    spec = planned.spec
     manifest: dict[str, Any] = {
         **provenance.collect(),
-        "question": found.question,
-        "origin": origin(found),
-        "arms": [arm.label for arm in found.arms],
-        "figures": list(found.figures),
-        "track": {"points": found.track.points, "metrics": found.track.metrics, "trials": found.track.trials},
+        "question": spec.question,
+        "origin": origin(spec),
+        "arms": [arm.label for arm in spec.arms],
+        "figures": list(spec.figures),
+        "track": {"points": spec.track.points, "metrics": spec.track.metrics, "trials": spec.track.trials},
         "datasets": dict(datasets),
-        "code": [[name, source] for name, source in found.code.items()],
+        "code": [[name, source] for name, source in spec.code.items()],
         "reused_from": reused_from(planned, previous),
         **rounds_of(planned),
     }
-    return SweepRecord(
-        name=found.name, scale=found.scale, file_text=found.text, manifest=manifest, trials=planned.trials
-    )
+    return SweepRecord(name=spec.name, scale=spec.scale, file_text=spec.text, manifest=manifest, trials=planned.trials)
 
 
 def rounds_of(planned: Plan) -> dict[str, Any]:
     """What a sweep's record holds of its rounds; nothing where a grid is all there is."""
     spec, rounds = planned.spec, planned.rounds
-    found: dict[str, Any] = {}
+    facts: dict[str, Any] = {}
     if rounds.total > 1:
         judged = {"objective": spec.objective, "window": spec.window}
-        found["rounds"] = {"asked": len(rounds.asked), "total": rounds.total, "later": rounds.later, **judged}
+        facts["rounds"] = {"asked": len(rounds.asked), "total": rounds.total, "later": rounds.later, **judged}
     if spec.search:
-        found["search"] = rounds.record()
+        facts["search"] = rounds.record()
     if spec.evaluate:
-        found["seeds"] = {"select": list(spec.seeds), "evaluate": list(spec.evaluate)}
-    return found
+        facts["seeds"] = {"select": list(spec.seeds), "evaluate": list(spec.evaluate)}
+    return facts
 
 
 def reused_from(planned: Plan, previous: SweepRecord | None) -> dict[str, str]:
@@ -152,8 +150,8 @@ def execute(
     outcome.diverged = sum(d.status == "diverged" for d in done.values())
     outcome.seconds = time.monotonic() - began
     if outcome.computed == len(planned.trials) and address is None:
-        found = planned.spec
-        calibration.record({calibration.run_key(found.name, found.scale, found.text): outcome.seconds})
+        spec = planned.spec
+        calibration.record({calibration.run_key(spec.name, spec.scale, spec.text): outcome.seconds})
     return outcome
 
 
@@ -170,14 +168,14 @@ def kept(planned: Plan, datasets: Mapping[str, str], previous: SweepRecord | Non
 
 def lost(planned: Plan, done: Mapping[str, Done], failures: Mapping[str, Failure]) -> dict[str, Failure]:
     """By pack: that its training ended without an error, and the ledger has not all of its trials."""
-    found = {}
+    unfinished = {}
     for pack in planned.packs:
         missing = sum(trial.id not in done for trial in pack.trials)
         if missing and pack.id not in failures:
             message = f"its training ended without an error, and the ledger lacks {missing:,} of its trials"
-            found[pack.id] = without_error("Unfinished", message, pack=pack.id, attempt=attempt_name(), step=0)
-            planned.ledger.fail(found[pack.id])
-    return found
+            unfinished[pack.id] = without_error("Unfinished", message, pack=pack.id, attempt=attempt_name(), step=0)
+            planned.ledger.fail(unfinished[pack.id])
+    return unfinished
 
 
 def describe_failure(outcome: Outcome) -> PliantError | None:

@@ -98,12 +98,12 @@ def with_seeds(settings: Iterable[tuple[str, dict[str, Any]]], seeds: Sequence[i
 
 def together(rounds: Iterable[Sequence[Trial]]) -> list[Trial]:
     """The trials of several rounds, each once, where it first stands, with the labels of all arms that mean it."""
-    found: dict[str, Trial] = {}
+    by_id: dict[str, Trial] = {}
     for trial in itertools.chain.from_iterable(rounds):
-        known = found.get(trial.id)
-        arms = tuple(dict.fromkeys((*known.arms, *trial.arms))) if known else trial.arms
-        found[trial.id] = trial if known is None else replace(known, arms=arms)
-    return list(found.values())
+        earlier = by_id.get(trial.id)
+        arms = tuple(dict.fromkeys((*earlier.arms, *trial.arms))) if earlier else trial.arms
+        by_id[trial.id] = trial if earlier is None else replace(earlier, arms=arms)
+    return list(by_id.values())
 
 
 def of_one_meaning(trials: Iterable[Trial]) -> list[tuple[str, ...]]:
@@ -120,8 +120,8 @@ def of_one_meaning(trials: Iterable[Trial]) -> list[tuple[str, ...]]:
 
 def _metrics(spec: Spec, arm: Arm) -> list[str]:
     """What an arm's trials record, sorted: what the sweep asks for, and how many units a method replaced."""
-    asked = set(spec.metrics).difference(metrics.from_origin("counted"))
-    return sorted({*asked, "units_replaced"} if any(METHODS[m.name].replaces for m in arm.methods) else asked)
+    names = set(spec.metrics).difference(metrics.from_origin("counted"))
+    return sorted({*names, "units_replaced"} if any(METHODS[m.name].replaces for m in arm.methods) else names)
 
 
 def settings(spec: Spec, arms: Iterable[Arm]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -75,12 +75,12 @@ def at_once(case: Case, cores: Sequence[int]) -> float:
             children.append(stack.enter_context(child))
             stack.callback(child.kill)
         ready = [child.stdout is not None and child.stdout.readline() for child in children]
-        told = [child.communicate("go\n" if all(ready) else "")[0] for child in children]
+        outputs = [child.communicate("go\n" if all(ready) else "")[0] for child in children]
         for child, log in zip(children, logs, strict=True):
             if child.returncode != 0:
                 log.seek(0)
                 raise RuntimeError(f"the bench of {case} on {len(cores)} cores failed:\n{log.read()[-2000:]}")
-    return sum(1 / float(out) for out in told)
+    return sum(1 / float(out) for out in outputs)
 
 
 def beside_others(case: Case, core: int) -> None:
@@ -261,8 +261,8 @@ def diagnosis_timer(training: Training) -> Callable[[], float]:
     from workloads.training.assembled import stream_of
 
     study = studies.load(training.stream.name, reading.PAPER)
-    asked = [name for name in study.metrics if name in DIAGNOSTICS]
-    training.config = {**training.config, "metrics": [*training.config["metrics"], *asked], "probe": study.probe}
+    diagnostics = [name for name in study.metrics if name in DIAGNOSTICS]
+    training.config = {**training.config, "metrics": [*training.config["metrics"], *diagnostics], "probe": study.probe}
     steps = study.every * stream_of({"workload": study.workload.settings[0]}, 0).task_start(1)
 
     def once() -> float:

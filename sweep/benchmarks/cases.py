@@ -191,17 +191,17 @@ def selected(
     *, quick: bool, stream: str | None, arm: str | None, members: int | None = None, flushed: bool = True
 ) -> list[Case]:
     """The cases asked for. Raises InputError where none is."""
-    for name, kind, known in ((stream, "stream", {c.stream for c in CASES}), (arm, "arm", set(ARMS))):
-        if name is not None and name not in known:
-            raise InputError(unknown(name, kind, known))
+    for name, kind, names in ((stream, "stream", {c.stream for c in CASES}), (arm, "arm", set(ARMS))):
+        if name is not None and name not in names:
+            raise InputError(unknown(name, kind, names))
     cases = QUICK if quick else CASES
-    found = [c for c in cases if (stream in (None, c.stream)) and (arm in (None, c.arm))]
-    if not found:
+    matching = [c for c in cases if (stream in (None, c.stream)) and (arm in (None, c.arm))]
+    if not matching:
         there = ", ".join(f"{arm} on {stream}" for stream, arm in dict.fromkeys((c.stream, c.arm) for c in cases))
         raise InputError(f"there is no such row{' among the quick ones' if quick else ''}; there is: {there}")
-    chosen = [c for c in found if members in (None, c.members)]
+    chosen = [c for c in matching if members in (None, c.members)]
     if not chosen:
-        sizes = ", ".join(map(str, sorted({c.members for c in found})))
+        sizes = ", ".join(map(str, sorted({c.members for c in matching})))
         raise InputError(f"there is no such row with {members} members; there is: {sizes}")
     return [replace(case, flushed=flushed) for case in chosen]
 

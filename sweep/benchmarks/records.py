@@ -73,8 +73,8 @@ def default_folder() -> Path:
 
 def records(folder: Path) -> list[Record]:
     """All records of a folder, oldest first. Raises InputError for a file that is none."""
-    found = [read(path) for path in folder.glob("*.json")]
-    return sorted(found, key=lambda record: (record.date or "", record.name))
+    all_records = [read(path) for path in folder.glob("*.json")]
+    return sorted(all_records, key=lambda record: (record.date or "", record.name))
 
 
 def read(path: Path) -> Record:
@@ -146,12 +146,12 @@ def changes(rows: Sequence[Row], last: Record | None) -> list[Change]:
 
 def comparison(changed: Sequence[Change], last: Record) -> str:
     """The changes in a few lines: against which record, how many rows got faster, and every row that got slower."""
-    known = [(change.times, change) for change in changed if change.times is not None]
-    faster = sum(times > 1 + ALIKE for times, _ in known)
-    slower = [(times, change) for times, change in known if times < 1 - ALIKE]
+    of_both = [(change.times, change) for change in changed if change.times is not None]
+    faster = sum(times > 1 + ALIKE for times, _ in of_both)
+    slower = [(times, change) for times, change in of_both if times < 1 - ALIKE]
     lines = [
-        f"against {last.name}: of {len(known)} rows that both have, {faster} are faster, {len(slower)} slower, "
-        f"{len(known) - faster - len(slower)} within {ALIKE:.0%}"
+        f"against {last.name}: of {len(of_both)} rows that both have, {faster} are faster, {len(slower)} slower, "
+        f"{len(of_both) - faster - len(slower)} within {ALIKE:.0%}"
     ]
     cpu = provenance.machine()["cpu"]
     if last.machine.get("cpu") not in (None, cpu):

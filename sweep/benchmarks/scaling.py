@@ -212,8 +212,8 @@ def bands(place: Place) -> Work:
     from sweep.results import bands, frames
 
     values = sweep.curves(place.name, storage=place.storage, metrics=["online_error"])
-    known = sweep.configs(place.name, storage=place.storage)
-    dense = frames.observed(known, values, "online_error")
+    configs = sweep.configs(place.name, storage=place.storage)
+    dense = frames.observed(configs, values, "online_error")
     return lambda: bands.bands(dense, ["arm", "group", "metric", "task", "step"])
 
 
@@ -370,7 +370,7 @@ def points(most: int, root: Path, names: Sequence[str] = tuple(STAGES)) -> Itera
                 yield point(name, trials, root)
 
 
-def write(found: Sequence[Point], folder: Path) -> Path:
+def write(measurements: Sequence[Point], folder: Path) -> Path:
     """A record of these points, measured now on this machine; one of the same day is replaced."""
     facts = provenance.collect()
     date = str(facts["time"])
@@ -380,8 +380,8 @@ def write(found: Sequence[Point], folder: Path) -> Path:
         "machine": provenance.machine(),
         "versions": {name: facts[name] for name in (*provenance.PACKAGES, "python")},
         "fitted": f"cpu, from 1/{FITTED} of a stage's most trials on",
-        "slopes": {stage: round(found, 3) for stage, found in slopes(found).items() if math.isfinite(found)},
-        "points": [asdict(one) for one in found],
+        "slopes": {stage: round(slope, 3) for stage, slope in slopes(measurements).items() if math.isfinite(slope)},
+        "points": [asdict(one) for one in measurements],
     }
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{date[:10]}-scaling.json"
@@ -404,17 +404,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m sweep.benchmarks.scaling", description=main.__doc__)
     parser.add_argument("--most", type=int, default=SIZES[-1], metavar="N", help="trials; default: %(default)s")
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: dashboards/benchmarks/scaling of a checkout")
-    given = parser.parse_args(arguments)
-    if given.most < FEWEST:
-        parser.error(f"--most {given.most}: at least {FEWEST}")
-    found = []
+    options = parser.parse_args(arguments)
+    if options.most < FEWEST:
+        parser.error(f"--most {options.most}: at least {FEWEST}")
+    measurements = []
     with tempfile.TemporaryDirectory(prefix="pliant-scaling-") as root:
-        for one in points(given.most, Path(root)):
-            found.append(one)
+        for one in points(options.most, Path(root)):
+            measurements.append(one)
             print(f"{one.stage:16} {one.trials:7,} trials {one.cpu:9.3f} s {one.memory:7.1f} MiB", flush=True)
-    for stage, steepness in slopes(found).items():
+    for stage, steepness in slopes(measurements).items():
         print(f"{stage:16} slope {steepness:.2f}")
-    print(f"record    {write(found, given.out or default_folder())}")
+    print(f"record    {write(measurements, options.out or default_folder())}")
     return 0
 
 

@@ -60,16 +60,16 @@ def bench(
     from sweep.benchmarks.cases import selected
     from sweep.benchmarks.rows import asides
 
-    kept = folder or records.default_folder()
+    records_folder = folder or records.default_folder()
     if history:
-        draw_history(kept)
+        draw_history(records_folder)
         return
     if record and (quick or stream or arm or members or no_flush):
         raise InputError("--record keeps whole runs: leave out --quick, --stream, --arm, --members and --no-flush")
     if record:
         records.refuse_changed_code()
     cases = selected(quick=quick, stream=stream, arm=arm, members=members, flushed=not no_flush)
-    known = records.records(kept)  # now, so that a file that cannot be read costs no run
+    earlier = records.records(records_folder)  # now, so that a file that cannot be read costs no run
     rows, failures = [], []
     for case in cases:
         try:
@@ -82,7 +82,7 @@ def bench(
         if not as_json:
             mark = "" if row.valid else "  (invalid: the plain loop is over 20 % slower than its reference)"
             say(f"{row.network} {row.arm} x {row.members:,}: {ratio(row.ratio)} times{mark}")
-    last = known[-1] if known else None
+    last = earlier[-1] if earlier else None
     if as_json:
         print_json([asdict(row) for row in rows])
     else:
@@ -94,7 +94,7 @@ def bench(
         if last and any(change.then for change in changed):
             say("\n" + records.comparison(changed, last))
     if record and rows:
-        typer.echo(f"record    {records.write(rows, kept)}", err=as_json)
+        typer.echo(f"record    {records.write(rows, records_folder)}", err=as_json)
     if failures:
         typer.echo("\n".join(f"error: {failure}" for failure in failures), err=True)
         raise typer.Exit(1)

@@ -24,9 +24,9 @@ def studies(ctx: typer.Context, args: list[str], incomplete: str) -> Iterator[tu
         if path.stem.startswith(incomplete):
             yield path.stem, question_of(path.read_text(encoding="utf-8"))
     folder = Path(incomplete) if incomplete.endswith("/") else Path(incomplete).parent
-    for found in sorted(folder.glob("*")) if folder.is_dir() else []:
-        shown = f"{found}/" if found.is_dir() else str(found)
-        if shown.startswith(incomplete) and (found.is_dir() or found.suffix in (".yaml", ".yml")):
+    for entry in sorted(folder.glob("*")) if folder.is_dir() else []:
+        shown = f"{entry}/" if entry.is_dir() else str(entry)
+        if shown.startswith(incomplete) and (entry.is_dir() or entry.suffix in (".yaml", ".yml")):
             yield shown, ""
 
 
@@ -51,10 +51,10 @@ def sweeps(ctx: typer.Context, args: list[str], incomplete: str) -> Iterator[str
     from sweep.lookup import storage_of
 
     try:
-        known = Ledger(storage_of(ctx.params.get("storage"))).sweeps()
+        identities = Ledger(storage_of(ctx.params.get("storage"))).sweeps()
     except PliantError:
         return
-    yield from (identity for identity in (f"{n}@{s}" for n, s in known) if identity.startswith(incomplete))
+    yield from (identity for identity in (f"{n}@{s}" for n, s in identities) if identity.startswith(incomplete))
 
 
 def trials(ctx: typer.Context, args: list[str], incomplete: str) -> Iterator[tuple[str, str]]:
@@ -64,12 +64,12 @@ def trials(ctx: typer.Context, args: list[str], incomplete: str) -> Iterator[tup
 
     try:
         ledger = Ledger(storage_of(ctx.params.get("storage")))
-        found = {
+        by_id = {
             t.id: t for sweep in ledger.sweeps() for t in ledger.sweep(*sweep).trials if t.id.startswith(incomplete)
         }
     except PliantError:
         return
-    for trial in list(found.values())[:MOST]:
+    for trial in list(by_id.values())[:MOST]:
         yield trial.id, f"{', '.join(trial.arms)}, seed {trial.config['seed']}"
 
 
@@ -95,5 +95,5 @@ def names(ctx: typer.Context, args: list[str], incomplete: str) -> list[str]:
     from workloads.methods.config import METHODS, OPTIMIZERS
     from workloads.networks.config import NETWORKS
 
-    known = dict.fromkeys([*OPTIMIZERS, *METHODS, *WORKLOADS, *NETWORKS, *metrics.known(), *FIGURES])
-    return [name for name in known if name.startswith(incomplete)]
+    everything = dict.fromkeys([*OPTIMIZERS, *METHODS, *WORKLOADS, *NETWORKS, *metrics.known(), *FIGURES])
+    return [name for name in everything if name.startswith(incomplete)]

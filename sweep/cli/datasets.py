@@ -17,11 +17,13 @@ def data_list(as_json: AsJson = False) -> None:
     """Say where each dataset is, or how to get it."""
     from workloads.data import catalogue, front
 
-    known = [front.status(name) for name in catalogue.DATASETS]
+    states = [front.status(name) for name in catalogue.DATASETS]
     if as_json:
-        print_json([{"name": s.name, "source": s.source, "path": str(s.path or ""), "advice": s.advice} for s in known])
+        print_json(
+            [{"name": s.name, "source": s.source, "path": str(s.path or ""), "advice": s.advice} for s in states]
+        )
         return
-    for entry in known:
+    for entry in states:
         say(f"{entry.name:14} {entry.source:8} {entry.path or ''}")
         if entry.source == "absent":
             say(textwrap.indent(entry.advice, "  "))
@@ -49,5 +51,5 @@ def data_verify(name: DatasetName) -> None:
     from workloads.data import catalogue, front
 
     checked = front.verify(name)
-    found = checked.path or ("drawn when asked for" if catalogue.DATASETS[name].draw else checked.source)
-    say(f"{checked.name} is whole ({found})")
+    place = checked.path or ("drawn when asked for" if catalogue.DATASETS[name].draw else checked.source)
+    say(f"{checked.name} is whole ({place})")

@@ -145,15 +145,15 @@ def figure_names() -> tuple[str, ...]:
     return tuple(FIGURES)
 
 
-def found(name: str, figures: Path) -> list[Entry]:
+def named(name: str, figures: Path) -> list[Entry]:
     """What is called `name`, which may be a metric and a figure. Raises InputError that names the nearest."""
-    known = list(entries(figures))
-    matching = [entry for entry in known if entry.name == name]
+    everything = list(entries(figures))
+    matching = [entry for entry in everything if entry.name == name]
     if not matching:
-        having = [entry.name for entry in known if name in {each.name for each in entry.settings}]
+        having = [entry.name for entry in everything if name in {each.name for each in entry.settings}]
         if having:
             raise InputError(f"{name!r} is a setting of {', '.join(having)}: sweep describe {having[0]}")
-        raise InputError(unknown(name, "name", {entry.name for entry in known}))
+        raise InputError(unknown(name, "name", {entry.name for entry in everything}))
     return matching
 
 
@@ -256,7 +256,7 @@ def comments_of(config: type) -> dict[str, str]:
         source = inspect.getsource(config)
     except (OSError, TypeError):
         return {}
-    found: dict[str, str] = {}
+    comments: dict[str, str] = {}
     above: list[str] = []
     for line in textwrap.dedent(source).splitlines():
         text, _, beside = line.partition("  # ")
@@ -265,9 +265,9 @@ def comments_of(config: type) -> dict[str, str]:
             above.append(line.strip("# "))
             continue
         if field and (above or beside):
-            found[field[1]] = " ".join([*above, beside]).strip()
+            comments[field[1]] = " ".join([*above, beside]).strip()
         above = []
-    return found
+    return comments
 
 
 def docstring(path: Path) -> str:

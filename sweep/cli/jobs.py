@@ -68,11 +68,11 @@ def job_status(job: Job, address: Address = "auto", as_json: AsJson = False) -> 
 
     from sweep.cluster import submit as jobs
 
-    known = jobs.status(job, address)
+    state = jobs.status(job, address)
     if as_json:
-        print_json(asdict(known))
+        print_json(asdict(state))
     else:
-        say(f"{known.id}  {known.status}  {known.message}")
+        say(f"{state.id}  {state.status}  {state.message}")
 
 
 @job_app.command("logs")

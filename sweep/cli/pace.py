@@ -44,10 +44,10 @@ class Pace:
 
     def grow(self, packs: Sequence[PlannedPack], later: int) -> None:
         """Another round's packs, and how many trials there will be in rounds that are not known yet."""
-        known = {pack.id: measured_seconds(pack, self.measured) for pack in packs}
+        seconds = {pack.id: measured_seconds(pack, self.measured) for pack in packs}
         self.packs |= {pack.id: pack for pack in packs}
-        self.expected |= {pack.id: known[pack.id] or guessed_seconds(pack) for pack in packs}
-        self.guessed = self.guessed or any(value is None for value in known.values())
+        self.expected |= {pack.id: seconds[pack.id] or guessed_seconds(pack) for pack in packs}
+        self.guessed = self.guessed or any(value is None for value in seconds.values())
         self.later = later
 
     @property

@@ -55,9 +55,9 @@ def as_data(planned: Plan, workers: int | None = None) -> dict[str, Any]:
 
 def as_text(planned: Plan, workers: int | None = None) -> str:
     """A plan for people: alike packs in one row, and why each path once."""
-    found = planned.spec
+    spec = planned.spec
     said = [
-        f"{planned.identity}: {found.question}",
+        f"{planned.identity}: {spec.question}",
         f"{count(len(planned.trials), 'trial')}, {len(planned.done):,} already done, {planned.missing:,} to run"
         f" in {count(len(planned.packs), 'pack')}; results in {planned.storage}",
     ]
@@ -95,11 +95,11 @@ def stages(planned: Plan) -> list[str]:
     return said
 
 
-def of_later(planned: Plan, known: Sequence[float], slots: int) -> str:
+def of_later(planned: Plan, seconds: Sequence[float], slots: int) -> str:
     """What rounds that are not known yet would add, if their trials take as long as this round's."""
     if not planned.later or not planned.missing:
         return ""
-    return f"; later rounds some {duration(sum(known) * planned.later / planned.missing / slots)} more"
+    return f"; later rounds some {duration(sum(seconds) * planned.later / planned.missing / slots)} more"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ def table(planned: Plan, measured: Mapping[str, float]) -> str:
         pack, several = row.packs[0], len(row.packs) > 1
         memory = max(p.memory for p in row.packs)
         seconds = [placement.measured_seconds(p, measured) for p in row.packs]
-        known = [s for s in seconds if s is not None]
+        times = [s for s in seconds if s is not None]
         each = " each" if several else ""
         cells = [
             ", ".join(arms_of(row.packs)),
@@ -142,7 +142,7 @@ def table(planned: Plan, measured: Mapping[str, float]) -> str:
             f"{pack.shape.steps:,}",
             pack.path,
             size(max(memory, 1 << 20)) + each if memory else "",
-            duration(sum(known) / len(known)) + each if len(known) == len(seconds) else "not measured",
+            duration(sum(times) / len(times)) + each if len(times) == len(seconds) else "not measured",
         ]
         shown.add_row(*cells)
     more = [f"and {len(rows) - ROWS} more such rows; --json lists every pack"] if len(rows) > ROWS else []
@@ -160,7 +160,7 @@ def kinds(planned: Plan) -> Iterator[Row]:
         for arm, group in {(arm, trial.group): None for pack in packs for trial in pack.trials for arm in trial.arms}:
             for column, value in settings[arm, group].items():
                 values.setdefault(column, {})[value] = None
-        yield Row(packs, {column: list(found) for column, found in values.items() if len(found) == 1})
+        yield Row(packs, {column: list(options) for column, options in values.items() if len(options) == 1})
 
 
 def merged(rows: Sequence[Row]) -> list[Row]:
@@ -168,12 +168,12 @@ def merged(rows: Sequence[Row]) -> list[Row]:
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
         groups.setdefault(row.kind, []).append(row)
-    found = []
+    one_of_each = []
     for alike in groups.values():
         columns = dict.fromkeys(column for row in alike for column in row.settings)
         values = {c: list(dict.fromkeys(v for row in alike for v in row.settings.get(c, ()))) for c in columns}
-        found.append(Row([pack for row in alike for pack in row.packs], values))
-    return found
+        one_of_each.append(Row([pack for row in alike for pack in row.packs], values))
+    return one_of_each
 
 
 def settings_of(row: Row) -> str:
@@ -192,8 +192,8 @@ def axis(column: str, values: Sequence[Any]) -> str:
         return f"{' to '.join(ends)} ({len(values)} values)"
     first, *rest = values
     others = [naming.number(v) if v in numbers else str(v) for v in rest]
-    told = [naming.setting({column: first}), *others]
-    return ", ".join(told if len(told) <= SHOWN else [*told[:SHOWN], f"... ({len(told)} values)"])
+    texts = [naming.setting({column: first}), *others]
+    return ", ".join(texts if len(texts) <= SHOWN else [*texts[:SHOWN], f"... ({len(texts)} values)"])
 
 
 def arms_of(packs: Sequence[PlannedPack]) -> list[str]:
@@ -227,15 +227,15 @@ def time_of(planned: Plan, measured: Mapping[str, float], workers: int | None) -
     slots = 1 if here else placement.at_once(planned.packs, workers)
     start = placement.to_start(placement.HERE if here else placement.RAY, measured)
     where = "in this process (--ray: on Ray)" if here else "on Ray"
-    known = [s for s in (planned.seconds(pack, measured) for pack in planned.packs) if s is not None]
-    if len(known) < len(planned.packs):
+    seconds = [s for s in (planned.seconds(pack, measured) for pack in planned.packs) if s is not None]
+    if len(seconds) < len(planned.packs):
         unmeasured = (
-            f"{count(len(planned.packs) - len(known), 'pack')} not measured: --measure trains each kind a moment"
+            f"{count(len(planned.packs) - len(seconds), 'pack')} not measured: --measure trains each kind a moment"
         )
-        least = f"over {duration(start + placement.together(known, slots))}; " if known else ""
+        least = f"over {duration(start + placement.together(seconds, slots))}; " if seconds else ""
         return f"{least}{unmeasured}\ntrains {where}, {count(slots, 'pack')} at once; {duration(start)} to start"
-    total = duration(start + placement.together(known, slots))
-    later = of_later(planned, known, slots)
+    total = duration(start + placement.together(seconds, slots))
+    later = of_later(planned, seconds, slots)
     return (
         f"about {total}, {count(slots, 'pack')} at once {where}, {duration(start)} of it to start{later};"
         " then figures, MLflow"

@@ -107,9 +107,9 @@ class ProgressView:
             verb = "compiling" if path in COMPILED else "setting up"
             return f"{verb} {len(self.pace.seen)} of {len(self.pace.packs)} packs"
         trials = sum(p.members for p in self.pace.finished)
-        known = self.pace.trials + self.pace.later
+        whole = self.pace.trials + self.pace.later
         failed = f", {count(len(self.pace.failed), 'pack')} failed" if self.pace.failed else ""
-        return f"{self.of_round}{trials:,} of {known:,} trials{failed}, {speed(self.pace.rate())}"
+        return f"{self.of_round}{trials:,} of {whole:,} trials{failed}, {speed(self.pace.rate())}"
 
     def clocks(self) -> str:
         """`0:48 elapsed, 0:51 left`."""

@@ -64,11 +64,11 @@ def describe_command(
 
     figures = Path(dashboards.__file__).parent / "figures"
     if as_json:
-        print_json([asdict(e) for e in (describe.found(name, figures) if name else describe.entries(figures))])
+        print_json([asdict(e) for e in (describe.named(name, figures) if name else describe.entries(figures))])
     elif name is None:
         say(describe.overview(figures))
     else:
-        say("\n\n".join(describe.as_text(entry) for entry in describe.found(name, figures)))
+        say("\n\n".join(describe.as_text(entry) for entry in describe.named(name, figures)))
 
 
 @app.command()

@@ -92,8 +92,8 @@ def trained_again(
 
     pack = repeat.alone(ledger, trial_id, path)
     measured = calibration.read()
-    known = placement.measured_seconds(pack, measured)
-    takes = f"about {duration(known)}" if known else f"perhaps {duration(placement.guessed_seconds(pack))}"
+    seconds = placement.measured_seconds(pack, measured)
+    takes = f"about {duration(seconds)}" if seconds else f"perhaps {duration(placement.guessed_seconds(pack))}"
     line(f"training it again, alone, {pack.shape.steps:,} steps on path {pack.path}: {takes}")
     with ProgressView([pack], measured=measured) as view:
         return pack, repeat.compare(ledger, pack, view.heard)

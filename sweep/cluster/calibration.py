@@ -37,12 +37,12 @@ def run_key(name: str, scale: str, text: str) -> str:
 def read() -> dict[str, float]:
     """Seconds per step of a whole pack, by key; empty where nothing was measured or the file is damaged."""
     try:
-        found = json.loads(cache_file().read_text())
+        content = json.loads(cache_file().read_text())
     except (OSError, ValueError):
         return {}
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         return {}
-    return {key: float(value) for key, value in found.items() if isinstance(value, int | float)}
+    return {key: float(value) for key, value in content.items() if isinstance(value, int | float)}
 
 
 def record(measured: dict[str, float]) -> None:

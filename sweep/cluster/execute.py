@@ -100,10 +100,10 @@ class Forward(Callback):
         """A Tune trial's last failure: as its worker wrote it down, else what Tune says of a worker that died."""
         pack, (kind, message) = trial.config["pack"], what_tune_says(trial)
         try:
-            known = self.ledger.pack(pack)
-            if kind != DIED and known and known.failure:
-                return known.failure
-            step = known.step if known else 0
+            state = self.ledger.pack(pack)
+            if kind != DIED and state and state.failure:
+                return state.failure
+            step = state.step if state else 0
             failure = without_error(kind, message, pack=pack, attempt=attempt_name(), step=step)
             self.ledger.fail(failure)
         except StorageError:  # which is perhaps what failed
@@ -302,9 +302,9 @@ def answering(address: str) -> str:
         host, _, port = where.rpartition(":")
         socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_WITHIN).close()
     except (OSError, ValueError) as error:
-        found = "" if where == address else f", which means {where}"
+        meaning = "" if where == address else f", which means {where}"
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ClusterError(f"no Ray cluster answers at {address}{found}: {reason}") from error
+        raise ClusterError(f"no Ray cluster answers at {address}{meaning}: {reason}") from error
     if os.environ.get("RAY_USE_TLS", "0") in ("0", ""):  # with certificates, Ray itself must ask
         present_token(where, tokens.is_local(host.strip("[]")))
     return where

@@ -75,8 +75,8 @@ def sooner_here(packs: Sequence[PlannedPack], *, times: float, workers: int | No
     measured = calibration.read()
     seconds = []
     for pack in packs:
-        known = measured_seconds(pack, measured)
-        seconds.append(guessed_seconds(pack) if known is None else known)
+        taken = measured_seconds(pack, measured)
+        seconds.append(guessed_seconds(pack) if taken is None else taken)
     here = times * sum(seconds)
     on_ray = times * together(seconds, at_once(packs, workers))
     return here <= MOST_HERE and to_start(HERE, measured) + here <= to_start(RAY, measured) + on_ray

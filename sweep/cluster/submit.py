@@ -175,14 +175,14 @@ def wait(job: str, address: str, *, timeout: float | None = None, every: float =
     cluster = reach(address)
     client = client_of(cluster)
     deadline = None if timeout is None else time.monotonic() + timeout
-    while not (found := _job(client, cluster.url, job)).finished:
+    while not (state := _job(client, cluster.url, job)).finished:
         if deadline is not None and time.monotonic() > deadline:
-            raise ClusterError(f"job {job} is still {found.status} after {timeout:g} s")
+            raise ClusterError(f"job {job} is still {state.status} after {timeout:g} s")
         time.sleep(every)
-    if found.status == "FAILED":
-        first, *rest = found.message.strip().splitlines() or ["no message"]
+    if state.status == "FAILED":
+        first, *rest = state.message.strip().splitlines() or ["no message"]
         raise ClusterError("\n".join([f"job {job} failed: {first}", *rest[-SHOWN_ON_FAILURE:]]))
-    return found
+    return state
 
 
 def _command(study: str, scale: str, storage: str, here: bool, options: Options = DEFAULTS) -> str:
@@ -251,19 +251,19 @@ def _job(client: JobSubmissionClient, url: str, job: str) -> Job:
         except RuntimeError as error:
             if "status code 404" not in str(error):
                 raise
-    known = [found.id for found in _listed(client, url)]
-    close = nearest(job, known)
+    ids = [each.id for each in _listed(client, url)]
+    close = nearest(job, ids)
     hint = f" did you mean {close!r}?" if close else ""
     raise InputError(
         f"unknown job {job!r}:{hint} the cluster at {url} knows "
-        + (f"{len(known)} jobs, the latest: {', '.join(known[:5])}" if known else "no jobs")
+        + (f"{len(ids)} jobs, the latest: {', '.join(ids[:5])}" if ids else "no jobs")
     )
 
 
 def _listed(client: JobSubmissionClient, url: str) -> list[Job]:
     with explained(url):
-        found = [_read(details) for details in client.list_jobs() if details.submission_id]
-    return sorted(found, key=lambda job: job.started or 0.0, reverse=True)
+        jobs = [_read(details) for details in client.list_jobs() if details.submission_id]
+    return sorted(jobs, key=lambda job: job.started or 0.0, reverse=True)
 
 
 def _read(details: JobDetails) -> Job:

@@ -75,14 +75,14 @@ def train(id: str, storage: str, listener: Listener) -> Failure | None:
     except (Exception, SystemExit) as error:
         if isinstance(error, SystemExit) and place_of(error, pack.code) is None:
             raise  # how Ray ends a worker; in a user's own code it is a mistake like any other
-        known = ledger.pack(id)
+        state = ledger.pack(id)
         failure = failures.of_error(
             error,
             pack=id,
             attempt=name,
-            step=known.step if known else 0,
+            step=state.step if state else 0,
             code=pack.code,
-            before=known.failure if known else None,
+            before=state.failure if state else None,
         )
         with suppress(StorageError):  # perhaps what failed
             ledger.fail(failure)
@@ -154,13 +154,13 @@ def _train(pack: Pack, ledger: Ledger, name: str, listener: Listener) -> None:
     stream = workload_of(config, config["seed"])
     steps = stream.task_start(stream.tasks)
 
-    diverged, told = resume.manifest.statuses.count("diverged") if resume else 0, began
+    diverged, last_told = resume.manifest.statuses.count("diverged") if resume else 0, began
     training = len(pack.members) - diverged  # members
     trained, reached = 0, first
 
     def tell(step: int, *, finished: bool = False) -> None:
-        nonlocal told, trained, reached
-        told = time.monotonic()
+        nonlocal last_told, trained, reached
+        last_told = time.monotonic()
         trained += (step - reached) * training
         reached = step
         listener(
@@ -171,7 +171,7 @@ def _train(pack: Pack, ledger: Ledger, name: str, listener: Listener) -> None:
                 steps=steps,
                 finished=finished,
                 diverged=diverged,
-                seconds=told - began,
+                seconds=last_told - began,
                 trained=trained,
                 attempt=attempt.name,
             )
@@ -185,11 +185,11 @@ def _train(pack: Pack, ledger: Ledger, name: str, listener: Listener) -> None:
         training = snapshot.statuses.count("running")
 
     def stepped(step: int) -> None:
-        if step < steps and (told == began or time.monotonic() - told > TELL_EVERY):
+        if step < steps and (last_told == began or time.monotonic() - last_told > TELL_EVERY):
             tell(step)
 
     tell(first)
-    told = began  # the first steps, which are compiled for, are told at once
+    last_told = began  # the first steps, which are compiled for, are told at once
     often = os.environ.get("PLIANT_COMMIT_SECONDS")
     run_pack(
         pack,

@@ -107,12 +107,12 @@ def without_error(type: str, message: str, *, pack: str, attempt: str, step: int
 
 def trimmed(error: BaseException) -> str:
     """The error's traceback without libraries' frames, but for the last, which raised it."""
-    told = traceback.TracebackException.from_exception(error)
-    *outer, last = told.stack or [None]
-    kept = [frame for frame in outer if frame is not None and LIBRARIES not in frame.filename][1 - FRAMES :]
-    told.stack = traceback.StackSummary.from_list([*kept, *([last] if last else [])])
-    told.__cause__ = told.__context__ = None
-    return "".join(told.format())
+    report = traceback.TracebackException.from_exception(error)
+    *outer, last = report.stack or [None]
+    frames = [frame for frame in outer if frame is not None and LIBRARIES not in frame.filename][1 - FRAMES :]
+    report.stack = traceback.StackSummary.from_list([*frames, *([last] if last else [])])
+    report.__cause__ = report.__context__ = None
+    return "".join(report.format())
 
 
 def told(failures: Iterable[Failure]) -> list[str]:

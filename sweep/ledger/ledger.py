@@ -274,13 +274,13 @@ class Ledger:
             manifest = winners[trial][1]
             sources.setdefault(manifest.attempt, (manifest, {}))[1][trial] = rank
         only = None if metrics is None else frozenset(metrics)
-        asked = [(manifest, shard, wanted) for manifest, wanted in sources.values() for shard in manifest.shards]
-        read: list[Columns] = []
+        shards = [(manifest, shard, wanted) for manifest, wanted in sources.values() for shard in manifest.shards]
+        columns_of_shards: list[Columns] = []
         names: dict[str, int] = {}
-        for columns, found in _parallel(lambda item: self._read_shard(*item, only), asked):
-            codes = np.array([names.setdefault(name, len(names)) for name in found], dtype=np.int64)
-            read.append((columns[0], codes[columns[1]], *columns[2:]))
-        return sorted_table(read, trials, list(names))
+        for columns, shard_names in _parallel(lambda item: self._read_shard(*item, only), shards):
+            codes = np.array([names.setdefault(name, len(names)) for name in shard_names], dtype=np.int64)
+            columns_of_shards.append((columns[0], codes[columns[1]], *columns[2:]))
+        return sorted_table(columns_of_shards, trials, list(names))
 
     def digest(self, ids: Iterable[str]) -> str:
         """SHA-256, in hex, of all values of those trials that are done; equal results, equal digests.
@@ -312,14 +312,14 @@ class Ledger:
         if winner is None:
             return []
         manifest = winner[1]
-        found: list[tuple[int | Literal["final"], bytes]] = []
+        snapshots: list[tuple[int | Literal["final"], bytes]] = []
         for file in manifest.weights:
             # <attempt>/weights-<n>-<trial>-final.pt
             parts = WEIGHTS_NAME.fullmatch(file.file.rpartition("/")[2].split("-", 2)[2])
             if parts is not None and parts["trial"] == trial:
                 task = parts["task"]
-                found.append(("final" if task is None else int(task), self.files.whole(manifest.pack, file)))
-        return found
+                snapshots.append(("final" if task is None else int(task), self.files.whole(manifest.pack, file)))
+        return snapshots
 
     # Sweeps
 
@@ -348,10 +348,10 @@ class Ledger:
             return [manifest for manifest in self.files.newest(*item) if manifest.finished]
 
         listing = self.files.listing()
-        found = itertools.chain.from_iterable(_parallel(complete, listing.items()))
+        manifests = itertools.chain.from_iterable(_parallel(complete, listing.items()))
         winners: Ends = {}
         stopped: Ends = {}
-        for manifest in sorted(found, key=_precedence):
+        for manifest in sorted(manifests, key=_precedence):
             pack = manifest.pack
             members = self.files.members(pack, listing[pack])
             if members is None or len(members) != len(manifest.statuses):

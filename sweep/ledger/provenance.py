@@ -73,15 +73,15 @@ def machine() -> dict[str, str | int | float | list[str] | None]:
 
 def caches() -> str | None:
     """The data caches of the first processor, from the nearest; None where the system does not tell."""
-    found = {}
+    sizes = {}
     try:
         for cache in sorted(CACHES.glob("index*")):
             level, kind, size = ((cache / name).read_text().strip() for name in ("level", "type", "size"))
             if kind != "Instruction":
-                found[f"L{level}{'d' * (kind == 'Data')}"] = size
+                sizes[f"L{level}{'d' * (kind == 'Data')}"] = size
     except OSError:
         return None
-    return ", ".join(f"{name} {size}" for name, size in found.items()) or None
+    return ", ".join(f"{name} {size}" for name, size in sizes.items()) or None
 
 
 def cpu_facts() -> dict[str, str]:

@@ -35,10 +35,10 @@ def read_shard(content: bytes, wanted: Mapping[str, int], metrics: frozenset[str
     trial, metric = (table.column(name).chunk(0) for name in ("trial", "metric"))
     names = metric.dictionary.to_pylist()
     ranks = np.array([wanted.get(id, -1) for id in trial.dictionary.to_pylist()], dtype=np.int64)
-    asked = np.array([metrics is None or name in metrics for name in names])
+    chosen = np.array([metrics is None or name in metrics for name in names])
     rank, code = ranks[np.from_dlpack(trial.indices)], np.from_dlpack(metric.indices).astype(np.int64)
     measured = [numbers(table, name) for name in ("task", "step", "value")]
-    keep = (rank >= 0) & asked[code]
+    keep = (rank >= 0) & chosen[code]
     task, step, value = measured if keep.all() else (values[keep] for values in measured)
     return (rank[keep], code[keep], task, step, value), names
 

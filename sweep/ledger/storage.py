@@ -52,9 +52,9 @@ def place_of(text: str) -> str:
         path = os.path.expanduser(path)
     if path.startswith("~"):
         raise StorageError(f"the storage {text} names a home folder that is not known here")
-    if (found := UNUSABLE.search(os.path.abspath(path))) is not None:
+    if (bad := UNUSABLE.search(os.path.abspath(path))) is not None:
         raise StorageError(
-            f"the storage {os.path.abspath(path)!r} has {found[0]!r} in its path, which MLflow cannot take"
+            f"the storage {os.path.abspath(path)!r} has {bad[0]!r} in its path, which MLflow cannot take"
         )
     return str(Path(path).resolve())
 
@@ -145,8 +145,8 @@ class Storage:
                 return dict(_files(str(self.folder / folder), ""))
             assert self.filesystem is not None
             root = self._key(folder)
-            found = self.filesystem.get_file_info(fs.FileSelector(root, recursive=True, allow_not_found=True))
-            files = (info for info in found if info.type == fs.FileType.File)
+            infos = self.filesystem.get_file_info(fs.FileSelector(root, recursive=True, allow_not_found=True))
+            files = (info for info in infos if info.type == fs.FileType.File)
             return {info.path.removeprefix(root).lstrip("/"): info.size for info in files}
 
     def delete(self, name: str) -> None:
@@ -214,7 +214,7 @@ def reached(uri: str) -> tuple[fs.FileSystem, str]:
 
     Raises StorageError where it gives none, or is of an unknown kind.
     """
-    found: list[tuple[fs.FileSystem, str]] = []
+    answers: list[tuple[fs.FileSystem, str]] = []
     failed: list[Exception] = []
 
     def ask() -> None:
@@ -222,7 +222,7 @@ def reached(uri: str) -> tuple[fs.FileSystem, str]:
             filesystem, base = fs.FileSystem.from_uri(uri)
             with suppress(OSError, pyarrow.ArrowException):  # a root that may not be looked at is an answer too
                 filesystem.get_file_info(base)
-            found.append((filesystem, base))
+            answers.append((filesystem, base))
         except (OSError, ValueError, pyarrow.ArrowException) as error:
             failed.append(error)
 
@@ -231,21 +231,21 @@ def reached(uri: str) -> tuple[fs.FileSystem, str]:
     asking.join(ANSWER_WITHIN)
     if failed:
         raise StorageError(f"the storage {uri} cannot be used: {failed[0]}") from failed[0]
-    if not found:
+    if not answers:
         raise StorageError(
             f"the storage {uri} does not answer within {ANSWER_WITHIN:.0f} s: is there a network, and credentials?"
         )
-    return found[0]
+    return answers[0]
 
 
 def _files(folder: str, prefix: str) -> Iterator[tuple[str, int]]:
     """(relative name, bytes) of the files below a folder, hidden and just vanished ones left out."""
     try:
         with os.scandir(folder) as entries:
-            found = list(entries)
+            entries_below = list(entries)
     except FileNotFoundError:
         return
-    for entry in found:
+    for entry in entries_below:
         if entry.name.startswith("."):
             continue
         if entry.is_dir():

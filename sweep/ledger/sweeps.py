@@ -134,8 +134,8 @@ def _trials_table(storage: Storage, name: str, scale: str, columns: list[str] | 
     try:
         content = storage.read_bytes(file)
     except FileNotFoundError as error:
-        known = [f"{known}@{its_scale}" for known, its_scale in names(storage)]
-        message = unknown(f"{name}@{scale}", "sweep", known) if known else f"no sweep {name}@{scale}: none is"
+        identities = [f"{its_name}@{its_scale}" for its_name, its_scale in names(storage)]
+        message = unknown(f"{name}@{scale}", "sweep", identities) if identities else f"no sweep {name}@{scale}: none is"
         raise InputError(f"{message} in {storage.uri}") from error
     try:
         return parquet.ParquetFile(pa.BufferReader(content)).read(columns=columns)
@@ -148,8 +148,8 @@ def _arms(table: pa.Table) -> list[tuple[str, ...]]:
     if "arms" not in table.column_names:
         return [(label,) for label in table.column("arm").to_pylist()]
     texts = table.column("arms").to_pylist()
-    known = {text: tuple(json.loads(text)) for text in set(texts)}
-    return [known[text] for text in texts]
+    labels = {text: tuple(json.loads(text)) for text in set(texts)}
+    return [labels[text] for text in texts]
 
 
 def _common(one: str, other: str) -> int:

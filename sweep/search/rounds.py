@@ -92,11 +92,11 @@ class Rounds:
 
     def _selection(self) -> Round | None:
         """Settings to choose from, on the first seeds."""
-        asked = [] if self.asked else list(settings(self.spec, self.fixed))
+        configs = [] if self.asked else list(settings(self.spec, self.fixed))
         for search in self.searches:
-            asked += search.ask(self.scores)
+            configs += search.ask(self.scores)
         stage = SEARCH if self.searches else GRID
-        return Round(stage, with_seeds(asked, self.spec.seeds)) if asked else None
+        return Round(stage, with_seeds(configs, self.spec.seeds)) if configs else None
 
     def _evaluation(self) -> Round | None:
         """The best setting of every arm in every place, on fresh seeds."""
@@ -140,8 +140,8 @@ class Searched:
         self.spec = replace(spec, workload=place[0])
         self.arm = replace(arm, network=place[1])
         self.key = f"{arm.label}:{digest(canonical([part.settings for part in place]))}"
-        known = recorded.get(self.key, {})
-        self.recorded = self.read(known["asked"]) if known.get("of") == self.meaning else []
+        earlier = recorded.get(self.key, {})
+        self.recorded = self.read(earlier["asked"]) if earlier.get("of") == self.meaning else []
         self.asked: list[list[dict[str, Any]]] = []  # by round
         self.groups: list[str] = []  # of the last round
         self.values: list[list[float | None]] = []  # of the rounds before, as the study is to be told
@@ -171,10 +171,10 @@ class Searched:
         """What was asked for, round by round, and what an earlier run asked for that this one has not come to yet."""
         return {"of": self.meaning, "asked": [*self.asked, *self.recorded[len(self.asked) :]]}
 
-    def read(self, asked: Sequence[Sequence[Mapping[str, Any]]]) -> list[list[dict[str, Any]]]:
+    def read(self, rounds: Sequence[Sequence[Mapping[str, Any]]]) -> list[list[dict[str, Any]]]:
         """What `record` said, from JSON: of a choice the very value, which may be a tuple."""
         ranges = self.arm.ranges
-        return [[{name: ranges[name].written(value) for name, value in s.items()} for s in round] for round in asked]
+        return [[{name: ranges[name].written(value) for name, value in s.items()} for s in round] for round in rounds]
 
     def ask(self, scores: Mapping[str, Score]) -> list[tuple[str, dict[str, Any]]]:
         """The settings of the next round, with the arm's label; those before have their scores."""
@@ -182,10 +182,10 @@ class Searched:
             return []
         if self.asked:
             self.values.append([scores[group].value for group in self.groups])
-        known = self.recorded[len(self.asked) :][:1]
-        asked = known[0][: self.left] if known else self.draw(min(self.search.at_once, self.left))
-        configs = [self.config(setting) for setting in asked]
-        self.asked.append(asked)
+        recorded = self.recorded[len(self.asked) :][:1]
+        settings_of_round = recorded[0][: self.left] if recorded else self.draw(min(self.search.at_once, self.left))
+        configs = [self.config(setting) for setting in settings_of_round]
+        self.asked.append(settings_of_round)
         self.groups = [trial_id(config) for config in configs]
         return [(self.arm.label, config) for config in configs]
 
@@ -196,10 +196,10 @@ class Searched:
 
             search, higher = self.search, higher_is_better(self.spec.objective)
             self.study = Study(self.arm.ranges, sampler=search.sampler, seed=search.seed, higher=higher)
-        for asked, values in zip(self.asked[self.told :], self.values[self.told :], strict=True):
+        for settings_of_round, values in zip(self.asked[self.told :], self.values[self.told :], strict=True):
             if not self.study.running:  # a round that an earlier run asked for
-                self.study.ask(len(asked))
-            self.study.tell(asked, values)
+                self.study.ask(len(settings_of_round))
+            self.study.tell(settings_of_round, values)
         self.told = len(self.values)
         drawn: list[dict[str, Any]] = self.study.ask(count)
         return drawn

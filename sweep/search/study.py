@@ -68,13 +68,13 @@ class Study:
         worst = -math.inf if self.higher else math.inf
         with quiet():
             for trial, setting, value in zip(self.running, settings, values, strict=True):
-                told = worst if value is None else value
+                score = worst if value is None else value
                 if self._setting(trial.params) == setting:
-                    self.study.tell(trial, told)
+                    self.study.tell(trial, score)
                     continue
                 self.study.tell(trial, state=TrialState.FAIL)
                 params = {name: self._drawn(name, setting[name]) for name in self.ranges}
-                self.study.add_trial(create_trial(params=params, distributions=self.distributions, value=told))
+                self.study.add_trial(create_trial(params=params, distributions=self.distributions, value=score))
         self.running = []
 
     def _setting(self, params: Mapping[str, Any]) -> dict[str, Any]:

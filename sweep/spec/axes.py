@@ -67,22 +67,22 @@ def section(
     """The part called `name` with the given fields; None when it was wrong, which `problems` then says."""
     values: dict[str, list[Any]] = {}
     drawn: dict[str, Range] = {}
-    known = adapters(config)
+    allowed = adapters(config)
     sound = True
     for key, given in fields.items():
-        if key not in known:
+        if key not in allowed:
             meant = OTHER_NAMES.get(key)
-            text = f"unknown key; it is called {meant!r} here" if meant in known else unknown_key(key, known)
+            text = f"unknown key; it is called {meant!r} here" if meant in allowed else unknown_key(key, allowed)
             problems.add(document.line(given.path), given.path, text)
             sound = False
         elif ranges.looks_like_one(given.value):
             try:
-                drawn[key] = ranges.read(given, known[key])
+                drawn[key] = ranges.read(given, allowed[key])
                 values[key] = list(drawn[key].values)
             except ranges.Wrong as wrong:
                 problems.add(document.line(wrong.path), wrong.path, str(wrong), *wrong.value)
                 sound = False
-        elif (checked := _axis(known[key], given, document, problems)) is None:
+        elif (checked := _axis(allowed[key], given, document, problems)) is None:
             sound = False
         else:
             values[key] = checked

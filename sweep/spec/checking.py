@@ -110,13 +110,13 @@ def check_look(name: str, members: Sequence[Trial], file: str) -> dict[str, floa
 
 def _alike(trials: Sequence[Trial], key: Any) -> list[list[Trial]]:
     """The trials by a key, in order; what is the same for a whole group is asked once per group."""
-    found: dict[str, list[Trial]] = {}
+    groups: dict[str, list[Trial]] = {}
     keys: dict[str, str] = {}
     for trial in trials:
         if trial.group not in keys:
             keys[trial.group] = key(trial)
-        found.setdefault(keys[trial.group], []).append(trial)
-    return list(found.values())
+        groups.setdefault(keys[trial.group], []).append(trial)
+    return list(groups.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,9 +245,9 @@ def paths_agree(trials: list[Trial], path: str) -> tuple[bool, str]:
     make, x, y = _made(trials, STEPS, STEPS_OF_PICTURES)
     liftable = NETWORKS[trials[0].config["network"]["name"]].liftable
     paths = dict.fromkeys([path, *(["lifted"] if liftable else [])])
-    found = {way: disagreement(make, x, y, way, range(len(trials))) for way in paths if way != "looped"}
-    said = ", ".join(f"{way} {gap:.0e}" for way, gap in found.items()) or "it runs one network after the other"
-    return all(gap < ROUNDING for gap in found.values()), f"after {len(x)} steps, from one network at a time: {said}"
+    gaps = {way: disagreement(make, x, y, way, range(len(trials))) for way in paths if way != "looped"}
+    said = ", ".join(f"{way} {gap:.0e}" for way, gap in gaps.items()) or "it runs one network after the other"
+    return all(gap < ROUNDING for gap in gaps.values()), f"after {len(x)} steps, from one network at a time: {said}"
 
 
 def resume_changes_nothing(trials: list[Trial], path: str) -> tuple[bool, str]:

@@ -77,7 +77,7 @@ class Problems:
 
     file: str
     numbered: bool = True  # whether the reader has lines to look at
-    found: dict[str, int] = field(default_factory=dict)  # text -> line; a mistake seen twice is said once
+    line_of: dict[str, int] = field(default_factory=dict)  # text -> line; a mistake seen twice is said once
     scale: str = ""  # the one being checked, and the lines that it sets
     scale_lines: frozenset[int] = frozenset()
 
@@ -86,14 +86,14 @@ class Problems:
         what = " = ".join([dotted(path)] * bool(path) + [shown(value)] * (value is not NO_VALUE))
         place = f"{self.file}:{line}" if self.numbered else self.file
         said = ": ".join(part for part in (place, what, text) if part)
-        if self.scale and said not in self.found and line not in self.scale_lines:
+        if self.scale and said not in self.line_of and line not in self.scale_lines:
             said += f" (at scale {self.scale})"
-        self.found.setdefault(said, line)
+        self.line_of.setdefault(said, line)
 
     def raise_any(self) -> None:
         """Raise SpecError when anything was found."""
-        if self.found:
-            said = sorted(self.found, key=lambda text: self.found[text])
+        if self.line_of:
+            said = sorted(self.line_of, key=lambda text: self.line_of[text])
             more = [f"... and {len(said) - SHOWN} more"] if len(said) > SHOWN else []
             raise SpecError("\n".join([*said[:SHOWN], *more]))
 
@@ -164,9 +164,9 @@ class Document:
         """Blame what was set at `path` on the lines of `source`; no arms at all, on the scale that removed the last."""
         for old in [old for old in self.lines if old[: len(path)] == path]:
             del self.lines[old]
-        for old, known in lines.items():
+        for old, its_line in lines.items():
             if old[: len(source)] == source:
-                self.lines[path + old[len(source) :]] = known
+                self.lines[path + old[len(source) :]] = its_line
         if not self.tree.get("arms"):
             self.lines[("arms",)] = line
 
@@ -177,11 +177,11 @@ def _leaves(
     """(where it is written, what it sets, to what) for what a scale changes below `above`, where `there` is."""
     for key, value in overrides.items():
         parts = tuple(key.split("."))
-        found = there
+        below = there
         for part in parts:
-            found = found.get(part) if isinstance(found, dict) else None
-        if isinstance(value, dict) and isinstance(found, dict) and not _of_another_name(value, found):
-            yield from _leaves(value, (*at, key), above + parts, found)
+            below = below.get(part) if isinstance(below, dict) else None
+        if isinstance(value, dict) and isinstance(below, dict) and not _of_another_name(value, below):
+            yield from _leaves(value, (*at, key), above + parts, below)
         else:
             yield (*at, key), above + parts, value
 
@@ -272,10 +272,10 @@ class _Reader:
             self.problems.add(line, path, f"YAML tags such as {tag} mean nothing here")
             return None
         read = self.scalars.get(tag.rpartition(":")[2])
-        found = read(node) if read else node.value
-        if found == 0 and isinstance(found, float) and re.search("[1-9]", node.value.lower().partition("e")[0]):
+        scalar = read(node) if read else node.value
+        if scalar == 0 and isinstance(scalar, float) and re.search("[1-9]", node.value.lower().partition("e")[0]):
             self.problems.add(line, path, f"{node.value} is smaller than any number here: it would be read as 0")
-        return found
+        return scalar
 
     def mapping(self, node: MappingNode, path: KeyPath, above: tuple[int, ...]) -> dict[str, Any]:
         """A mapping's values, merged ones too; refuses keys given twice and keys that are not words."""

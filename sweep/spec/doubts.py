@@ -21,16 +21,16 @@ Doubt = tuple[str, float]  # a sentence, with {} for the number that is doubted 
 
 def doubts(packs: Sequence[PlannedPack]) -> list[str]:
     """One sentence per doubt, with the arms it is about."""
-    found: dict[str, tuple[dict[str, None], set[float]]] = {}
+    by_sentence: dict[str, tuple[dict[str, None], set[float]]] = {}
     for pack in packs:
         for trial in {trial.group: trial for trial in pack.trials}.values():
             for sentence, value in of_trial(trial.config, pack.shape, pack.path):
-                arms, values = found.setdefault(sentence, ({}, set()))
+                arms, values = by_sentence.setdefault(sentence, ({}, set()))
                 arms.update(dict.fromkeys(trial.arms))
                 values.add(value)
     return [
         f"arm {', '.join(arms)}: {sentence.format(', '.join(map(number, sorted(values))))}"
-        for sentence, (arms, values) in found.items()
+        for sentence, (arms, values) in by_sentence.items()
     ]
 
 

@@ -61,8 +61,8 @@ def needs_a_baseline(spec: Spec) -> str | None:
     """It compares with one arm that is trained from scratch."""
     scratch = [arm.label for arm in spec.arms if any(_starts_anew(arm))]
     if len(scratch) != 1:
-        found = f"{len(scratch)} ({', '.join(scratch)})" if scratch else "none"
-        return f"it needs one arm with reset: {{what: all}}, the network from scratch, not {found}"
+        count = f"{len(scratch)} ({', '.join(scratch)})" if scratch else "none"
+        return f"it needs one arm with reset: {{what: all}}, the network from scratch, not {count}"
     return None if len(spec.arms) > 1 else f"{scratch[0]} is the only arm: there is nothing to compare with it"
 
 

@@ -49,22 +49,22 @@ def clash(previous: SweepRecord, spec: Spec, trials: Iterable[Trial]) -> str | N
 def differences(there: Iterable[Trial], here: Iterable[Trial]) -> list[str]:
     """The settings that take other values in one list of trials than in the other."""
     ours, theirs = values(here), values(there)
-    found = [
+    sentences = [
         f"{setting} {shown(theirs.get(setting, set()))} there, {shown(ours.get(setting, set()))} here"
         for setting in sorted({*ours, *theirs})
         if ours.get(setting) != theirs.get(setting)
     ]
-    more = [f"{len(found) - DIFFERENCES} further settings"] if len(found) > DIFFERENCES else []
-    return [*found[:DIFFERENCES], *more]
+    more = [f"{len(sentences) - DIFFERENCES} further settings"] if len(sentences) > DIFFERENCES else []
+    return [*sentences[:DIFFERENCES], *more]
 
 
 def values(trials: Iterable[Trial]) -> dict[str, set[str]]:
     """Dotted setting -> the values that trials have, as text; seeds are settings too."""
-    found: dict[str, set[str]] = defaultdict(set)
+    by_setting: dict[str, set[str]] = defaultdict(set)
     for trial in trials:
         for setting, value in settings(trial.config):
-            found[setting].add(value)
-    return found
+            by_setting[setting].add(value)
+    return by_setting
 
 
 def settings(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
@@ -76,7 +76,7 @@ def settings(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str,
             yield prefix + key, str(value)
 
 
-def shown(known: set[str]) -> str:
+def shown(texts: set[str]) -> str:
     """Some values of a setting: `0.01, 0.003`."""
-    listed = sorted(known)
+    listed = sorted(texts)
     return (", ".join(listed[:VALUES]) + (", ..." if len(listed) > VALUES else "")) or "none"

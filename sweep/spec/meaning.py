@@ -46,8 +46,8 @@ def question_of(text: str) -> str:
         if not line.startswith("#"):
             break
         opening.append(line.lstrip("# ").strip())
-    asked, mark, _ = " ".join(opening).partition("?")
-    return re.sub(r"\s+", " ", asked + mark if mark else opening[0] if opening else "").strip()
+    question, mark, _ = " ".join(opening).partition("?")
+    return re.sub(r"\s+", " ", question + mark if mark else opening[0] if opening else "").strip()
 
 
 def numbers(value: Any, at: KeyPath = ()) -> Iterator[tuple[KeyPath, int | float]]:
@@ -159,16 +159,16 @@ class Checked:
 
     def fields(self, path: KeyPath) -> dict[str, Field]:
         """The values of the mapping at `path` with their places; empty where there is none."""
-        found: Any = self.document.tree
+        tree: Any = self.document.tree
         for part in path:
-            found = found.get(part) if isinstance(found, dict) else None
-        if found is None:
+            tree = tree.get(part) if isinstance(tree, dict) else None
+        if tree is None:
             return {}
-        if not isinstance(found, dict):
+        if not isinstance(tree, dict):
             if len(path) > 1:  # what is wrong with whole sections, `settings` says
-                self.wrong(path, "must be a mapping of its fields, or null for the defaults", found)
+                self.wrong(path, "must be a mapping of its fields, or null for the defaults", tree)
             return {}
-        return {key: Field(value, (*path, key)) for key, value in found.items()}
+        return {key: Field(value, (*path, key)) for key, value in tree.items()}
 
     def named_section(
         self, kind: str, registry: Mapping[str, Any], fields: Mapping[str, Field], *, at: KeyPath
@@ -234,8 +234,8 @@ class Checked:
 
     def is_foreign(self, key: str, optimizer: str, path: KeyPath) -> bool:
         """Whether an arm's key is no field of its optimizer; says where it belongs."""
-        known = axes.adapters(OPTIMIZERS[optimizer].config)
-        if key in known or axes.OTHER_NAMES.get(key) in known:
+        fields = axes.adapters(OPTIMIZERS[optimizer].config)
+        if key in fields or axes.OTHER_NAMES.get(key) in fields:
             return False
         under = [name for name, spec in METHODS.items() if key in axes.adapters(spec.config)]
         others = [name for name, spec in OPTIMIZERS.items() if key in axes.adapters(spec.config)]
@@ -245,7 +245,7 @@ class Checked:
         elif others:
             self.wrong(path, f"belongs to optimizer {' or '.join(others)}; this arm's is {optimizer}")
         else:
-            allowed = [*known, *METHODS, "network"]
+            allowed = [*fields, *METHODS, "network"]
             self.wrong(path, unknown_key(key, allowed, f"field of {optimizer} or method"))
         return True
 
@@ -262,12 +262,12 @@ class Checked:
         self, listed: tuple[str, ...] | None, stream: type[Workload], objective: str | None, objective_at: KeyPath
     ) -> tuple[str, ...]:
         """What is recorded: the list or the defaults, always the online metric, what figures show and the objective."""
-        wanted = metrics.DEFAULTS if listed is None else listed
+        names = metrics.DEFAULTS if listed is None else listed
         online, tested = stream.online_metric, getattr(stream, "tested", False)
         not_by_examples = stream.name in CONTROLS  # of a loss on which gradients could be looked at
-        asked: list[tuple[KeyPath, str]] = [(("metrics", index), name) for index, name in enumerate(wanted)]
+        places: list[tuple[KeyPath, str]] = [(("metrics", index), name) for index, name in enumerate(names)]
         judged = [(objective_at, objective)] if objective else []
-        for path, name in [*asked, *judged]:
+        for path, name in [*places, *judged]:
             if name in metrics.OF_WORKLOADS and name != online:
                 self.wrong(path, f"this workload's online metric is {online}", name)
             if name in metrics.from_origin("tested") and not tested:
@@ -277,7 +277,7 @@ class Checked:
         if objective and objective not in (allowed := metrics.objectives()):
             self.wrong(objective_at, unknown_key(objective, allowed, "objective"), objective)
         return tuple(
-            sorted({*(name for _, name in asked + judged), online, getattr(stream, "headline", None) or online})
+            sorted({*(name for _, name in places + judged), online, getattr(stream, "headline", None) or online})
         )
 
     def check_search(self, spec: Spec, settings: Settings) -> None:

@@ -84,7 +84,7 @@ def _load_user_code(document: Document, path: Path, problems: Problems) -> dict[
         except (OSError, UnicodeDecodeError) as error:
             why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
             problems.add(document.line(where), where, f"{source} cannot be read: {why}", name)
-    if not problems.found:
+    if not problems.line_of:
         try:
             load_code(files)
         except InputError as error:

@@ -59,12 +59,12 @@ def is_study(word: str) -> bool:
 
 def studies() -> list[Study]:
     """The sweeps that ship, by name."""
-    found = []
+    shipped = []
     for path in sorted(STUDIES.glob("*.yaml")):
         specs = all_scales(path.read_text(encoding="utf-8"), path)
         spec = specs[PAPER]
-        found.append(Study(spec.name, spec.question, path, {name: s.size for name, s in specs.items()}))
-    return found
+        shipped.append(Study(spec.name, spec.question, path, {name: s.size for name, s in specs.items()}))
+    return shipped
 
 
 def sizes(study: str | Path) -> dict[str, int]:

@@ -22,27 +22,27 @@ def valid(adapter: TypeAdapter[Any], value: Any) -> Any:
 
 def explain(error: ErrorDetails) -> str:
     """pydantic's verdict on a value in the words of a sweep file."""
-    kind, found, context = error["type"], error["input"], error.get("ctx", {})
-    if isinstance(found, dict) and kind in ("float_type", "int_type", "literal_error", "bool_type"):
+    kind, value, context = error["type"], error["input"], error.get("ctx", {})
+    if isinstance(value, dict) and kind in ("float_type", "int_type", "literal_error", "bool_type"):
         return "must be a value or a list of values; a range stands in the place of a list, not in one"
     if kind == "value_error":
         return str(context["error"])
     if kind == "literal_error":
         allowed = str(context["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
         allowed = [{"True": "true", "False": "false"}.get(word, word) for word in allowed]
-        close = nearest(found, allowed) if isinstance(found, str) else None
+        close = nearest(value, allowed) if isinstance(value, str) else None
         return f"must be one of {', '.join(allowed)}" + (f"; did you mean {close!r}?" if close else "")
-    if kind == "int_type" and isinstance(found, float) and found.is_integer():
-        return f"must be a whole number, written {int(found)}"
+    if kind == "int_type" and isinstance(value, float) and value.is_integer():
+        return f"must be a whole number, written {int(value)}"
     said = (
         error["msg"]
         .replace("Input should", "must")
         .replace("a valid integer", "a whole number")
         .replace("a valid", "a")
     )
-    if isinstance(found, str) and kind in ("int_type", "float_type"):
+    if isinstance(value, str) and kind in ("int_type", "float_type"):
         try:
-            float(found)
+            float(value)
         except ValueError:
             return said
         return f"{said}; this is text, remove the quotes"

@@ -39,20 +39,20 @@ def test_every_name_is_described() -> None:
 
 
 def test_settings_have_defaults_limits_and_meanings() -> None:
-    [adamo] = describe.found("adamo", FOLDER)
+    [adamo] = describe.named("adamo", FOLDER)
     settings = {each.name: each for each in adamo.settings}
     assert settings["eps"] == describe.Setting("eps", "1e-8", "a number, above 0", "")
     assert settings["isometry_step_size"].allowed == "a number, at least 0, or null"
     assert settings["isometry_step_size"].default == "null"
     assert settings["order"].allowed == "simultaneous, sequential"
     assert settings["head"] == describe.Setting("head", "true", "true or false", "pull the output layer too")
-    [search] = describe.found("search", FOLDER)
+    [search] = describe.named("search", FOLDER)
     settings = {each.name: each for each in search.settings}
     assert settings["trials"] == describe.Setting(
         "trials", "(needed)", "a whole number, at least 1", "settings per arm"
     )
     assert (settings["sampler"].default, settings["window"].default) == ("tpe", "last 25%")
-    [shrink] = describe.found("shrink_and_perturb", FOLDER)
+    [shrink] = describe.named("shrink_and_perturb", FOLDER)
     noise = next(each for each in shrink.settings if each.name == "noise")
     assert noise.meaning.startswith("lazy: where a path can let a weight sleep"), "a comment above the field counts too"
 
