@@ -101,12 +101,13 @@ def plan(
     study: str | Path | Mapping[str, Any],
     *,
     scale: str | None = None,
+    changed: Mapping[str, Any] | None = None,
     storage: str | None = None,
     workers: int | None = None,
     device: str = "cpu",
 ) -> Plan:
     """Read a sweep, try the user's code in it and find out what is left. Raises SpecError, InputError, StorageError."""
-    spec = studies.load(study, scale)
+    spec = studies.load(study, scale, changed)
     place = storage_of(storage)
     ledger = Ledger(place)
     previous = earlier(ledger, spec.name, spec.scale) if spec.search else None

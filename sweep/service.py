@@ -54,6 +54,7 @@ def record_of(planned: Plan, datasets: Mapping[str, str], previous: SweepRecord 
         "datasets": dict(datasets),
         "code": [[name, source] for name, source in spec.code.items()],
         "reused_from": reused_from(planned, previous),
+        **({"set": dict(spec.changed)} if spec.changed else {}),
         **rounds_of(planned),
     }
     return SweepRecord(name=spec.name, scale=spec.scale, file_text=spec.text, manifest=manifest, trials=planned.trials)

@@ -57,7 +57,7 @@ Sweep = Annotated[
     str,
     typer.Argument(
         metavar="SWEEP",
-        help="A sweep that was run: its name, or NAME@SCALE where it was run at several scales.",
+        help="A sweep that was run: its name, or as `sweep list` has it where it was run in several ways.",
         autocompletion=completion.sweeps,
     ),
 ]
@@ -67,6 +67,19 @@ Scale = Annotated[
         help="One of the sizes below `scales` in the file; full (paper in a shipped study) is the file as written.",
         show_default="laptop if the file has it, else the file as written",
         autocompletion=completion.scales,
+    ),
+]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help=(
+            "Another value for this run alone, such as workload.tasks=10 or arms.sgd.step_size=[0.1,0.01]: the keys of"
+            " `scales`, a value in YAML; may be repeated. It becomes part of the sweep's name: NAME@SCALE+KEY=VALUE."
+        ),
+        show_default=False,
+        autocompletion=completion.settings,
     ),
 ]
 StorageOption = Annotated[
@@ -108,6 +121,13 @@ Address = Annotated[
     str, typer.Option(help="The cluster's head: http://HOST:8265, ray://HOST:10001, or auto for this machine's.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+
+
+def changed(changes: list[str] | None) -> dict[str, Any]:
+    """What --set says: dotted key -> value. Raises InputError."""
+    from sweep.spec import changes as spelled
+
+    return spelled.read(changes or ())
 
 
 def opened(storage: str | None) -> Ledger:

@@ -30,19 +30,38 @@ def studies(ctx: typer.Context, args: list[str], incomplete: str) -> Iterator[tu
             yield shown, ""
 
 
+def named(ctx: typer.Context, argument: str) -> str:
+    """A command's argument that was given before; with an option's value missing, it may not be parsed yet."""
+    return ctx.params.get(argument) or next((word for word in ctx.args if not word.startswith("-")), "")
+
+
 def scales(ctx: typer.Context, args: list[str], incomplete: str) -> Iterator[tuple[str, str]]:
     """(scale, how many trials) of the study that was named before."""
     from sweep.spec.studies import sizes
 
-    # With the option's value missing, what came before it may not be parsed yet.
-    study = ctx.params.get("study") or next((word for word in ctx.args if not word.startswith("-")), "")
     try:
-        offered = sizes(study)
+        offered = sizes(named(ctx, "study"))
     except PliantError:
         return
     for scale, trials in offered.items():
         if scale.startswith(incomplete):
             yield scale, f"{trials:,} trials"
+
+
+def settings(ctx: typer.Context, args: list[str], incomplete: str) -> Iterator[str]:
+    """`KEY=` for what --set may change of the study that was named before."""
+    from sweep.spec.studies import load
+
+    try:
+        spec = load(named(ctx, "study"), ctx.params.get("scale"))
+    except PliantError:
+        return
+    keys = ["seeds", "metrics", "dtype", "keep", "figures"]
+    parts = {"workload": spec.workload, "network": spec.arms[0].network}
+    for arm in spec.arms:
+        parts |= {f"arms.{arm.label}": arm.optimizer} | {f"arms.{arm.label}.{part.name}": part for part in arm.methods}
+    keys += [f"{place}.{field}" for place, part in parts.items() for field in part.settings[0] if field != "name"]
+    yield from (f"{key}=" for key in keys if key.startswith(incomplete))
 
 
 def sweeps(ctx: typer.Context, args: list[str], incomplete: str) -> Iterator[str]:
@@ -71,6 +90,13 @@ def trials(ctx: typer.Context, args: list[str], incomplete: str) -> Iterator[tup
         return
     for trial in list(by_id.values())[:MOST]:
         yield trial.id, f"{', '.join(trial.arms)}, seed {trial.config['seed']}"
+
+
+def kinds(ctx: typer.Context, args: list[str], incomplete: str) -> list[str]:
+    """What `sweep init` has examples of."""
+    from sweep.examples import NAMES
+
+    return [name for name in NAMES if name.startswith(incomplete)]
 
 
 def figures(ctx: typer.Context, args: list[str], incomplete: str) -> list[str]:

@@ -7,7 +7,21 @@ from typing import Annotated
 
 import typer
 
-from sweep.cli.app import Address, AsJson, Device, Kind, Replace, Scale, StorageOption, Study, Tracking, app, job_app
+from sweep.cli.app import (
+    Address,
+    AsJson,
+    Changes,
+    Device,
+    Kind,
+    Replace,
+    Scale,
+    StorageOption,
+    Study,
+    Tracking,
+    app,
+    changed,
+    job_app,
+)
 from sweep.cli.output import print_json, say
 
 
@@ -16,6 +30,7 @@ def submit(
     study: Study,
     address: Address = "auto",
     scale: Scale = None,
+    changes: Changes = None,
     storage: StorageOption = None,
     tracking_uri: Tracking = None,
     workers: Annotated[
@@ -29,7 +44,7 @@ def submit(
     from sweep.cluster import submit as jobs
     from sweep.lookup import storage_asked
 
-    options = jobs.Options(workers=workers, device=device.value, replace=replace)
+    options = jobs.Options(workers=workers, device=device.value, replace=replace, changed=changed(changes))
     job = jobs.submit(
         study, address=address, scale=scale, storage=storage_asked(storage), tracking_uri=tracking_uri, options=options
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweep.cli.app import Device, Kind, Replace, Scale, StorageOption, Study, Tracking, Workers, app
+from sweep.cli.app import Changes, Device, Kind, Replace, Scale, StorageOption, Study, Tracking, Workers, app, changed
 from sweep.cli.drawing import draw_figures
 from sweep.cli.findings import show_results
 from sweep.cli.output import count, duration, say, warn
@@ -25,6 +25,7 @@ STOPPED = "stopped; what is committed is kept, and the same command continues fr
 def run(
     study: Study,
     scale: Scale = None,
+    changes: Changes = None,
     storage: StorageOption = None,
     tracking_uri: Tracking = None,
     address: Annotated[
@@ -60,7 +61,9 @@ def run(
 
     if inline and address:
         raise InputError("--inline trains in this process and --address on a cluster: leave one of them out")
-    planned = service.plan(study, scale=scale, storage=storage, workers=workers, device=device.value)
+    planned = service.plan(
+        study, scale=scale, changed=changed(changes), storage=storage, workers=workers, device=device.value
+    )
     tracker = Tracker(planned.identity, planned.ledger, tracking_uri) if track else None
     warn(planned.warnings())
     say(

@@ -6,14 +6,13 @@ import contextlib
 import shlex
 import sys
 import textwrap
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from sweep.cli import completion
-from sweep.cli.app import AsJson, Device, Kind, Scale, StorageOption, Study, Workers, app
+from sweep.cli.app import AsJson, Changes, Device, Kind, Scale, StorageOption, Study, Workers, app, changed
 from sweep.cli.output import count, duration, print_json, say, show, warn
 from sweep.errors import InputError
 
@@ -75,6 +74,7 @@ def describe_command(
 def plan(
     study: Study,
     scale: Scale = None,
+    changes: Changes = None,
     storage: StorageOption = None,
     workers: Workers = None,
     device: Device = Kind.cpu,
@@ -89,7 +89,9 @@ def plan(
     from sweep.cluster import calibration
 
     with contextlib.redirect_stdout(sys.stderr):  # what a user's code prints is not the plan
-        planned = service.plan(study, scale=scale, storage=storage, workers=workers, device=device.value)
+        planned = service.plan(
+            study, scale=scale, changed=changed(changes), storage=storage, workers=workers, device=device.value
+        )
     if measure:
         service.check_data(planned.spec)
         keys = {calibration.key_of(pack): pack for pack in planned.packs}
@@ -104,30 +106,59 @@ def plan(
         say(preview.as_text(planned, workers))
 
 
-class Own(StrEnum):
-    """What can be of a user's own."""
-
-    method = "method"
-    stream = "stream"
-    network = "network"
-    diagnostic = "diagnostic"
-
-
 @app.command()
 def init(
-    kind: Annotated[Own, typer.Argument(metavar="KIND", help="method, stream, network or diagnostic.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="Of a sweep, whose file NAME.yaml is written; or method, stream, network, diagnostic for an example.",
+            autocompletion=completion.kinds,
+        ),
+    ],
     file: Annotated[
         Path | None,
-        typer.Argument(metavar="FILE", help="Where to; one that is there stays.", show_default="the example's name"),
+        typer.Argument(metavar="FILE", help="Where an example goes.", show_default="the example's name"),
+    ] = None,
+    like: Annotated[
+        str | None,
+        typer.Option(metavar="STUDY", help="Begin a sweep from this study or file.", autocompletion=completion.studies),
     ] = None,
 ) -> None:
-    """Write a working example to change. A method, stream, network or diagnostic of your own, in one file."""
+    """Write a file to begin with: a sweep, commented, or a method, stream, network or diagnostic of your own.
+
+    A file that is there stays as it is.
+    """
     from sweep import examples
 
-    target = file or Path(examples.NAMES[kind.value])
-    use = examples.write(kind.value, target)
+    if name not in examples.NAMES:
+        init_sweep(name, file, like)
+        return
+    if like:
+        raise InputError(f"--like is for a sweep; a {name} of your own begins from an example: sweep init {name}")
+    target = file or Path(examples.NAMES[name])
+    use = examples.write(name, target)
     say(f"wrote {target}; in a sweep file beside it:\n\n{textwrap.indent(use, '    ')}\n")
     say(f"sweep check {shlex.quote(str(target))}  tries it")
+
+
+def init_sweep(name: str, file: Path | None, like: str | None) -> None:
+    """Write a sweep's file. Raises InputError for a name that means something else, SpecError for no study."""
+    from sweep import examples
+    from sweep.spec.studies import is_study
+    from workloads.registry import nearest
+
+    target = Path(name) if name.endswith((".yaml", ".yml")) else Path(f"{name}.yaml")
+    if target != Path(name) and not like and nearest(name, examples.NAMES):
+        kinds = ", ".join(examples.NAMES)
+        raise InputError(f"{name!r} is not one of {kinds}; for a sweep of this name: sweep init {target}")
+    if target != Path(name) and is_study(name):
+        raise InputError(f"{name} is a study that ships; to begin from it: sweep init my_sweep --like {name}")
+    if file:
+        raise InputError(f"FILE is where an example goes; this sweep goes to {target}")
+    examples.write_sweep(target, like)
+    quoted = shlex.quote(str(target))
+    say(f"wrote {target}\n\nsweep plan {quoted}  says what it would do\nsweep run {quoted}   does it")
 
 
 @app.command()

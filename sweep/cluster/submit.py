@@ -20,9 +20,9 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,7 @@ from ruamel.yaml import YAML
 from sweep.cluster.dashboard import client_of, explained, is_here, reach
 from sweep.errors import ClusterError, InputError, SpecError
 from sweep.ledger.storage import place_of
-from sweep.spec import identity
+from sweep.spec import changes, identity
 from sweep.spec.model import Spec
 from sweep.spec.studies import load, study_path
 from workloads.registry import nearest
@@ -67,12 +67,13 @@ class Options:
     workers: int | None = None
     device: str = "cpu"
     replace: bool = False
+    changed: Mapping[str, Any] = field(default_factory=dict)  # of the study, by --set
 
     def words(self) -> list[str]:
         """As they stand on its command line."""
         given = ["--workers", str(self.workers)] if self.workers else []
         given += ["--device", self.device] if self.device != "cpu" else []
-        return given + (["--replace"] if self.replace else [])
+        return given + (["--replace"] if self.replace else []) + changes.as_words(self.changed)
 
 
 DEFAULTS = Options()
@@ -100,7 +101,7 @@ def submit(
     Raises SpecError for a study that cannot run, InputError for a storage or address that cannot be meant,
     ClusterError when no cluster answers or it refuses the job.
     """
-    spec = load(study, scale)
+    spec = load(study, scale, options.changed)
     files = _files(study, spec)
     cluster = reach(address)
     here = is_here(cluster)
@@ -120,7 +121,8 @@ def submit(
     if pip:
         runtime["pip"] = list(pip)
 
-    job = f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', spec.name).strip('-') or 'sweep'}-{spec.scale}-{secrets.token_hex(3)}"
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{spec.name}-{spec.scale}").strip("-")
+    job = f"{name}-{secrets.token_hex(3)}"
     environment |= {identity.ORIGIN: str(files[0])} if files else {}
     with _shipped(files) if files else nullcontext((None, study)) as (folder, argument):
         if folder is not None:
@@ -128,7 +130,7 @@ def submit(
         client = client_of(cluster)
         with explained(cluster.url):
             return client.submit_job(
-                entrypoint=entrypoint or _command(argument, spec.scale, storage, here, options),
+                entrypoint=entrypoint or _command(argument, spec.scale.partition("+")[0], storage, here, options),
                 submission_id=job,
                 runtime_env=runtime,
                 metadata={"sweep": f"{spec.name}@{spec.scale}"},

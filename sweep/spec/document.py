@@ -24,6 +24,7 @@ from workloads.registry import nearest
 
 KeyPath = tuple[str | int, ...]
 
+SET = "--set"  # where the values of a command line stand, instead of a line of the file
 SHOWN = 8  # mistakes printed at once; an error fits one screen
 NO_VALUE = object()
 SCALED = (
@@ -78,16 +79,20 @@ class Problems:
     file: str
     numbered: bool = True  # whether the reader has lines to look at
     line_of: dict[str, int] = field(default_factory=dict)  # text -> line; a mistake seen twice is said once
-    scale: str = ""  # the one being checked, and the lines that it sets
-    scale_lines: frozenset[int] = frozenset()
+    when: str = ""  # what the file is checked with, such as `at scale smoke`, and the lines of that
+    lines: frozenset[int] = frozenset()
 
     def add(self, line: int, path: KeyPath, text: str, value: Any = NO_VALUE) -> None:
-        """Note a mistake at `path`; of one on other lines that a scale alone makes a mistake, the scale is said."""
+        """Note a mistake at `path`; of one on other lines that a scale alone makes a mistake, the scale is said.
+
+        Line 0 is the command line.
+        """
+        path = path[1:] if path[:1] == (SET,) else path
         what = " = ".join([dotted(path)] * bool(path) + [shown(value)] * (value is not NO_VALUE))
-        place = f"{self.file}:{line}" if self.numbered else self.file
+        place = SET if line == 0 else f"{self.file}:{line}" if self.numbered else self.file
         said = ": ".join(part for part in (place, what, text) if part)
-        if self.scale and said not in self.line_of and line not in self.scale_lines:
-            said += f" (at scale {self.scale})"
+        if self.when and said not in self.line_of and line not in self.lines:
+            said += f" ({self.when})"
         self.line_of.setdefault(said, line)
 
     def raise_any(self) -> None:
@@ -114,17 +119,21 @@ class Document:
     def with_overrides(self, overrides: Mapping[str, Any], at: KeyPath, problems: Problems) -> Document:
         """A copy with the values of `overrides` (found at `at`) set; `arms.x: null` removes the arm.
 
+        `at` is a scale's place, or SET, of which every key is on line 0.
+
         Keys are dotted paths. A mapping is merged into the one that is there: what it does not name stays as it is.
         """
         made = Document(copy.deepcopy(self.tree), dict(self.lines))
         before: dict[KeyPath, int] = {}  # what the scale has set, and where
+        kind = "to set" if at == (SET,) else "for a scale"
         for source, path, value in _leaves(overrides, at, (), self.tree):
-            line = self.line(source)
+            line = 0 if at == (SET,) else self.line(source)
             twice = [other for other in before if path[: len(other)] == other or other[: len(path)] == path]
-            if refused := self._not_to_be_set(path):
+            if refused := self._not_to_be_set(path, kind):
                 problems.add(line, source, refused)
             elif twice:
-                problems.add(line, source, f"{dotted(path)} is set by this scale on line {before[twice[0]]} already")
+                where = f"by this scale on line {before[twice[0]]} already" if line else "twice"
+                problems.add(line, source, f"{dotted(path)} is set {where}")
             elif not made._set(path, value):
                 problems.add(line, source, f"{dotted(path[:-1])} has no keys to set", value)
             else:
@@ -132,14 +141,14 @@ class Document:
             before[path] = line
         return made
 
-    def _not_to_be_set(self, path: KeyPath) -> str | None:
-        """What is wrong with a scale that sets `path`."""
+    def _not_to_be_set(self, path: KeyPath, kind: str) -> str | None:
+        """What is wrong with setting `path`; `kind` says where: `for a scale`."""
         if path[0] not in SCALED:
             parts = {part: self.tree.get(part) for part in ("workload", "network")}
             meant = [f"{part}.{path[0]}" for part, f in parts.items() if isinstance(f, dict) and path[0] in f]
             if meant:
-                return f"unknown key for a scale; did you mean {meant[0]!r}?"
-            return unknown_key(str(path[0]), SCALED, "key for a scale")
+                return f"unknown key {kind}; did you mean {meant[0]!r}?"
+            return unknown_key(str(path[0]), SCALED, f"key {kind}")
         arms = self.tree.get("arms")
         if path[0] == "arms" and isinstance(arms, dict) and (len(path) < 2 or path[1] not in arms):
             return unknown_key(dotted(path[:2]), [f"arms.{name}" for name in arms], "arm")
@@ -164,6 +173,7 @@ class Document:
         """Blame what was set at `path` on the lines of `source`; no arms at all, on the scale that removed the last."""
         for old in [old for old in self.lines if old[: len(path)] == path]:
             del self.lines[old]
+        self.lines[path] = line
         for old, its_line in lines.items():
             if old[: len(source)] == source:
                 self.lines[path + old[len(source) :]] = its_line

@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, Literal, Self
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -109,7 +109,7 @@ class Spec:
     """A sweep at one scale, checked, with every default filled in."""
 
     name: str
-    scale: str
+    scale: str  # with what was changed of it: laptop+seeds=5
     question: str
     file: str  # where it was read, for messages
     text: str  # the file as it was
@@ -130,6 +130,7 @@ class Spec:
     figures: tuple[str, ...]
     track: Track
     code: Mapping[str, str]  # the user's files, name -> source
+    changed: Mapping[str, Any] = field(default_factory=dict)  # by --set: dotted key -> value
 
     @property
     def size(self) -> int:

@@ -9,11 +9,14 @@ Nothing here imports torch: files are read, and refused, in well under a second.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from sweep.errors import InputError, SpecError
-from sweep.spec.document import Document, KeyPath, Problems, read_document, unknown_key
+from sweep.spec import changes
+from sweep.spec.document import SET, Document, KeyPath, Problems, read_document, unknown_key
 from sweep.spec.meaning import Checked
 from sweep.spec.model import Spec
 from workloads.extensions import load_code
@@ -35,15 +38,41 @@ def read_text(path: Path) -> str:
         raise SpecError(f"{path}: cannot be read: {why}{hint}") from None
 
 
-def parse(text: str, path: Path, *, scale: str | None = None, numbered: bool = True) -> Spec:
-    """The sweep in `text`; `path` names it in messages, with lines if `numbered`, and is where `code` is looked for."""
+def parse(
+    text: str,
+    path: Path,
+    *,
+    scale: str | None = None,
+    changed: Mapping[str, Any] | None = None,
+    numbered: bool = True,
+) -> Spec:
+    """The sweep in `text`, with what is `changed` of it for this run: dotted key -> value.
+
+    `path` names it in messages, with lines if `numbered`, and is where `code` is looked for.
+    """
     specs = all_scales(text, path, numbered=numbered)
     as_written = scale_as_written(path)
     chosen = scale or (LAPTOP if LAPTOP in specs else as_written)
     if chosen not in specs:
         meant = f"; a file of your own, as written, is at scale {FULL}" if chosen == PAPER else ""
         raise SpecError(f"{path}: {unknown_key(chosen, specs, f'scale {chosen!r}')}{meant}")
-    return specs[chosen]
+    return with_changes(specs[chosen], path, changed, numbered=numbered) if changed else specs[chosen]
+
+
+def with_changes(spec: Spec, path: Path, changed: Mapping[str, Any], *, numbered: bool) -> Spec:
+    """A sweep at one scale, whose file is sound, with other values of some keys: another sweep, by its name."""
+    problems = Problems(str(path), numbered)
+    document = read_document(spec.text, problems)
+    sized = document.with_overrides(
+        (document.tree.get("scales") or {}).get(spec.scale) or {}, ("scales", spec.scale), problems
+    )
+    problems.when, problems.lines = f"with {' '.join(changes.as_words(changed))}", frozenset({0})
+    scale = spec.scale + changes.suffix(changed)
+    checked = Checked(sized.with_overrides(changed, (SET,), problems), problems)
+    made = checked.spec(path, spec.text, scale=scale, scales=spec.scales, code=spec.code)
+    problems.raise_any()
+    assert made is not None
+    return replace(made, changed=dict(changed))
 
 
 def all_scales(text: str, path: Path, *, numbered: bool = True) -> dict[str, Spec]:
@@ -58,13 +87,13 @@ def all_scales(text: str, path: Path, *, numbered: bool = True) -> dict[str, Spe
         where: KeyPath = ("scales", as_written)
         problems.add(document.line(where), where, f"{as_written} is the file as written; choose another name")
     specs = {}
-    for scale, changes in scales.items():
+    for scale, sizes in scales.items():
         sized = document
-        if isinstance(changes, dict) and changes:
+        if isinstance(sizes, dict) and sizes:
             at: KeyPath = ("scales", scale)
-            problems.scale = scale
-            problems.scale_lines = frozenset(line for path, line in document.lines.items() if path[:2] == at)
-            sized = document.with_overrides(changes, at, problems)
+            problems.when = f"at scale {scale}"
+            problems.lines = frozenset(line for path, line in document.lines.items() if path[:2] == at)
+            sized = document.with_overrides(sizes, at, problems)
         specs[scale] = Checked(sized, problems).spec(path, text, scale=scale, scales=tuple(scales), code=code)
     problems.raise_any()
     return {scale: spec for scale, spec in specs.items() if spec is not None}

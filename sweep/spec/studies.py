@@ -23,19 +23,21 @@ class Study:
     trials: Mapping[str, int]  # scale -> trials
 
 
-def load(study: str | Path | Mapping[str, Any], scale: str | None = None) -> Spec:
+def load(
+    study: str | Path | Mapping[str, Any], scale: str | None = None, changed: Mapping[str, Any] | None = None
+) -> Spec:
     """The sweep called `study`, a path or a shipped one's name, at `scale` (`laptop` where there is one).
 
-    A mapping is a sweep too: the keys of a sweep file, `name` among them.
+    A mapping is a sweep too: the keys of a sweep file, `name` among them. `changed`: dotted key -> other value.
     Raises SpecError: for every mistake file, line, key, value, what is allowed and the nearest name.
     """
     if isinstance(study, Mapping):
         text, name = as_file(study)
-        return parse(text, Path(name), scale=scale, numbered=False)
+        return parse(text, Path(name), scale=scale, changed=changed, numbered=False)
     if not isinstance(study, str | Path):
         raise SpecError(f"a sweep is a path, a shipped study's name or a mapping of its keys, not {study!r:.60}")
     path = study_path(study)
-    return parse(read_text(path), path, scale=scale)
+    return parse(read_text(path), path, scale=scale, changed=changed)
 
 
 def study_path(study: str | Path) -> Path:
@@ -50,6 +52,11 @@ def study_path(study: str | Path) -> Path:
         text = unknown_key(study, shipped, f"study {study!r}")
         raise SpecError(f"{text}; a file of your own is given by its path, such as {study}.yaml")
     return shipped[study]
+
+
+def is_shipped(path: Path) -> bool:
+    """Whether a file is that of a study that ships."""
+    return path.resolve().parent == STUDIES.resolve()
 
 
 def is_study(word: str) -> bool:

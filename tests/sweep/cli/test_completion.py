@@ -41,6 +41,13 @@ def test_what_can_follow(command: Command, ran: Path, tmp_path: Path, monkeypatc
         "sweep figure tiny --name ar": ["arms"],
         "sweep data fetch mn": ["mnist"],
         "sweep stat": ["status"],
+        "sweep run demo --set workload.tas": ["workload.tasks=", "workload.task_boundaries="],
+        "sweep plan mine.yaml --scale smoke --set arms.sgd.": [
+            *("arms.sgd.step_size=", "arms.sgd.momentum=", "arms.sgd.weight_decay="),
+        ],
+        "sweep run nothing --set ": [],
+        "sweep init me": ["method"],
+        "sweep init mine --like demo_": ["demo_mnist"],
     }
     assert {line: offered(command, monkeypatch, line) for line in lines} == lines
 
