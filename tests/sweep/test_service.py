@@ -123,7 +123,10 @@ def test_nothing_to_do_leaves_the_record_as_it_was(alone: None, storage: Path, f
     assert Ledger(storage).sweep("tiny", "full").manifest["question"] == "Another question?"
 
 
-def test_a_repeated_run_imports_neither_ray_nor_torch(storage: Path, file: Path, tmp_path: Path) -> None:
+def test_a_repeated_run_imports_neither_ray_nor_torch(ran: Path, storage: Path, tmp_path: Path) -> None:
+    # By the file it was run from: from another one the record is written anew, with the commit that is checked out by
+    # now, and where that has moved since, be it by an edit, the figures are another code's and drawn again.
+    file = ran.parent / "tiny.yaml"
     code = (
         "import sys; sys.argv[0:1] = ['sweep', 'run']\nfrom sweep.cli.commands import main\n"
         "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
@@ -141,7 +144,8 @@ def test_a_repeated_run_imports_neither_ray_nor_torch(storage: Path, file: Path,
 
 
 @pytest.mark.slow
-def test_a_repeated_run_with_everything_imports_neither_ray_nor_torch(storage: Path, file: Path) -> None:
+def test_a_repeated_run_with_everything_imports_neither_ray_nor_torch(ran: Path, storage: Path) -> None:
+    file = ran.parent / "tiny.yaml"
     code = (
         "import sys; sys.argv[0:1] = ['sweep', 'run']\nfrom sweep.cli.commands import main\n"
         "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
