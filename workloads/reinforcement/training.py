@@ -6,10 +6,12 @@ that are the same for all tasks.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from workloads.diagnostics import DIAGNOSTICS, by_probe
+from workloads.diagnostics import by_probe
 from workloads.diagnostics.look import Look
 from workloads.diagnostics.measure import measure
 from workloads.engine.computing import computing
@@ -91,7 +93,7 @@ class ControlTraining(Members[ChangingControl, Acting]):
     @computing()
     def begin_task(self, task: int) -> None:
         """The diagnostics of the network as the tasks before left it, then task-wise methods, and another pole."""
-        if task % self.config["every"] == 0 or task == self.stream.tasks - 1:
+        if self.due(task):
             self.diagnose(task)
         if task == 0:
             return
@@ -111,17 +113,15 @@ class ControlTraining(Members[ChangingControl, Acting]):
         critic = self.critic.at_task(own["critic"]["params"], own["critic"]["state"], hyper, draws[1])
         return {**own, "params": params, "state": state, "critic": dict(zip(("params", "state"), critic, strict=True))}
 
-    def diagnose(self, task: int) -> None:
-        """The configured diagnostics, on the policy's network."""
-        names = [name for name in self.config["metrics"] if name in DIAGNOSTICS]
-        if not names:
-            return
+    def diagnosed(self, names: Sequence[str], task: int) -> dict[str, Tensor]:
+        """See Members; of the policy's network."""
         tree = self.engine.state()
+        found: dict[str, Tensor] = {}
         for count, alike in by_probe(names, self.config["probe"]).items():
             probe = torch.from_numpy(self.stream.probe(task, count)).to(self.dtype)
             x = torch.stack([self.shown(probe, tree, place) for place in range(len(self.seeds))])
-            for name, values in measure(alike, Look(self.network, evaluated(tree), x)).items():
-                self.add(name, task, values)
+            found |= measure(alike, Look(self.network, evaluated(tree), x))
+        return found
 
     def shown(self, probe: Tensor, tree: Tree, place: int) -> Tensor:
         """What a member's policy is shown of a probe (N, 4)."""
@@ -143,9 +143,7 @@ class ControlTraining(Members[ChangingControl, Acting]):
         values = {"average_return": tree["returns"] / tree["episodes"]}
         if self.learner.replaces:
             values["units_replaced"] = tree["state"]["replaced"] + tree["critic"]["state"]["replaced"]
-        for name in self.config["metrics"]:
-            if name in values:
-                self.add(name, task, values[name])
+        self.add_asked(task, values)
         self.keep_weights(task + 1, tree)
         self.engine.load(self.zeroed(tree))
         self.leave()

@@ -7,14 +7,14 @@ measured to `report` as it goes, together with a checkpoint from which a later c
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from workloads.checks.streams import timetable
-from workloads.diagnostics import BINS, DIAGNOSTICS
+from workloads.diagnostics import BINS
 from workloads.engine import Engine, build
 from workloads.engine.computing import computing
 from workloads.engine.layout import Tree, mapped, stacked
@@ -142,7 +142,7 @@ class Training(Members[Stream, Engine]):
 
         So the network is looked at as the tasks before left it, on examples of the coming one.
         """
-        if task % self.config["every"] == 0 or task == self.stream.tasks - 1:
+        if self.due(task):
             self.diagnose(task)
         if task > 0 and self.stream.boundaries_shown and self.learner.acts_at_tasks:
             tree = self.engine.state()
@@ -160,15 +160,9 @@ class Training(Members[Stream, Engine]):
             self.fresh = self.new_engine()
             self.fresh.load(self.newborn(lambda seed: self.network.init(seed, task + 1)))
 
-    @computing()
-    def diagnose(self, task: int) -> None:
-        """The configured diagnostics on a probe of the coming task, before training on it."""
-        names = [name for name in self.config["metrics"] if name in DIAGNOSTICS]
-        if not names:
-            return
-        measured = self.probes.diagnosed(names, self.engine.state(), task, self.config["probe"])
-        for name, values in measured.items():
-            self.add(name, task, values)
+    def diagnosed(self, names: Sequence[str], task: int) -> dict[str, Tensor]:
+        """See Members; on a probe of the coming task."""
+        return self.probes.diagnosed(names, self.engine.state(), task, self.config["probe"])
 
     @computing()
     def train_chunk(self, until: int) -> None:
@@ -258,9 +252,7 @@ class Training(Members[Stream, Engine]):
         values = self.results(task, tree)
         if self.fresh is not None:
             values["plasticity_gap"] = self.gap(task, values)
-        for name in self.config["metrics"]:
-            if name in values:
-                self.add(name, task, values[name])
+        self.add_asked(task, values)
         if self.held_out is not None:
             tree = self.held_out.reloaded(tree)
         zero = torch.zeros_like(tree["loss"])

@@ -9,12 +9,13 @@ from __future__ import annotations
 import io
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
+from workloads.diagnostics import DIAGNOSTICS
 from workloads.engine.computing import computing
 from workloads.engine.layout import Tree, mapped, stacked
 from workloads.errors import CheckpointError, InputError
@@ -99,8 +100,8 @@ class Members(ABC, Generic[W, H]):
         """What happens before a task's first step."""
 
     @abstractmethod
-    def diagnose(self, task: int) -> None:
-        """The configured diagnostics, before training on a task."""
+    def diagnosed(self, names: Sequence[str], task: int) -> dict[str, Tensor]:
+        """(P,) each: these diagnostics of the members' networks, on what they are probed with before a task."""
 
     @abstractmethod
     def train_chunk(self, until: int) -> None:
@@ -175,12 +176,31 @@ class Members(ABC, Generic[W, H]):
         while self.step < until:
             self.train_chunk(until)
 
-    # What is kept of them
+    # What is measured of them
+
+    def due(self, task: int) -> bool:
+        """Whether diagnostics are asked for before a task: before every so many, and before the last."""
+        return task % self.config["every"] == 0 or task == self.stream.tasks - 1
+
+    @computing()
+    def diagnose(self, task: int) -> None:
+        """The configured diagnostics, before training on a task: of the networks as the tasks before left them."""
+        names = [name for name in self.config["metrics"] if name in DIAGNOSTICS]
+        for name, values in (self.diagnosed(names, task) if names else {}).items():
+            self.add(name, task, values)
+
+    def add_asked(self, task: int, values: Mapping[str, Tensor]) -> None:
+        """Of these measurements, (n,) each, those that the trials ask for, in the order they do."""
+        for name in self.config["metrics"]:
+            if name in values:
+                self.add(name, task, values[name])
 
     def add(self, name: str, task: int, values: Tensor) -> None:
         """Measurements of the members held, (n,), for those still in the field."""
         alive = self.alive[self.held]
         self.table.add(name, task, self.step, values[alive.to(values.device)], self.held[alive])
+
+    # What is kept of them
 
     @computing()
     def begin(self) -> None:
