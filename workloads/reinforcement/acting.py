@@ -20,6 +20,7 @@ from workloads.engine.seated import OneByOne
 from workloads.learner import Learner
 from workloads.random import words
 from workloads.reinforcement.changing_control import LONGEST, ChangingControl
+from workloads.training.held_out import evaluated
 
 if TYPE_CHECKING:
     from gymnasium.envs.classic_control.cartpole import CartPoleEnv
@@ -33,8 +34,7 @@ def critic_seed(seed: int) -> int:
 
 def output(learner: Learner, own: Tree, hyper: Tree, x: Tensor) -> Tensor:
     """What a network, its "params" and "state", says of states x (B, 4), as in evaluation: (B, outputs)."""
-    given = {**own["params"], **own["state"].get("buffers", {})}
-    return learner.network.apply(given, learner.shown(x, own["state"], hyper))[0]
+    return learner.network.apply(evaluated(own), learner.shown(x, own["state"], hyper))[0]
 
 
 def at_beginning(world: ChangingControl, episode: int) -> Tree:

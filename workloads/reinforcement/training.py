@@ -15,17 +15,14 @@ from workloads.diagnostics import by_probe
 from workloads.diagnostics.look import Look
 from workloads.diagnostics.measure import measure
 from workloads.engine.computing import computing
-from workloads.engine.layout import Tree, mapped, stacked
+from workloads.engine.layout import Tree, mapped, member, stacked
 from workloads.errors import InputError
-from workloads.kinds import made
 from workloads.learner import Learner
 from workloads.methods.base import Params
-from workloads.networks.config import NETWORKS
-from workloads.networks.implementations import IMPLEMENTATIONS
 from workloads.random import Draw
 from workloads.reinforcement.acting import Acting, at_beginning, critic_seed
 from workloads.reinforcement.changing_control import ChangingControl
-from workloads.training.assembled import MakeParams, built, ways_of_learning
+from workloads.training.assembled import MakeParams, network_of, ways_of_learning, workload_of
 from workloads.training.held_out import evaluated
 from workloads.training.members import Members
 from workloads.training.pack import Pack
@@ -53,14 +50,12 @@ class ControlTraining(Members[ChangingControl, Acting]):
             raise InputError(f"{name} trains one member after the other: its paths are {' and '.join(PATHS)}")
 
         def make(seed: int) -> ChangingControl:
-            world = made(config["workload"], seed)
+            world = workload_of(config, seed)
             assert isinstance(world, ChangingControl)
             return world
 
-        name, settings = built(NETWORKS, config["network"], "network")
         world = make(0)
-        values = IMPLEMENTATIONS[name](settings, NETWORKS[name].built_for(world), world.heads[1])
-        self.critic = Learner(values, "squared_error", *ways_of_learning(config))
+        self.critic = Learner(network_of(config, world, world.heads[1]), "squared_error", *ways_of_learning(config))
         super().__init__(pack, make, initial=initial, dtype=dtype, path=path)
 
     def new_engine(self) -> Acting:
@@ -107,7 +102,7 @@ class ControlTraining(Members[ChangingControl, Acting]):
     def told(self, own: Tree, place: int) -> Tree:
         """A member whose methods were told that a task begins."""
         at, seed = torch.tensor(self.step), int(self.seeds[place])
-        hyper = mapped(lambda v: v[place], self.hyper)
+        hyper = member(self.hyper, place)
         draws = [Draw(torch.tensor(s), at, self.dtype) for s in (seed, critic_seed(seed))]
         params, state = self.learner.at_task(own["params"], own["state"], hyper, draws[0])
         critic = self.critic.at_task(own["critic"]["params"], own["critic"]["state"], hyper, draws[1])
@@ -125,8 +120,7 @@ class ControlTraining(Members[ChangingControl, Acting]):
 
     def shown(self, probe: Tensor, tree: Tree, place: int) -> Tensor:
         """What a member's policy is shown of a probe (N, 4)."""
-        own, hyper = (mapped(lambda v: v[place], part) for part in (tree["state"], self.hyper))
-        return self.learner.shown(probe, own, hyper)
+        return self.learner.shown(probe, member(tree["state"], place), member(self.hyper, place))
 
     @computing()
     def train_chunk(self, until: int) -> None:

@@ -56,10 +56,11 @@ def workload_of(config: Mapping[str, Any], seed: int) -> Workload:
     return kinds.made(config["workload"], seed)
 
 
-def network_of(config: Mapping[str, Any], workload: Workload) -> Any:
-    """The network of a trial's config, sized for its workload; of two, that of the policy."""
+def network_of(config: Mapping[str, Any], workload: Workload, outputs: int | None = None) -> Any:
+    """The network of a trial's config, sized for its workload: with its outputs, of two the policy's, unless given."""
     name, settings = built(NETWORKS, config["network"], "network")
-    return NETWORK_IMPLEMENTATIONS[name](settings, NETWORKS[name].built_for(workload), workload.outputs)
+    outputs = workload.outputs if outputs is None else outputs
+    return NETWORK_IMPLEMENTATIONS[name](settings, NETWORKS[name].built_for(workload), outputs)
 
 
 def loss_of(workload: Workload) -> str | Loss:
