@@ -1,0 +1,121 @@
+"""What papers claim, and what sweeps say to it: supported, contradicted or undecided.
+
+One file per paper (`loss_of_plasticity`, `isometry`, `warm_start`): its claims, each with its source, the learners and
+the part of the curve it reads, its test, and the smallest effect that matters. `check` reads them in one sweep.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dashboards.claims import isometry, loss_of_plasticity, warm_start
+from dashboards.claims.claim import Claim
+from dashboards.claims.effects import Reading
+from dashboards.claims.evidence import Evidence, Place, Unread
+from dashboards.claims.judging import Judged, Verdict, judged
+from sweep.results import frames, naming, stages
+
+if TYPE_CHECKING:
+    from sweep.ledger.ledger import Ledger
+    from sweep.ledger.sweeps import SweepRecord
+
+CLAIMS: dict[str, tuple[Claim, ...]] = {
+    "loss-of-plasticity": loss_of_plasticity.CLAIMS,
+    "isometry": isometry.CLAIMS,
+    "warm-start": warm_start.CLAIMS,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one sweep says to one claim in one place."""
+
+    paper: str
+    claim: Claim
+    sweep: str
+    place: str  # "tanh, adam"; nothing where there is one
+    reading: Reading
+    judged: Judged
+    moot: str  # what the claim's subject lacks here, so that it is not decided; nothing where it is
+
+    @property
+    def verdict(self) -> Verdict:
+        """Supported, contradicted, or undecided."""
+        return "undecided" if self.moot else self.judged.verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """A claim on a sweep's stream that the sweep cannot answer, and what it lacks."""
+
+    paper: str
+    claim: Claim
+    why: str
+
+
+def check(record: SweepRecord, ledger: Ledger) -> tuple[list[Finding], list[Unanswered]]:
+    """Every claim on this sweep's stream, in the papers' order. Raises InputError where no trial has ended.
+
+    Of a sweep in two stages the fresh seeds alone are read.
+    """
+    part = stages.reported(record, ledger)
+    names = {group: name for (_, group), name in naming.names(part.trials).items()}
+    evidence = Evidence(frames.trials(part, ledger), lambda metric: frames.curves(part, ledger, [metric]), names)
+    findings, unanswered = list[Finding](), list[Unanswered]()
+    for paper, claims in CLAIMS.items():
+        for claim in claims:
+            if not evidence.workloads.intersection(claim.workloads):
+                continue
+            try:
+                findings += of_claim(paper, claim, record.identity, evidence)
+            except Unread as lacking:
+                unanswered.append(Unanswered(paper, claim, str(lacking)))
+    return findings, unanswered
+
+
+def of_claim(paper: str, claim: Claim, sweep: str, evidence: Evidence) -> list[Finding]:
+    """A claim in every place where it can be read. Raises Unread where that is none."""
+    readings, lacking = list[tuple[Place, Reading]](), list[str]()
+    for place in evidence.places([None] if claim.fixed else claim.optimizers, claim.effect.without):
+        try:
+            readings.append((place, claim.effect.read(evidence, place)))
+        except Unread as error:
+            lacking.append(str(error))
+    if not readings:
+        raise Unread(lacking[0])
+    one = readings[0][1]
+    limit = claim.smallest(one.metric, relative=one.relative)
+    verdicts = judged([reading.values for _, reading in readings], claim.test, limit)
+    several = len({place.optimizer for place, _ in readings}) > 1
+    return [
+        Finding(
+            paper=paper,
+            claim=claim,
+            sweep=sweep,
+            place=", ".join(
+                part for part in (place.panel, place.optimizer or "") if part and (several or part != place.optimizer)
+            ),
+            reading=reading,
+            judged=verdict,
+            moot=moot(paper, evidence, place) if claim.moot_without_loss else "",
+        )
+        for (place, reading), verdict in zip(readings, verdicts, strict=True)
+    ]
+
+
+def moot(paper: str, evidence: Evidence, place: Place) -> str:
+    """Why a claim on how loss is avoided is not decided in a place: that nothing is lost there; nothing where it is."""
+    for claim in CLAIMS[paper]:
+        if not claim.baseline or not evidence.workloads.intersection(claim.workloads):
+            continue
+        try:
+            reading = claim.effect.read(evidence, place)
+        except Unread as lacking:
+            return f"there is no baseline that could lose: {lacking}"
+        [verdict] = judged([reading.values], claim.test, claim.smallest(reading.metric, relative=reading.relative))
+        if verdict.verdict == "contradicted":
+            return "the baseline loses nothing here that could be kept"
+        if verdict.verdict == "undecided":
+            return "whether the baseline loses anything here is undecided"
+    return ""

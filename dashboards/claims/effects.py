@@ -1,0 +1,255 @@
+"""What a claim measures in a sweep: numbers by seed, in the direction that the claim speaks of, and how to say them.
+
+`Loss`: from a curve's best stretch to its last. `Gain`: one learner ahead of another at the end. `Slope`: how loss
+changes along an axis. `Move`: what it costs to move a setting from its best. `Level`: a metric at the end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from dashboards.claims.evidence import Evidence, Learner, Place, Side, Unread, best_by_others
+from dashboards.claims.judging import estimate
+from sweep.results import naming
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a sweep says in one place: a number for each seed, NaN where a trial is lost, and the sentence around them.
+
+    The sentence has {} where mean and interval stand.
+    """
+
+    values: np.ndarray  # (S,)
+    said: str
+    metric: str
+    relative: bool = False  # a share of what it was, or was beside
+
+
+class Effect(Protocol):
+    """What a claim measures."""
+
+    @property
+    def learners(self) -> tuple[Learner, ...]:
+        """Those it is about; the first is the claim's subject."""
+
+    @property
+    def without(self) -> str | None:
+        """The axis it is about, which makes no panels then."""
+
+    def read(self, evidence: Evidence, place: Place) -> Reading:
+        """Its numbers in one place. Raises Unread."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """How far a learner's metric is, at the end, from its own best stretch; `rising`: from its lowest to the end."""
+
+    learner: Learner
+    metrics: tuple[str, ...] = ()  # the first that was recorded; none: the headline
+    rising: bool = False  # of a metric that grows as learning ages
+    relative: bool = False  # to the best
+    without: str | None = None
+
+    @property
+    def learners(self) -> tuple[Learner, ...]:
+        """The one."""
+        return (self.learner,)
+
+    def read(self, evidence: Evidence, place: Place) -> Reading:
+        """See Effect."""
+        metric = evidence.first_of(self.metrics)
+        side = evidence.side(place, self.learner, metric)
+        chosen = evidence.chosen(place, self.learner)
+        curves = side.values[np.arange(len(side.seeds)), chosen]
+        higher = not self.rising if self.metrics else evidence.higher
+        values, best = lost(curves, higher=higher)
+        verb = "rises from its lowest" if not higher else "falls from its best"
+        if not self.metrics and not higher:
+            verb = "rises from its best"
+        if self.relative:
+            values = values / np.abs(best[np.isfinite(best)].mean())
+        name = evidence.name(side.groups, chosen)
+        said = f"{naming.metric(metric)} of {name} {verb} stretch to its last by {{}}"
+        return Reading(values, said, metric, self.relative)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gain:
+    """How far ahead of another a learner ends, by seed."""
+
+    learner: Learner
+    over: Learner
+    metrics: tuple[str, ...] = ()  # the first that was recorded; none: the headline
+    lower: bool = False  # is ahead, of a metric that is no headline
+    relative: bool = False  # to the other's
+    without: str | None = None
+
+    @property
+    def learners(self) -> tuple[Learner, ...]:
+        """Both."""
+        return self.learner, self.over
+
+    def read(self, evidence: Evidence, place: Place) -> Reading:
+        """See Effect."""
+        metric = evidence.first_of(self.metrics)
+        higher = not self.lower if self.metrics else evidence.higher
+        own, name = _late(evidence, place, self.learner, metric)
+        other, beside = _late(evidence, place, self.over, metric)
+        shared = sorted(own.keys() & other.keys())
+        if not shared:
+            raise Unread(f"{self.learner.label} and {self.over.label} share no seed")
+        ahead = np.array([own[seed] - other[seed] for seed in shared])
+        values = ahead if higher else -ahead
+        if self.relative:
+            values = values / np.abs(np.nanmean([other[seed] for seed in shared]))
+        where = "above" if higher else "below"
+        return Reading(values, f"{naming.metric(metric)} of {name} ends {{}} {where} {beside}", metric, self.relative)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slope:
+    """How much more of its own best a learner loses for every tenfold of a setting, all else equal."""
+
+    learner: Learner
+    axis: str  # a config column
+    shrinking: bool = False  # the claim is that loss gets less along the axis
+
+    @property
+    def learners(self) -> tuple[Learner, ...]:
+        """The one."""
+        return (self.learner,)
+
+    @property
+    def without(self) -> str | None:
+        """The axis, where it would make panels."""
+        return self.axis
+
+    def read(self, evidence: Evidence, place: Place) -> Reading:
+        """See Effect."""
+        side = evidence.side(place, self.learner, evidence.headline)
+        lines = along(evidence, side, self.axis)
+        slopes = []
+        for line in lines:
+            spots = np.log10([value for value, _ in line])
+            losses = np.stack([lost(side.values[:, setting], higher=evidence.higher)[0] for _, setting in line], axis=1)
+            slopes.append(losses @ (spots - spots.mean()) / ((spots - spots.mean()) ** 2).sum())
+        values = np.mean(slopes, axis=0) * (-1 if self.shrinking else 1)
+        ends = sorted({value for line in lines for value, _ in line})
+        way = "lowers" if self.shrinking else "raises"
+        axis = naming.setting({self.axis: ends[0]}) + f" to {naming.number(ends[-1])}"
+        said = f"from {axis}, each tenfold {way} by {{}} what {self.learner.label} loses of its best"
+        return Reading(values, said, evidence.headline)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """What a learner ends behind its best setting of an axis when that is moved by up to `factor`: the dearer way."""
+
+    learner: Learner
+    axis: str  # a config column
+    factor: float = 10.0
+    without: str | None = None
+
+    @property
+    def learners(self) -> tuple[Learner, ...]:
+        """The one."""
+        return (self.learner,)
+
+    def read(self, evidence: Evidence, place: Place) -> Reading:
+        """See Effect."""
+        side = evidence.side(place, self.learner, evidence.headline)
+        chosen = best_by_others(side.late, higher=evidence.higher)
+        lines = along(evidence, side, self.axis, whole=False)
+        costs = []
+        for up in (True, False):
+            beside = neighbours(lines, self.factor, up=up)
+            cost = np.full(len(side.seeds), np.nan)
+            for seed, setting in enumerate(chosen):
+                if setting in beside:
+                    if not np.isfinite(side.late[:, beside[setting]]).all():
+                        raise Unread(f"trials of {evidence.name(side.groups[beside[setting] :])} are lost or missing")
+                    gap = side.late[seed, setting] - side.late[seed, beside[setting]]
+                    cost[seed] = gap if evidence.higher else -gap
+            costs.append(cost)
+        costs = [cost for cost in costs if np.isfinite(cost).any()]
+        if not costs:
+            raise Unread(f"{self.axis} has no two values within a factor of {self.factor:g}")
+        dearer = max(costs, key=lambda cost: estimate(cost[np.isfinite(cost)]).high)
+        axis = naming.words(self.axis.rpartition(".")[2])
+        name = evidence.name(side.groups, chosen)
+        return Reading(
+            dearer, f"moving the {axis} of {name} by a factor of {self.factor:g} costs {{}}", evidence.headline
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Level:
+    """A metric of a learner at the end, at the setting it does best with."""
+
+    learner: Learner
+    metrics: tuple[str, ...]  # the first that was recorded
+    without: str | None = None
+
+    @property
+    def learners(self) -> tuple[Learner, ...]:
+        """The one."""
+        return (self.learner,)
+
+    def read(self, evidence: Evidence, place: Place) -> Reading:
+        """See Effect."""
+        metric = evidence.first_of(self.metrics)
+        late, name = _late(evidence, place, self.learner, metric)
+        return Reading(np.array(list(late.values())), f"{naming.metric(metric)} of {name} ends at {{}}", metric)
+
+
+def _late(evidence: Evidence, place: Place, learner: Learner, metric: str) -> tuple[dict[int, float], str]:
+    """Seed -> the metric at the end, at the setting that stands for the learner; and what that is called."""
+    side = evidence.side(place, learner, metric)
+    chosen = evidence.chosen(place, learner)
+    late = side.late[np.arange(len(side.seeds)), chosen]
+    return dict(zip(side.seeds.tolist(), late.tolist(), strict=True)), evidence.name(side.groups, chosen)
+
+
+def lost(curves: np.ndarray, *, higher: bool) -> tuple[np.ndarray, np.ndarray]:
+    """(S, T) stretches, the last first -> how far the last is from the best (S,), and that best (S,).
+
+    Where the best is, the other seeds say: a seed's own best of several noisy stretches would always be above its end.
+    """
+    best = best_by_others(curves, higher=higher)
+    top = curves[np.arange(len(curves)), best]
+    return (top - curves[:, 0] if higher else curves[:, 0] - top), top
+
+
+def neighbours(lines: list[list[tuple[float, int]]], factor: float, *, up: bool) -> dict[int, int]:
+    """Setting -> the one that is farthest from it on its line, up or down, within a factor; none where none is."""
+    found = {}
+    for line in lines:
+        for value, setting in line:
+            near = [(max(other / value, value / other), there) for other, there in line if (other > value) == up]
+            near = [(ratio, there) for ratio, there in near if 1 < ratio <= factor * 1.001]  # 1e-4 x 10 is not 1e-3
+            if near:
+                found[setting] = max(near)[1]
+    return found
+
+
+def along(evidence: Evidence, side: Side, axis: str, *, whole: bool = True) -> list[list[tuple[float, int]]]:
+    """Settings that differ in an axis alone, as lines of (value, place in the side), in order; at least two on a line.
+
+    whole: without those of which a seed is lost, which have no curve to the end.
+    """
+    lines: dict[tuple[object, ...], list[tuple[float, int]]] = {}
+    complete = np.isfinite(side.late).all(0) | (not whole)
+    for place, group in enumerate(side.groups):
+        settings = dict(evidence.settings(group))
+        value = settings.pop(axis, None)
+        if complete[place] and isinstance(value, int | float) and value > 0:
+            key = tuple(sorted((column, str(each)) for column, each in settings.items()))
+            lines.setdefault(key, []).append((float(value), place))
+    found = [sorted(line) for line in lines.values() if len(line) > 1]
+    if not found:
+        raise Unread(f"{naming.words(axis.rpartition('.')[2])} has no two values, all else equal")
+    return found

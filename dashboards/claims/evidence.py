@@ -1,0 +1,214 @@
+"""A sweep as claims read it: learners by what they are, whatever their arms are called, and numbers by seed.
+
+A claim speaks of "L2" or of "backprop"; a file may call these arms anything. So a side of a claim is found by optimizer
+and methods. A method that does nothing (continual backprop at rate 0, AdamO without a pull) is none, so a grid that
+crosses such settings has its baselines inside.
+
+Numbers are means over stretches of a tenth of the tasks, counted from the end: the first is the window that arms are
+judged by everywhere (`windows.late`). Which setting stands for a learner, and where a curve has its best stretch, is
+decided for every seed by the other seeds: what a seed is judged at is not chosen by its own luck, so neither the best
+of many settings nor the best of ten stretches looks better than it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sweep.results import frames, naming
+from workloads.metrics import higher_is_better
+
+STRETCHES = 10  # a trial's tasks are read in so many parts, or one for each task where they are fewer
+NO_EFFECT = {"continual_backprop": "replacement_rate", "redo": "threshold"}  # methods that are none where this is 0
+
+
+class Unread(Exception):
+    """A sweep has not got what a claim asks for; the text says what."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learner:
+    """One side of a claim: an optimizer with these methods and no others."""
+
+    label: str  # for people
+    optimizer: str | None = None  # None: whichever the claim is looked at with
+    methods: frozenset[str] = frozenset()
+    where: Mapping[str, object] = field(default_factory=dict)  # settings it must have, such as reset.what
+    linear: bool = False  # without hidden layers; its optimizer does not matter
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a claim is looked at: one panel of network and workload, one optimizer."""
+
+    panel: str
+    optimizer: str | None
+    trials: pd.DataFrame  # of the panel
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """A learner in a place."""
+
+    seeds: np.ndarray  # (S,)
+    groups: tuple[str, ...]  # K settings
+    values: np.ndarray  # (S, K, T) means of a stretch, the last one first; NaN where a trial is lost or missing
+
+    @property
+    def late(self) -> np.ndarray:
+        """(S, K), the last tenth of the tasks."""
+        return self.values[:, :, 0]
+
+
+class Evidence:
+    """The finished trials of a sweep. `read` gives the tidy curves of a metric."""
+
+    def __init__(self, trials: pd.DataFrame, read: Callable[[str], pd.DataFrame], names: Mapping[str, str]) -> None:
+        self.trials = known(trials[trials["status"].isin(frames.FINISHED)])
+        self.headline = frames.headline(trials)
+        self.higher = higher_is_better(self.headline)
+        self.recorded = frozenset(" ".join(trials["metrics"].unique()).split())
+        self._read = read
+        self._names = names  # group -> the setting's name for people
+        self._stretches: dict[str, pd.DataFrame] = {}
+
+    @property
+    def workloads(self) -> frozenset[str]:
+        """The streams it is about."""
+        return frozenset(self.trials["workload.name"])
+
+    def places(self, optimizers: Sequence[str | None], without: str | None = None) -> Iterator[Place]:
+        """The panels, each with every optimizer; an axis that a claim is about makes none."""
+        networks, linear = frames.split(self.trials)
+        axes = [axis for axis in frames.panel_axes(networks) if axis != without]
+        shared = [axis for axis in axes if axis not in frames.SHAPE]
+        cells = networks[axes].drop_duplicates().sort_values(axes) if axes else networks.iloc[:1][axes]
+        for cell in cells.to_dict("records"):
+            panel = naming.setting({str(axis): value for axis, value in cell.items()})
+            own = networks[matches(networks, {axis: cell[axis] for axis in axes})]
+            beside = linear[matches(linear, {axis: cell[axis] for axis in shared})]
+            for optimizer in optimizers:
+                yield Place(panel, optimizer, pd.concat([own, beside]))
+
+    def side(self, place: Place, learner: Learner, metric: str) -> Side:
+        """A learner's numbers. Raises Unread where the sweep has no such trials or did not record the metric."""
+        rows = place.trials
+        optimizer = learner.optimizer or place.optimizer
+        fits = (rows["linear"] == learner.linear) & (rows["acting"] == " ".join(sorted(learner.methods)))
+        if not learner.linear:
+            fits &= rows["learner"] == optimizer
+        rows = rows[fits & matches(rows, learner.where)]
+        if rows.empty:
+            raise Unread(f"no arm is {described(learner, optimizer)}")
+        rows = rows[~rows.index.duplicated()]
+        stretches = self.stretches(metric).reindex(rows.index).to_numpy()
+        seeds, seed = np.unique(rows["seed"].to_numpy(), return_inverse=True)
+        groups = tuple(dict.fromkeys(rows["group"]))
+        values = np.full((len(seeds), len(groups), stretches.shape[1]), np.nan)
+        values[seed, [groups.index(group) for group in rows["group"]]] = stretches
+        if not np.isfinite(values[:, :, 0]).any():
+            raise Unread(f"{naming.metric(metric)} of {described(learner, optimizer)} has no value at the end")
+        return Side(seeds, groups, values)
+
+    def stretches(self, metric: str) -> pd.DataFrame:
+        """Each trial's mean over every stretch of its tasks, a column each, the last stretch first."""
+        if metric not in self._stretches:
+            if metric not in self.recorded:
+                raise Unread(f"{metric} was not recorded")
+            dense = frames.observed(self.trials, self._read(metric), metric)
+            dense = dense.drop_duplicates(["trial", "task"])  # a trial of two arms is in it twice
+            size = np.ceil(dense["tasks"] / STRETCHES).astype(int)
+            dense["back"] = (dense["tasks"] - 1 - dense["task"]) // size
+            parts = dense.groupby(["trial", "back"])["value"]
+            means = parts.mean().where(parts.count() == parts.size())  # one that misses a task has none
+            self._stretches[metric] = means.unstack("back")
+        return self._stretches[metric]
+
+    def first_of(self, metrics: Sequence[str]) -> str:
+        """The first of these that was recorded; the headline metric where none is asked for."""
+        for metric in metrics:
+            if metric in self.recorded:
+                return metric
+        if metrics:
+            raise Unread(f"{' or '.join(metrics)} was not recorded")
+        return self.headline
+
+    def chosen(self, place: Place, learner: Learner) -> np.ndarray:
+        """(S,) The place of the setting that stands for a learner, for every seed: the others' best at the end."""
+        return best_by_others(self.side(place, learner, self.headline).late, higher=self.higher)
+
+    def name(self, groups: Sequence[str], chosen: np.ndarray | None = None) -> str:
+        """What a setting is called; of several, the one that stands for most seeds."""
+        usual = int(np.bincount(chosen).argmax()) if chosen is not None else 0
+        return self._names[groups[usual]]
+
+    def settings(self, group: str) -> Mapping[str, object]:
+        """The columns of a setting."""
+        row = self.trials[self.trials["group"] == group].iloc[0]
+        return {str(column): value for column, value in row.items() if "." in str(column)}
+
+
+def known(trials: pd.DataFrame) -> pd.DataFrame:
+    """Trials with what they are: learner (the optimizer), acting (its methods), linear."""
+    rows = trials.to_dict("records")
+    everywhere = all(row.get("reset.what") == "head" for row in rows)  # the stream's protocol, and no method of an arm
+    return trials.assign(
+        learner=["adam" if without_pull(row) else row["optimizer.name"] for row in rows],
+        acting=[" ".join(sorted(acting(row) - ({"reset"} if everywhere else set()))) for row in rows],
+        linear=[row.get("network.depth") == 0 for row in rows],
+    )
+
+
+def without_pull(row: Mapping[object, object]) -> bool:
+    """Whether it is AdamO that pulls nothing, which is Adam."""
+    return row["optimizer.name"] == "adamo" and row.get("optimizer.isometry_strength") == 0
+
+
+def acting(row: Mapping[object, object]) -> set[str]:
+    """The methods that do something."""
+    names = set(str(row["methods"]).split())
+    return {name for name in names if row.get(f"{name}.{NO_EFFECT.get(name)}") != 0}
+
+
+def matches(rows: pd.DataFrame, settings: Mapping[Any, Any]) -> pd.Series[bool]:
+    """Which rows have these values; a missing one matches a missing one."""
+    fits = pd.Series(True, index=rows.index)
+    for column, value in settings.items():
+        if column not in rows:
+            return pd.Series(False, index=rows.index)
+        fits &= rows[column].isna() if pd.isna(value) else rows[column] == value
+    return fits
+
+
+def described(learner: Learner, optimizer: str | None) -> str:
+    """A learner in words: `L2 with adam`."""
+    fixed = learner.linear or learner.optimizer or optimizer is None
+    return learner.label if fixed else f"{learner.label} with {optimizer}"
+
+
+def means_of_others(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(S, K) with NaN -> for every seed, the others' mean and how many of them have none, both (S, K).
+
+    Of a single seed it is its own.
+    """
+    there = np.isfinite(values)
+    filled = np.where(there, values, 0.0)
+    if len(values) == 1:
+        return values, (~there).astype(int)
+    count = there.sum(0) - there
+    mean = np.full(values.shape, np.nan)
+    np.divide(filled.sum(0) - filled, count, out=mean, where=count > 0)
+    return mean, len(values) - 1 - count
+
+
+def best_by_others(values: np.ndarray, *, higher: bool) -> np.ndarray:
+    """(S, K) with NaN -> (S,) for every seed, which column the other seeds do best at: fewest lost, then the mean."""
+    mean, lost = means_of_others(values)
+    worst = np.where(np.isfinite(mean), -mean if higher else mean, np.inf)
+    order = np.lexsort((worst, lost), axis=1)
+    best: np.ndarray = order[:, 0]
+    return best

@@ -1,0 +1,94 @@
+"""Findings in words, as a table for the terminal, and as rows for scripts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from dashboards.claims import Finding
+from dashboards.claims.judging import FEWEST_SEEDS
+from sweep.results.leaderboard import Estimate
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def sentence(finding: Finding) -> str:
+    """What a sweep says to a claim: the effect with its interval and seeds, and why it is undecided where it is."""
+    effect = finding.judged.effect
+    amount = estimated(effect, relative=finding.reading.relative)
+    said = finding.reading.said.format(amount)
+    tail = [f"{effect.seeds} seeds" if effect.seeds != 1 else "1 seed"]
+    if lost := len(finding.reading.values) - effect.seeds:
+        tail.append(f"{lost} more diverged or are missing")
+    said += f" ({', '.join(tail)})"
+    return f"{said}; {why}" if (why := undecided(finding)) else said
+
+
+def undecided(finding: Finding) -> str:
+    """Why there is no verdict; nothing where there is one."""
+    if finding.moot:
+        return finding.moot
+    if finding.judged.verdict != "undecided":
+        return ""
+    needed, seeds = finding.judged.would_decide, finding.judged.effect.seeds
+    if needed is None:
+        return "no number of seeds is in sight that would decide"
+    return f"some {max(needed, seeds + 1, FEWEST_SEEDS):,} seeds would decide"
+
+
+def estimated(estimate: Estimate, *, relative: bool) -> str:
+    """`0.31 [0.28, 0.34]`; a share as per cent; no interval where there is none."""
+    mean, low, high = (
+        f"{100 * number:.3g} %" if relative else f"{number:.3g}"
+        for number in (estimate.mean, estimate.low, estimate.high)
+    )
+    return mean if math.isnan(estimate.low) else f"{mean} [{low}, {high}]"
+
+
+def table(findings: Sequence[Finding]) -> Table:
+    """A row for each claim and place: verdict, the claim, what was found."""
+    from rich.table import Table
+
+    shown = Table("verdict", "claim", "in this sweep", box=None, pad_edge=False)
+    shown.columns[0].no_wrap = True
+    before = None
+    for finding in findings:
+        says = f"{finding.claim.says} ({finding.claim.source})" if finding.claim is not before else ""
+        where = f"{finding.place}: " if finding.place else ""
+        shown.add_row(finding.verdict, says, where + sentence(finding))
+        before = finding.claim
+    return shown
+
+
+def summary(findings: Sequence[Finding]) -> str:
+    """`3 supported, 1 contradicted, 2 undecided`."""
+    verdicts = [finding.verdict for finding in findings]
+    kinds = ("supported", "contradicted", "undecided")
+    return ", ".join(f"{verdicts.count(kind)} {kind}" for kind in kinds if kind in verdicts)
+
+
+def row(finding: Finding) -> dict[str, Any]:
+    """A finding as scalars, for --json and CSV."""
+    effect = finding.judged.effect
+    return {
+        "paper": finding.paper,
+        "claim": finding.claim.name,
+        "says": finding.claim.says,
+        "source": finding.claim.source,
+        "sweep": finding.sweep,
+        "place": finding.place,
+        "verdict": finding.verdict,
+        "found": sentence(finding),
+        "metric": finding.reading.metric,
+        "effect": effect.mean,
+        "ci_low": effect.low,
+        "ci_high": effect.high,
+        "relative": finding.reading.relative,
+        "seeds": effect.seeds,
+        "test": finding.claim.test,
+        "limit": finding.claim.smallest(finding.reading.metric, relative=finding.reading.relative),
+        "seeds_that_would_decide": finding.judged.would_decide,
+        "moot": finding.moot,
+    }

@@ -1,0 +1,46 @@
+"""The papers that shipped studies follow, and which studies belong to each. Needs neither torch nor pandas."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from workloads.registry import lookup
+
+
+@dataclass(frozen=True, slots=True)
+class Paper:
+    """A paper, and the shipped studies that repeat its experiments."""
+
+    title: str
+    cite: str
+    studies: tuple[str, ...]
+
+
+PAPERS: dict[str, Paper] = {
+    "loss-of-plasticity": Paper(
+        "Loss of plasticity in deep continual learning",
+        "Dohare et al. (2024), Nature 632:768",
+        (
+            "slowly_changing_regression",
+            "permuted_mnist",
+            "permuted_mnist_rate",
+            "continual_imagenet",
+            "incremental_cifar",
+        ),
+    ),
+    "isometry": Paper(
+        "Preserving plasticity in continual learning via dynamical isometry",
+        "Rosseau, Müller, Nowé (2026), arXiv 2606.09762",
+        ("relabelled", "four_axes"),
+    ),
+    "warm-start": Paper(
+        "On warm-starting neural network training",
+        "Ash and Adams (2020), NeurIPS",
+        ("warm_start",),
+    ),
+}
+
+
+def paper(name: str) -> Paper:
+    """The paper of that name; InputError where there is none."""
+    return lookup(PAPERS, name, "paper")

@@ -1,0 +1,258 @@
+"""Claims on sweeps whose truth is known: what they say, and how often they are wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import synthetic
+
+from dashboards import claims
+from dashboards.claims import telling
+from dashboards.claims.claim import BACKPROP, CONTINUAL_BACKPROP, LINEAR
+from dashboards.claims.evidence import Evidence, Unread, best_by_others
+from dashboards.claims.judging import holm, judged, p_above, seeds_needed
+from sweep.results import frames, naming
+from sweep.trials import Trial
+
+SPEC = """
+name: known
+workload: {name: permuted_mnist, dataset: digits, tasks: 20, examples_per_task: 100}
+network: {name: mlp, width: 20, depth: 1}
+seeds: 12
+arms:
+  plain: {optimizer: sgd, step_size: [0.01, 0.003, 0.001]}
+  decay: {optimizer: sgd, step_size: 0.003, l2: {strength: [1e-3, 1e-4]}}
+  noise: {optimizer: sgd, step_size: 0.003, shrink_and_perturb: {strength: 1e-4, perturb_scale: [1e-4, 1e-5]}}
+  cbp: {optimizer: sgd, step_size: 0.003, continual_backprop: {replacement_rate: [1e-4, 1e-5, 1e-6]}}
+  adam: {optimizer: adam, step_size: 1e-4}
+  line: {optimizer: sgd, step_size: 0.003, network: {depth: 0}}
+metrics: [online_accuracy, dead_fraction, effective_rank, weight_magnitude]
+diagnostics: {probe: 50}
+"""
+TASKS = np.arange(20)
+
+
+def drawn(trial: Trial, what: str, noise: float, run: int = 0) -> np.ndarray:
+    """Noise of a trial's own, (tasks,), and of its seed."""
+    own = np.random.default_rng([run, int(trial.id[:12], 16), len(what)]).normal(0, noise, len(TASKS))
+    shared = np.random.default_rng([run, trial.config["seed"], len(what)]).normal(0, noise)
+    return own + shared
+
+
+def as_published(trial: Trial, metric: str) -> np.ndarray:
+    """Plain backprop declines, the more the larger its steps; the methods keep what they have."""
+    [arm] = trial.arms
+    step = trial.config["optimizer"]["step_size"]
+    age = TASKS / TASKS[-1]
+    lost = {"plain": 0.03 + 0.02 * np.log10(step / 0.001), "adam": 0.04, "decay": 0.015}.get(arm, 0.0)
+    if metric == "online_accuracy":
+        rise = 0.1 * np.exp(-TASKS)
+        return 0.93 + (0.01 if arm == "cbp" else 0.0) - rise - lost * age + drawn(trial, metric, 0.001)
+    if metric == "dead_fraction":
+        return np.clip((0.3 if arm == "plain" else 0.01) * age + np.abs(drawn(trial, metric, 0.001)), 0, 1)
+    if metric == "effective_rank":
+        return 15 - (8 if arm == "plain" else 0) * age + drawn(trial, metric, 0.1)
+    return 0.02 + (0.05 if arm == "plain" else 0) * age + drawn(trial, metric, 1e-4)
+
+
+def noise_only(run: int = 0) -> synthetic.Values:
+    """Nothing is lost, nobody is ahead."""
+    return lambda trial, metric: 0.9 + drawn(trial, metric, 0.02, run)
+
+
+def found(values: synthetic.Values, spec: str = SPEC) -> dict[str, claims.Finding]:
+    made = synthetic.sweep(spec, values)
+    findings, _ = claims.check(made.record, made)  # type: ignore[arg-type]
+    return {f"{finding.claim.name}": finding for finding in findings}
+
+
+def test_what_is_published_is_supported() -> None:
+    verdicts = {name: finding.verdict for name, finding in found(as_published).items()}
+    supported = {
+        "backprop_declines",
+        "larger_steps_decline_faster",
+        "adam_declines",
+        "l2_mitigates",
+        "shrink_and_perturb_mitigates",
+        "shrink_and_perturb_nearly_keeps",
+        "continual_backprop_keeps",
+        "continual_backprop_beats_backprop",
+        "continual_backprop_beats_l2",
+        "continual_backprop_beats_shrink_and_perturb",
+        "continual_backprop_is_insensitive",
+        "continual_backprop_has_few_dead_units",
+        "continual_backprop_has_higher_rank",
+        "units_die",
+        "effective_rank_falls",
+        "weights_grow",
+    }
+    assert {name for name, verdict in verdicts.items() if verdict == "supported"} == supported
+    assert "contradicted" not in verdicts.values()
+
+
+def test_the_opposite_is_contradicted() -> None:
+    """Backprop keeps, at any step size; continual backprop declines, and the rate matters."""
+
+    def opposite(trial: Trial, metric: str) -> np.ndarray:
+        [arm] = trial.arms
+        rate = trial.config["methods"].get("continual_backprop", {}).get("replacement_rate", 1e-5)
+        if metric == "online_accuracy":
+            lost = 0.05 + 0.02 * abs(np.log10(rate / 1e-5)) if arm == "cbp" else 0.0
+            return 0.9 - lost * TASKS / 19 + drawn(trial, metric, 0.001)
+        return as_published(trial, metric)
+
+    said = found(opposite)
+    for name in (
+        "backprop_declines",
+        "larger_steps_decline_faster",
+        "adam_declines",
+        "continual_backprop_is_insensitive",
+    ):
+        assert said[name].verdict == "contradicted", telling.sentence(said[name])
+
+
+def test_where_nothing_is_lost_claims_on_keeping_it_are_not_decided() -> None:
+    """Continual backprop is well ahead here, and still there is no loss that it could have prevented."""
+
+    def ahead(trial: Trial, metric: str) -> np.ndarray:
+        return 0.9 + 0.05 * ("cbp" in trial.arms) + drawn(trial, metric, 1e-4)
+
+    said = found(ahead)
+    assert said["backprop_declines"].verdict == "contradicted"
+    better = said["continual_backprop_beats_backprop"]
+    assert better.judged.verdict == "supported" and better.verdict == "undecided"
+    assert telling.sentence(better).endswith("the baseline loses nothing here that could be kept")
+
+
+def test_few_seeds_decide_nothing_and_say_how_many_would() -> None:
+    said = found(as_published, SPEC.replace("seeds: 12", "seeds: 3"))
+    assert {finding.verdict for finding in said.values()} == {"undecided"}
+    assert telling.sentence(said["backprop_declines"]).endswith("some 6 seeds would decide")
+    alone = found(as_published, SPEC.replace("seeds: 12", "seeds: 1"))
+    assert {finding.verdict for finding in alone.values()} == {"undecided"}
+
+
+def test_what_a_sweep_lacks_is_said() -> None:
+    made = synthetic.sweep(SPEC.replace("  adam: {optimizer: adam, step_size: 1e-4}\n", ""), as_published)
+    _, unanswered = claims.check(made.record, made)  # type: ignore[arg-type]
+    why = {each.claim.name: each.why for each in unanswered}
+    assert why["adam_declines"] == "no arm is Adam"
+    assert why["wider_networks_decline_slower"] == "width has no two values, all else equal"
+
+
+def test_diverged_seeds_are_counted_and_left_out() -> None:
+    def half_lost(trial: Trial, metric: str) -> np.ndarray:
+        values = as_published(trial, metric)
+        if "cbp" in trial.arms and trial.config["seed"] < 4:
+            values[10:] = np.nan
+        return values
+
+    finding = found(half_lost)["continual_backprop_beats_backprop"]
+    assert finding.judged.effect.seeds == 8
+    assert "(8 seeds, 4 more diverged or are missing)" in telling.sentence(finding)
+    everything = found(synthetic.lost_at(3, as_published))
+    assert not everything
+
+
+def test_learners_are_found_by_what_they_are() -> None:
+    """A rate of 0 is the base method, AdamO without a pull is Adam."""
+    spec = """
+name: crossed
+workload: {name: permuted_mnist, dataset: digits, tasks: 3, examples_per_task: 20}
+network: {name: mlp, width: 20, depth: 1}
+seeds: 2
+arms:
+  anything:
+    optimizer: adamo
+    step_size: 1e-3
+    isometry_strength: [0, 1e-2]
+    continual_backprop: {replacement_rate: [0, 1e-3]}
+  decay: {optimizer: sgd, step_size: 0.01, l2: {strength: 0.1}}
+  line: {optimizer: sgd, step_size: 0.01, network: {depth: 0}}
+metrics: [online_accuracy]
+"""
+    evidence = evidence_of(synthetic.sweep(spec, synthetic.flat))
+    [place] = evidence.places(["adam"])
+    assert len(evidence.side(place, BACKPROP, "online_accuracy").groups) == 1
+    assert len(evidence.side(place, CONTINUAL_BACKPROP, "online_accuracy").groups) == 1
+    assert len(evidence.side(place, LINEAR, "online_accuracy").groups) == 1
+    with pytest.raises(Unread, match="no arm is backprop with sgd"):
+        evidence.side(dataclasses.replace(place, optimizer="sgd"), BACKPROP, "online_accuracy")
+
+
+def evidence_of(made: synthetic.Synthetic) -> Evidence:
+    names = {group: name for (_, group), name in naming.names(made.record.trials).items()}
+    trials, curves = made.frames()
+    return Evidence(trials, lambda metric: curves[curves["metric"] == metric], names)
+
+
+def test_the_last_stretch_is_the_window_of_the_leaderboard() -> None:
+    made = synthetic.sweep(SPEC.replace("tasks: 20", "tasks: 17").replace("seeds: 12", "seeds: 2"), synthetic.flat)
+    trials, curves = made.frames()
+    late = frames.late(frames.observed(trials, curves, "online_accuracy")).set_index("trial")["value"]
+    own = evidence_of(made).stretches("online_accuracy")[0]
+    assert own.to_dict() == pytest.approx(late.to_dict())
+
+
+def test_the_best_is_chosen_by_the_others() -> None:
+    values = np.array([[1.0, 0.0], [0.0, 0.5], [0.1, 0.6]])
+    assert best_by_others(values, higher=True).tolist() == [1, 0, 0]  # means of others: .05 .55; .55 .3; .5 .25
+    assert best_by_others(np.array([[1.0, 2.0]]), higher=True).tolist() == [1]
+    lost = np.array([[9.0, 1.0], [9.0, 1.0], [np.nan, 1.0]])
+    assert best_by_others(lost, higher=True).tolist() == [1, 1, 0]  # the first lost a seed, but for its own judge
+
+
+def test_p_values_by_hand() -> None:
+    assert p_above(np.array([1.0, 2.0, 3.0]), 0) == 1 / 8
+    assert p_above(np.array([1.0, 2.0, -3.0]), 0) == pytest.approx(5 / 8)  # sums of signs at least 0: 6, 0, 0, 2 and 4
+    assert p_above(np.array([]), 0) == 1
+    assert holm([0.01, 0.04, 0.02]) == pytest.approx([0.03, 0.04, 0.04])
+
+
+def test_seeds_needed_by_hand() -> None:
+    """(1.96 + 0.84)^2 x 2 / 1 = 15.7 for a mean one from the limit and a variance of two."""
+    assert seeds_needed(np.array([0.0, 2.0]), 0.0) == 16
+    assert seeds_needed(np.array([1.0, 1.0]), 1.0) is None
+    assert seeds_needed(np.array([1.0]), 0.0) is None
+
+
+@pytest.mark.parametrize(
+    ("test", "truth", "wrong"),
+    [("more", 0.0, "supported"), ("more", 0.5, "contradicted"), ("at most", 0.5, "supported")],
+)
+@pytest.mark.parametrize("seeds", [6, 10, 30])
+def test_false_verdicts_are_rare(test: claims.judging.Test, truth: float, wrong: str, seeds: int) -> None:
+    """At the limit of what a claim says, where being wrong is easiest: 2.5 % of 1,000 sweeps, and what chance adds."""
+    draws = np.random.default_rng(seeds).normal(truth, 1.0, (1000, seeds))
+    verdicts = [judged([values], test, 0.5)[0].verdict for values in draws]
+    assert verdicts.count(wrong) <= 40  # P(more than 40 | 2.5 %) is 0.2 %
+
+
+@pytest.mark.parametrize("name", [claim.name for paper in claims.CLAIMS.values() for claim in paper])
+def test_every_claim_says_what_where_and_on_what(name: str) -> None:
+    [claim] = [c for paper in claims.CLAIMS.values() for c in paper if c.name == name][:1]
+    assert claim.says.endswith(".") and claim.source and claim.workloads
+    assert claim.smallest("online_accuracy", relative=False) > 0
+
+
+@pytest.mark.slow
+def test_false_verdicts_of_whole_sweeps_are_rare() -> None:
+    """200 sweeps in which nothing declines and nobody is ahead, with several settings an arm.
+
+    What says that an effect is there is wrong in 2.5 % of cases each.
+    """
+    made = synthetic.sweep(SPEC, synthetic.flat)
+    wrong: dict[str, int] = {}
+    for run in range(200):
+        values = noise_only(run)
+        rows = made.rows.copy()
+        curves = {(t.id, m): values(t, m) for t in made.record.trials for m in ("online_accuracy", "effective_rank")}
+        keys = zip(rows["trial"], rows["metric"], rows["task"], strict=True)
+        rows["value"] = [curves[t, m][task] if (t, m) in curves else 0.5 for t, m, task in keys]
+        again = dataclasses.replace(made, rows=rows)
+        for finding in claims.check(again.record, again)[0]:  # type: ignore[arg-type]
+            if finding.claim.test == "more" and finding.judged.verdict == "supported":
+                wrong[finding.claim.name] = wrong.get(finding.claim.name, 0) + 1
+    assert max(wrong.values(), default=0) <= 12, wrong  # P(more than 12 of 200 | 2.5 %) is 0.2 %
