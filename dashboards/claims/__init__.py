@@ -14,7 +14,7 @@ from dashboards.claims.claim import Claim
 from dashboards.claims.effects import Reading
 from dashboards.claims.evidence import Evidence, Place, Unread
 from dashboards.claims.judging import Judged, Verdict, judged
-from sweep.results import frames, naming, stages
+from sweep.results import frames, naming, selections
 
 if TYPE_CHECKING:
     from sweep.ledger.ledger import Ledger
@@ -59,7 +59,7 @@ def check(record: SweepRecord, ledger: Ledger) -> tuple[list[Finding], list[Unan
 
     Of a sweep in two stages the fresh seeds alone are read.
     """
-    part = stages.reported(record, ledger)
+    part = selections.reported(record, ledger)
     names = {group: name for (_, group), name in naming.names(part.trials).items()}
     evidence = Evidence(frames.trials(part, ledger), lambda metric: frames.curves(part, ledger, [metric]), names)
     findings, unanswered = list[Finding](), list[Unanswered]()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dashboards.claims.effects import Effect
 from dashboards.claims.evidence import Learner
@@ -64,7 +64,9 @@ def with_method(label: str, *methods: str, **where: object) -> Learner:
 
 
 BACKPROP = Learner(label="backprop")
+AT_ITS_BEST = replace(BACKPROP, furthest=True)
 ADAM = Learner(label="Adam", optimizer="adam")
+ADAM_AT_ITS_BEST = replace(ADAM, furthest=True)
 ADAMO = Learner(label="AdamO", optimizer="adamo")
 LINEAR = Learner(label="a linear learner", linear=True)
 L2 = with_method("L2", "l2")

@@ -18,13 +18,11 @@ from sweep.results import naming
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a sweep says in one place: a number for each seed, NaN where a trial is lost, and the sentence around them.
-
-    The sentence has {} where mean and interval stand.
-    """
+    """What a sweep says in one place: a number for each seed, NaN where a trial is lost, and a sentence around them."""
 
     values: np.ndarray  # (S,)
-    said: str
+    said: str  # with {effect}, where mean and interval stand, and {way}
+    ways: tuple[str, str]  # which way it is: where the mean is not negative, and where it is
     metric: str
     relative: bool = False  # a share of what it was, or was beside
 
@@ -67,14 +65,11 @@ class Loss:
         curves = side.values[np.arange(len(side.seeds)), chosen]
         higher = not self.rising if self.metrics else evidence.higher
         values, best = lost(curves, higher=higher)
-        verb = "rises from its lowest" if not higher else "falls from its best"
-        if not self.metrics and not higher:
-            verb = "rises from its best"
         if self.relative:
             values = values / np.abs(best[np.isfinite(best)].mean())
-        name = evidence.name(side.groups, chosen)
-        said = f"{naming.metric(metric)} of {name} {verb} stretch to its last by {{}}"
-        return Reading(values, said, metric, self.relative)
+        name, kind = evidence.name(side.groups, chosen), "lowest" if self.rising else "best"
+        said = f"{naming.metric(metric)} of {name} ends {{effect}} {{way}} its {kind} stretch"
+        return Reading(values, said, ("below", "above") if higher else ("above", "below"), metric, self.relative)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,8 +101,8 @@ class Gain:
         values = ahead if higher else -ahead
         if self.relative:
             values = values / np.abs(np.nanmean([other[seed] for seed in shared]))
-        where = "above" if higher else "below"
-        return Reading(values, f"{naming.metric(metric)} of {name} ends {{}} {where} {beside}", metric, self.relative)
+        said = f"{naming.metric(metric)} of {name} ends {{effect}} {{way}} {beside}"
+        return Reading(values, said, ("above", "below") if higher else ("below", "above"), metric, self.relative)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,10 +134,10 @@ class Slope:
             slopes.append(losses @ (spots - spots.mean()) / ((spots - spots.mean()) ** 2).sum())
         values = np.mean(slopes, axis=0) * (-1 if self.shrinking else 1)
         ends = sorted({value for line in lines for value, _ in line})
-        way = "lowers" if self.shrinking else "raises"
         axis = naming.setting({self.axis: ends[0]}) + f" to {naming.number(ends[-1])}"
-        said = f"from {axis}, each tenfold {way} by {{}} what {self.learner.label} loses of its best"
-        return Reading(values, said, evidence.headline)
+        said = f"{self.learner.label}, {axis}: each tenfold {{way}} {{effect}} of loss"
+        ways = ("adds", "takes")
+        return Reading(values, said, ways[::-1] if self.shrinking else ways, evidence.headline)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,11 +174,9 @@ class Move:
         if not costs:
             raise Unread(f"{self.axis} has no two values within a factor of {self.factor:g}")
         dearer = max(costs, key=lambda cost: estimate(cost[np.isfinite(cost)]).high)
-        axis = naming.words(self.axis.rpartition(".")[2])
-        name = evidence.name(side.groups, chosen)
-        return Reading(
-            dearer, f"moving the {axis} of {name} by a factor of {self.factor:g} costs {{}}", evidence.headline
-        )
+        axis, name = naming.words(self.axis.rpartition(".")[2]), evidence.name(side.groups, chosen)
+        said = f"moving the {axis} of {name} by a factor of {self.factor:g} {{way}} {{effect}}"
+        return Reading(dearer, said, ("costs", "gains"), evidence.headline)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,7 +196,8 @@ class Level:
         """See Effect."""
         metric = evidence.first_of(self.metrics)
         late, name = _late(evidence, place, self.learner, metric)
-        return Reading(np.array(list(late.values())), f"{naming.metric(metric)} of {name} ends at {{}}", metric)
+        said = f"{naming.metric(metric)} of {name} ends at {{effect}}"
+        return Reading(np.array(list(late.values())), said, ("", ""), metric)
 
 
 def _late(evidence: Evidence, place: Place, learner: Learner, metric: str) -> tuple[dict[int, float], str]:

@@ -39,6 +39,7 @@ class Learner:
     methods: frozenset[str] = frozenset()
     where: Mapping[str, object] = field(default_factory=dict)  # settings it must have, such as reset.what
     linear: bool = False  # without hidden layers; its optimizer does not matter
+    furthest: bool = False  # stands at the setting with the best stretch of all, where others do at the best end
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +139,12 @@ class Evidence:
         return self.headline
 
     def chosen(self, place: Place, learner: Learner) -> np.ndarray:
-        """(S,) The place of the setting that stands for a learner, for every seed: the others' best at the end."""
-        return best_by_others(self.side(place, learner, self.headline).late, higher=self.higher)
+        """(S,) The place of the setting that stands for a learner, for every seed, as the others' curves have it."""
+        side = self.side(place, learner, self.headline)
+        if not learner.furthest:
+            return best_by_others(side.late, higher=self.higher)
+        spots = side.values.transpose(0, 2, 1).reshape(len(side.seeds), -1)  # stretch after stretch, settings inside
+        return best_by_others(spots, higher=self.higher) % len(side.groups)
 
     def name(self, groups: Sequence[str], chosen: np.ndarray | None = None) -> str:
         """What a setting is called; of several, the one that stands for most seeds."""

@@ -6,7 +6,7 @@ no number here is theirs.
 
 from __future__ import annotations
 
-from dashboards.claims.claim import ADAM, ADAMO, Claim, with_method
+from dashboards.claims.claim import ADAM, ADAM_AT_ITS_BEST, ADAMO, Claim, with_method
 from dashboards.claims.effects import Gain, Loss
 
 STREAMS = ("relabelled", "permuted_mnist")
@@ -20,15 +20,15 @@ BESIDE = "AdamO matches or beats {}: it ends no further behind than matters."
 CLAIMS = (
     Claim(
         name="adam_declines",
-        says="These streams induce loss of plasticity: Adam ends below its own best.",
+        says="These streams cost plasticity: Adam, at the step size that gets furthest, ends worse than it was.",
         source=ABSTRACT,
         workloads=STREAMS,
-        effect=Loss(learner=ADAM),
+        effect=Loss(learner=ADAM_AT_ITS_BEST),
         baseline=True,
     ),
     Claim(
         name="adamo_beats_adam",
-        says="Adam with the decoupled pull to an isometry ends above Adam alone.",
+        says="Adam with the decoupled pull to an isometry ends ahead of Adam alone.",
         source=ABSTRACT,
         workloads=STREAMS,
         effect=Gain(learner=ADAMO, over=ADAM),

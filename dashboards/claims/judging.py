@@ -23,13 +23,11 @@ from typing import Literal
 
 import numpy as np
 
-from sweep.results import frames
-from sweep.results.frames import LEVEL
-from sweep.results.leaderboard import Estimate
+from sweep.results.intervals import LEVEL, Estimate, mean_and_interval
+from sweep.results.verdicts import FEWEST_SEEDS
 
 Verdict = Literal["supported", "contradicted", "undecided"]
 Test = Literal["more", "at most"]
-FEWEST_SEEDS = 6  # signs that all agree come by chance once in 2^seeds: below 2.5 % from 6 on
 POWER = 1.96 + 0.84  # standard errors between a mean and a limit at which four in five sweeps decide
 MOST_SEEDS = 10_000  # that are still said; more is no answer
 
@@ -71,7 +69,8 @@ def _judged(values: np.ndarray, test: Test, limit: float, yes: float, no: float)
 
 
 def estimate(values: np.ndarray) -> Estimate:
-    mean, low, high, count = frames._mean_and_interval(values[:, None], 0, 2000)
+    """Mean and interval of (S,) numbers by seed."""
+    mean, low, high, count = mean_and_interval(values[:, None], 0, 2000)
     return Estimate(float(mean[0]), float(low[0]), float(high[0]), int(count[0]))
 
 

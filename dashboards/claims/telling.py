@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from dashboards.claims import Finding
-from dashboards.claims.judging import FEWEST_SEEDS
-from sweep.results.leaderboard import Estimate
+from sweep.results.intervals import Estimate
+from sweep.results.verdicts import FEWEST_SEEDS
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 def sentence(finding: Finding) -> str:
     """What a sweep says to a claim: the effect with its interval and seeds, and why it is undecided where it is."""
     effect = finding.judged.effect
-    amount = estimated(effect, relative=finding.reading.relative)
-    said = finding.reading.said.format(amount)
+    way, other = finding.reading.ways
+    if effect.mean < 0 and other:
+        way, effect = other, Estimate(-effect.mean, -effect.high, -effect.low, effect.seeds)
+    said = finding.reading.said.format(effect=estimated(effect, relative=finding.reading.relative), way=way)
     tail = [f"{effect.seeds} seeds" if effect.seeds != 1 else "1 seed"]
     if lost := len(finding.reading.values) - effect.seeds:
         tail.append(f"{lost} more diverged or are missing")
@@ -45,6 +47,9 @@ def estimated(estimate: Estimate, *, relative: bool) -> str:
         for number in (estimate.mean, estimate.low, estimate.high)
     )
     return mean if math.isnan(estimate.low) else f"{mean} [{low}, {high}]"
+
+
+HOW = "Settings, and the best stretch of a curve, are chosen for every seed by the other seeds; a stretch is a tenth."
 
 
 def table(findings: Sequence[Finding]) -> Table:

@@ -21,7 +21,7 @@ CLAIMS = (
     ),
     Claim(
         name="perturbing_once_mends",
-        says="Shrinking and perturbing the weights once, as the data comes, ends above the plain warm start.",
+        says="Shrinking and perturbing the weights once, as the data comes, ends ahead of the plain warm start.",
         source="Section 4",
         workloads=("warm_start",),
         effect=Gain(learner=SHRINK_AND_PERTURB, over=BACKPROP),

@@ -51,7 +51,7 @@ def claims_command(
         if not findings:
             say("no claim of a paper can be looked at here")
         else:
-            say(f"{telling.summary(findings)}\n")
+            say(f"{telling.summary(findings)}. {telling.HOW}\n")
             show(telling.table(findings))
         if unanswered:
             say("\nnot in this sweep: " + "; ".join(f"{each.claim.name} ({each.why})" for each in unanswered))

@@ -13,7 +13,7 @@ from dashboards.claims import telling
 from dashboards.claims.claim import BACKPROP, CONTINUAL_BACKPROP, LINEAR
 from dashboards.claims.evidence import Evidence, Unread, best_by_others
 from dashboards.claims.judging import holm, judged, p_above, seeds_needed
-from sweep.results import frames, naming
+from sweep.results import frames, naming, windows
 from sweep.trials import Trial
 
 SPEC = """
@@ -191,7 +191,7 @@ def evidence_of(made: synthetic.Synthetic) -> Evidence:
 def test_the_last_stretch_is_the_window_of_the_leaderboard() -> None:
     made = synthetic.sweep(SPEC.replace("tasks: 20", "tasks: 17").replace("seeds: 12", "seeds: 2"), synthetic.flat)
     trials, curves = made.frames()
-    late = frames.late(frames.observed(trials, curves, "online_accuracy")).set_index("trial")["value"]
+    late = windows.late(frames.observed(trials, curves, "online_accuracy")).set_index("trial")["value"]
     own = evidence_of(made).stretches("online_accuracy")[0]
     assert own.to_dict() == pytest.approx(late.to_dict())
 
