@@ -17,6 +17,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullForma
 
 from dashboards import theme
 from dashboards.figures import METADATA, write
+from dashboards.sheets import SCREEN, Caption, footnote, page
 from sweep.benchmarks.records import Record, short
 from sweep.errors import InputError
 
@@ -76,8 +77,8 @@ def draw(frame: pd.DataFrame) -> Figure:
     looks = theme.looks(frame["line"])
     handles = [Line2D([], [], color=look.color, marker=look.marker, label=line) for line, look in looks.items()]
     rows = sum(-(-len(arms) // COLUMNS) for _, arms in panels)
-    with theme.style():
-        figure = theme.page(9.6, 1.75 * rows + 0.5, "The bench over time", _subtitle(frame), handles)
+    with SCREEN.settings():
+        figure = page(SCREEN, 9.6, 1.75 * rows + 0.5, Caption("The bench over time", _subtitle(frame)), handles)
         grid = figure.subplots(rows, COLUMNS, squeeze=False, sharex=True)
         for axes in grid.flat:
             axes.set_visible(False)
@@ -143,9 +144,9 @@ def render(records: Sequence[Record], folder: Path) -> list[Path]:
     frame = data(records)
     if frame.empty:
         raise InputError(f"there is no record in {folder} yet: `sweep bench --record` makes one")
-    with theme.style():
+    with SCREEN.settings():
         figure = draw(frame)
         last = records[-1]
         count = f"{len(records)} record{'s' * (len(records) > 1)}"
-        theme.footnote(figure, f"sweep bench · {count} · last: {last.name} · commit {short(last.commit)}")
+        footnote(figure, f"sweep bench · {count} · last: {last.name} · commit {short(last.commit)}")
         return [write(folder / f"{NAME}.{kind}", figure.savefig, metadata=METADATA[kind]) for kind in ("png", "svg")]

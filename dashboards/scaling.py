@@ -22,6 +22,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator
 
 from dashboards import theme
 from dashboards.figures import METADATA, write
+from dashboards.sheets import SCREEN, Caption, footnote, page
 from sweep.benchmarks.records import short
 from sweep.benchmarks.scaling import FITTED, Point, slopes
 from sweep.errors import InputError
@@ -61,8 +62,8 @@ def draw(points: Sequence[Point]) -> Figure:
         f"three. Slopes are fitted from 1/{FITTED} of a stage's most trials on, where constants no longer dominate; "
         "grey: slope 1."
     )
-    with theme.style():
-        figure = theme.page(9.6, 4.0, "Stages over the number of trials", subtitle, handles)
+    with SCREEN.settings():
+        figure = page(SCREEN, 9.6, 4.0, Caption("Stages over the number of trials", subtitle), handles)
         left, right = figure.subplots(1, 2)
         _panel(left, points, drawn, lambda point: point.cpu, "time (processor seconds)")
         _panel(right, points, drawn, lambda point: point.memory, "peak memory (MiB)")
@@ -97,11 +98,11 @@ def guide(axes: Axes) -> None:
 def render(path: Path) -> list[Path]:
     """Draw a record beside itself, as PNG and SVG, each appearing whole. Raises InputError where the file is none."""
     points, held = read(path)
-    with theme.style():
+    with SCREEN.settings():
         figure = draw(points)
         machine, versions = held.get("machine") or {}, held.get("versions") or {}
         about = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
-        theme.footnote(
+        footnote(
             figure,
             f"python -m sweep.benchmarks.scaling · {str(held.get('date'))[:10]} · commit {short(held.get('commit'))} · "
             f"{machine.get('cpu')}, {machine.get('cores')} cores · {about}",

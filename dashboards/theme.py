@@ -1,5 +1,4 @@
-"""How figures look: colours, names and order of arms, optimizers, activations and metrics, and the page
-around panels.
+"""How figures look: colours, names and order of arms, optimizers, activations and metrics, and what their lines say.
 
 Colours are those of Okabe and Ito (2008) and Tol's muted set, which stay apart under the common colour
 blindnesses; every arm also has a marker of its own. A label that is not known here, such as a user's own arm,
@@ -8,9 +7,7 @@ keeps its text and takes a free colour. Nothing here changes matplotlib's global
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,14 +15,15 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Colormap, Normalize
+from matplotlib.colors import Colormap, LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import EngFormatter, MaxNLocator
+from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from matplotlib.typing import LineStyleType
 
+from dashboards.sheets import SCREEN, Sheet, points
+from sweep.errors import InputError
 from sweep.results import naming, palette
 from workloads import metrics
 from workloads.methods.config import METHODS, OPTIMIZERS
@@ -68,38 +66,8 @@ DASHES: tuple[LineStyleType, ...] = ("--", "-.", (0, (8, 2)), (0, (3, 1, 1, 1, 1
 ACTIVATIONS = ("relu", "leaky_relu", "elu", "swish", "selu", "tanh", "sigmoid", "linear")
 
 FEW = 6  # points of a line that are marked each
+MARGIN, BEYOND = 0.04, 0.24  # shares of the steps on both sides of a panel, and on the right where intervals stand
 MOST_NOTES = 6  # lines in a panel's corner
-
-TITLE, LINE, FOOT = 0.30, 0.17, 0.40  # inches: the title, a line of small text, the footnote
-SETTINGS: dict[str, Any] = {
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "axes.titlesize": 9.5,
-    "axes.labelsize": 9,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
-    "legend.fontsize": 8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.8,
-    "axes.grid": True,
-    "grid.color": "#E6E6E6",
-    "grid.linewidth": 0.6,
-    "axes.axisbelow": True,
-    "lines.linewidth": 1.5,
-    "lines.markersize": 4,
-    "hatch.linewidth": 0.6,
-    "figure.facecolor": "white",
-    "savefig.dpi": 200,
-    "svg.hashsalt": "pliant",  # equal data, equal file
-    "svg.fonttype": "none",
-    "pdf.fonttype": 42,
-}
-
-
-def style() -> AbstractContextManager[None]:
-    """The settings under which figures are made and saved."""
-    return mpl.rc_context(SETTINGS)  # type: ignore[arg-type]  # keys are spelt out as literals there
 
 
 def looks(arms: Iterable[str]) -> dict[str, Look]:
@@ -146,11 +114,12 @@ def shades(values: Iterable[float]) -> dict[float, Any]:
     return dict(zip(ordered, mpl.colormaps["plasma"](places), strict=True))
 
 
-def averaged(members: pd.Series[int], binned: str) -> str:
+def averaged(members: pd.Series[int], binned: str, *, ends: bool = False) -> str:
     """What a line and its band are: over how many seeds, or that one seed has no interval."""
     if int(members.max()) == 1:
         return f"One seed, so there is no interval{'; means' * bool(binned)}{binned}."
-    return f"Mean over {span(members)} seeds{binned}; shaded: 95 % bootstrap interval."
+    where = "at the right: that of the last point, with its" if ends else "shaded:"
+    return f"Mean over {span(members)} seeds{binned}; {where} 95 % bootstrap interval."
 
 
 def dotted(data: pd.DataFrame) -> str:
@@ -201,6 +170,24 @@ def missing(line: pd.DataFrame, *, diverged: bool = True) -> str:
     return "; ".join(parts)
 
 
+def lost(data: pd.DataFrame, lines: Sequence[str], called: Callable[..., str], sheet: Sheet) -> str:
+    """What of the lines is missing, for the caption of a bare sheet; elsewhere it is said in the panels.
+
+    lines: the columns that tell lines apart, of whose values `called` makes a name. What diverged is said once, of the
+    first metric.
+    """
+    if not sheet.bare:
+        return ""
+    parts = data.groupby(list(lines), sort=False, dropna=False)
+    first = data["metric"].iloc[0]
+    told = [
+        f"{called(*key)}: {said}"
+        for key, part in parts
+        if (said := missing(part, diverged=part["metric"].iloc[0] == first))
+    ]
+    return f" Missing: {'; '.join(told)}." if told else ""
+
+
 def steps_label(batch: float | None) -> str:
     """The name of an axis of steps, with the examples in one step (None: not the same everywhere)."""
     if batch is None or pd.isna(batch):
@@ -214,11 +201,14 @@ def quiet(peaks: pd.Series[float]) -> pd.Series[bool]:
     return peaks <= (10 * usual if usual > 0 else np.inf)
 
 
-def value_limits(axes: Axes, data: pd.DataFrame, lines: Sequence[str]) -> None:
+def value_axis(axes: Axes, data: pd.DataFrame, lines: Sequence[str], sheet: Sheet = SCREEN) -> None:
     """Fits the value axis to the lines that do not explode, where some do; those leave the panel at the top.
 
-    The rows of data are of one metric; one with a natural upper end is shown whole.
+    The rows of data are of one metric; one with a natural upper end is shown whole. Raises InputError where the sheet
+    asks for a logarithmic axis and no value could be on it.
     """
+    if sheet.log:
+        log_axis(axes, data["mean"], data["metric"].iloc[0])
     metric = metrics.of(data["metric"].iloc[0])
     if metric is not None and metric.bounds[1] is not None:
         return
@@ -226,66 +216,49 @@ def value_limits(axes: Axes, data: pd.DataFrame, lines: Sequence[str]) -> None:
     shown = data[quiet(peaks)]
     if 0 < len(shown) < len(data):
         low, high = shown[["mean", "ci_low"]].min().min(), shown[["mean", "ci_high"]].max().max()
-        axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
+        edge = 0.05 * (high - low)
+        axes.set_ylim(None if sheet.log else low - edge, high + edge)
 
 
-def steps_axis(axis: Axis) -> None:
-    """Steps as 0, 200k, 1M, at a few round places."""
-    axis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
-    axis.set_major_formatter(EngFormatter(sep=""))
+def log_axis(axes: Axes, values: pd.Series[float], metric: str) -> None:
+    """A logarithmic value axis. Raises InputError where no value is above 0."""
+    _above_zero(values, metric)
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: naming.number(value)))
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def page(width: float, height: float, title: str, subtitle: str, handles: Sequence[Line2D] = ()) -> Figure:
-    """An empty figure whose panels get width x height inches, with title, subtitle, legend and room for a
-    footnote.
-
-    The legend is set between panels and footnote, in as many columns as fit.
-    """
-    lines = textwrap.wrap(subtitle, int(width * 15.5))
-    head = TITLE + LINE * len(lines) + 0.10
-    columns = _legend_columns([str(handle.get_label()) for handle in handles], width)
-    rows = -(-len(handles) // columns)
-    legend = 0.205 * rows + 0.10 if rows else 0.0
-    total = head + height + legend + FOOT
-    figure = Figure(figsize=(width, total), layout="constrained")
-    engine = figure.get_layout_engine()
-    assert engine is not None
-    engine.set(rect=(0, (FOOT + legend) / total, 1, height / total), w_pad=0.06, h_pad=0.06)  # type: ignore[call-arg]
-    left = 0.10 / width
-    figure.text(left, 1 - 0.08 / total, title, weight="bold", size=11, va="top")
-    figure.text(left, 1 - TITLE / total, "\n".join(lines), size=8.5, va="top", color="#333333", linespacing=1.25)
-    if handles:
-        figure.legend(
-            handles=handles,
-            loc="lower center",
-            bbox_to_anchor=(0.5, FOOT / total),
-            ncols=columns,
-            frameon=False,
-            borderaxespad=0,
-            borderpad=0.1,
-            handlelength=2.4,
-        )
-    return figure
+def _above_zero(values: pd.Series[float], metric: str) -> pd.Series[float]:
+    if not (values > 0).any():
+        raise InputError(f"{naming.metric(metric)} has no value above 0 here, so no logarithmic axis: leave out --log")
+    return values[values > 0]
 
 
-def _legend_columns(labels: Sequence[str], width: float) -> int:
-    """The most columns, up to four, that fit `width` inches when a legend is filled column by column."""
-    for columns in range(min(4, len(labels)), 1, -1):
-        parts = np.array_split([len(label) for label in labels], columns)
-        if sum(0.66 + 0.059 * max(part) for part in parts) <= width:
-            return columns
-    return 1
+def steps_axis(axes: Axes, last: float, *, beyond: float = MARGIN) -> None:
+    """Steps as 0, 200k, 1M, at a few round places: from 0 to the last and on, so that panels have one range."""
+    axes.set_xlim(-MARGIN * last, (1 + beyond) * last)
+    places = np.asarray(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]).tick_values(0, last))
+    axes.xaxis.set_major_locator(FixedLocator([float(place) for place in places if 0 <= place <= last]))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
 
 
-def footnote(figure: Figure, text: str) -> None:
-    """Where the numbers come from, at the lower edge, in at most two lines."""
-    width, height = figure.get_size_inches()
-    lines = textwrap.wrap(text, int(width * 19), max_lines=2, placeholder=" ...")
-    figure.text(0.10 / width, 0.06 / height, "\n".join(lines), size=7, color="#666666", va="bottom")
+def ends(sheet: Sheet, lines: int, last: float) -> list[float | None]:
+    """Where, right of the last step, each of so many lines has its interval; None where it has a shade all along."""
+    if not sheet.crowded(lines):
+        return [None] * lines
+    return [float(place) for place in np.linspace(last * (1 + MARGIN), last * (1 + BEYOND - MARGIN), lines)]
 
 
-def band(axes: Axes, rows: pd.DataFrame, *, marker: str = "", **look: Any) -> Line2D:
+def beyond(sheet: Sheet, lines: int) -> float:
+    """The share of the steps that an axis goes on for after the last, where so many lines have ends there."""
+    return BEYOND if sheet.crowded(lines) else MARGIN
+
+
+def band(axes: Axes, rows: pd.DataFrame, *, marker: str = "", end: float | None = None, **look: Any) -> Line2D:
     """A mean over steps with its interval as a shade; where seeds are missing the line is dotted.
+
+    With an `end` the last interval is a bar at that place, and there is no shade: many of them could not be told apart.
 
     A few points are marked each. One that stands alone is too, with its interval as a bar: neither a line nor a shade
     of one point would be seen. rows: step, mean, ci_low, ci_high, seeds and members, in the order of steps. The line
@@ -303,10 +276,19 @@ def band(axes: Axes, rows: pd.DataFrame, *, marker: str = "", **look: Any) -> Li
         whole = np.where(rows["seeds"] == rows["members"], means, np.nan)
         axes.plot(rows["step"], whole, **{key: value for key, value in look.items() if key != "gid"})
     color = line.get_color()
-    axes.fill_between(rows["step"], rows["ci_low"], rows["ci_high"], color=color, alpha=0.15, linewidth=0)
+    if end is None:
+        axes.fill_between(rows["step"], rows["ci_low"], rows["ci_high"], color=color, alpha=0.15, linewidth=0)
+    else:
+        _bar(axes, end, rows.iloc[-1], color, marker or "o")
     if len(alone := rows[_alone(known)]):
         axes.vlines(alone["step"], alone["ci_low"], alone["ci_high"], color=color, alpha=0.5, linewidth=1)
     return line
+
+
+def _bar(axes: Axes, place: float, point: Mapping[Any, Any] | pd.Series[Any], color: Any, marker: str) -> None:
+    """A mean with its interval."""
+    axes.vlines(place, point["ci_low"], point["ci_high"], color=color, linewidth=mpl.rcParams["lines.linewidth"])
+    axes.plot([place], [point["mean"]], color=color, marker=marker, markersize=mpl.rcParams["lines.markersize"] * 0.75)
 
 
 def _alone(known: np.ndarray) -> np.ndarray:
@@ -327,8 +309,10 @@ def _marked(known: np.ndarray, *, few: bool, thin: bool) -> list[int]:
     return sorted(marks)
 
 
-def notes(axes: Axes, lines: Sequence[str]) -> None:
-    """Small remarks in the upper right corner of a panel."""
+def notes(axes: Axes, lines: Sequence[str], sheet: Sheet = SCREEN) -> None:
+    """Small remarks in the upper right corner of a panel; a bare sheet has them in its caption (`lost`)."""
+    if sheet.bare:
+        return
     if len(lines) > MOST_NOTES:
         lines = [*lines[: MOST_NOTES - 1], f"and {len(lines) - MOST_NOTES + 1} more"]
     if lines:
@@ -338,7 +322,7 @@ def notes(axes: Axes, lines: Sequence[str]) -> None:
             xytext=(-2, -2),
             xycoords="axes fraction",
             textcoords="offset points",
-            size=6.5,
+            size=points(6.5),
             ha="right",
             va="top",
             color="#333333",
@@ -349,6 +333,14 @@ def notes(axes: Axes, lines: Sequence[str]) -> None:
 def heat(higher: bool) -> Colormap:
     """Colours of a heat map, bright where it is better."""
     return mpl.colormaps["viridis" if higher else "viridis_r"]
+
+
+def color_scale(means: pd.Series[float], metric: str, sheet: Sheet) -> Normalize:
+    """From values to a heat map's colours: over those that do not explode, logarithmic where the sheet asks for it."""
+    shown = means[quiet(means)]
+    if not sheet.log:
+        return Normalize(shown.min(), shown.max())
+    return LogNorm(_above_zero(shown, metric).min(), shown.max())
 
 
 def ink(color: Color) -> str:

@@ -4,13 +4,14 @@ import sweep
 sweep.run("my_sweep.yaml")            # what `sweep run` does, in this process; or a dict of the same keys
 sweep.curves("my_sweep")              # -> tidy pandas DataFrame
 sweep.leaderboard("my_sweep")         # -> each arm at its best setting, beside the first
+sweep.plot("my_sweep", "arms")        # -> one of its figures, as a matplotlib Figure
 sweep.load(trial_id)                  # -> the trained network, where its weights were kept
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 from sweep.errors import (
     CheckpointError,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pandas as pd
+    from matplotlib.figure import Figure
 
     from sweep.results.leaderboard import Leaderboard
     from sweep.results.trained import TrainedNetwork
@@ -45,6 +47,7 @@ __all__ = [
     "curves",
     "leaderboard",
     "load",
+    "plot",
     "run",
 ]
 
@@ -132,6 +135,31 @@ def leaderboard(name: str, *, scale: str | None = None, storage: str | None = No
 
     ledger = Ledger(lookup.storage_of(storage))
     return leaderboard.leaderboard(lookup.find_sweep(ledger, name, scale), ledger)
+
+
+def plot(
+    name: str,
+    figure: str = "arms",
+    *,
+    arms: Sequence[str] = (),
+    metric: str | None = None,
+    log: bool = False,
+    width: float | None = None,
+    style: Literal["screen", "paper", "slide"] = "screen",
+    scale: str | None = None,
+    storage: str | None = None,
+) -> Figure:
+    """A figure of a sweep that was run, as `sweep figure` draws it and with its options; `style="paper"` is bare.
+
+    A notebook shows it; `figure.savefig("arms.pdf")` writes it. Raises InputError as `sweep figure` does.
+    """
+    from sweep import lookup
+    from sweep.cli import drawing
+    from sweep.ledger.ledger import Ledger
+
+    ledger = Ledger(lookup.storage_of(storage))
+    record = lookup.find_sweep(ledger, name, scale)
+    return drawing.plotted(figure, record, ledger, arms=arms, metric=metric, log=log, width=width, style=style)
 
 
 def configs(name: str, *, scale: str | None = None, storage: str | None = None) -> pd.DataFrame:

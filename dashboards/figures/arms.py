@@ -11,15 +11,18 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.typing import HashableList, LineStyleType
+from matplotlib.typing import LineStyleType
 
 from dashboards import theme
 from dashboards.figures import panels
+from dashboards.figures.panels import ALL, Asked
+from dashboards.sheets import DOUBLE, SCREEN, Caption, Sheet, page
 from sweep.results import frames, naming, selections, windows
 from sweep.results.bands import curve_bands
 from workloads.metrics import HEADLINES, MEASURED, higher_is_better
@@ -42,7 +45,7 @@ def METRICS(recorded: Iterable[str]) -> tuple[str, ...]:
     return (*HEADLINES, *inside(recorded))
 
 
-def data(trials: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
+def data(trials: pd.DataFrame, curves: pd.DataFrame, asked: Asked = ALL) -> pd.DataFrame:
     """One row per metric, panel, arm and point: setting, candidates, task, step, mean, ci_low, ci_high,
     seeds, ...
 
@@ -52,7 +55,7 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
     """
     online = frames.headline(trials)
     higher = higher_is_better(online)
-    trials = panels.finished(trials)
+    trials = panels.finished(trials, asked)
     values = frames.observed(trials, curves, online)
     late = windows.late(values)
     networks, linear = frames.split(trials)
@@ -69,8 +72,8 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
     lines["setting"] = _settings(lines, trials)
     facts = panels.facts(trials)
     parts = []
-    for metric in (online, *inside(curves["metric"].unique())):
-        drawn = lines if metric == online else lines[lines["line"] == "network"]
+    for metric in [asked.shown(online)] if asked.metric else [online, *inside(curves["metric"].unique())]:
+        drawn = lines if panels.measured_on_linear(metric) else lines[lines["line"] == "network"]
         width = facts["bin_tasks"] if metric == online else 1
         measured = values if metric == online else frames.observed(trials, curves, metric)
         chosen = drawn[["source", "group"]].rename(columns={"source": "arm"})
@@ -101,62 +104,92 @@ def _settings(lines: pd.DataFrame, trials: pd.DataFrame) -> list[str]:
     return texts
 
 
-def draw(data: pd.DataFrame) -> Figure:
+def caption(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Caption:
+    """What a line and its shade are, and how settings were chosen."""
+    first = data.iloc[0]
+    looks = theme.looks(data["arm"])
+    binned = f" (online metric in bins of {first['bin_tasks']} tasks)" if first["bin_tasks"] > 1 else ""
+    text = theme.averaged(data["members"], binned, ends=sheet.crowded(data["arm"].nunique())) + theme.dotted(data)
+    if (data["candidates"] > 1).any():
+        text += theme.selected(data["candidates"])
+        if data["panel"].nunique() > 1:
+            text += " The settings are in the CSV beside this figure."
+
+    def called(panel: str, metric: str, arm: str) -> str:
+        return ", ".join((naming.metric(metric), panel, looks[arm].label))
+
+    text += theme.lost(data, ["panel", "metric", "arm"], called, sheet)
+    return Caption(f"{theme.workload(first['workload'])}: ways of learning compared", text)
+
+
+def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
     """The picture of `data`."""
     networks = data[data["line"] == "network"]
     looks = theme.looks(networks["arm"])
     titles = list(dict.fromkeys(data["panel"]))
-    metrics = list(dict.fromkeys(data["metric"]))
-    first = data.iloc[0]
+    metrics = list(dict.fromkeys(data["metric"]))[: 1 if sheet.style == "slide" else None]  # no more could be read
+    first, last = data.iloc[0], float(data["step"].max())
     handles = [_handle(data, arm, look) for arm, look in looks.items()]
     linear = list(dict.fromkeys(data.loc[data["line"] == "linear", "arm"]))
     dashes = dict(zip(linear, itertools.cycle(theme.DASHES), strict=False))
     handles += [_handle(data, arm, theme.LINEAR, dashes[arm]) for arm in linear]
 
-    beside = len(titles) == 1  # one panel: the diagnostics stand below it in a row of their own
-    width = 7.6 if beside else max(6.4, 2.25 * len(titles) + 0.6)
-    height = (3.0 + (1.75 if len(metrics) > 1 else 0)) if beside else 2.3 + 1.65 * (len(metrics) - 1)
-    with theme.style():
-        figure = theme.page(
-            width,
-            height + 0.25,
-            f"{theme.workload(first['workload'])}: ways of learning compared",
-            _subtitle(data),
-            handles,
-        )
-        for (title, metric), axes in _places(figure, titles, metrics, beside).items():
+    beside = len(titles) == 1  # one panel: the diagnostics stand around it
+    width = sheet.across(7.6 if beside else max(6.4, 2.25 * len(titles) + 0.6), 1 if beside else len(titles))
+    names = _mosaic(metrics, wide=width >= DOUBLE) if beside else []
+    height = 3.0 + 1.75 * (len(names) - 1) if beside else 2.3 + 1.65 * (len(metrics) - 1)
+    with sheet.settings():
+        figure = page(sheet, width, height + 0.25, caption(data, sheet), handles)
+        for (title, metric), axes in _places(figure, titles, metrics, names).items():
             part = data[(data["panel"] == title) & (data["metric"] == metric)]
             lost = []
-            for arm in dict.fromkeys(part["arm"]):
+            drawn = list(dict.fromkeys(part["arm"]))
+            for arm, end in zip(drawn, theme.ends(sheet, len(drawn), last), strict=True):
                 line = part[part["arm"] == arm]
                 look = theme.LINEAR if arm in dashes else looks[arm]
                 dash = {"linestyle": dashes[arm], "zorder": 3} if arm in dashes else {"marker": look.marker}
-                theme.band(axes, line, gid=f"{title}/{metric}/{arm}", color=look.color, **dash)
+                theme.band(axes, line, end=end, gid=f"{title}/{metric}/{arm}", color=look.color, **dash)
                 if said := theme.missing(line, diverged=metric == metrics[0]):
                     lost.append(f"{look.label}: {said}")
             if metric != metrics[0] and len(lost) > MOST_NOTES:
                 worst = (part["members"] - part["seeds"] - part["diverged"]).max()
                 lost = [f"{len(lost)} arms: up to {worst:.0f} of {part['members'].max():.0f} undefined"]
-            theme.notes(axes, lost)
-            theme.steps_axis(axes.xaxis)
-            theme.value_limits(axes, data[data["metric"] == metric], ["panel", "arm"])
+            theme.notes(axes, lost, sheet)
+            theme.steps_axis(axes, last, beyond=theme.beyond(sheet, len(handles)))
+            theme.value_axis(
+                axes, data[data["metric"] == metric], ["panel", "arm"], sheet if metric == metrics[0] else SCREEN
+            )
             if beside or title == titles[0]:
                 axes.set_ylabel(naming.metric(metric))
-            if metric == metrics[0]:
+            if metric == metrics[0] and not (sheet.bare and beside):
                 axes.set_title(title)
             if beside or metric == metrics[-1]:
                 axes.set_xlabel(theme.steps_label(first["batch"]) if metric == metrics[0] or not beside else "steps")
     return figure
 
 
-def _places(figure: Figure, titles: list[str], metrics: list[str], beside: bool) -> dict[tuple[str, str], Axes]:
+def _mosaic(metrics: list[str], *, wide: bool) -> list[list[Any]]:
+    """The rows of panels where there is one column of a grid: the first metric on top, alone; the others below it, all
+    of them or, in a narrow figure, in pairs.
+    """
+    first, *others = metrics
+    if wide:
+        return [[first] * max(len(others), 1), *([others] if others else [])]
+    alone = len(metrics) % 2
+    pairs = [metrics[place : place + 2] for place in range(alone, len(metrics), 2)]
+    return [[first, first]] * alone + pairs
+
+
+def _places(
+    figure: Figure, titles: list[str], metrics: list[str], names: list[list[Any]]
+) -> dict[tuple[str, str], Axes]:
     """Where each panel and metric is drawn."""
-    if beside and len(metrics) > 1:
-        names: list[HashableList[str]] = [[metrics[0]] * (len(metrics) - 1), [*metrics[1:]]]
-        mosaic = figure.subplot_mosaic(names, height_ratios=[1.7, 1])
+    if names:
+        top = 1.7 if len(set(names[0])) == 1 else 1.0
+        mosaic = figure.subplot_mosaic(names, height_ratios=[top, *([1.0] * (len(names) - 1))])
         return {(titles[0], metric): mosaic[metric] for metric in metrics}
     ratios = [1.4, *([1.0] * (len(metrics) - 1))]
-    grid = figure.subplots(len(metrics), len(titles), squeeze=False, sharex="col", sharey="row", height_ratios=ratios)
+    grid = figure.subplots(len(metrics), len(titles), squeeze=False, sharex=True, sharey="row", height_ratios=ratios)
     return {
         (title, metric): grid[row, column] for column, title in enumerate(titles) for row, metric in enumerate(metrics)
     }
@@ -168,15 +201,3 @@ def _handle(data: pd.DataFrame, arm: str, look: theme.Look, dash: LineStyleType 
     chosen = f" ({settings[0]})" if len(settings) == 1 and settings[0] and data["panel"].nunique() == 1 else ""
     text = f"{naming.words(arm) if look is theme.LINEAR else look.label}{chosen}"
     return Line2D([], [], color=look.color, marker=look.marker, linestyle=dash, label=text)
-
-
-def _subtitle(data: pd.DataFrame) -> str:
-    """What a line and its shade are, and how settings were chosen."""
-    first = data.iloc[0]
-    binned = f" (online metric in bins of {first['bin_tasks']} tasks)" if first["bin_tasks"] > 1 else ""
-    text = theme.averaged(data["members"], binned) + theme.dotted(data)
-    if (data["candidates"] > 1).any():
-        text += theme.selected(data["candidates"])
-        if data["panel"].nunique() > 1:
-            text += " The settings are in the CSV beside this figure."
-    return text

@@ -15,15 +15,16 @@ from matplotlib.lines import Line2D
 
 from dashboards import theme
 from dashboards.figures import panels
+from dashboards.figures.panels import ALL, Asked
+from dashboards.sheets import SCREEN, Caption, Sheet, page
 from sweep.results import frames, naming, selections, windows
 from sweep.results.bands import curve_bands
 from workloads.metrics import HEADLINES, higher_is_better
 
 METRICS = HEADLINES
-COLUMNS_PER_ROW = 3  # where panels differ in one thing alone, and may be wrapped
 
 
-def data(trials: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
+def data(trials: pd.DataFrame, curves: pd.DataFrame, asked: Asked = ALL) -> pd.DataFrame:
     """One row per line and bin: arm, panel, line (network, linear), step_size, task, step, mean, ci_low,
     ci_high, ...
 
@@ -32,16 +33,20 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
     `candidates` says from how many. `source` is the arm of the trials, which is not `arm` where the linear
     learner is borrowed from another arm.
     """
-    metric = frames.headline(trials)
-    trials = panels.finished(trials)
+    judged = frames.headline(trials)
+    metric = asked.shown(judged)
+    trials = panels.finished(trials, asked)
     networks, linear = frames.split(trials)
     alone = networks[networks["methods"] == ""]
     left_out = [naming.words(arm) for arm in networks["arm"].unique() if arm not in set(alone["arm"])]
     networks, left_out = (alone, left_out) if len(alone) else (networks, [])
-    values = frames.observed(trials, curves, metric)
-    lines = _lines(networks, linear, windows.late(values), higher=higher_is_better(metric))
-    facts = panels.facts(trials)
+    late = windows.late(frames.observed(trials, curves, judged))
+    lines = _lines(networks, linear, late, higher=higher_is_better(judged))
+    if not panels.measured_on_linear(metric):
+        lines = lines[lines["line"] == "network"]
+    facts = panels.facts(trials) | ({} if metric == judged else {"bin_tasks": 1})
     chosen = lines[["source", "group"]].rename(columns={"source": "arm"})
+    values = frames.observed(trials, curves, metric)
     bands = curve_bands(values, chosen, width=facts["bin_tasks"]).rename(columns={"arm": "source"})
     return lines.merge(bands, on=["source", "group"]).assign(left_out=", ".join(left_out), **facts)
 
@@ -65,68 +70,12 @@ def _lines(networks: pd.DataFrame, linear: pd.DataFrame, late: pd.DataFrame, *, 
     return lines[["arm", "panel", "line", "step_size", "source", "group", "candidates"]]
 
 
-def draw(data: pd.DataFrame) -> Figure:
-    """The picture of `data`."""
-    arms = theme.looks(data["arm"])
-    titles = list(dict.fromkeys(data["panel"]))
-    networks = data[data["line"] == "network"]
-    shades = theme.shades(networks["step_size"])
-    linear = data[data["line"] == "linear"]
-    first = data.iloc[0]
-
-    there = set(zip(data["arm"], data["panel"], strict=True))  # an arm may have some of the panels only
-    places = [(arm, title) for arm in arms for title in titles if (arm, title) in there]
-    whole = len(places) == len(arms) * len(titles) and 1 not in (len(arms), len(titles))
-    columns = len(titles) if whole else min(len(places), COLUMNS_PER_ROW)
-    rows = -(-len(places) // columns)
-    handles = [
-        Line2D([], [], color=shade, label=naming.setting({panels.STEP_SIZE: step_size}))
-        for step_size, shade in shades.items()
-    ]
-    if len(linear):
-        handles.append(Line2D([], [], color=theme.LINEAR.color, linestyle="--", label=theme.LINEAR.label))
-    width = max(6.4, 2.15 * columns + 0.6)
-    with theme.style():
-        figure = theme.page(
-            width,
-            1.95 * rows + 0.25,
-            f"{theme.workload(first['workload'])}: {naming.metric(first['metric'])} over time",
-            _subtitle(data),
-            handles,
-        )
-        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-        for axes, (arm, title) in zip(grid.flat, places, strict=False):
-            part = data[(data["arm"] == arm) & (data["panel"] == title)]
-            lost = []
-            for (kind, step_size), line in part.groupby(["line", "step_size"], sort=False):
-                look = (
-                    {"color": theme.LINEAR.color, "linestyle": "--", "zorder": 3}
-                    if kind == "linear"
-                    else {"color": shades[step_size]}
-                )
-                theme.band(axes, line, gid=f"{arm}/{title}/{kind}/{step_size!r}", **look)
-                if said := theme.missing(line):
-                    lost.append(f"{naming.number(step_size)}: {said}")
-            theme.notes(axes, lost)
-            axes.set_title(title if len(arms) == 1 else ", ".join(filter(None, (arms[arm].label, title))))
-        for axes in grid.flat[len(places) :]:
-            axes.set_axis_off()
-        for axes in grid[:, 0]:
-            axes.set_ylabel(naming.metric(first["metric"]))
-        theme.steps_axis(grid[0, 0].xaxis)
-        for column in range(columns):
-            lowest = grid[(len(places) - 1 - column) // columns, column]
-            lowest.set_xlabel(theme.steps_label(first["batch"]))
-            lowest.tick_params(labelbottom=True)
-        theme.value_limits(grid[0, 0], data, ["arm", "panel", "line", "step_size"])
-    return figure
-
-
-def _subtitle(data: pd.DataFrame) -> str:
+def caption(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Caption:
     """What a line and its shade are, and how settings were chosen."""
     first = data.iloc[0]
+    arms = theme.looks(data["arm"])
     binned = f" in bins of {first['bin_tasks']} tasks" if first["bin_tasks"] > 1 else " per task"
-    text = theme.averaged(data["members"], binned) + theme.dotted(data)
+    text = theme.averaged(data["members"], binned, ends=sheet.crowded(_lines_in_a_panel(data))) + theme.dotted(data)
     several = data["candidates"] > 1
     if (several & (data["line"] == "linear")).any():
         text += " Dashed: the linear learner at its best step size."
@@ -136,4 +85,66 @@ def _subtitle(data: pd.DataFrame) -> str:
         text += " Best: by the mean over the last tenth of the tasks, selected on these same seeds."
     if isinstance(first["left_out"], str) and first["left_out"]:  # a CSV has nothing for no text
         text += f" Not shown, as they have methods: {first['left_out']}; the figure `arms` has all."
-    return text
+
+    def called(arm: str, panel: str, line: str, step_size: float) -> str:
+        return f"{arms[arm].label}, {panel}, {f'{line} ' * (line == 'linear')}{naming.number(step_size)}"
+
+    text += theme.lost(data, ["arm", "panel", "line", "step_size"], called, sheet)
+    return Caption(f"{theme.workload(first['workload'])}: {naming.metric(first['metric'])} over time", text)
+
+
+def _lines_in_a_panel(data: pd.DataFrame) -> int:
+    """The most lines that a panel has."""
+    return int(data.groupby(["arm", "panel"])["group"].nunique().max())
+
+
+def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
+    """The picture of `data`."""
+    arms = theme.looks(data["arm"])
+    titles = list(dict.fromkeys(data["panel"]))
+    networks = data[data["line"] == "network"]
+    shades = theme.shades(networks["step_size"])
+    first, last = data.iloc[0], float(data["step"].max())
+
+    there = set(zip(data["arm"], data["panel"], strict=True))  # an arm may have some of the panels only
+    places = [(arm, title) for arm in arms for title in titles if (arm, title) in there]
+    whole = len(places) == len(arms) * len(titles) and 1 not in (len(arms), len(titles))
+    columns = len(titles) if whole else sheet.columns(len(places), 2.15)
+    rows = -(-len(places) // columns)
+    handles = [
+        Line2D([], [], color=shade, label=naming.setting({panels.STEP_SIZE: step_size}))
+        for step_size, shade in shades.items()
+    ]
+    if len(networks) < len(data):
+        handles.append(Line2D([], [], color=theme.LINEAR.color, linestyle="--", label=theme.LINEAR.label))
+    width = sheet.across(max(6.4, 2.15 * columns + 0.6), columns)
+    with sheet.settings():
+        figure = page(sheet, width, 1.95 * rows + 0.25, caption(data, sheet), handles)
+        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        for axes, (arm, title) in zip(grid.flat, places, strict=False):
+            part = data[(data["arm"] == arm) & (data["panel"] == title)]
+            lost = []
+            lines = list(part.groupby(["line", "step_size"], sort=False))
+            ends = theme.ends(sheet, len(lines), last)
+            for ((kind, step_size), line), end in zip(lines, ends, strict=True):
+                look = (
+                    {"color": theme.LINEAR.color, "linestyle": "--", "zorder": 3}
+                    if kind == "linear"
+                    else {"color": shades[step_size]}
+                )
+                theme.band(axes, line, end=end, gid=f"{arm}/{title}/{kind}/{step_size!r}", **look)
+                if said := theme.missing(line):
+                    lost.append(f"{naming.number(step_size)}: {said}")
+            theme.notes(axes, lost, sheet)
+            axes.set_title(title if len(arms) == 1 else ", ".join(filter(None, (arms[arm].label, title))))
+        for axes in grid.flat[len(places) :]:
+            axes.set_axis_off()
+        for axes in grid[:, 0]:
+            axes.set_ylabel(naming.metric(first["metric"]))
+        theme.steps_axis(grid[0, 0], last, beyond=theme.beyond(sheet, _lines_in_a_panel(data)))
+        for column in range(columns):
+            lowest = grid[(len(places) - 1 - column) // columns, column]
+            lowest.set_xlabel(theme.steps_label(first["batch"]))
+            lowest.tick_params(labelbottom=True)
+        theme.value_axis(grid[0, 0], data, ["arm", "panel", "line", "step_size"], sheet)
+    return figure

@@ -12,12 +12,13 @@ from collections.abc import Hashable
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from dashboards import theme
 from dashboards.figures import panels
+from dashboards.figures.panels import ALL, Asked
+from dashboards.sheets import SCREEN, Caption, Sheet, page, points
 from sweep.errors import InputError
 from sweep.results import frames, naming, selections, windows
 from sweep.results.bands import bands
@@ -29,7 +30,7 @@ EVERY_SETTING = True  # a cell each
 CELL = ["row", "column", "step_size", "replacement_rate"]
 
 
-def data(trials: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
+def data(trials: pd.DataFrame, curves: pd.DataFrame, asked: Asked = ALL) -> pd.DataFrame:
     """One row per cell: row, column (the heat map), step_size, replacement_rate, mean, ci_low, ci_high, half,
     ...
 
@@ -38,8 +39,9 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
     `members` the trials of the cell, `diverged` how many of them have no last tenth. Raises InputError
     where no arms cross step size and replacement rate.
     """
-    metric = frames.headline(trials)
-    networks, _ = frames.split(panels.finished(trials))
+    judged = frames.headline(trials)
+    metric = asked.shown(judged)
+    networks, _ = frames.split(panels.finished(trials, asked))
     networks = networks[[CROSSED.issuperset(methods.split()) for methods in networks["methods"]]]
     rates = _column(networks, "continual_backprop.replacement_rate").fillna(0.0)
     if missing := crossing(networks[panels.STEP_SIZE] if len(networks) else (), rates):
@@ -54,9 +56,11 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
         replacement_rate=rates,
     )
     places = places.rename(columns={"panel": "row"})
-    late = windows.late(frames.observed(networks, curves, metric))
+    late = windows.late(frames.observed(networks, curves, judged))
     keys = [*CELL, *axes, "optimizer.name", "isometry"]
-    best = selections.best_settings(places, late, keys, higher=higher_is_better(metric))
+    best = selections.best_settings(places, late, keys, higher=higher_is_better(judged))
+    if metric != judged:
+        late = windows.late(frames.observed(networks, curves, metric))
     cells = bands(late.merge(best[["arm", "group"]], on=["arm", "group"]), ["arm", "group"])
     cells["half"] = (cells["ci_high"] - cells["ci_low"]) / 2
     cells["members"] = cells["seeds"] + cells["diverged"]
@@ -96,24 +100,30 @@ def _learner(trial: dict[Hashable, object]) -> str:
     return name
 
 
-def draw(data: pd.DataFrame) -> Figure:
-    """The picture of `data`."""
+def caption(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Caption:
+    """What a cell says, and how its setting was chosen."""
+    rows = list(dict.fromkeys(data["row"]))
+    title = f"{theme.workload(data['workload'].iloc[0])}: step size, replacement rate, isometry"
+    text = (
+        f"Mean of the last tenth of the tasks over {theme.span(data['members'])} seeds, ± half the width of its"
+        " 95 % bootstrap interval. Grey: not run. Hatched: trials diverged, the mean is over the others."
+    )
+    if (data["candidates"] > 1).any():
+        text += " Settings other than these axes are the best by the same mean, selected on these same seeds."
+    return Caption(title + (f" and {rows[0].split()[0]}" if len(rows) > 1 else ""), text)
+
+
+def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
+    """The picture of `data`; a logarithmic scale of its colours where the sheet asks for one."""
     rows, columns = list(dict.fromkeys(data["row"])), list(dict.fromkeys(data["column"]))
     step_sizes, rates = sorted(data["step_size"].unique()), sorted(data["replacement_rate"].unique())
     first = data.iloc[0]
     higher = higher_is_better(first["metric"])
-    quiet = data.loc[theme.quiet(data["mean"]), "mean"]
-    scale = Normalize(quiet.min(), quiet.max())
-    width = max(7.4, len(columns) * max(0.58 * len(step_sizes) + 0.15, 1.5) + 1.6)
+    scale = theme.color_scale(data["mean"], first["metric"], sheet)
+    natural = max(7.4, len(columns) * max(0.58 * len(step_sizes) + 0.15, 1.5) + 1.6)
     height = len(rows) * max(0.40 * len(rates) + 0.35, 1.35) + 0.35
-    with theme.style():
-        figure = theme.page(
-            width,
-            height,
-            f"{theme.workload(first['workload'])}: step size, replacement rate, isometry"
-            f"{' and ' + rows[0].split()[0] if len(rows) > 1 else ''}",
-            _subtitle(data),
-        )
+    with sheet.settings():
+        figure = page(sheet, sheet.across(natural, len(columns)), height, caption(data, sheet))
         grid = figure.subplots(len(rows), len(columns), sharex=True, sharey=True, squeeze=False)
         colors = theme.heat(higher)
         for (row, column), axes in zip(((row, column) for row in rows for column in columns), grid.flat, strict=True):
@@ -123,7 +133,7 @@ def draw(data: pd.DataFrame) -> Figure:
                 place = step_sizes.index(cell["step_size"]), rates.index(cell["replacement_rate"])
                 _cell(axes, place, cell, colors(scale(cell["mean"])))
             if row == rows[0]:
-                axes.set_title(column.replace(", ", "\n"), size=8.5)
+                axes.set_title(column.replace(", ", "\n"), size=points(8.5))
             if row == rows[-1]:
                 axes.set_xticks(range(len(step_sizes)), [naming.number(value) for value in step_sizes])
                 axes.set_xlabel("step size")
@@ -168,15 +178,4 @@ def _cell(axes: Axes, place: tuple[int, int], cell: dict[Hashable, float], color
             text += f"\n{cell['diverged']:.0f} div."
     ink = "black" if none_left else theme.ink(color)
     box = {"facecolor": "#D9D9D9" if none_left else color, "edgecolor": "none", "pad": 0.6} if hatch else None
-    axes.text(across, up, text, ha="center", va="center", size=6.8, color=ink, linespacing=1.1, bbox=box)
-
-
-def _subtitle(data: pd.DataFrame) -> str:
-    """What a cell says, and how its setting was chosen."""
-    text = (
-        f"Mean of the last tenth of the tasks over {theme.span(data['members'])} seeds, ± half the width of its"
-        " 95 % bootstrap interval. Grey: not run. Hatched: trials diverged, the mean is over the others."
-    )
-    if (data["candidates"] > 1).any():
-        text += " Settings other than these axes are the best by the same mean, selected on these same seeds."
-    return text
+    axes.text(across, up, text, ha="center", va="center", size=points(6.8), color=ink, linespacing=1.1, bbox=box)

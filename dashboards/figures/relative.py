@@ -15,6 +15,8 @@ from matplotlib.ticker import MaxNLocator
 
 from dashboards import theme
 from dashboards.figures import panels
+from dashboards.figures.panels import ALL, Asked
+from dashboards.sheets import SCREEN, Caption, Sheet, page
 from sweep.errors import InputError
 from sweep.results import frames, naming, selections, windows
 from sweep.results.differences import paired_difference
@@ -24,22 +26,23 @@ METRICS = HEADLINES
 KEYS = ("metric", "task", "step")
 
 
-def data(trials: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
+def data(trials: pd.DataFrame, curves: pd.DataFrame, asked: Asked = ALL) -> pd.DataFrame:
     """One row per arm and task: group, baseline, candidates, metric, task, step, mean, ci_low, ci_high, seeds, members.
 
     Every arm, the baseline too, is at its best setting by the mean over the last tenth. Raises InputError where no
     arm, or more than one, is retrained from scratch.
     """
-    metric = frames.headline(trials)
-    trials = panels.finished(trials)
+    judged = frames.headline(trials)
+    metric = asked.shown(judged)
     scratch = trials["reset.what"] == "all" if "reset.what" in trials else pd.Series(False, index=trials.index)
     baselines = list(dict.fromkeys(trials.loc[scratch, "arm"]))
     if len(baselines) != 1:
         found = f"{len(baselines)} ({', '.join(map(str, baselines))})" if baselines else "none"
         raise InputError(f"relative: it needs one arm with reset: {{what: all}}, the network from scratch, not {found}")
+    trials = panels.finished(trials, asked, always=baselines)
+    late = windows.late(frames.observed(trials, curves, judged))
+    best = selections.best_settings(trials, late, ["arm"], higher=higher_is_better(judged))
     values = frames.observed(trials, curves, metric)
-    late = windows.late(values)
-    best = selections.best_settings(trials, late, ["arm"], higher=higher_is_better(metric))
     shown = values.merge(best[["arm", "group", "candidates"]], on=["arm", "group"])
     parts = []
     for arm, own in shown.groupby("arm", sort=False, observed=True):
@@ -56,25 +59,38 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
     return lines.assign(baseline=baselines[0], **facts)
 
 
-def draw(data: pd.DataFrame) -> Figure:
-    """The picture of `data`."""
+def caption(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Caption:
+    """What a line and its shade are, and how settings were chosen."""
     looks = theme.looks(data["arm"])
-    first = data.iloc[0]
+    text = theme.averaged(data["members"], " of the paired difference", ends=sheet.crowded(len(looks)))
+    text += theme.dotted(data) + theme.selected(data["candidates"])
+    text += theme.lost(_by_task(data), ["arm"], lambda arm: looks[arm].label, sheet)
+    return Caption(f"{theme.workload(data['workload'].iloc[0])}: beside a network from scratch", text)
+
+
+def _by_task(data: pd.DataFrame) -> pd.DataFrame:
+    """The rows with tasks, counted from 1, in the place of steps."""
+    return data.assign(step=data["task"] + 1)
+
+
+def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
+    """The picture of `data`. Raises InputError for a logarithmic axis: differences have none."""
+    if sheet.log:
+        raise InputError("relative shows differences, which a logarithmic axis cannot: leave out --log")
+    looks = theme.looks(data["arm"])
+    first, last = data.iloc[0], float(data["task"].max() + 1)
     handles = [Line2D([], [], color=look.color, marker=look.marker, label=look.label) for look in looks.values()]
-    subtitle = theme.averaged(data["members"], " of the paired difference")
-    subtitle += theme.dotted(data) + theme.selected(data["candidates"])
-    with theme.style():
-        title = f"{theme.workload(first['workload'])}: beside a network from scratch"
-        figure = theme.page(6.6, 3.2, title, subtitle, handles)
+    with sheet.settings():
+        figure = page(sheet, sheet.across(6.6, 1), 3.2, caption(data, sheet), handles)
         axes = figure.subplots()
         lost: list[str] = []
         axes.axhline(0, color="#4D4D4D", linewidth=1, linestyle="--")
-        for arm, look in looks.items():
-            line = data[data["arm"] == arm].assign(step=lambda rows: rows["task"] + 1)
-            theme.band(axes, line, gid=str(arm), color=look.color, marker=look.marker)
-            if said := theme.missing(line.assign(step=line["task"] + 1)):
+        for (arm, look), end in zip(looks.items(), theme.ends(sheet, len(looks), last), strict=True):
+            line = _by_task(data[data["arm"] == arm])
+            theme.band(axes, line, end=end, gid=str(arm), color=look.color, marker=look.marker)
+            if said := theme.missing(line):
                 lost.append(f"{look.label}: {said}")
-        theme.notes(axes, lost)
+        theme.notes(axes, lost, sheet)
         axes.set_ylabel(f"{naming.metric(first['metric'])}\nminus {naming.words(first['baseline'])}")
         axes.set_xlabel("task")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -15,6 +15,9 @@ from matplotlib.ticker import PercentFormatter
 
 from dashboards import theme
 from dashboards.figures import panels
+from dashboards.figures.panels import ALL, Asked
+from dashboards.sheets import SCREEN, Caption, Sheet, page
+from sweep.errors import InputError
 from sweep.results import frames, naming, selections, windows
 from sweep.results.bands import curve_bands
 from workloads.diagnostics import BINS
@@ -22,16 +25,18 @@ from workloads.metrics import HEADLINES, higher_is_better
 
 WITHIN = tuple(f"within_task/{k}" for k in range(1, BINS + 1))
 METRICS = (*HEADLINES, *WITHIN)
-COLUMNS_PER_ROW = 3
 
 
-def data(trials: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
+def data(trials: pd.DataFrame, curves: pd.DataFrame, asked: Asked = ALL) -> pd.DataFrame:
     """One row per arm, panel, task and bin: share (of the task's examples, at the bin's end), mean, ci_low, ci_high.
 
     An arm's setting is the one with the best mean of the headline metric over the last tenth, as in `arms`.
+    Raises InputError where another metric is asked for.
     """
+    if asked.metric:
+        raise InputError("within_task shows the online metric inside tasks and no other: leave out --metric")
     judged = frames.headline(trials)
-    trials = panels.finished(trials)
+    trials = panels.finished(trials, asked)
     late = windows.late(frames.observed(trials, curves, judged))
     axes = frames.panel_axes(trials)
     higher = higher_is_better(judged)
@@ -47,22 +52,35 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True).assign(metric=online, **facts)
 
 
-def draw(data: pd.DataFrame) -> Figure:
+def caption(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Caption:
+    """What a line and its shade are, and how settings were chosen."""
+    looks = theme.looks(data["arm"])
+    crowded = sheet.crowded(data["task"].nunique())
+    text = theme.averaged(data["members"], f" ({BINS} bins per task)", ends=crowded)
+    text += theme.dotted(data) + theme.selected(data["candidates"])
+
+    def called(arm: str, panel: str, task: int) -> str:
+        return f"{looks[arm].label}, {panel}, task {int(task) + 1:,}"
+
+    lines = data.assign(step=data["share"])
+    text += theme.lost(lines, ["arm", "panel", "task"], called, sheet)
+    return Caption(f"{theme.workload(data['workload'].iloc[0])}: learning inside single tasks", text)
+
+
+def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
     """The picture of `data`."""
     places = data[["arm", "panel"]].drop_duplicates().itertuples(index=False)
     cells = [tuple(place) for place in places]
     looks = theme.looks(data["arm"])
     several = data["panel"].nunique() > 1
     tasks = theme.shades(data["task"])
-    columns = min(len(cells), COLUMNS_PER_ROW)
+    columns = sheet.columns(len(cells), 2.6)
     rows = -(-len(cells) // columns)
     handles = [Line2D([], [], color=shade, label=f"task {int(task) + 1:,}") for task, shade in tasks.items()]
     first = data.iloc[0]
-    subtitle = theme.averaged(data["members"], f" ({BINS} bins per task)")
-    subtitle += theme.dotted(data) + theme.selected(data["candidates"])
-    with theme.style():
-        title = f"{theme.workload(first['workload'])}: learning inside single tasks"
-        figure = theme.page(max(6.4, 2.6 * columns), 2.3 * rows + 0.3, title, subtitle, handles)
+    width = sheet.across(max(6.4, 2.6 * columns), columns)
+    with sheet.settings():
+        figure = page(sheet, width, 2.3 * rows + 0.3, caption(data, sheet), handles)
         grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
         for place, axes in enumerate(grid.flat):
             if place >= len(cells):
@@ -71,18 +89,22 @@ def draw(data: pd.DataFrame) -> Figure:
             arm, panel = cells[place]
             part = data[(data["arm"] == arm) & (data["panel"] == panel)]
             lost: list[str] = []
-            for task, shade in tasks.items():
+            for (task, shade), end in zip(tasks.items(), theme.ends(sheet, len(tasks), 1.0), strict=True):
                 line = part[part["task"] == task].assign(step=lambda rows: rows["share"])
-                theme.band(axes, line, gid=f"{arm}/{panel}/{task}", color=shade)
-                if len(line) and (said := theme.missing(line)):
+                if not len(line):
+                    continue
+                theme.band(axes, line, end=end, gid=f"{arm}/{panel}/{task}", color=shade)
+                if said := theme.missing(line):
                     lost.append(f"task {int(task) + 1:,}: {said.partition(', from')[0]}")
-            theme.notes(axes, lost)
+            theme.notes(axes, lost, sheet)
             axes.set_title(f"{looks[arm].label}, {panel}" if several else looks[arm].label)
             axes.xaxis.set_major_formatter(PercentFormatter(1.0))
-            axes.set_xlim(0, 1)
+            axes.set_xlim(0, 1 + (theme.BEYOND if sheet.crowded(len(tasks)) else 0))
             if place % columns == 0:
                 axes.set_ylabel(naming.metric(first["metric"]))
             if place + columns >= len(cells):
                 axes.set_xlabel("examples of the task")
                 axes.xaxis.set_tick_params(labelbottom=True)
+        if sheet.log:
+            theme.log_axis(grid[0, 0], data["mean"], first["metric"])
     return figure

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from sweep.cli.output import say
 from sweep.errors import InputError
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from sweep.ledger.ledger import Ledger
     from sweep.ledger.sweeps import SweepRecord
 
@@ -43,6 +46,26 @@ def draw_figures(record: SweepRecord, ledger: Ledger, names: list[str]) -> list[
             say(f"figure {name} was not drawn: {error}")
     stamp.write_text(made_of)
     return paths
+
+
+def plotted(
+    name: str,
+    record: SweepRecord,
+    ledger: Ledger,
+    *,
+    arms: Sequence[str],
+    metric: str | None,
+    log: bool,
+    width: float | None,
+    style: Literal["screen", "paper", "slide"],
+) -> Figure:
+    """One figure of a sweep, not written to disk."""
+    from dashboards import figures
+    from dashboards.figures.panels import Asked
+    from dashboards.sheets import Sheet
+
+    asked = Asked(arms=tuple(arms.split(",") if isinstance(arms, str) else arms), metric=metric)
+    return figures.picture(figures.table(name, record, ledger, asked), Sheet(style=style, width=width, log=log))
 
 
 def figure_folder(record: SweepRecord, ledger: Ledger) -> Path:

@@ -1,4 +1,4 @@
-"""What a storage holds: `sweep status`, `results`, `list`, `figure`, `ui`, `clean`."""
+"""What a storage holds: `sweep status`, `results`, `list`, `ui`, `clean`."""
 
 from __future__ import annotations
 
@@ -98,24 +98,6 @@ def list_command(storage: StorageOption = None, as_json: AsJson = False) -> None
         counts = (f"{row[name]:,}" for name in ("trials", "done", "diverged", "left"))
         table.add_row(row["sweep"], row["question"], *counts, row["time"].replace("T", " ")[:16])
     show(table)
-
-
-@app.command()
-def figure(
-    sweep: Sweep,
-    name: Annotated[
-        str | None, typer.Option(help="One figure; default: those of the study.", autocompletion=completion.figures)
-    ] = None,
-    storage: StorageOption = None,
-) -> None:
-    """Draw a sweep's figures. PNG, SVG and PDF, and the CSV of what was drawn."""
-    from dashboards.figures import render
-
-    record, ledger = opened_sweep(sweep, storage)
-    folder = figure_folder(record, ledger)
-    for each in [name] if name else record.manifest["figures"]:
-        for path in render(each, record, ledger, folder):
-            say(str(path))
 
 
 @app.command()

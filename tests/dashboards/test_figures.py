@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 from matplotlib.figure import Figure
 
-from dashboards import theme
+from dashboards import figures, theme
 from dashboards.figures import FIGURES, arms, error_over_time, four_axes, relative, render, within_task
 from sweep.errors import InputError
 from sweep.results import frames
@@ -194,7 +194,7 @@ def test_the_same_sweep_gives_the_same_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", FIGURES)
 def test_the_csv_is_what_is_drawn(name: str, tmp_path: Path) -> None:
     made = sweep_for(name)
-    data = table(FIGURES[name], made)
+    data = figures.table(name, made, made)
     path = render(name, made, made, tmp_path)[-1]
     saved = pd.read_csv(path)
     pd.testing.assert_frame_equal(saved, data, check_dtype=False, rtol=1e-14)

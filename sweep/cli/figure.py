@@ -1,0 +1,114 @@
+"""`sweep figure`: draw a sweep's figures, or one again from its CSV."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sweep.cli import completion
+from sweep.cli.app import StorageOption, app, opened_sweep
+from sweep.cli.drawing import figure_folder
+from sweep.cli.output import say
+from sweep.errors import InputError
+
+if TYPE_CHECKING:
+    from dashboards.sheets import Sheet
+
+
+class Style(StrEnum):
+    """What a figure is drawn for."""
+
+    screen = "screen"
+    paper = "paper"
+    slide = "slide"
+
+
+@app.command()
+def figure(
+    sweep: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="SWEEP",
+            help="A sweep that was run: its name, or NAME@SCALE where it was run at several scales.",
+            show_default=False,
+            autocompletion=completion.sweeps,
+        ),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            help="One figure, one of `sweep describe`.",
+            show_default="those of the study",
+            autocompletion=completion.figures,
+        ),
+    ] = None,
+    arms: Annotated[
+        str | None, typer.Option(metavar="A,B", help="These arms alone, by their labels.", show_default="all")
+    ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            help="The metric shown. Settings are chosen by what judges the sweep in any case.",
+            show_default="what judges the sweep",
+        ),
+    ] = None,
+    log: Annotated[bool, typer.Option("--log", help="A logarithmic axis of values.")] = False,
+    width: Annotated[
+        float | None,
+        typer.Option(
+            help="Inches: 3.5 is a single column of a paper, 7.2 a double one.",
+            min=2,
+            max=40,
+            show_default="what suits it",
+        ),
+    ] = None,
+    style: Annotated[
+        Style,
+        typer.Option(
+            help="paper: the bare picture at real size, its caption in NAME.txt; slide: 10 x 5.6 inches, large text."
+        ),
+    ] = Style.screen,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where the files go.", show_default="below the storage, or beside the CSV"),
+    ] = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", metavar="FILE.csv", help="Draw this table again, which an earlier `sweep figure` wrote."
+        ),
+    ] = None,
+    storage: StorageOption = None,
+) -> None:
+    """Draw a sweep's figures. PNG, SVG and PDF, and the CSV of what was drawn, which can be drawn again with --from."""
+    from dashboards.sheets import Sheet
+
+    sheet = Sheet(style=style.value, width=width, log=log)
+    if csv is not None:
+        if sweep or name or arms or metric:
+            raise InputError("--from draws what is in the CSV: leave out the sweep, --name, --arms and --metric")
+        again(csv, sheet, out)
+        return
+    if sweep is None:
+        raise InputError("name a sweep (`sweep list` has them), or a table with --from FILE.csv")
+    from dashboards.figures import render
+    from dashboards.figures.panels import Asked
+
+    record, ledger = opened_sweep(sweep, storage)
+    asked = Asked(arms=tuple(part.strip() for part in arms.split(",")) if arms else (), metric=metric)
+    own = figure_folder(record, ledger)  # what a run draws there stays beside what is asked for
+    folder = out or (own if (asked, sheet) == (Asked(), Sheet()) else own / "asked")
+    for each in [name] if name else record.manifest["figures"]:
+        for path in render(each, record, ledger, folder, asked, sheet):
+            say(str(path))
+
+
+def again(csv: Path, sheet: Sheet, out: Path | None) -> None:
+    """Draw a table again."""
+    from dashboards.figures import redraw
+
+    for path in redraw(csv, out or csv.parent, sheet):
+        say(str(path))

@@ -1,0 +1,166 @@
+"""Figures on paper and slides, with the options of `sweep figure`, and drawn again from their CSV."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+import synthetic
+from matplotlib.collections import PolyCollection
+from matplotlib.figure import Figure
+
+from dashboards import figures, sheets
+from dashboards.figures.panels import Asked
+from dashboards.sheets import Sheet
+from sweep.errors import InputError
+from sweep.trials import Trial
+
+PAPER = Sheet(style="paper")
+EIGHT = """\
+workload: {name: slowly_changing_regression, tasks: 12, period: 100}
+network: {width: 5}
+seeds: 3
+arms:
+  backprop: {optimizer: sgd, step_size: [0.01, 0.003]}
+  adam: {optimizer: adam}
+  l2: {optimizer: sgd, l2: {strength: [1e-4, 1e-3]}}
+  cbp: {optimizer: sgd, continual_backprop: {replacement_rate: [1e-4, 1e-3]}}
+  snp: {optimizer: sgd, shrink_and_perturb: {strength: 1e-4, perturb_scale: 1e-5}}
+  adamo: {optimizer: adamo, isometry_strength: [1e-2, 1e-1]}
+  mine: {optimizer: sgd, l2: {strength: 0.5}}
+  linear: {optimizer: sgd, network: {depth: 0}}
+metrics: [online_error, dormant_fraction, effective_rank]
+diagnostics: {every: 1}
+figures: [arms, error_over_time]
+"""
+
+
+def made(values: synthetic.Values = synthetic.flat) -> SimpleNamespace:
+    sweep = synthetic.sweep(EIGHT, values)
+    return SimpleNamespace(record=sweep.record, ledger=sweep)
+
+
+def table(name: str = "arms", asked: Asked = figures.ALL, values: synthetic.Values = synthetic.flat) -> pd.DataFrame:
+    sweep = made(values)
+    return figures.table(name, sweep.record, sweep.ledger, asked)
+
+
+def shades(figure: Figure) -> int:
+    return sum(isinstance(part, PolyCollection) for axes in figure.axes for part in axes.collections)
+
+
+@pytest.mark.parametrize("name", ["arms", "error_over_time"])
+def test_a_paper_has_a_bare_picture_at_its_real_size_and_the_caption_beside_it(name: str, tmp_path: Path) -> None:
+    sweep = made()
+    paths = figures.render(name, sweep.record, sweep.ledger, tmp_path, sheet=PAPER)
+    assert [path.suffix for path in paths] == [".png", ".svg", ".pdf", ".txt", ".csv"]
+    figure = figures.picture(table(name), PAPER)
+    figure.draw_without_rendering()
+    assert figure.texts == [] and not any(axes.texts for axes in figure.axes)
+    assert figure.get_size_inches()[0] in (sheets.SINGLE, sheets.DOUBLE)
+    caption = paths[3].read_text()
+    for said in (
+        "over 3 seeds",
+        "95 % bootstrap",
+        "last tenth of the tasks, selected on these same seeds",
+        "sweep synthe",
+    ):
+        assert said in caption
+    assert b"FontFile2" in paths[2].read_bytes(), "its text stays text"
+
+
+def test_all_panels_of_a_row_have_one_range_of_steps() -> None:
+    for sheet in (sheets.SCREEN, PAPER):
+        figure = figures.picture(table(), sheet)
+        assert len({axes.get_xlim() for axes in figure.axes}) == 1
+        assert {tick for axes in figure.axes for tick in axes.get_xticks()} == {0, 250, 500, 750, 1000}
+
+
+def test_eight_lines_on_a_paper_have_their_intervals_at_their_ends() -> None:
+    data = table()
+    assert shades(figures.picture(data)) > 8 and shades(figures.picture(data, PAPER)) == 0
+    few = table(asked=Asked(arms=("backprop", "cbp")))
+    assert shades(figures.picture(few, PAPER)) == 6  # two arms, three metrics
+    axes = figures.picture(data, PAPER).axes[0]
+    ends = [line for line in axes.lines if len(line.get_xdata()) == 1]
+    assert len(ends) == 8 and all(1200 < line.get_xdata()[0] < axes.get_xlim()[1] for line in ends)
+    last = data[data["metric"] == "online_error"].groupby("arm", sort=False)["mean"].last()
+    np.testing.assert_allclose(sorted(line.get_ydata()[0] for line in ends), sorted(last))
+
+
+def test_what_a_paper_leaves_out_of_the_panels_is_in_the_caption() -> None:
+    def values(trial: Trial, metric: str) -> np.ndarray:
+        whole = synthetic.flat(trial, metric)
+        whole[6 if "adam" in trial.arms else 12 :] = np.nan
+        return whole
+
+    data = table(values=values)
+    assert "online squared error, relu, Adam: 3 of 3 diverged, from step 800." in figures.arms.caption(data, PAPER).text
+    assert "diverged, from" not in figures.arms.caption(data).text
+
+
+def test_arms_and_metric_that_are_asked_for_are_all_that_is_shown() -> None:
+    data = table(asked=Asked(arms=("cbp", "linear"), metric="effective_rank"))
+    assert set(data["arm"]) == {"cbp"} and set(data["metric"]) == {"effective_rank"}
+    every = table()
+    whole = every[(every["arm"] == "cbp") & (every["metric"] == "effective_rank")].reset_index(drop=True)
+    pd.testing.assert_frame_equal(data[["group", "mean", "ci_low"]], whole[["group", "mean", "ci_low"]])
+    with pytest.raises(InputError, match="unknown arm 'adm': did you mean 'adam'"):
+        table(asked=Asked(arms=("adm",)))
+    with pytest.raises(InputError, match="unknown metric 'efective_rank'"):
+        table(asked=Asked(metric="efective_rank"))
+    with pytest.raises(InputError, match="no values of stable_rank: add it to `metrics:`"):
+        table(asked=Asked(metric="stable_rank"))
+
+
+def test_a_logarithmic_axis_is_of_values_above_zero() -> None:
+    data = table(asked=Asked(metric="online_error"))
+    assert figures.picture(data, Sheet(log=True)).axes[0].get_yscale() == "log"
+    with pytest.raises(InputError, match="online squared error has no value above 0 here.*leave out --log"):
+        figures.picture(data.assign(mean=-1.0), Sheet(log=True))
+
+
+@pytest.mark.parametrize("sheet", [sheets.SCREEN, PAPER, Sheet(style="slide")], ids=lambda sheet: sheet.style)
+def test_a_width_is_the_width(sheet: Sheet) -> None:
+    wide = Sheet(style=sheet.style, width=5.0)
+    assert figures.picture(table(), wide).get_size_inches()[0] == 5.0
+    if sheet.style == "slide":
+        np.testing.assert_allclose(figures.picture(table(), sheet).get_size_inches(), (10, 5.625))
+
+
+def test_a_figure_is_drawn_again_from_its_csv(tmp_path: Path) -> None:
+    sweep = made()
+    first = figures.render("arms", sweep.record, sweep.ledger, tmp_path / "a", sheet=PAPER)
+    again = figures.redraw(first[-1], tmp_path / "b", PAPER)
+    assert [path.name for path in again] == ["arms.png", "arms.svg", "arms.pdf", "arms.txt"]
+    assert [path.read_bytes() for path in again] == [path.read_bytes() for path in first[:-1]]
+    other = tmp_path / "other.csv"
+    other.write_text("a,b\n1,2\n")
+    with pytest.raises(InputError, match=r"other.csv is no figure's CSV"):
+        figures.redraw(other, tmp_path / "c")
+    pd.read_csv(first[-1]).drop(columns="mean").to_csv(other, index=False)
+    with pytest.raises(InputError, match="lacks the column 'mean'"):
+        figures.redraw(other, tmp_path / "c")
+
+
+def test_drawing_leaves_matplotlib_as_it_was() -> None:
+    before = dict(mpl.rcParams)
+    figures.picture(table(), Sheet(style="slide", log=True))
+    assert dict(mpl.rcParams) == before
+
+
+def test_a_plot_in_python_is_the_same_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sweep
+    from sweep import lookup
+
+    synthetic_sweep = made()
+    monkeypatch.setattr(lookup, "find_sweep", lambda ledger, name, scale: synthetic_sweep.record)
+    monkeypatch.setattr("sweep.ledger.ledger.Ledger", lambda storage: synthetic_sweep.ledger)
+    figure = sweep.plot("mine", "arms", arms=["cbp", "adam"], style="paper")
+    own = figures.picture(table(asked=Asked(arms=("cbp", "adam"))), PAPER)
+    assert [line.get_gid() for line in figure.axes[0].lines] == [line.get_gid() for line in own.axes[0].lines]
+    assert figure.get_size_inches()[0] == sheets.SINGLE and figure.texts == []
