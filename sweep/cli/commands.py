@@ -16,6 +16,7 @@ from sweep.cli import run  # noqa: F401
 from sweep.cli import results  # noqa: F401
 from sweep.cli import claims  # noqa: F401
 from sweep.cli import figure  # noqa: F401
+from sweep.cli import report  # noqa: F401
 from sweep.cli import trial  # noqa: F401
 from sweep.cli import bench  # noqa: F401
 from sweep.cli import jobs  # noqa: F401

@@ -27,6 +27,10 @@ Values = Callable[[Trial, str], np.ndarray]
 class Done:
     status: str
     tasks: int
+    pack: str = "pack"
+    attempt: str = "20260101T000000-00"
+    began: float = 0.0
+    finished: float = 60.0
 
 
 @dataclass

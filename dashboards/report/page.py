@@ -1,0 +1,294 @@
+"""One self-contained HTML file from `Facts`: it works from disk, offline, and in a sandboxed frame.
+
+Vega's JavaScript is inlined from vl-convert. The page's own policy forbids every request, and charts run in Vega's
+interpreter of expressions, so that nothing is ever evaluated as code. Names from a sweep reach the page through
+Jinja's escaping or as JSON without `<`.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from dashboards.report import charts, look, settings, tables
+from dashboards.report.charts import Offered, Spec
+from dashboards.report.facts import Facts
+from sweep.results import leaderboard, naming
+from workloads.metrics import higher_is_better, of
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+    from markupsafe import Markup
+
+    from dashboards.report.told import Told
+    from sweep.results.intervals import Estimate
+    from sweep.results.leaderboard import Standing
+
+WORDS = 10  # values of a hyperparameter that stand side by side; more are numbers on an axis
+LOGARITHMIC = ("performance", "diagnostic", "sensitivity")  # charts that can be
+MOST_PAIRS = 12  # heat maps on a page
+MOST_ROWS = 50  # of a table that may have a row for every setting
+VERDICTS = {"first": "", "open": "not distinguishable", "none": "no value"}
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A chart among others of its kind."""
+
+    id: str
+    title: str
+    spec: Spec
+
+
+def rendered(facts: Facts, *, data: Sequence[str] = (), every: float = 0, progress: str = "") -> str:
+    """The page.
+
+    Args:
+        data: names of the CSV files beside it, one for each sweep.
+        every: seconds after which a live page asks its server again; 0 for a file.
+        progress: of a live page, how far its sweep is, as HTML.
+    """
+    from markupsafe import Markup
+
+    single = {chart.id: chart for chart in _main_charts(facts)}
+    sensitivity, pairs = list(_sensitivity(facts)), list(_pairs(facts))
+    drawn = [*single.values(), *sensitivity, *pairs[:MOST_PAIRS]]
+    left = len(pairs) - MOST_PAIRS
+    said = {
+        "facts": facts,
+        "every": every,
+        "progress": Markup(progress),
+        "data": list(data),
+        "style": Markup(_style()),
+        "script": Markup(_file("page.js")),
+        "library": Markup(library()) if drawn else "",
+        "embedded": Markup(embedded(facts, drawn)),
+        "menus": settings.menus(facts.settings, facts.columns),
+        "sensitivity": sensitivity,
+        "pairs": pairs[:MOST_PAIRS],
+        "pairs_left_out": f" {left} further pairs are left out." if left > 0 else "",
+        "beside": _beside(facts),
+        "measured": f"late {naming.metric(facts.headline)}" if facts.headline else "",
+        "windows": tables.WINDOWS,
+        "thinned": _thinned(facts),
+        "most": MOST_ROWS,
+        "repeat_example": repeat(facts.settings[0].trial) if facts.settings else "",
+        "swatch": functools.partial(_swatch, facts),
+    }
+    helpers = {
+        "words": naming.words,
+        "label": settings.label,
+        "metric_label": metric_label,
+        "number": number,
+        "signed": signed,
+        "interval": interval,
+        "verdict": verdict,
+        "lost": leaderboard.lost,
+        "repeat": repeat,
+        "standing": standing,
+        "chosen": chosen,
+    }
+    return _template().render(said | helpers)
+
+
+def embedded(facts: Facts, drawn: Sequence[Chart]) -> str:
+    """What the page's script reads, as JSON that holds no `<`, and so no tag."""
+    arms = [arm.color for arm in facts.arms]
+    colors = {"light": arms, "dark": look.on(look.DARK["paper"], arms)}
+    papers = {"light": look.LIGHT, "dark": look.DARK}
+    value = {
+        "chosen": {"panel": facts.panels[0] if facts.panels else "", "menus": []},
+        "charts": {chart.id: chart.spec for chart in drawn},
+        "uses": {chart.id: sorted(_named(chart.spec)) for chart in drawn},
+        "logarithmic": [chart.id for chart in drawn if chart.id.startswith(LOGARITHMIC)],
+        **{
+            name: charts.config(colors[name], ink=paper["ink"], paper=paper["paper"], grid=paper["line"])
+            for name, paper in papers.items()
+        },
+        "data": {"settings": list(_settings(facts)), **facts.rows},
+    }
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+
+
+@functools.cache
+def library() -> str:
+    """Vega, Vega-Embed, and of Vega-Lite the version that altair writes."""
+    import altair
+    import vl_convert
+
+    version = ".".join(altair.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
+    bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", version)
+    return f"(() => {{{bundle}}})();".replace("</script", "<\\/script")
+
+
+def _main_charts(facts: Facts) -> Iterator[Chart]:
+    """Performance, a diagnostic beside it, and what it comes to."""
+    if facts.headline is None:
+        return
+    offered = Offered(len(facts.arms), len(settings.menus(facts.settings, facts.columns)))
+    for id, metric in (("performance", facts.headline), ("diagnostic", _beside(facts))):
+        if metric:
+            text = "Means over seeds with 95 % intervals over tasks, a line for each arm; the numbers are in the table."
+            yield Chart(id, "", charts.curves(metric, offered, description=text))
+    text = "The mean over the chosen window with its 95 % interval, a row for each setting, the best on top."
+    yield Chart("late", "", charts.late(facts.headline, offered, description=text))
+
+
+def _sensitivity(facts: Facts) -> Iterator[Chart]:
+    """A chart for every hyperparameter."""
+    if facts.headline is None:
+        return
+    measured = f"late {naming.metric(facts.headline)}"
+    for place, column in enumerate(facts.columns):
+        rows = [row for row in facts.rows["sensitivity"] if row["column"] == column]
+        values = [row["value_number"] for row in rows]
+        if len({row["value"] for row in rows}) < 2:
+            continue
+        numeric = None not in values and len(set(values)) > WORDS
+        log = numeric and min(values) > 0 and max(values) / min(values) > 20
+        title = settings.label(column)
+        text = f"{measured} over {title}, a line for each arm, the other hyperparameters at their best."
+        spec = charts.sensitivity(
+            column, title, measured, Offered(len(facts.arms), 0), numeric=numeric, log=log, description=text
+        )
+        yield Chart(f"sensitivity-{place}", title, spec)
+
+
+def _pairs(facts: Facts) -> Iterator[Chart]:
+    """A heat map for every pair of hyperparameters that vary inside an arm, and that have few enough values."""
+    if facts.headline is None:
+        return
+    measured, higher = f"late {naming.metric(facts.headline)}", higher_is_better(facts.headline)
+    found: dict[tuple[int, str, str], list[tables.Row]] = {}
+    for row in facts.rows["pairs"]:
+        found.setdefault((row["arm"], row["x"], row["y"]), []).append(row)
+    for place, ((arm, x, y), rows) in enumerate(found.items()):
+        if max(len({row[key] for row in rows}) for key in ("value_x", "value_y")) > charts.CELLS:
+            continue
+        titles = settings.label(x), settings.label(y)
+        title = f"{facts.arms[arm].label}: {titles[0]} and {titles[1]}"
+        text = f"{title}, the other hyperparameters at their best."
+        yield Chart(f"pair-{place}", title, charts.pair(arm, (x, y), titles, measured, higher=higher, description=text))
+
+
+def _settings(facts: Facts) -> Iterator[tables.Row]:
+    """What charts look up of a setting by its place."""
+    columns = list(settings.menus(facts.settings, facts.columns))
+    for place, setting in enumerate(facts.settings):
+        yield {
+            "s": place,
+            "name": setting.name,
+            "arm": setting.arm,
+            "panels": list(setting.panels),
+            "best": list(setting.best),
+            "values": [setting.values.get(column) for column in columns],
+            "repeat": repeat(setting.trial),
+        }
+
+
+def _named(spec: Any) -> Iterator[str]:
+    """The names of the data that a spec reads."""
+    if isinstance(spec, Mapping):
+        if isinstance(spec.get("data"), Mapping) and "name" in spec["data"]:
+            yield spec["data"]["name"]
+        spec = list(spec.values())
+    if isinstance(spec, list):
+        for part in spec:
+            yield from _named(part)
+
+
+def _beside(facts: Facts) -> str | None:
+    """The metric that is first shown beside performance: a diagnostic where there is one."""
+    return next(iter(facts.metrics[1:]), None)
+
+
+def _swatch(facts: Facts, place: int) -> Markup:
+    """A piece of an arm's line, for its name in the list."""
+    from markupsafe import Markup
+
+    color = facts.arms[place].color
+    [dark] = look.on(look.DARK["paper"], [color])
+    broken = ",".join(map(str, charts.dash(place)))
+    return Markup(
+        f'<svg class="swatch" style="--own:{color};--own-dark:{dark}" width="26" height="8" aria-hidden="true">'
+        f'<path d="M0 4H26" stroke="currentColor" stroke-width="3" stroke-dasharray="{broken}"/></svg>'
+    )
+
+
+def _thinned(facts: Facts) -> str:
+    """Said where not every task is drawn."""
+    most = max((len(row["task"]) for row in facts.rows["curves"]), default=0)
+    return f"; drawn at {most} of {facts.tasks:,} tasks" if 1 < most < facts.tasks else ""
+
+
+def number(value: float) -> str:
+    """A number of a table; nothing for none."""
+    return f"{value:.4g}" if math.isfinite(value) else ""
+
+
+def signed(value: float) -> str:
+    """A difference."""
+    return f"{value:+.3g}" if math.isfinite(value) else ""
+
+
+def interval(estimate: Estimate) -> str:
+    """`[0.012, 0.014]`; nothing where there is none."""
+    return f"[{estimate.low:.3g}, {estimate.high:.3g}]" if math.isfinite(estimate.low) else ""
+
+
+def verdict(standing: Standing) -> str:
+    """A verdict in words."""
+    return VERDICTS.get(standing.verdict, standing.verdict)
+
+
+def standing(told: Told) -> str:
+    """`1,080 trials: 1,079 done, 1 diverged`."""
+    counts = told.counts
+    named = [f"{counts[name]:,} {name}" for name in ("done", "diverged", "censored", "failed", "left") if counts[name]]
+    return f"{told.identity}: {counts['trials']:,} trials: {', '.join(named)}."
+
+
+def chosen(told: Told) -> str:
+    """How settings were chosen, after the leaderboard's heading; nothing where a sentence of its own says it."""
+    board = told.board
+    several = board is not None and any(standing.candidates > 1 for standing in board.standings)
+    return ". Settings were chosen by these numbers, on the same seeds" if several and not told.stages else ""
+
+
+def metric_label(name: str) -> str:
+    """A metric's name, and which way is better where one is."""
+    known = of(name)
+    arrow = {"up": " (higher is better)", "down": " (lower is better)"}.get(known.better or "" if known else "", "")
+    return naming.metric(name) + arrow
+
+
+def repeat(trial: str) -> str:
+    """The command that trains a trial again."""
+    return f"sweep trial {shlex.quote(trial)} --run"
+
+
+def _style() -> str:
+    """The stylesheet with the colours of light and dark."""
+    text = _file("page.css")
+    for name, colors in (("light", look.LIGHT), ("dark", look.DARK)):
+        text = text.replace(f"{{{{{name}}}}}", " ".join(f"--{key}: {value};" for key, value in colors.items()))
+    return text
+
+
+@functools.cache
+def _file(name: str) -> str:
+    return resources.files("dashboards.report").joinpath("template", name).read_text(encoding="utf-8")
+
+
+@functools.cache
+def _template() -> Template:
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(_file("page.html"))

@@ -1,0 +1,196 @@
+"""What a page's charts are drawn from: rows of plain data, thinned for show.
+
+A row of `curves` or `seeds` is a whole curve, its points in lists: the page filters whole curves first and unfolds only
+those it draws. All numbers come from `sweep.results`; nothing is computed here but which points are shown.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from dashboards.report.settings import Setting, text
+from sweep.results import frames, windows
+from sweep.results.bands import bands
+from workloads.metrics import of
+
+if TYPE_CHECKING:
+    from sweep.ledger.ledger import Ledger
+    from sweep.ledger.sweeps import SweepRecord
+
+Row = dict[str, Any]
+Places = Mapping[tuple[str, str], int]  # (arm, group) -> its place among the page's settings
+
+POINTS = 200  # of a curve, at most
+FEWEST = 12  # where there are many curves
+FEW = 6  # points that are marked each
+BUDGET = 90_000  # points of all curves together: about 3 MB
+SEED_FEW = 6  # points that are marked each
+SEED_BUDGET = 45_000  # of single seeds: about 0.5 MB
+DIGITS = 4  # of a number that is drawn
+WINDOWS = ("last 10%",)
+
+
+def read(
+    record: SweepRecord, ledger: Ledger, settings: Sequence[Setting], metrics: Sequence[str]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """These settings' trials and their curves, as `frames` has them."""
+    groups = {setting.group for setting in settings}
+    part = replace(record, trials=[trial for trial in record.trials if trial.group in groups])
+    return frames.trials(part, ledger), frames.curves(part, ledger, metrics)
+
+
+def curve_rows(observed: pd.DataFrame, places: Places, *, points: int) -> Iterator[Row]:
+    """A mean over seeds with its interval for every setting, from an `observed` frame of one metric.
+
+    Keys: s (place of the setting), metric, task (from 1), mean, low, high, seeds, each a list; lost, how many diverged.
+    """
+    shown = thinned(observed, points)
+    made = bands(shown, ["arm", "group", "metric", "task"])
+    for (arm, group, metric), curve in made.groupby(["arm", "group", "metric"], sort=False, observed=True):
+        place = places.get((str(arm), str(group)))
+        if place is None or curve["mean"].isna().all():
+            continue
+        yield {
+            "s": place,
+            "metric": metric,
+            "few": bool(curve["mean"].notna().sum() <= FEW),
+            "task": (curve["task"] + 1).tolist(),
+            "mean": numbers(curve["mean"]),
+            "low": numbers(curve["ci_low"]),
+            "high": numbers(curve["ci_high"]),
+            "seeds": curve["seeds"].tolist(),
+            "lost": int(curve["diverged"].max()),
+        }
+
+
+def seed_rows(observed: pd.DataFrame, places: Places, *, points: int) -> Iterator[Row]:
+    """Every seed's own curve, of the settings that have a place: s, metric, trial, seed, task, value."""
+    mine = pd.MultiIndex.from_frame(observed[["arm", "group"]]).isin(list(places))
+    shown = thinned(observed[mine], points)
+    for (arm, group, trial), curve in shown.groupby(["arm", "group", "trial"], sort=False, observed=True):
+        yield {
+            "s": places[str(arm), str(group)],
+            "metric": curve["metric"].iloc[0],
+            "trial": trial,
+            "seed": int(curve["seed"].iloc[0]),
+            "task": (curve["task"] + 1).tolist(),
+            "value": numbers(curve["value"]),
+        }
+
+
+def late_rows(observed: pd.DataFrame, places: Places) -> Iterator[Row]:
+    """What every setting comes to over each of `WINDOWS`: s, metric, higher (is better), window and the estimate."""
+    for window in WINDOWS:
+        late = windows.late(observed)
+        for row in bands(late, ["arm", "group", "metric"]).to_dict("records"):
+            if (row["arm"], row["group"]) in places and math.isfinite(row["mean"]):
+                yield {
+                    "s": places[row["arm"], row["group"]],
+                    "metric": row["metric"],
+                    "higher": _higher(row["metric"]),
+                    "window": window,
+                    **_estimate(row),
+                }
+
+
+def sensitivity_rows(
+    late: pd.DataFrame,
+    trials: pd.DataFrame,
+    columns: Sequence[str],
+    panels: pd.Series[str],
+    arms: Mapping[str, int],
+    *,
+    higher: bool,
+) -> Iterator[Row]:
+    """Late performance over one hyperparameter, all others at their best: arm, column, panel, value, mean, low, high.
+
+    `late` is a frame of `windows.late`, `panels` the panel of every trial, `arms` the arms' places.
+    """
+    judged = _judged(late, trials, columns, panels)
+    for column in columns:
+        own = judged[judged[column].notna()]
+        own = own[own.groupby("arm", observed=True)[column].transform("nunique") > 1]
+        for row in _best(own, ["arm", "panel", column], higher=higher):
+            at = {**_value("value", row[column]), **row["at"]}
+            yield {"arm": arms[row["arm"]], "column": column, "panel": row["panel"], **at}
+
+
+def pair_rows(
+    late: pd.DataFrame,
+    trials: pd.DataFrame,
+    columns: Sequence[str],
+    panels: pd.Series[str],
+    arms: Mapping[str, int],
+    *,
+    higher: bool,
+) -> Iterator[Row]:
+    """The same over two hyperparameters that vary inside one arm: arm, x, y (columns), panel, and their values."""
+    judged = _judged(late, trials, columns, panels)
+    for arm, own in judged.groupby("arm", sort=False, observed=True):
+        inside = [column for column in columns if own[column].nunique() > 1]
+        for place, y in enumerate(inside):
+            for x in inside[:place]:
+                for row in _best(own[own[x].notna() & own[y].notna()], ["panel", x, y], higher=higher):
+                    at = {**_value("value_x", row[x]), **_value("value_y", row[y]), **row["at"]}
+                    yield {"arm": arms[str(arm)], "x": x, "y": y, "panel": row["panel"], **at}
+
+
+def thinned(observed: pd.DataFrame, points: int) -> pd.DataFrame:
+    """The rows at `points` of the tasks that are recorded, evenly spread, the last among them."""
+    tasks = np.sort(observed["task"].unique())
+    if len(tasks) <= points:
+        return observed
+    kept = tasks[np.unique(np.linspace(len(tasks) - 1, 0, points).round().astype(int))]
+    return observed[observed["task"].isin(kept)]
+
+
+def numbers(values: pd.Series[float]) -> list[float | None]:
+    """Numbers as they are drawn, to four digits; None where there is none."""
+    return [float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None for value in values]
+
+
+def points_each(curves: int, budget: int) -> int:
+    """How many points each of so many curves may have."""
+    return min(POINTS, max(FEWEST, budget // max(1, curves)))
+
+
+def _judged(late: pd.DataFrame, trials: pd.DataFrame, columns: Sequence[str], panels: pd.Series[str]) -> pd.DataFrame:
+    """`late` with the trials' hyperparameters and panels."""
+    once = trials.loc[~trials.index.duplicated(), list(columns)].assign(panel=panels)
+    return late.merge(once, left_on="trial", right_index=True)
+
+
+def _best(judged: pd.DataFrame, by: Sequence[str], *, higher: bool) -> Iterator[Row]:
+    """For every combination of the `by` columns its best group: those columns, and `at`, what it comes to."""
+    if judged.empty:
+        return
+    made = bands(judged, ["arm", "group", *(column for column in by if column != "arm")])
+    made["rank"] = made["mean"].rank(ascending=not higher, na_option="bottom")
+    order = made.sort_values(["diverged", "rank"]).drop_duplicates(list(by)).sort_index()
+    for row in order.to_dict("records"):
+        if math.isfinite(row["mean"]):
+            yield {**{column: row[column] for column in by}, "at": _estimate(row)}
+
+
+def _higher(metric: str) -> bool:
+    """Whether more of a metric is put first; of those that are neither good nor bad the least is."""
+    known = of(metric)
+    return known is not None and known.better == "up"
+
+
+def _value(key: str, value: Any) -> Row:
+    """A hyperparameter's value as text, and as the number it is."""
+    number = None if isinstance(value, str | bool | np.bool_) else float(value)
+    return {key: text(value), f"{key}_number": number}
+
+
+def _estimate(row: Mapping[Any, Any]) -> Row:
+    """A row of `bands` as charts read it."""
+    mean, low, high = numbers(pd.Series([row["mean"], row["ci_low"], row["ci_high"]]))
+    return {"mean": mean, "low": low, "high": high, "seeds": int(row["seeds"]), "lost": int(row["diverged"])}
