@@ -82,10 +82,10 @@ class Training(Members[Stream, Engine]):
             tested = [stream for stream in self.streams if isinstance(stream, TaskStream)]
             self.held_out = HeldOut(self.learner, tested, self.which, self.feed.placed, self.hyper)
 
-    def keep(self, mask: Tensor) -> None:
+    def without_others(self, mask: Tensor) -> None:
         """See Members."""
         held_out = self.held_out.state() if self.held_out is not None else {}
-        super().keep(mask)
+        super().without_others(mask)
         self.before_bin = self.before_bin[mask]
         if self.held_out is not None:
             self.held_out.load(mapped(lambda v: v[mask.to(v.device)], held_out))

@@ -134,8 +134,11 @@ class Members(ABC, Generic[W, H]):
 
         Diagnostics are the same but for the last bits of sums, which depend on how members lie beside each other.
         """
-        if bool(mask.all()):
-            return
+        if not bool(mask.all()):
+            self.without_others(mask)
+
+    def without_others(self, mask: Tensor) -> None:
+        """Take new seats for the members in the mask, with all that there is of each."""
         self.seat(self.held[mask])
         for engine in self.engines:
             engine.keep(mask.to(self.device), self.hyper, self.seeds)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 from test_pack import CBP, Config, Spoilt, config, content, pack, run, table
 from torch import Tensor
 
@@ -164,6 +165,15 @@ def test_a_pack_of_which_nobody_is_left_is_over(path: str) -> None:
     diverged = run(pack(trials, path), stream=spoilt(0, 1))
     assert diverged[-1].checkpoint is None and diverged[-1].statuses == ["diverged", "diverged"]
     assert diverged[-1].step == stream_of(trials[0], 0).task_start(2)  # the last task is nobody's
+
+
+def test_where_nobody_leaves_nothing_is_copied() -> None:
+    training = Training(pack([config(0), config(1)]))
+    training.begin()
+    held, before_bin, members = training.held, training.before_bin, training.engine.members  # type: ignore[attr-defined]
+    training.keep(torch.tensor([True, True]))
+    assert training.before_bin is before_bin and training.held is held
+    assert training.engine.members is members  # type: ignore[attr-defined]
 
 
 def test_a_trial_that_is_not_in_the_pack_cannot_be_stopped() -> None:
