@@ -15,9 +15,9 @@ from workloads.engine import build
 from workloads.engine.computing import computing
 from workloads.engine.layout import Tree, flattened, in_order, mapped, member, stacked
 from workloads.engine.lifted import Lifted
+from workloads.engine.tasks import task_begun
 from workloads.learner import Learner
 from workloads.methods.base import Params
-from workloads.random import Draw
 from workloads.training.assembled import ways_of_learning
 from workloads.training.loop import Training
 from workloads.training.pack import Member, Pack
@@ -44,7 +44,7 @@ class Members:
         self.indices = list(indices)
         self.learner = learner
         held = torch.tensor(seeds, device=device)
-        self.seeds, self.dtype = held, dtype
+        self.seeds = held
         self.hyper = hyper = stacked(
             [mapped(lambda v: torch.tensor(v, dtype=dtype, device=device), own) for own in hypers]
         )
@@ -66,14 +66,8 @@ class Members:
 
     def begin_task(self) -> Members:
         """What the methods do as a task begins, at the next step."""
-        at, tree = torch.tensor(self.step, device=self.seeds.device), self.engine.state()
-
-        def one(params: Params, state: Tree, hyper: Tree, seed: Tensor) -> tuple[Params, Tree]:
-            return self.learner.at_task(params, state, hyper, Draw(seed, at, self.dtype))
-
         with computing():
-            params, state = torch.func.vmap(one)(tree["params"], tree["state"], self.hyper, self.seeds)
-        self.engine.load({**tree, "params": params, "state": state})
+            self.engine.load(task_begun(self.learner, self.engine.state(), self.hyper, self.seeds, self.step))
         return self
 
     def state(self) -> Tree:

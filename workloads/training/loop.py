@@ -18,11 +18,10 @@ from workloads.diagnostics import BINS
 from workloads.engine import Engine, build
 from workloads.engine.computing import computing
 from workloads.engine.layout import Tree, mapped, stacked
+from workloads.engine.tasks import task_begun
 from workloads.errors import InputError
 from workloads.extensions import load_code, owner
-from workloads.methods.base import Params
 from workloads.networks.config import NETWORKS
-from workloads.random import Draw
 from workloads.reinforcement import CONTROLS
 from workloads.streams.base import Stream, TaskStream
 from workloads.training.assembled import (
@@ -145,14 +144,7 @@ class Training(Members[Stream, Engine]):
         if self.due(task):
             self.diagnose(task)
         if task > 0 and self.stream.boundaries_shown and self.learner.acts_at_tasks:
-            tree = self.engine.state()
-            at = torch.tensor(self.step, device=self.device)
-
-            def one(params: Params, state: Tree, hyper: Tree, seed: Tensor) -> tuple[Params, Tree]:
-                return self.learner.at_task(params, state, hyper, Draw(seed, at, self.dtype))
-
-            params, state = torch.func.vmap(one)(tree["params"], tree["state"], self.hyper, self.seeds)
-            self.engine.load({**tree, "params": params, "state": state})
+            self.engine.load(task_begun(self.learner, self.engine.state(), self.hyper, self.seeds, self.step))
         self.before_bin = torch.zeros_like(self.before_bin)
         if self.held_out is not None:
             self.held_out.begin_task()
