@@ -101,8 +101,7 @@ class _Trial:
         x, y = (v[:, :, :EXAMPLES] for v in training.feed.batches(0, min(STEPS, length)))
         if file := owner("NETWORKS", network):
             check_network(file, network, training.network, training.stream, x[0, 0])
-        parameters = sum(map(math.prod, training.network.parameter_shapes().values()))
-        self.steps = min(STEPS_OF_LARGE if parameters > LARGE else STEPS, length)
+        self.steps = min(STEPS_OF_LARGE if training.network.parameter_count() > LARGE else STEPS, length)
         self.x, self.y = x[: self.steps], y[: self.steps]
         self.liftable = NETWORKS[self.config["network"]["name"]].liftable
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -70,7 +69,7 @@ def _norm(site: Any, names: Collection[str]) -> str | None:
 def _count(name: str, network: Any, stream: Any) -> str | None:
     """The Config's number of weights, by which paths and memory are planned, is the network's."""
     said = network.config.parameters(NETWORKS[name].built_for(stream), stream.outputs) if _has_config(network) else None
-    counted = sum(map(math.prod, network.parameter_shapes().values()))
+    counted = network.parameter_count()
     if said is None or said == counted:
         return None
     return f"Config.parameters says {said:,} weights, and parameter_shapes() adds up to {counted:,}"

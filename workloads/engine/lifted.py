@@ -84,7 +84,7 @@ class Lifted(Seated):
         self.device = seeds.device
         # To a GPU a table and the numbers of its rows are far less to send than the examples.
         self.takes: tuple[str, ...] = ("rows",) if self.device.type == "cuda" else ()
-        self.last = sum(map(math.prod, learner.network.parameter_shapes().values())) <= SMALL
+        self.last = learner.network.parameter_count() <= SMALL
         self.axis = -1 if self.last else 0
         self.compiled = compiled
         on_gpu = self.device.type == "cuda"
