@@ -22,7 +22,7 @@ from workloads.losses import LOSSES
 from workloads.methods.config import METHODS, OPTIMIZERS, MethodSpec
 from workloads.networks.config import NETWORKS
 from workloads.paths import ACTING, LANES, Case, Part, choice
-from workloads.registry import lookup
+from workloads.registry import fields_of, lookup
 from workloads.reinforcement import CONTROLS
 
 MEMORY = 2 << 30  # bytes a pack may need for its members' weights, optimizer state and streams
@@ -66,16 +66,15 @@ class PlannedPack:
 def shape_of(config: Mapping[str, Any]) -> Shape:
     """Sizes of a trial, from its config alone."""
     stream = kinds.made(config["workload"], config["seed"])
-    network = dict(config["network"])
-    spec = lookup(NETWORKS, network.pop("name"), "network")
-    settings = spec.config(**network)
+    network, _ = declared(config)
+    built_for = NETWORKS[network.name].built_for(stream)
     return Shape(
         inputs=stream.inputs,
         outputs=stream.outputs,
         batch=stream.batch,
         steps=stream.task_start(stream.tasks),
         tasks=stream.tasks,
-        parameters=sum(settings.parameters(spec.built_for(stream), outputs) for outputs in kinds.outputs_of(stream)),
+        parameters=sum(network.config.parameters(built_for, outputs) for outputs in kinds.outputs_of(stream)),
         loss=stream.loss,
         boundaries_shown=stream.boundaries_shown,
     )
@@ -103,11 +102,6 @@ def declared(config: Mapping[str, Any]) -> tuple[Part, list[tuple[Part, MethodSp
             entry = lookup(registry, each, kind)
             learning.append((Part(each, entry.paths, entry.config(**fields)), entry))
     return Part(name, network.paths, network.config(**settings)), learning
-
-
-def fields_of(named: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """(name, fields) of a config's part."""
-    return named["name"], {key: value for key, value in named.items() if key != "name"}
 
 
 def path_of(config: Mapping[str, Any], device: str) -> tuple[str, str]:

@@ -19,6 +19,7 @@ from workloads import metrics
 from workloads.diagnostics import DIAGNOSTICS
 from workloads.extensions import load_code, sources_of
 from workloads.methods.config import METHODS, OPTIMIZERS
+from workloads.registry import fields_of
 from workloads.syntax import meaning_hash
 
 ENGINE_SEMANTICS = 2  # raised when the engine gives other results for the same config
@@ -152,9 +153,7 @@ def settings(spec: Spec, arms: Iterable[Arm]) -> Iterator[tuple[str, dict[str, A
             "diagnostics": measured,
         }
         # Methods are in the trial by name: their settings need no second one.
-        fields = [
-            [{k: v for k, v in setting.items() if k != "name"} for setting in method.settings] for method in methods
-        ]
+        fields = [[fields_of(setting)[1] for setting in method.settings] for method in methods]
         for workload, network, optimizer, *chosen in itertools.product(
             spec.workload.settings, arm.network.settings, arm.optimizer.settings, *fields
         ):

@@ -10,7 +10,7 @@ from collections import ChainMap
 from collections.abc import Mapping, MutableMapping
 from typing import Any, ClassVar, Protocol, cast
 
-from workloads.registry import lookup
+from workloads.registry import fields_of, lookup
 from workloads.reinforcement import CONTROLS
 from workloads.streams import STREAMS
 
@@ -47,8 +47,8 @@ WORKLOADS: Mapping[str, type[Workload]] = ChainMap(
 
 def made(workload: Mapping[str, Any], seed: int) -> Workload:
     """The workload of a trial, by its name and the fields of its config. Raises InputError for no such name."""
-    fields = dict(workload)
-    kind: Any = lookup(WORKLOADS, fields.pop("name"), "workload")
+    name, fields = fields_of(workload)
+    kind: Any = lookup(WORKLOADS, name, "workload")
     instance: Workload = kind(kind.Config(**fields), seed)
     return instance
 

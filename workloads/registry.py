@@ -1,10 +1,13 @@
-"""A registry is a dict from name to thing; this is its one lookup, and the sentence a misspelling is answered with."""
+"""A registry is a dict from name to thing; this is its one lookup, and the sentence a misspelling is answered with.
+
+A config names an entry and its settings in one mapping, {"name": ..., **fields}; this is how the two are told apart.
+"""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from workloads.errors import InputError
 
@@ -26,6 +29,11 @@ def unknown(name: str, kind: str, names: Iterable[str]) -> str:
     close = nearest(name, allowed)
     hint = f" did you mean {close!r}?" if close else ""
     return f"unknown {kind} {name!r}:{hint} allowed: {', '.join(allowed)}"
+
+
+def fields_of(named: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """(name, fields) of a config's part."""
+    return named["name"], {key: value for key, value in named.items() if key != "name"}
 
 
 def lookup(registry: Mapping[str, T], name: str, kind: str) -> T:

@@ -21,6 +21,7 @@ from workloads import streams
 from workloads.extensions import entries, load_code, owner, told
 from workloads.methods.config import METHODS, OPTIMIZERS
 from workloads.networks.config import NETWORKS
+from workloads.registry import fields_of
 from workloads.reinforcement import CONTROLS
 
 if TYPE_CHECKING:
@@ -162,8 +163,7 @@ def trials_of(table: str, name: str, workload: Mapping[str, Any]) -> list[Trial]
     kind = streams.STREAMS[workload["name"]]
     shape = {"name": "mlp", "width": 60, "depth": 2} if workload is CLASSES else {"name": "mlp", "width": 5, "depth": 1}
     for seed in range(TRIED):
-        given = {key: value for key, value in workload.items() if key != "name"}
-        stream = {"name": workload["name"], **dataclasses.asdict(kind.Config(**given))}
+        stream = {"name": workload["name"], **dataclasses.asdict(kind.Config(**fields_of(workload)[1]))}
         config = {
             "workload": stream,
             "network": settings(name, NETWORKS[name], seed) if table == "NETWORKS" else shape,
@@ -174,8 +174,7 @@ def trials_of(table: str, name: str, workload: Mapping[str, Any]) -> list[Trial]
             **{"every": 1, "probe": 8, "dtype": "float64", "keep": "none", "code": [name]},
         }
         if table == "METHODS":
-            own = settings(name, METHODS[name], seed)
-            config["methods"] = {name: {key: value for key, value in own.items() if key != "name"}}
+            config["methods"] = dict([fields_of(settings(name, METHODS[name], seed))])
         made.append(Trial(str(seed), config, (name,), name))
     return made
 

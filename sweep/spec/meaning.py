@@ -24,6 +24,7 @@ from workloads.extensions import owner, told
 from workloads.kinds import WORKLOADS, Workload
 from workloads.methods.config import METHODS, OPTIMIZERS
 from workloads.networks.config import NETWORKS
+from workloads.registry import fields_of
 from workloads.reinforcement import CONTROLS
 
 SINGLE = (1.17549435e-38, 3.40282347e38)
@@ -184,8 +185,7 @@ class Checked:
         if given.value not in registry:
             self.wrong(given.path, unknown_key(given.value, registry, kind), given.value)
             return None
-        rest = {key: field for key, field in fields.items() if key != "name"}
-        return self.section(given.value, registry[given.value], rest, at=at)
+        return self.section(given.value, registry[given.value], fields_of(fields)[1], at=at)
 
     def section(self, name: str, entry: Any, fields: Mapping[str, Field], *, at: KeyPath) -> Section | None:
         """A part against its registry entry."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from workloads.registry import lookup
+from workloads.registry import fields_of, lookup
 from workloads.streams import (
     continual_imagenet,
     incremental_cifar,
@@ -22,6 +22,6 @@ STREAMS: dict[str, type[Stream]] = {name: kind for file in SHIPPED for name, kin
 
 def made(workload: Mapping[str, Any], seed: int) -> Stream:
     """The stream of a trial's `workload`, its name and the fields of its config. Raises InputError for no such name."""
-    fields = dict(workload)
-    kind = lookup(STREAMS, fields.pop("name"), "workload")
+    name, fields = fields_of(workload)
+    kind = lookup(STREAMS, name, "workload")
     return kind(kind.Config(**fields), seed)

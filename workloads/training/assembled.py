@@ -14,7 +14,7 @@ from workloads.methods.base import Params
 from workloads.methods.config import METHODS, OPTIMIZERS
 from workloads.networks.config import NETWORKS
 from workloads.networks.implementations import IMPLEMENTATIONS as NETWORK_IMPLEMENTATIONS
-from workloads.registry import lookup
+from workloads.registry import fields_of, lookup
 from workloads.streams.base import Stream
 
 # tf32: float32, whose products a GPU may compute from rounded factors; on a CPU the same as float32.
@@ -31,9 +31,8 @@ def dtype_of(config: Mapping[str, Any]) -> torch.dtype:
 
 def built(table: Mapping[str, Any], fields: Mapping[str, Any], kind: str) -> tuple[str, Any]:
     """(name, config object) from a config's {"name": ..., fields}."""
-    arguments = dict(fields)
-    name = arguments.pop("name")
-    return name, lookup(table, name, kind).config(**arguments)
+    name, settings = fields_of(fields)
+    return name, lookup(table, name, kind).config(**settings)
 
 
 def ways_of_learning(config: Mapping[str, Any]) -> tuple[tuple[str, Any], dict[str, Any]]:
