@@ -87,120 +87,6 @@ inline void judge(const Real* output, const void* target, Real* error, double& l
 
 // ---- backward and update ----
 
-// NR rows at once, so that the error is read once for all: back = row . error, row <- row - gain error, and what that
-// makes of the sums of |w|.
-template <int C, int NR, bool BACK, bool COUNT_IN, bool COUNT_OUT>
-inline void learn_rows(Real* weights, const int* index, const Real* gain, const Real* after, const Real* times,
-                       const Vec* error, Real* back, Vec* changed, double* rows) {
-    constexpr int V = C / LANES, CHAINS = V > SHORT ? 4 / NR : 1;
-    Vec* w[NR];
-    Vec scale[NR], gains[NR], dot[NR][CHAINS] = {}, across[NR][CHAINS] = {};
-    for (int r = 0; r < NR; ++r) {
-        w[r] = vectors(weights + int64_t(index[r]) * C);
-        scale[r] = held(Vec{} + after[r]);
-        gains[r] = held(Vec{} + gain[r]);
-    }
-    const auto one = [&](int v, int u) {
-        const Vec e = held(error[v]);
-        for (int r = 0; r < NR; ++r) {
-            const Vec old = held(w[r][v]), now = old - gains[r] * e;
-            if (BACK) dot[r][u] += old * e;
-            if (COUNT_IN) changed[v] += scale[r] * (magnitude(now) - magnitude(old));
-            if (COUNT_OUT) across[r][u] += magnitude(now);
-            w[r][v] = now;
-        }
-    };
-    if constexpr (V <= IN_REGISTERS) {
-#pragma GCC unroll 14
-        for (int v = 0; v < V; ++v) one(v, v % CHAINS);
-    } else {
-        int v = 0;
-        for (; v + CHAINS <= V; v += CHAINS)
-            for (int u = 0; u < CHAINS; ++u) one(v + u, u);
-        for (; v < V; ++v) one(v, 0);
-    }
-    for (int r = 0; r < NR; ++r) {
-        for (int u = 1; u < CHAINS; ++u) dot[r][0] += dot[r][u], across[r][0] += across[r][u];
-        if (BACK) back[index[r]] = times[r] * sum(dot[r][0]);
-        if (COUNT_OUT) rows[index[r]] = after[r] * sum(across[r][0]);
-    }
-}
-
-// The rows that were read, at batch 1: product and update in one pass. Last to first, since the last are still near.
-template <int C, bool BACK, bool COUNT_IN, bool COUNT_OUT>
-inline void learn(Real* weights, int count, const int* index, const Real* gain, const Real* after, const Real* times,
-                  const Real* error, Real* back, Real* change, double* rows) {
-    constexpr int V = C / LANES, TOGETHER = COUNT_IN || COUNT_OUT ? 2 : 4;
-    constexpr bool IN_PLACE = V > IN_REGISTERS;
-    Vec own[IN_PLACE ? 1 : V] = {};
-    Vec* changed = IN_PLACE ? vectors(change) : own;
-    if (COUNT_IN && IN_PLACE) std::memset(change, 0, C * sizeof(Real));
-    const auto learn_from = [&](int q, auto rows_at_once) {
-        learn_rows<C, decltype(rows_at_once)::value, BACK, COUNT_IN, COUNT_OUT>(
-            weights, index + q, gain + q, after + q, times + q, vectors(error), back, changed, rows);
-    };
-    int q = count;
-    for (; q >= TOGETHER; q -= TOGETHER) learn_from(q - TOGETHER, std::integral_constant<int, TOGETHER>());
-    for (; q > 0; --q) learn_from(q - 1, std::integral_constant<int, 1>());
-    if (COUNT_IN && !IN_PLACE) std::memcpy(change, own, C * sizeof(Real));
-}
-
-// back = row . error for NR rows and NB examples.
-template <int C, int NR, int NB>
-inline void back_tile(const Real* weights, const int* index, const Real* times, const Real* error, Real* back) {
-    constexpr int V = C / LANES;
-    Vec dot[NR][NB] = {};
-    for (int v = 0; v < V; ++v)
-        for (int r = 0; r < NR; ++r) {
-            const Vec w = vectors(weights + int64_t(index[r]) * C)[v];
-            for (int b = 0; b < NB; ++b) dot[r][b] += w * vectors(error)[b * V + v];
-        }
-    for (int r = 0; r < NR; ++r)
-        for (int b = 0; b < NB; ++b) back[b * WIDE + index[r]] = times[r] * sum(dot[r][b]);
-}
-
-// `learn` for NR rows and a batch: first the products, then the update.
-template <int C, int NR, bool BACK, bool COUNT_IN, bool COUNT_OUT>
-inline void learn_tile(Real* weights, const int* index, const Real* gain, const Real* after, const Real* times,
-                       const Real* error, Real* back, Real* change, double* rows) {
-    constexpr int V = C / LANES, LAST = BATCH % 4;
-    if constexpr (BACK) {
-        int b = 0;
-        for (; b + 4 <= BATCH; b += 4)
-            back_tile<C, NR, 4>(weights, index, times, error + b * C, back + b * WIDE);
-        if constexpr (LAST > 0) back_tile<C, NR, LAST>(weights, index, times, error + b * C, back + b * WIDE);
-    }
-    Vec across[NR] = {};
-    for (int v = 0; v < V; ++v) {
-        Vec old[NR], now[NR];
-        for (int r = 0; r < NR; ++r) now[r] = old[r] = vectors(weights + int64_t(index[r]) * C)[v];
-        for (int b = 0; b < BATCH; ++b) {
-            const Vec e = vectors(error)[b * V + v];
-            for (int r = 0; r < NR; ++r) now[r] -= gain[r * BATCH + b] * e;
-        }
-        for (int r = 0; r < NR; ++r) {
-            if (COUNT_IN) vectors(change)[v] += after[r] * (magnitude(now[r]) - magnitude(old[r]));
-            if (COUNT_OUT) across[r] += magnitude(now[r]);
-            vectors(weights + int64_t(index[r]) * C)[v] = now[r];
-        }
-    }
-    if (COUNT_OUT)
-        for (int r = 0; r < NR; ++r) rows[index[r]] = after[r] * sum(across[r]);
-}
-
-template <int C, bool BACK, bool COUNT_IN, bool COUNT_OUT>
-inline void learn_batch(Real* weights, int count, const int* index, const Real* gain, const Real* after,
-                        const Real* times, const Real* error, Real* back, Real* change, double* rows) {
-    if (COUNT_IN) std::memset(change, 0, C * sizeof(Real));
-    int q = 0;
-    for (; q + 4 <= count; q += 4)
-        learn_tile<C, 4, BACK, COUNT_IN, COUNT_OUT>(weights, index + q, gain + q * BATCH, after + q, times + q, error,
-                                                    back, change, rows);
-    for (; q < count; ++q)
-        learn_tile<C, 1, BACK, COUNT_IN, COUNT_OUT>(weights, index + q, gain + q * BATCH, after + q, times + q, error,
-                                                    back, change, rows);
-}
-
 // A decay that leaves less than LEAST of a weight in one step cannot stay owed: its rows are changed after `learn`.
 template <int C>
 void decay_and_learn(const Step& s, int l) {
@@ -242,7 +128,7 @@ void descend(const Step& s, int l) {
         constexpr bool BACK = decltype(back)::value, COUNT_IN = decltype(in)::value;
         constexpr bool COUNT_OUT = BACK && OUT;
         constexpr auto pass =
-            BATCH == 1 ? learn<C, BACK, COUNT_IN, COUNT_OUT> : learn_batch<C, BACK, COUNT_IN, COUNT_OUT>;
+            BATCH == 1 ? learn<C, BACK, COUNT_IN, COUNT_OUT> : learn_batch<C, WIDE, BACK, COUNT_IN, COUNT_OUT>;
         pass(m.weights[l], count, w.index[l], w.scaled, w.after, w.times[l], w.error[l + 1], w.error[l], w.change,
              m.rows[l]);
     };

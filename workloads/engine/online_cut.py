@@ -38,7 +38,8 @@ class Layer:
     """One weight matrix: its products and its chain. Leaves are numbers of tensors of the state."""
 
     weight: int
-    forward: fx.Node  # (B, out)
+    forward: fx.Node  # (B, out), with `start` added
+    start: fx.Node | None  # (out,) of the state, a bias
     inputs: fx.Node  # X
     back: fx.Node | None = None  # (B, in); None where nobody asks
     outer: fx.Node | None = None
@@ -110,7 +111,7 @@ class Cut:
             elif odd:
                 if any(number == layer.weight for layer in found):
                     raise NotLowered("a weight matrix that is used twice")
-                found.append(Layer(number, node, node.args[0]))
+                found.append(Layer(number, *self._begun(node), node.args[0]))
             elif number in backs:
                 raise NotLowered("a weight matrix that is used twice")
             else:
@@ -124,6 +125,16 @@ class Cut:
                 raise NotLowered("a weight matrix whose gradient is no product of its input and its error")
             others.remove(layer.outer)
         return found
+
+    def _begun(self, product: fx.Node) -> tuple[fx.Node, fx.Node | None]:
+        """The product with its bias added, where that is all it is for, and the bias."""
+        only = next(iter(product.users)) if len(product.users) == 1 else product
+        if only.target == aten.add.Tensor and not only.kwargs and only.args[1] is product:
+            start = only.args[0]
+            if isinstance(start, fx.Node) and start in self.leaf_of:
+                if self.seen[start].shape == self.seen[product].shape[1:]:
+                    return only, start
+        return product, None
 
     def _matches(self, layer: Layer, node: fx.Node) -> bool:
         """Whether a product is the gradient of the layer's weights; noted there."""
@@ -365,7 +376,10 @@ class Cut:
 
 
 def traced(step: Callable[..., Sequence[Tensor]], examples: Sequence[Tensor]) -> Trace:
-    """The step's trace with every bias apart from its product, the one small and the other not, and no sums of one."""
+    """The step's trace with every bias apart from its product, the one small and the other not, and no sums of one.
+
+    Many numbers over one become their products with its reciprocal, a rounding away at most.
+    """
     found = trace(step, examples)
     for node in list(found.graph.nodes):
         if node.target == aten.addmm.default and not node.kwargs:
@@ -381,6 +395,14 @@ def traced(step: Callable[..., Sequence[Tensor]], examples: Sequence[Tensor]) ->
             found.seen[same] = found.seen[node]
             node.replace_all_uses_with(same)
             found.graph.erase_node(node)
+        elif node.target == aten.div.Tensor and isinstance(by := node.args[1], fx.Node):
+            if found.seen[by].numel() == 1 < found.seen[node].numel() and by not in found.constant:
+                with found.graph.inserting_before(node):
+                    inverse = found.graph.call_function(aten.reciprocal.default, (by,))
+                    same = found.graph.call_function(aten.mul.Tensor, (node.args[0], inverse))
+                found.seen[inverse], found.seen[same] = found.seen[by].reciprocal(), found.seen[node]
+                node.replace_all_uses_with(same)
+                found.graph.erase_node(node)
     return found
 
 

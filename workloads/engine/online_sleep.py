@@ -15,6 +15,7 @@ nobody has to say so: nothing can get out of step with what the method does.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import IntEnum
 
 import torch
@@ -42,8 +43,20 @@ class Mode(IntEnum):
     ONCE = 1  # one step, however long they slept
     PACED = 2  # as many steps as they slept, at once
     STEPPED = 3  # as many steps as they slept, one after the other
+    OWED = 4  # as many steps as they slept, which may stay owed as a factor of the row
 
 
+@dataclass(frozen=True, slots=True)
+class Asleep:
+    """What is found of a layer's chain."""
+
+    sleep: Sleep
+    homogeneous: bool = False  # zeros stay zeros
+    descends: bool = False  # w ← a w + b g, alone, with two numbers that are the same for all weights
+
+
+LEAST = 0.5  # of a weight that may be left, or its inverse, before what is owed is paid
+LONGEST = 256  # steps that a row which is read may owe
 TABLE = 512  # lengths of sleep whose effect on a weight is kept
 DOUBLINGS = 48  # and powers of two of them, of which longer ones are made
 LENGTHS = 2 * 8 * (TABLE + DOUBLINGS)  # bytes that this takes of scratch memory, for one number kept per weight
@@ -51,8 +64,9 @@ LENGTHS = 2 * 8 * (TABLE + DOUBLINGS)  # bytes that this takes of scratch memory
 
 def constants() -> str:
     """What the C++ is told of all this."""
-    told = {**Sleep.__members__, **Mode.__members__, "TABLE": TABLE, "DOUBLINGS": DOUBLINGS}
-    return "\n".join(f"constexpr int {name} = {int(value)};" for name, value in told.items())
+    told = {**Sleep.__members__, **Mode.__members__, "TABLE": TABLE, "DOUBLINGS": DOUBLINGS, "LONGEST": LONGEST}
+    lines = [f"constexpr int {name} = {int(value)};" for name, value in told.items()]
+    return "\n".join([*lines, f"constexpr double LEAST = {LEAST};"])
 
 
 # What a node is, with gradient 0, as a function of the weight and its slots. Numbers are the same for all weights.
@@ -67,22 +81,22 @@ BOUNDS = {
 FAR, NEAR = 1e100, 1e-100  # far beyond any bound, and within it
 
 
-def sleep_of(cut: Cut, layer: Layer) -> tuple[Sleep, bool]:
-    """How the layer's rows sleep, and whether from zero to zero."""
+def sleep_of(cut: Cut, layer: Layer) -> Asleep:
+    """How the layer's rows sleep."""
     if not all(cut.lasts(number) for number in layer.scalars):
-        return Sleep.DENSE, False
-    found = kinds(cut, layer)
-    results = [found[cut.outputs[k]] for k in layer.evolving]
+        return Asleep(Sleep.DENSE)
+    results = kinds(cut, layer)
     if all(kind in (ZERO, NUMBER, FIXED, LINEAR, AFFINE) for kind in results):
-        return Sleep.LINEAR, all(kind in (ZERO, LINEAR) for kind in results)
-    return (Sleep.CLAMPED, True) if results == [CLAMPED] else (Sleep.REPLAYED, False)
+        homogeneous = all(kind in (ZERO, LINEAR) for kind in results)
+        return Asleep(Sleep.LINEAR, homogeneous, results == [LINEAR] == kinds(cut, layer, gradient=LINEAR))
+    return Asleep(Sleep.CLAMPED, homogeneous=True) if results == [CLAMPED] else Asleep(Sleep.REPLAYED)
 
 
-def kinds(cut: Cut, layer: Layer) -> dict[fx.Node, int]:
-    """What every node of the chain is."""
+def kinds(cut: Cut, layer: Layer, gradient: int = ZERO) -> list[int]:
+    """What the chain's results are, where the gradient is of a kind."""
     found: dict[fx.Node, int] = dict.fromkeys(layer.scalars, NUMBER)
     if layer.outer is not None:
-        found[layer.outer] = ZERO
+        found[layer.outer] = gradient
     found |= {cut.placeholders[k]: LINEAR for k in layer.evolving}
     found |= {cut.placeholders[k]: FIXED for k in layer.constant}
     for node in layer.nodes:
@@ -90,7 +104,7 @@ def kinds(cut: Cut, layer: Layer) -> dict[fx.Node, int]:
             found[node] = ZERO if bool((cut.seen[node] == 0).all()) else NUMBER
         else:
             found[node] = _kind(node, [_of(a, found) for a in node.args if isinstance(a, fx.Node | int | float)])
-    return found
+    return [found[cut.outputs[k]] for k in layer.evolving]
 
 
 def _of(argument: fx.Node | float, found: dict[fx.Node, int]) -> int:
@@ -124,25 +138,29 @@ def _kind(node: fx.Node, given: list[int]) -> int:
     return OTHER if highest > FIXED else max(highest, NUMBER)
 
 
-def pace(cut: Cut, layer: Layer, sleep: Sleep, homogeneous: bool, numbers: list[Tensor]) -> list[float]:
-    """[mode, A row by row] of one member, whose chain's single numbers are `numbers`, in float64."""
+def pace(cut: Cut, layer: Layer, asleep: Asleep, numbers: list[Tensor]) -> list[float]:
+    """[mode, b, A row by row] of one member, whose chain's single numbers are `numbers`, in float64."""
     size = len(layer.evolving)
-    if sleep in (Sleep.DENSE, Sleep.REPLAYED):
-        return [float(Mode.STEPPED), *[0.0] * size * size]
+    if asleep.sleep in (Sleep.DENSE, Sleep.REPLAYED):
+        return [float(Mode.STEPPED), *[0.0] * (1 + size * size)]
     chain, zero = cut.chain(layer), torch.zeros((), dtype=torch.float64)
 
-    def after(values: list[float]) -> list[float]:
-        slots = [torch.tensor(v, dtype=torch.float64) for v in values]
-        return [float(v) for v in chain(zero, *slots, *[zero] * len(layer.constant), *numbers)]
+    def after(values: list[float], gradient: float = 0.0) -> list[float]:
+        given, *slots = (torch.tensor(v, dtype=torch.float64) for v in (gradient, *values))
+        return [float(v) for v in chain(given, *slots, *[zero] * len(layer.constant), *numbers)]
 
-    if sleep == Sleep.CLAMPED:
+    if asleep.sleep == Sleep.CLAMPED:
         low, high, by = after([-FAR])[0], after([FAR])[0], after([NEAR])[0] / NEAR
         if not (low < 0 < high and 0 <= by <= 1):
-            return [float(Mode.STEPPED), 0.0]
-        return [float(Mode.ONCE if by == 1 else Mode.PACED), by]
+            return [float(Mode.STEPPED), 0.0, 0.0]
+        return [float(Mode.ONCE if by == 1 else Mode.PACED), 0.0, by]
+    if asleep.descends:
+        (by,), (gain,) = after([1.0]), after([0.0], 1.0)
+        lasting = Mode.OWED if LEAST <= abs(by) <= 1 / LEAST else Mode.PACED
+        return [float(Mode.STILL if by == 1 else lasting), gain, by]
     start = after([0.0] * size)
     columns = [after([float(i == j) for i in range(size)]) for j in range(size)]
     matrix = [columns[j][i] - start[i] for i in range(size) for j in range(size)]
     identity = [float(i == j) for i in range(size) for j in range(size)]
-    still = homogeneous and matrix == identity
-    return [float(Mode.STILL if still else Mode.PACED), *matrix]
+    still = asleep.homogeneous and matrix == identity
+    return [float(Mode.STILL if still else Mode.PACED), 0.0, *matrix]

@@ -43,7 +43,10 @@ def of_kind(learner: Learner, kind: type[Method]) -> tuple[str, Any] | None:
 @functools.lru_cache(maxsize=1)
 def _text() -> str:
     """The C++ source, but for the constants."""
-    parts = ("philox.h", "online_rows.h", "online.h", "online_noise.h", "online_units.h", "online_adam.h", "online.cpp")
+    parts = (
+        *("philox.h", "online_rows.h", "online_descent.h"),
+        *("online.h", "online_noise.h", "online_units.h", "online_adam.h", "online.cpp"),
+    )
     return "".join((Path(__file__).parent / part).read_text() for part in parts)
 
 

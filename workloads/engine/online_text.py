@@ -17,7 +17,7 @@ from workloads.engine.lanes import Program, stored
 from workloads.engine.lowering import Lowering
 from workloads.engine.online_cut import BACK, FORWARD, Cut, Layer, Segment
 from workloads.engine.online_layout import padded
-from workloads.engine.online_sleep import LENGTHS, Sleep, constants, sleep_of
+from workloads.engine.online_sleep import LENGTHS, Asleep, constants, sleep_of
 from workloads.engine.trace import NotLowered
 from workloads.engine.values import KINDS, SCALARS
 from workloads.periods import Acting, Schedule
@@ -31,7 +31,7 @@ class Emitted:
 
     program: Program
     cut: Cut
-    sleeps: list[tuple[Sleep, bool]]
+    sleeps: list[Asleep]
     due: list[int]  # leaves of counts of rare events
     acting: list[Acting] = field(default_factory=list)  # programs of steps in which a schedule acts
     text: str = ""
@@ -105,6 +105,9 @@ class _Writer:
             out, inputs = self.program.leaves[layer.weight].shape
             self.made.take(f"index{k}", (inputs + 16) * 4)
             self.made.take(f"value{k}", (inputs + 16) * self.batch * size)
+            self.made.take(f"scaled{k}", (inputs + 16) * self.batch * size)
+            self.made.take(f"times{k}", (inputs + 16) * size)
+            self.made.take(f"rest{k}", (inputs + 16) * size)
             self.made.take(f"out{k}", padded(out) * self.batch * size)
             self.made.take(f"error{k}", padded(out) * self.batch * size)
         self.made.take("picture", self.program.x.numel() * size)
@@ -157,6 +160,7 @@ class _Writer:
                 f"typedef {SCALARS[self.real]} Real;\nconstexpr int BATCH = {self.batch};",
                 read["philox.h"],
                 read["online_rows.h"],
+                read["online_descent.h"],
                 member,
                 f"namespace small {{\n{read['online_small.h']}",
                 *small,
@@ -175,7 +179,7 @@ class _Writer:
 
     def _layer(self, number: int, layer: Layer) -> list[str]:
         """The structure that online_traced.h takes."""
-        cut, (sleep, homogeneous) = self.cut, self.made.sleeps[number]
+        cut, asleep, places = self.cut, self.made.sleeps[number], self.made.places
         if any(self.program.leaves[k].dtype != self.program.dtype for k in layer.leaves):
             raise NotLowered("numbers of another type than the weights', one for every weight")
         slots = [torch.zeros((), dtype=self.program.dtype) for _ in layer.leaves]
@@ -199,9 +203,10 @@ class _Writer:
             "CONSTANT": len(layer.constant),
             "ALL": int(not silent(cut, layer)),
             "BACK": int(layer.back is not None),
-            "SLEEP": int(sleep),
-            "HOMOGENEOUS": int(homogeneous),
-            "LENGTHS": self.made.places[f"lengths{number}"],
+            "SLEEP": int(asleep.sleep),
+            "HOMOGENEOUS": int(asleep.homogeneous),
+            "DESCENDS": int(asleep.descends),
+            **{name.upper(): places[f"{name}{number}"] for name in ("lengths", "scaled", "times", "rest")},
         }
         kinds = [self.kind(n) for n in layer.scalars]
         return [
@@ -240,7 +245,7 @@ class _Writer:
         examples = [cut.seen[n].clone() for n in arguments]
         names = [self.names[n] for n in arguments]
         lowering = Lowering(cut.function(segment, arguments), examples, names)
-        signature = ", ".join(f"{self.kind(n)}v* {name}" for n, name in zip(arguments, names, strict=True))
+        signature = ", ".join(f"{self.kind(n)}v* __restrict {name}" for n, name in zip(arguments, names, strict=True))
         call = ", ".join(
             f"(small::{self.kind(n)}v*){self.pointer(n)}" if self.names[n] not in ("seed", "step")
             else f"(small::i64v*){self.pointer(n)}"
@@ -267,7 +272,8 @@ class _Writer:
         count = f"count{number}"
         if kind == FORWARD:
             wide = f"(Real*)(scratch+{places[f'out{number}']})" if self.batch > 1 else self.pointer(layer.forward)
-            given = ", ".join([self.pointer(layer.inputs), index, value, wide, "now"])
+            start = "nullptr" if layer.start is None else self.pointer(layer.start)
+            given = ", ".join([self.pointer(layer.inputs), index, value, wide, start, "now"])
             lines = [f"const int {count} = rows{number}.forward({given});"]
             if self.batch > 1:
                 lines.append(f"narrowed<{out}>({self.pointer(layer.forward)}, {wide});")
@@ -286,7 +292,10 @@ class _Writer:
         return {n for segment in self.cut.segments for n in segment.writes}
 
 
-PARTS = ("philox.h", "online_rows.h", "online_small.h", "lanes.h", "online_traced.h", "online_driver.h")
+PARTS = (
+    *("philox.h", "online_rows.h", "online_descent.h"),
+    *("online_small.h", "lanes.h", "online_traced.h", "online_driver.h"),
+)
 
 
 def silent(cut: Cut, layer: Layer) -> bool:

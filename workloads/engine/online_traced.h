@@ -3,7 +3,7 @@
 // L is an emitted structure: sizes, how its rows sleep, and `step`, which takes one vector of weights and of everything
 // else that is kept per weight through one step with a given gradient. Everything kept per weight lies as the weights
 // do, [in][padded out]; the first of these arrays are the weights. How rows sleep, what a member's rows need when they
-// wake, TABLE and DOUBLINGS are told by online_sleep.py.
+// wake, and the lengths of tables are told by online_sleep.py.
 
 namespace {
 
@@ -36,6 +36,12 @@ template <int N> struct Lengths {
     Power<N> doubled[DOUBLINGS];
 };
 
+// What rows that descend may owe: a^k, its absolute value, and what the error is taken by, for the stored weights.
+struct Factors {
+    double power[LONGEST + 1];
+    Real left[LONGEST], rest[LONGEST], gain[LONGEST];
+};
+
 template <class L> struct Rows {
     static constexpr int N = L::EVOLVING, M = L::CONSTANT, V = L::C / LANES;
     using Number = wide::Number;
@@ -44,21 +50,28 @@ template <class L> struct Rows {
     Real* array[N + M];
     typename L::Numbers numbers;
     Lengths<N>* lengths;
+    Factors* factors;  // in the same place: a layer needs one of them
+    Real *scaled, *times, *rest;  // per row that is read: of its input, of it before the step, and after
     int64_t* awake;
     int mode;
 
-    // `m.pace` is [mode, A row by row], as online_sleep.py finds them.
+    // `m.pace` is [mode, b, A row by row], as online_sleep.py finds them.
     Rows(const Member& m, char* scratch) : m(m), scratch(scratch), awake(m.awake[L::NUMBER]) {
         L::arrays(m, array);
         mode = int(m.pace[L::NUMBER][0]);
         lengths = (Lengths<N>*)(scratch + L::LENGTHS);
+        factors = (Factors*)(scratch + L::LENGTHS);
+        scaled = (Real*)(scratch + L::SCALED);
+        times = (Real*)(scratch + L::TIMES);
+        rest = (Real*)(scratch + L::REST);
         if constexpr (L::SLEEP != DENSE) L::read(m, scratch, numbers);
     }
 
     // Before the first step of a call.
     void prepare() const {
+        if (L::DESCENDS && (mode == STILL || mode == OWED)) return prepare_factors();
         if (mode != PACED) return;
-        const double* pace = m.pace[L::NUMBER];
+        const double* pace = m.pace[L::NUMBER] + 1;
         Power<N> some, one;  // of no step at first, and of one
         for (int i = 0; i < N * N; ++i) {
             const double same = i / N == i % N;
@@ -76,6 +89,19 @@ template <class L> struct Rows {
         lengths->doubled[0] = one;
         for (int k = 1; k < DOUBLINGS; ++k)
             lengths->doubled[k] = after<N>(lengths->doubled[k - 1], lengths->doubled[k - 1]);
+    }
+
+    void prepare_factors() const {
+        static_assert(sizeof(Factors) <= 2 * sizeof(double) * (TABLE + DOUBLINGS), "the room for them");
+        const double b = m.pace[L::NUMBER][1], a = m.pace[L::NUMBER][2];
+        double power = 1;
+        for (int k = 0; k <= LONGEST; ++k, power *= a) factors->power[k] = power;
+        for (int k = 0; k < LONGEST; ++k) {
+            factors->left[k] = Real(factors->power[k]);
+            factors->rest[k] = Real(std::fabs(factors->power[k + 1]));
+            factors->gain[k] = Real(-b / factors->power[k + 1]);
+        }
+        for (int j = 0; j < L::IN; ++j) times[j] = rest[j] = 1;
     }
 
     Power<N> power(int64_t steps) const {
@@ -143,7 +169,17 @@ template <class L> struct Rows {
         });
     }
 
+    // The same where it is a factor. In single precision 1 - 3e-8 is 1 or 1 - 6e-8, but 3e-8 is itself.
+    void shrink(int row, int64_t steps) const {
+        const double left = steps <= LONGEST ? factors->power[steps] : std::pow(m.pace[L::NUMBER][2], double(steps));
+        const Real lost = Real(1 - left);
+        Vec* w = vectors(array[0] + int64_t(row) * L::C);
+        for (int v = 0; v < V; ++v) w[v] -= lost * w[v];
+    }
+
     void sleep(int row, int64_t steps) const {
+        if constexpr (L::DESCENDS)
+            if (mode == OWED) return shrink(row, steps);
         if (mode == STEPPED) return repeat(row, steps);
         const int64_t single = mode == ONCE || (mode == PACED && L::SLEEP == CLAMPED);
         if (single) repeat(row, 1);
@@ -156,6 +192,52 @@ template <class L> struct Rows {
     }
 
     int64_t awake_from(int64_t now) const { return mode == ONCE ? FOREVER : now; }
+
+    // ---- rows that descend ----
+
+    // For how many steps a row owes at step `now`, once it has paid what could not stay a factor of it.
+    int owed(int row, int64_t now) const {
+        const int64_t asleep = now - awake[row];
+        if (asleep < LONGEST) {
+            const Real left = std::fabs(factors->left[asleep]);
+            if (left >= Real(LEAST) && left <= Real(1 / LEAST)) return int(asleep);
+        }
+        shrink(row, asleep);
+        awake[row] = now;
+        return 0;
+    }
+
+    void add_rows(int count, const int* index, const Real* value, Real* out, int64_t now) const {
+        if (mode == OWED) {
+            for (int q = 0; q < count; ++q) {
+                times[q] = factors->left[owed(index[q], now)];
+                for (int b = 0; b < BATCH; ++b) scaled[q * BATCH + b] = times[q] * value[q * BATCH + b];
+            }
+            value = scaled;
+        }
+        gather<L::C>(array[0], count, index, value, out);
+    }
+
+    void descend(int count, const int* index, const Real* value, const Real* error, Real* back, int64_t now) const {
+        if (mode == OWED) {
+            for (int q = 0; q < count; ++q) {
+                const int asleep = int(now - awake[index[q]]);
+                rest[q] = factors->rest[asleep];
+                for (int b = 0; b < BATCH; ++b) scaled[q * BATCH + b] = factors->gain[asleep] * value[q * BATCH + b];
+            }
+        } else {
+            const Real gain = factors->gain[0];
+            for (int i = 0; i < count * BATCH; ++i) scaled[i] = gain * value[i];
+        }
+        if constexpr (BATCH == 1)
+            ::learn<L::C, L::BACK, false, false>(array[0], count, index, scaled, rest, times, error, back, nullptr,
+                                                 nullptr);
+        else
+            learn_batch<L::C, L::IN, L::BACK, false, false>(array[0], count, index, scaled, rest, times, error, back,
+                                                            nullptr, nullptr);
+    }
+
+    // ---- rows that a chain moves ----
 
     // NR rows at once, so that the error is read once for all: back = row . error, and one step of the chain.
     template <int NR>
@@ -210,7 +292,8 @@ template <class L> struct Rows {
 
     // Rows that wake are read while they are at hand.
     void wake_and_read(int count, const int* index, const Real* value, Real* out, int64_t now) const {
-        Vec total[V] = {};
+        Vec total[V];
+        for (int v = 0; v < V; ++v) total[v] = vectors(out)[v];
         for (int q = 0; q < count; ++q) {
             const int row = index[q];
             const Vec x = held(Vec{} + value[q]);
@@ -224,9 +307,19 @@ template <class L> struct Rows {
         for (int v = 0; v < V; ++v) vectors(out)[v] = total[v];
     }
 
-    // The rows to read, as they are at step `now`, and their product with the input (B, in): out (B, padded out).
-    int forward(const Real* input, int* index, Real* value, Real* out, int64_t now) const {
+    // The rows to read, as they are at step `now`, and their product with the input (B, in), from `start` (out) or
+    // zero: out (B, padded out).
+    int forward(const Real* input, int* index, Real* value, Real* out, const Real* start, int64_t now) const {
         const int count = active(input, L::IN, L::IN, L::ALL, index, value);
+        std::memset(out, 0, BATCH * L::C * sizeof(Real));
+        if (start)
+            for (int b = 0; b < BATCH; ++b) std::memcpy(out + b * L::C, start, L::OUT * sizeof(Real));
+        if constexpr (L::DESCENDS) {
+            if (mode == STILL || mode == OWED) {
+                add_rows(count, index, value, out, now);
+                return count;
+            }
+        }
         if constexpr (BATCH == 1 && V <= IN_REGISTERS && L::SLEEP == LINEAR) {
             if (mode == PACED) {
                 wake_and_read(count, index, value, out, now);
@@ -235,7 +328,6 @@ template <class L> struct Rows {
         }
         if (mode != STILL)
             for (int q = 0; q < count; ++q) wake(index[q], now);
-        std::memset(out, 0, BATCH * L::C * sizeof(Real));
         gather<L::C>(array[0], count, index, value, out);
         return count;
     }
@@ -244,6 +336,8 @@ template <class L> struct Rows {
     void learn(int count, int* index, Real* value, const Real* error, Real* back, int64_t now) {
         if constexpr (L::SLEEP == DENSE) L::read(m, scratch, numbers);
         if (L::BACK) std::memset(back, 0, BATCH * L::IN * sizeof(Real));
+        if constexpr (L::DESCENDS)
+            if (mode == STILL || mode == OWED) return descend(count, index, value, error, back, now);
         if constexpr (L::SLEEP == DENSE) count = spread(count, index, value);
         if constexpr (BATCH == 1) {
             constexpr int TOGETHER = N + M == 1 ? 4 : 2;

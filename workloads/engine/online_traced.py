@@ -34,6 +34,8 @@ from workloads.native import compiled
 from workloads.paths import RAREST
 from workloads.random import Draw, Int64
 
+AT_ONCE = [float(Mode.PACED), float(Mode.OWED)]
+
 
 def emit(learner: Learner, state: Tree, hyper: Tree, x: Tensor, y: Tensor) -> Emitted:
     """The C++ of a learner for batches like x (B, ...), y (B, ...). Raises NotLowered."""
@@ -137,8 +139,8 @@ class TracedOnline(Seated):
         return -value.int() if value.dtype == torch.bool else value.clone().contiguous()
 
     def _paces(self, plan: Emitted, number: int) -> Tensor:
-        """(P, 1 + slots²) float64: how every member's rows of a layer sleep."""
-        layer, (sleep, homogeneous) = plan.cut.layers[number], plan.sleeps[number]
+        """(P, 2 + slots²) float64: how every member's rows of a layer sleep."""
+        layer, asleep = plan.cut.layers[number], plan.sleeps[number]
         hypers = plan.cut.placeholders[len(plan.program.leaves) :]
         rows: dict[tuple[float, ...], list[float]] = {}
         paces = []
@@ -146,8 +148,8 @@ class TracedOnline(Seated):
             values = dict(zip(hypers, (v[i].double() for v in self.numbers), strict=False))
             key = tuple(float(v) for v in values.values())
             if key not in rows:
-                numbers = [plan.cut.small(n, values) for n in layer.scalars] if sleep != Sleep.DENSE else []
-                rows[key] = pace(plan.cut, layer, sleep, homogeneous, numbers)
+                numbers = [plan.cut.small(n, values) for n in layer.scalars] if asleep.sleep != Sleep.DENSE else []
+                rows[key] = pace(plan.cut, layer, asleep, numbers)
             paces.append(rows[key])
         return torch.tensor(paces, dtype=torch.float64)
 
@@ -187,7 +189,7 @@ class TracedOnline(Seated):
     def _owing(self) -> list[int]:
         """Layers whose debts cannot be paid in two parts with the same bits: those paid for at once."""
         layers = range(len(self.paces))
-        return [k for k in layers if bool((self.paces[k][:, 0] == Mode.PACED).any())]
+        return [k for k in layers if bool(torch.isin(self.paces[k][:, 0], torch.tensor(AT_ONCE)).any())]
 
     def _path(self) -> Tree:
         """What readers need not know: what is stored of weights that owe, and for how long their rows have slept."""
