@@ -12,7 +12,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from sweep.trials import Trial, structure_key
 from workloads import kinds, streams
@@ -20,8 +20,8 @@ from workloads.diagnostics import look_cost
 from workloads.extensions import owner
 from workloads.losses import LOSSES
 from workloads.methods.config import METHODS, OPTIMIZERS, MethodSpec
-from workloads.networks.config import NETWORKS
-from workloads.paths import ACTING, LANES, Case, Part, choice
+from workloads.networks.config import NETWORKS, NetworkSettings
+from workloads.paths import ACTING, LANES, Case, NoSettings, Part, choice
 from workloads.registry import fields_of, lookup
 from workloads.reinforcement import CONTROLS
 
@@ -67,6 +67,7 @@ def shape_of(config: Mapping[str, Any]) -> Shape:
     """Sizes of a trial, from its config alone."""
     stream = kinds.made(config["workload"], config["seed"])
     network, _ = declared(config)
+    settings = cast("NetworkSettings", network.config)
     built_for = NETWORKS[network.name].built_for(stream)
     return Shape(
         inputs=stream.inputs,
@@ -74,7 +75,7 @@ def shape_of(config: Mapping[str, Any]) -> Shape:
         batch=stream.batch,
         steps=stream.task_start(stream.tasks),
         tasks=stream.tasks,
-        parameters=sum(network.config.parameters(built_for, outputs) for outputs in kinds.outputs_of(stream)),
+        parameters=sum(settings.parameters(built_for, outputs) for outputs in kinds.outputs_of(stream)),
         loss=stream.loss,
         boundaries_shown=stream.boundaries_shown,
     )
@@ -110,8 +111,9 @@ def path_of(config: Mapping[str, Any], device: str) -> tuple[str, str]:
         return ACTING
     shape = shape_of(config)
     network, learning = declared(config)
+    loss = Part(f"the loss {shape.loss}", LOSSES[shape.loss].paths, NoSettings())
     case = Case(
-        parts=[network, Part(f"the loss {shape.loss}", LOSSES[shape.loss].paths, None), *(p for p, _ in learning)],
+        parts=[network, loss, *(part for part, _ in learning)],
         batch=shape.batch,
         inputs=shape.inputs,
         parameters=shape.parameters,

@@ -29,10 +29,13 @@ import sys
 import traceback
 from collections.abc import Callable, Collection, Mapping
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from workloads.errors import InputError
 from workloads.paths import Paths
+
+if TYPE_CHECKING:
+    from workloads.methods.config import MethodSpec
 
 # What planning takes a class for that does not say: as dear as plain SGD, an optimizer as large as Adam and its work.
 COST = 1.0
@@ -40,7 +43,7 @@ COPIES = {"METHODS": 0, "OPTIMIZERS": 4}
 
 _loaded: dict[str, str] = {}  # file name -> source now in the registries
 _owners: dict[tuple[str, str], str] = {}  # (table, name) -> the file that defines it
-_undo: list[Callable[[], Any]] = []  # takes the loaded entries out again
+_undo: list[Callable[[], object]] = []  # takes the loaded entries out again
 
 
 def entries() -> list[tuple[str, str]]:
@@ -141,7 +144,7 @@ def _table_of(module: ModuleType, table: str, file: str) -> dict[str, Any]:
     return entries
 
 
-def _register(table: str, name: str, implementation: Any, *, file: str) -> None:
+def _register(table: str, name: str, implementation: object, *, file: str) -> None:
     """Put one entry where the built-in ones are."""
     from workloads.checks.classes import check_class
     from workloads.metrics import MEASURED
@@ -155,10 +158,11 @@ def _register(table: str, name: str, implementation: Any, *, file: str) -> None:
         _put(registry, name, entry, place)
 
 
-Places = list[tuple[dict[str, Any], Any]]  # registries, and what they hold of an entry
+Class = Any  # of a user's file: `check_class` has seen that it has what its table asks for
+Places = list[tuple[dict[str, Any], object]]  # registries, and what they hold of an entry
 
 
-def _of_stream(name: str, kind: Any) -> Places:
+def _of_stream(name: str, kind: Class) -> Places:
     """The class itself."""
     from workloads.streams import STREAMS
 
@@ -167,7 +171,7 @@ def _of_stream(name: str, kind: Any) -> Places:
     return [(STREAMS, kind)]
 
 
-def _of_network(name: str, kind: Any) -> Places:
+def _of_network(name: str, kind: Class) -> Places:
     """What planning knows of it, and the class."""
     from workloads.networks.base import offers_layers
     from workloads.networks.config import NETWORKS, NetworkSpec
@@ -186,7 +190,7 @@ def _of_network(name: str, kind: Any) -> Places:
     return [(NETWORKS, spec), (IMPLEMENTATIONS, kind)]
 
 
-def _of_optimizer(name: str, kind: Any) -> Places:
+def _of_optimizer(name: str, kind: Class) -> Places:
     """What planning knows of it, and the class."""
     from workloads.methods.config import OPTIMIZERS
     from workloads.methods.implementations import IMPLEMENTATIONS
@@ -194,7 +198,7 @@ def _of_optimizer(name: str, kind: Any) -> Places:
     return [(OPTIMIZERS, _method_spec(kind, copies=COPIES["OPTIMIZERS"])), (IMPLEMENTATIONS, kind)]
 
 
-def _of_method(name: str, kind: Any) -> Places:
+def _of_method(name: str, kind: Class) -> Places:
     """What planning knows of it, and the class."""
     from workloads.methods.config import METHODS
     from workloads.methods.implementations import IMPLEMENTATIONS
@@ -202,13 +206,13 @@ def _of_method(name: str, kind: Any) -> Places:
     return [(METHODS, _method_spec(kind, copies=COPIES["METHODS"])), (IMPLEMENTATIONS, kind)]
 
 
-def _paths_of(kind: Any) -> Paths:
+def _paths_of(kind: Class) -> Paths:
     """What a class declares of the paths; a network's `liftable = False` is short for `Paths(lifted=False)`."""
     paths: Paths = getattr(kind, "paths", Paths(lifted=getattr(kind, "liftable", True)))
     return paths
 
 
-def _method_spec(kind: Any, *, copies: int) -> Any:
+def _method_spec(kind: Class, *, copies: int) -> MethodSpec:
     """What planning knows of a method or an optimizer; `copies` of the weights unless the class says how many."""
     from workloads.methods.base import Method
     from workloads.methods.config import MethodSpec
@@ -225,7 +229,7 @@ def _method_spec(kind: Any, *, copies: int) -> Any:
     )
 
 
-def _of_diagnostic(name: str, kind: Any) -> Places:
+def _of_diagnostic(name: str, kind: Class) -> Places:
     """What planning knows of it, and the class."""
     from workloads.diagnostics import DIAGNOSTICS
     from workloads.diagnostics.base import OWN, spec_of
@@ -233,7 +237,7 @@ def _of_diagnostic(name: str, kind: Any) -> Places:
     return [(DIAGNOSTICS, spec_of(kind)), (OWN, kind)]
 
 
-ENTRIES: dict[str, Callable[[str, Any], Places]] = {
+ENTRIES: dict[str, Callable[[str, Class], Places]] = {
     "METHODS": _of_method,
     "OPTIMIZERS": _of_optimizer,
     "STREAMS": _of_stream,
@@ -242,7 +246,7 @@ ENTRIES: dict[str, Callable[[str, Any], Places]] = {
 }
 
 
-def _put(registry: dict[str, Any], name: str, entry: Any, place: str) -> None:
+def _put(registry: dict[str, Any], name: str, entry: object, place: str) -> None:
     """Add an entry and note how to take it out."""
     if name in registry:
         raise InputError(f"{place}: the name {name!r} is taken; choose another")

@@ -12,16 +12,18 @@ from typing import Any, ClassVar, Protocol, cast
 
 from workloads.registry import fields_of, lookup
 from workloads.reinforcement import CONTROLS
+from workloads.settings import Settings
 from workloads.streams import STREAMS
 
 
 class Workload(Protocol):
     """What every kind declares: sizes and timetable, pure in (config, seed)."""
 
-    Config: ClassVar[type[Any]]
+    Config: ClassVar[type[Settings]]
     name: ClassVar[str]
     semantics: ClassVar[int]
-    loss: ClassVar[Any]  # by name
+    # Any, for a class variable is of one type exactly, and each kind has its own names.
+    loss: ClassVar[Any]
     online_metric: ClassVar[Any]  # what a task is told by
     default_every: ClassVar[int]
     default_probe: ClassVar[int]
@@ -31,6 +33,8 @@ class Workload(Protocol):
     batch: int
     tasks: int
     boundaries_shown: bool
+
+    def __init__(self, config: Settings, seed: int) -> None: ...
 
     def task_start(self, task: int) -> int:
         """The first step of a task; `task_start(tasks)` is the length."""
@@ -48,9 +52,8 @@ WORKLOADS: Mapping[str, type[Workload]] = ChainMap(
 def made(workload: Mapping[str, Any], seed: int) -> Workload:
     """The workload of a trial, by its name and the fields of its config. Raises InputError for no such name."""
     name, fields = fields_of(workload)
-    kind: Any = lookup(WORKLOADS, name, "workload")
-    instance: Workload = kind(kind.Config(**fields), seed)
-    return instance
+    kind = lookup(WORKLOADS, name, "workload")
+    return kind(kind.Config(**fields), seed)
 
 
 def outputs_of(workload: Workload) -> tuple[int, ...]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,6 +23,7 @@ from workloads.networks.base import Network
 from workloads.periods import Acting, Schedule
 from workloads.random import Draw
 from workloads.registry import lookup
+from workloads.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,11 @@ class Learner:
     """
 
     def __init__(
-        self, network: Network, loss: str | Loss, optimizer: tuple[str, Any], methods: Mapping[str, Any]
+        self,
+        network: Network[Settings],
+        loss: str | Loss,
+        optimizer: tuple[str, Settings],
+        methods: Mapping[str, Settings],
     ) -> None:
         """`loss` is a name of `workloads.losses`, or one that is nobody's choice but its workload's.
 
@@ -62,7 +66,7 @@ class Learner:
         self.loss = loss if isinstance(loss, Loss) else lookup(LOSSES, loss, "loss")
         self.optimizer = IMPLEMENTATIONS[optimizer[0]](optimizer[1], network)
         self.optimizer_spec = OPTIMIZERS[optimizer[0]]
-        self.methods: dict[str, Method] = {n: IMPLEMENTATIONS[n](c, network) for n, c in methods.items()}
+        self.methods: dict[str, Method[Settings]] = {n: IMPLEMENTATIONS[n](c, network) for n, c in methods.items()}
         self.rare = [n for n, m in self.methods.items() if m.acts and type(m).repair is not Method.repair]
         self.renewing = [n for n, m in self.methods.items() if m.acts and type(m).renew is not Method.renew]
         self.smoothing = [n for n, m in self.methods.items() if "inputs" in m.acts]
@@ -86,7 +90,7 @@ class Learner:
         """Which scheduled parts act in a step; steps that agree here are the same program."""
         return self.schedule.acting(step)
 
-    def hyper_of(self, optimizer: Any, methods: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    def hyper_of(self, optimizer: Settings, methods: Mapping[str, Settings]) -> dict[str, dict[str, float]]:
         """The varying scalars of one member's configs, as plain numbers."""
         scalars = {name: getattr(optimizer, name) for name in self.optimizer_spec.varies}
         for name, other in self.optimizer_spec.follows.items():
@@ -165,7 +169,7 @@ class Learner:
         `activations`: hidden layer -> (B, units, ...), of the forward pass that the gradient is of.
         """
 
-        def seen_by(part: Method) -> Seen:
+        def seen_by(part: Method[Settings]) -> Seen:
             return Seen(grads=grads, activations=activations, acts=self.schedule.acts(part.period, acting))
 
         state = dict(state)

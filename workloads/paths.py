@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Literal
 
 from workloads.errors import InputError
+from workloads.settings import Settings
 
 PATHS = ("plain", "looped", "lifted", "lanes", "online")
 COMPILED = ("lanes", "online", "lifted")  # paths that want a C++ compiler on a CPU
@@ -28,7 +29,7 @@ RAREST = 100  # steps of a period from which on a step of it, in torch, is not w
 # The path of learners that make their own data by acting, and why.
 ACTING = ("looped", "one learner after the other, each of which makes its own data")
 
-Takes = bool | Mapping[str, Literal[True] | Collection[Any]]
+Takes = bool | Mapping[str, Literal[True] | Collection[object]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,12 +57,17 @@ class Paths:
 
 
 @dataclass(frozen=True, slots=True)
+class NoSettings:
+    """A loss's, which has none."""
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
     """An optimizer, method, network or loss at its settings, with what it declares."""
 
     name: str
     paths: Paths
-    config: Any  # a dataclass; None where there are no settings
+    config: Settings
 
     def refusal(self, path: str) -> str | None:
         """What of this part a path does not take, in words; None where it takes it, or nobody has said."""

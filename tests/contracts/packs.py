@@ -24,7 +24,7 @@ from workloads.methods.config import METHODS, OPTIMIZERS
 from workloads.networks.config import NETWORKS, MLPConfig
 from workloads.networks.implementations import IMPLEMENTATIONS as NETWORK_IMPLEMENTATIONS
 from workloads.networks.mlp import MLP
-from workloads.paths import SMALL, Part, refusal
+from workloads.paths import SMALL, NoSettings, Part, refusal
 
 __all__ = ["distance", "leaves", "same_bits"]  # beside what is defined here
 
@@ -178,7 +178,7 @@ def takes(path: str, arm: Arm, shape: Shape | PictureShape) -> bool:
     name = shape.name if isinstance(shape, PictureShape) else "mlp"
     parts = [
         Part(name, NETWORKS[name].paths, shape.network.config),
-        Part(shape.loss, LOSSES[shape.loss].paths, None),
+        Part(shape.loss, LOSSES[shape.loss].paths, NoSettings()),
         Part(optimizer, OPTIMIZERS[optimizer].paths, settings),
         *(Part(method, METHODS[method].paths, config) for method, config in methods.items()),
     ]

@@ -23,6 +23,7 @@ from workloads.errors import InputError
 from workloads.extensions import place_of
 from workloads.methods.base import PLACES, Hyper, Method, Params, Seen, State
 from workloads.random import Draw
+from workloads.settings import Settings
 
 CLOCKS = {"time", "monotonic", "perf_counter", "process_time", "thread_time", "now", "utcnow", "today", "localtime"}
 
@@ -86,7 +87,7 @@ def remembered(value: Any, above: tuple[int, ...] = ()) -> Any:
     return id(value)
 
 
-def surroundings(method: Method) -> dict[str, Any]:
+def surroundings(method: Method[Settings]) -> dict[str, Any]:
     """Everything that a hook could change and nobody would carry from step to step, by how its author calls it."""
     kind = type(method)
     module = sys.modules.get(kind.__module__)
@@ -162,7 +163,7 @@ class Watched:
     `strict`: attributes, generators and clocks are watched as well, which a traced or batched run cannot be.
     """
 
-    def __init__(self, method: Method, name: str, file: str) -> None:
+    def __init__(self, method: Method[Settings], name: str, file: str) -> None:
         self.method, self.name, self.file = method, name, file
         self.strict = False
 
@@ -296,7 +297,7 @@ class Watched:
         return result
 
 
-def acting_places(method: Method) -> frozenset[str]:
+def acting_places(method: Method[Settings]) -> frozenset[str]:
     """Where an instance acts. Raises InputError where it names a place that its class does not override."""
     if unknown := set(method.acts) - set(type(method).acts):
         allowed = ", ".join(place for place in PLACES if place in type(method).acts)

@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 
 from workloads.diagnostics.spectrum import feature_values, singular_values
 from workloads.networks.base import Network
+from workloads.settings import Settings
 
 Tree = TypeVar("Tree")  # nested dicts and lists of tensors
 
@@ -28,7 +29,7 @@ class Look:
 
     def __init__(
         self,
-        network: Network,
+        network: Network[Settings],
         params: Mapping[str, Tensor],
         x: Tensor,
         *,

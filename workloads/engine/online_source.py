@@ -29,13 +29,14 @@ from workloads.methods.shrink_and_perturb import ShrinkAndPerturb
 from workloads.networks.activations import ACTIVATIONS, LEAKY_SLOPE
 from workloads.networks.mlp import MLP
 from workloads.random import what_code
+from workloads.settings import Settings
 
 LONGEST_TABLE = 1 << 16  # entries of 1 - decay^t; beyond, it is computed
 UTILITIES = get_args(Utility)
 NUMBERS = {torch.float32: "float", torch.float64: "double"}
 
 
-def of_kind(learner: Learner, kind: type[Method]) -> tuple[str, Any] | None:
+def of_kind(learner: Learner, kind: type[Method[Settings]]) -> tuple[str, Any] | None:
     """(name, config) of the learner's method of this class."""
     return next(((name, m.config) for name, m in learner.methods.items() if type(m) is kind), None)
 
@@ -125,7 +126,7 @@ class Plan:
     @property
     def naps(self) -> bool:
         """Whether rows without gradient may sleep under Adam, as far as the program goes (see `online_adam.h`)."""
-        settings = self.learner.optimizer.config
+        settings: Any = self.learner.optimizer.config  # of whichever optimizer is written here
         return self.adam and self.units is None and not self.noise and 0.0325 / max(1 - settings.beta2, 1e-300) >= 8
 
     def scalars(self, hyper: Tree) -> dict[str, Tensor]:
@@ -141,7 +142,7 @@ class Plan:
         for kind in (L2, ShrinkAndPerturb):
             if (found := of_kind(self.learner, kind)) is not None:
                 scalars["decay"] = scalars["decay"] + hyper[found[0]]["strength"].double()
-        if type(self.learner.optimizer) is AdamO:
+        if isinstance(self.learner.optimizer, AdamO):
             every = self.learner.optimizer.config.every
             rate = every * optimizer["isometry_step_size"] * optimizer["isometry_strength"]
             scalars["pull"] = rate.double()
@@ -154,7 +155,7 @@ class Plan:
 
     def tables(self) -> dict[str, Tensor]:
         """Bias corrections: of the units' running statistics, of Adam's two moments."""
-        settings = self.learner.optimizer.config
+        settings: Any = self.learner.optimizer.config  # of whichever optimizer is written here
         unit = self.units.utility_decay if self.units else 0.0
         first, second = (settings.beta1, settings.beta2) if self.adam else (0.0, 0.0)
         return {
@@ -166,7 +167,8 @@ class Plan:
         """The whole C++ text: constants that make `online.cpp` this learner's, then its parts."""
         network, optimizer, units = self.learner.network, self.learner.optimizer, self.units
         assert isinstance(network, MLP)
-        sizes, settings = network.sizes, optimizer.config
+        sizes = network.sizes
+        settings: Any = optimizer.config  # of whichever optimizer is written here
         activation = network.config.activation or "linear"
         pulled = type(optimizer) is AdamO
         integers = {

@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from workloads.learner import Learner
 from workloads.losses import LOSSES
-from workloads.methods.config import METHODS, OPTIMIZERS
+from workloads.methods.base import Method
+from workloads.methods.config import METHODS, OPTIMIZERS, MethodSpec
 from workloads.methods.implementations import IMPLEMENTATIONS
-from workloads.networks.config import NETWORKS
+from workloads.networks.base import Network
+from workloads.networks.config import NETWORKS, NetworkSpec
 from workloads.networks.implementations import IMPLEMENTATIONS as NETWORK_IMPLEMENTATIONS
-from workloads.paths import Part, Paths
+from workloads.paths import NoSettings, Part, Paths
+from workloads.settings import Settings
 
 
 def parts_of(learner: Learner) -> list[Part]:
     """Network, loss, optimizer and methods, each with its declaration."""
     return [
         _part(learner.network, NETWORKS, NETWORK_IMPLEMENTATIONS, NETWORKS),
-        Part(f"the loss {learner.loss.name}", LOSSES[learner.loss.name].paths, None),
+        Part(f"the loss {learner.loss.name}", LOSSES[learner.loss.name].paths, NoSettings()),
         _part(learner.optimizer, OPTIMIZERS, IMPLEMENTATIONS, OPTIMIZERS),
         *(_part(method, METHODS, IMPLEMENTATIONS, [name]) for name, method in learner.methods.items()),
     ]
 
 
-def _part(made: Any, specs: Mapping[str, Any], implementations: Mapping[str, Any], names: Iterable[str]) -> Part:
+def _part(
+    made: Network[Settings] | Method[Settings],
+    specs: Mapping[str, MethodSpec] | Mapping[str, NetworkSpec],
+    implementations: Mapping[str, type],
+    names: Iterable[str],
+) -> Part:
     """What is registered under one of the names.
 
     A declaration is of one class exactly: a subclass may mean anything, and declares nothing unless it is registered.

@@ -9,12 +9,14 @@ correction alone. 1 − βᵗ is computed as −expm1(t log β): in float32 the 
 from __future__ import annotations
 
 import math
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from workloads.methods.base import Hyper, Method, Params, Seen, State
 from workloads.random import Draw
+from workloads.settings import Settings
 
 
 def bias_correction(beta: float, steps: Tensor) -> Tensor:
@@ -24,7 +26,23 @@ def bias_correction(beta: float, steps: Tensor) -> Tensor:
     return -torch.expm1(steps * math.log(beta))
 
 
-class Adam(Method):
+class Averaging(Settings, Protocol):
+    """Settings of an optimizer that goes by Adam's moments."""
+
+    @property
+    def beta1(self) -> float: ...  # of the mean
+
+    @property
+    def beta2(self) -> float: ...  # of the square
+
+    @property
+    def eps(self) -> float: ...
+
+
+A = TypeVar("A", bound=Averaging, covariant=True)
+
+
+class Adam(Method[A]):
     """State: `mean` and `square`, the moments per parameter, and `steps`, t (a float: it only ever nears 2²⁴)."""
 
     def init(self, params: Params, *, per_element: bool) -> State:

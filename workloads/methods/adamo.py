@@ -11,19 +11,19 @@ product η_iso λ.
 
 from __future__ import annotations
 
-from typing import Any
-
 from workloads.methods.adam import Adam
 from workloads.methods.base import Hyper, Params, Seen, State
+from workloads.methods.config import AdamOConfig
 from workloads.methods.isometry import isometry_gradients
 from workloads.networks.base import Network
 from workloads.random import Draw
+from workloads.settings import Settings
 
 
-class AdamO(Adam):
+class AdamO(Adam[AdamOConfig]):
     """State as Adam's. Strength 0 is Adam."""
 
-    def __init__(self, config: Any, network: Network) -> None:
+    def __init__(self, config: AdamOConfig, network: Network[Settings]) -> None:
         super().__init__(config, network)
         self.period = config.every
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from workloads.methods.adam import Adam
 from workloads.methods.base import Hyper, Params, Seen, State
+from workloads.methods.config import AdamWConfig
 from workloads.random import Draw
 
 
-class AdamW(Adam):
+class AdamW(Adam[AdamWConfig]):
     """State as Adam's."""
 
     def optimizer(self, params: Params, state: State, hyper: Hyper, seen: Seen, draw: Draw) -> tuple[Params, State]:

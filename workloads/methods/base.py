@@ -24,16 +24,18 @@ Many units at once, at a fixed time, are a third, `renew`, which only programs o
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from torch import Tensor
 
 from workloads.errors import InputError
 from workloads.random import Draw
+from workloads.settings import Settings
 
 if TYPE_CHECKING:
     from workloads.networks.base import Network
 
+C = TypeVar("C", bound=Settings, covariant=True)  # the dataclass of a method's settings
 Params = dict[str, Tensor]
 State = dict[str, Any]  # nested dicts of tensors
 Hyper = dict[str, Tensor]  # the varying scalars, 0-d
@@ -57,8 +59,8 @@ class Seen:
     acts: bool = True  # whether this is a step that the method's `period` divides; known when tracing
 
 
-class Method:
-    """Base of optimizers and methods; every hook does nothing unless overridden.
+class Method(Generic[C]):
+    """Base of optimizers and methods, of its settings; every hook does nothing unless overridden.
 
     `acts`, the places where it acts, follows from what is overridden. A class may name them too, and must then name
     all of them; an instance may set fewer where its config switches some off.
@@ -87,7 +89,7 @@ class Method:
                 raise InputError(f"{cls.__name__}: {name} is called beside {other}, which the class does not override")
         cls.acts = hooks
 
-    def __init__(self, config: Any, network: Network) -> None:
+    def __init__(self, config: C, network: Network[Settings]) -> None:
         self.config = config
         self.network = network
 

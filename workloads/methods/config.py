@@ -16,6 +16,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from annotated_types import Ge, Gt, Le, Lt
 
 from workloads.paths import RAREST, Paths, Takes
+from workloads.settings import Settings
 
 Strength = Annotated[float, Ge(0)]
 Decay = Annotated[float, Ge(0), Lt(1)]
@@ -25,7 +26,7 @@ Decay = Annotated[float, Ge(0), Lt(1)]
 class MethodSpec:
     """A method's place in a registry."""
 
-    config: type
+    config: type[Settings]
     varies: tuple[str, ...]
     semantics: int = 1
     replaces: bool = False  # units: how many in each task is then recorded, the metric units_replaced
@@ -34,7 +35,7 @@ class MethodSpec:
     label: str = ""  # for people; its name in words where empty
     copies: float | Callable[[Any], float]  # of the weights, held as state and to work on; perhaps by the config
 
-    def held(self, config: Any) -> float:
+    def held(self, config: Settings) -> float:
         """`copies` under this config."""
         return self.copies(config) if callable(self.copies) else self.copies
 
@@ -50,7 +51,7 @@ class MethodSpec:
         leaders: Mapping[str, str] = getattr(self.config, "follows", {})
         return leaders
 
-    def needs(self, config: Any) -> frozenset[str]:
+    def needs(self, config: Settings) -> frozenset[str]:
         """What the method must be given under this config; it may depend on the config."""
         return frozenset(getattr(config, "needs", ()))
 

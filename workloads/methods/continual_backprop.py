@@ -30,13 +30,13 @@ its running statistics, under batch norm, are 0 and 1.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from workloads.methods.adam import bias_correction
 from workloads.methods.base import Hyper, Method, Params, Seen, State
+from workloads.methods.config import ContinualBackpropConfig
 from workloads.methods.units import (
     for_each_part,
     forgotten,
@@ -46,6 +46,7 @@ from workloads.methods.units import (
 )
 from workloads.networks.base import Network, Site, as_examples, by_activation
 from workloads.random import Draw
+from workloads.settings import Settings
 
 
 def instantaneous_utility(
@@ -84,10 +85,10 @@ def outgoing_magnitude(weight: Tensor, site: Site) -> Tensor:
     return by_activation(weight.abs(), site).mean((0, 2))
 
 
-class ContinualBackprop(Method):
+class ContinualBackprop(Method[ContinualBackpropConfig]):
     """State per hidden layer: `utility`, `age` (units,), `mean` (activations,); `counter` (a fraction) and `due`."""
 
-    def __init__(self, config: Any, network: Network) -> None:
+    def __init__(self, config: ContinualBackpropConfig, network: Network[Settings]) -> None:
         super().__init__(config, network)
         # A linear model has no unit to replace.
         self.acts = frozenset({"after_step"} if network.sites else ())

@@ -7,11 +7,12 @@ which is what differentiating the penalty gives and costs less.
 from __future__ import annotations
 
 from workloads.methods.base import Hyper, Method, Params, Seen, State
+from workloads.methods.config import CoupledIsometryConfig
 from workloads.methods.isometry import isometry_gradients
 from workloads.random import Draw
 
 
-class CoupledIsometry(Method):
+class CoupledIsometry(Method[CoupledIsometryConfig]):
     """No state."""
 
     def gradient(self, params: Params, state: State, hyper: Hyper, seen: Seen, draw: Draw) -> tuple[Params, State]:

@@ -10,8 +10,9 @@ from importlib import import_module
 
 from workloads.methods.base import Method
 from workloads.methods.config import METHODS, OPTIMIZERS
+from workloads.settings import Settings
 
-IMPLEMENTATIONS: dict[str, type[Method]] = {
+IMPLEMENTATIONS: dict[str, type[Method[Settings]]] = {
     name: getattr(import_module(f"{__package__}.{name}"), table)[name]
     for table, registry in (("OPTIMIZERS", OPTIMIZERS), ("METHODS", METHODS))
     for name in registry

@@ -13,22 +13,23 @@ it; the two differ where an input is constant.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from workloads.errors import InputError
 from workloads.methods.base import Hyper, Method, Params, State
+from workloads.methods.config import InputNormaliserConfig
 from workloads.networks.base import Network
+from workloads.settings import Settings
 
 SMALLEST_VARIANCE = 1e-8  # added to v
 
 
-class InputNormaliser(Method):
+class InputNormaliser(Method[InputNormaliserConfig]):
     """State: `mean` and `variance` (inputs,), `steps`, t."""
 
-    def __init__(self, config: Any, network: Network) -> None:
+    def __init__(self, config: InputNormaliserConfig, network: Network[Settings]) -> None:
         super().__init__(config, network)
         inputs = getattr(network, "inputs", None)
         if inputs is None:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from workloads.methods.base import Params
 from workloads.networks.base import Network
+from workloads.settings import Settings
 
 
 def isometry_gradient(weight: Tensor) -> Tensor:
@@ -31,7 +32,9 @@ def isometry_gradient(weight: Tensor) -> Tensor:
     return 4 * ((weight @ weight.T - eye) @ weight)
 
 
-def isometry_gradients(params: Params, network: Network, *, penalty: str, scale_by_gram: bool, head: bool) -> Params:
+def isometry_gradients(
+    params: Params, network: Network[Settings], *, penalty: str, scale_by_gram: bool, head: bool
+) -> Params:
     """The gradient of the summed penalty for every weight matrix it acts on; biases are never pulled.
 
     `penalty` "full" is eq. 16, "half" half of it; `scale_by_gram` divides each matrix's share by min(out, in).

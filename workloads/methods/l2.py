@@ -6,10 +6,11 @@ The form used by Dohare et al. (2024): `weight_decay` of torch.optim.SGD and Ada
 from __future__ import annotations
 
 from workloads.methods.base import Hyper, Method, Params, Seen, State
+from workloads.methods.config import L2Config
 from workloads.random import Draw
 
 
-class L2(Method):
+class L2(Method[L2Config]):
     """No state."""
 
     def gradient(self, params: Params, state: State, hyper: Hyper, seen: Seen, draw: Draw) -> tuple[Params, State]:

@@ -10,17 +10,17 @@ stay so whatever is replaced or reset later. As published the scale and shift of
 
 from __future__ import annotations
 
-from typing import Any
-
 from workloads.methods.base import Hyper, Method, Params, Seen, State
+from workloads.methods.config import L2InitConfig
 from workloads.networks.base import Network
 from workloads.random import Draw
+from workloads.settings import Settings
 
 
-class L2Init(Method):
+class L2Init(Method[L2InitConfig]):
     """State: `initial`, θ₀ of every parameter that is pulled; no step writes it."""
 
-    def __init__(self, config: Any, network: Network) -> None:
+    def __init__(self, config: L2InitConfig, network: Network[Settings]) -> None:
         super().__init__(config, network)
         self.acts = frozenset({"gradient" if config.form == "coupled" else "after_step"})
         norms = {name for site in network.sites if site.norm is not None for name in site.norm.parameters}

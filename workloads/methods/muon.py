@@ -15,15 +15,16 @@ bfloat16: the same but for its rounding.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from workloads.methods.adam import Adam
 from workloads.methods.base import Hyper, Params, Seen, State
+from workloads.methods.config import MuonConfig
 from workloads.networks.base import Network
 from workloads.random import Draw
+from workloads.settings import Settings
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # a, b, c: the steepest at 0 that keep values near 1
 SMALLEST_NORM = 1e-7  # of what is divided by its norm
@@ -40,10 +41,10 @@ def orthogonalized(matrix: Tensor, iterations: int) -> Tensor:
     return wide if matrix.shape[0] <= matrix.shape[1] else wide.T
 
 
-class Muon(Adam):
+class Muon(Adam[MuonConfig]):
     """State: `momentum` of the hidden layers' matrices; of all else Adam's."""
 
-    def __init__(self, config: Any, network: Network) -> None:
+    def __init__(self, config: MuonConfig, network: Network[Settings]) -> None:
         super().__init__(config, network)
         self.matrices = [name for name in network.weights if name != network.head]
 

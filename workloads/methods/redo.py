@@ -23,12 +23,11 @@ A unit of a convolution is a channel, whose mean runs over places; that of a uni
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from workloads.methods.base import Hyper, Method, Params, Seen, State
+from workloads.methods.config import ReDoConfig
 from workloads.methods.units import (
     forgotten,
     fresh_biases,
@@ -39,6 +38,7 @@ from workloads.methods.units import (
 )
 from workloads.networks.base import Network, Site, as_examples
 from workloads.random import Draw
+from workloads.settings import Settings
 
 TINY = 1e-9  # added to a layer's mean: a silent layer is dormant as a whole
 
@@ -48,11 +48,12 @@ def dormant(magnitude: Tensor, threshold: Tensor) -> Tensor:
     return magnitude / (magnitude.mean() + TINY) <= threshold
 
 
-class ReDo(Method):
+class ReDo(Method[ReDoConfig]):
     """State: `magnitude` (units,) per hidden layer, the sum since the last look of mean |h| over the batch."""
 
-    def __init__(self, config: Any, network: Network) -> None:
+    def __init__(self, config: ReDoConfig, network: Network[Settings]) -> None:
         super().__init__(config, network)
+        assert config.period is not None  # null is the preset's
         self.period = config.period
         # A linear model has no unit to recycle.
         self.acts = frozenset({"after_step"} if network.sites else ())

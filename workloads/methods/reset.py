@@ -9,21 +9,21 @@ As in the released codes batch norm's running statistics and, unless `optimizer`
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from workloads.methods.base import Hyper, Method, Params, State
+from workloads.methods.config import ResetConfig
 from workloads.networks.base import Network
 from workloads.random import Draw
+from workloads.settings import Settings
 
 
-class Reset(Method):
+class Reset(Method[ResetConfig]):
     """No state of its own."""
 
-    def __init__(self, config: Any, network: Network) -> None:
+    def __init__(self, config: ResetConfig, network: Network[Settings]) -> None:
         super().__init__(config, network)
         head = network.head.removesuffix("weight")
         names = network.parameter_shapes()
@@ -43,8 +43,8 @@ class Reset(Method):
             return optimizer
         names = set(self.names)
 
-        def zeroed(path: Any, value: Tensor) -> Tensor:
-            return torch.zeros_like(value) if path[-1].key in names else value
+        def zeroed(path: tuple[object, ...], value: Tensor) -> Tensor:
+            return torch.zeros_like(value) if getattr(path[-1], "key", None) in names else value
 
         kept: State = pytree.tree_map_with_path(zeroed, optimizer)
         return kept

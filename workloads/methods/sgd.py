@@ -8,10 +8,11 @@ from __future__ import annotations
 import torch
 
 from workloads.methods.base import Hyper, Method, Params, Seen, State
+from workloads.methods.config import SGDConfig
 from workloads.random import Draw
 
 
-class SGD(Method):
+class SGD(Method[SGDConfig]):
     """State: the momentum buffer, only where the momentum is not 0."""
 
     def init(self, params: Params, *, per_element: bool) -> State:

@@ -7,17 +7,17 @@ begins, which is closer to Ash and Adams (2020) and needs a stream that shows it
 
 from __future__ import annotations
 
-from typing import Any
-
 from workloads.methods.base import Hyper, Method, Params, Seen, State
+from workloads.methods.config import ShrinkAndPerturbConfig
 from workloads.networks.base import Network
 from workloads.random import Draw
+from workloads.settings import Settings
 
 
-class ShrinkAndPerturb(Method):
+class ShrinkAndPerturb(Method[ShrinkAndPerturbConfig]):
     """No state."""
 
-    def __init__(self, config: Any, network: Network) -> None:
+    def __init__(self, config: ShrinkAndPerturbConfig, network: Network[Settings]) -> None:
         super().__init__(config, network)
         self.acts = frozenset({"gradient", "after_step" if config.when == "step" else "at_task"})
 

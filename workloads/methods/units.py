@@ -15,6 +15,7 @@ from workloads.methods.base import Params
 from workloads.networks.base import Network, Site
 from workloads.networks.initialisation import Distribution, redrawn_tensor
 from workloads.random import Draw
+from workloads.settings import Settings
 
 
 def rows_replaced(values: Tensor, units: Tensor, new: Tensor) -> Tensor:
@@ -38,7 +39,7 @@ def for_each_part(values: Tensor, site: Site) -> Tensor:
     return values if site.parts == 1 else values.expand(site.parts, site.units).reshape(-1)
 
 
-def fresh_weights(network: Network, site: Site, draw: Draw, what: str) -> Tensor:
+def fresh_weights(network: Network[Settings], site: Site, draw: Draw, what: str) -> Tensor:
     """Incoming weights (units, ...) for every unit of a site, distributed as one unit's at initialisation.
 
     Rows of an orthogonal matrix are drawn as `Network.reinit_bound` says.
@@ -49,7 +50,7 @@ def fresh_weights(network: Network, site: Site, draw: Draw, what: str) -> Tensor
     return redrawn_tensor(draw, f"{what}/{site.weight}", network.parameter_shapes()[site.weight], distribution)
 
 
-def fresh_biases(network: Network, site: Site, draw: Draw, what: str) -> Tensor:
+def fresh_biases(network: Network[Settings], site: Site, draw: Draw, what: str) -> Tensor:
     """Biases (units,) for every unit of a site that has them, distributed as at initialisation."""
     assert site.bias is not None
     return redrawn_tensor(draw, f"{what}/{site.bias}", (site.units,), network.distribution(site.bias))

@@ -11,14 +11,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Generic, Literal, TypeVar
 
 import torch
 from torch import Tensor
 
+from workloads.networks.config import Picture
 from workloads.networks.initialisation import Distribution, initial_array, layer_distribution, redrawn_tensor
 from workloads.random import Draw
+from workloads.settings import Settings
 
+C = TypeVar("C", bound=Settings, covariant=True)  # the dataclass of a network's settings
 Activations = list[tuple[str, Tensor]]
 
 
@@ -74,8 +77,8 @@ class Site:
         return self.parts * self.units
 
 
-class Network(ABC):
-    """A network's shapes and choices, never its tensors.
+class Network(ABC, Generic[C]):
+    """A network's shapes and choices, by its settings; never its tensors.
 
     `weights` names every weight matrix or kernel in forward order, `head` the last of them, `sites` the hidden layers
     whose units may be replaced, `buffers` the running statistics (none unless there is batch norm).
@@ -88,7 +91,9 @@ class Network(ABC):
     sites: tuple[Site, ...] = ()
     buffers: tuple[str, ...] = ()
 
-    def __init__(self, config: Any, inputs: Any, outputs: int) -> None:
+    inputs: int | Picture
+
+    def __init__(self, config: C, inputs: int | Picture, outputs: int) -> None:
         """For `inputs` numbers, or pictures of (channels, height, width), and `outputs` values."""
         self.config, self.inputs, self.outputs = config, inputs, outputs
 
@@ -174,7 +179,7 @@ class Network(ABC):
         return bound * (2 * draw.uniform(f"reinit/{site.name}", site.fan_in, offset=unit) - 1)
 
 
-def offers_layers(kind: type[Network]) -> bool:
+def offers_layers(kind: type[Network[Settings]]) -> bool:
     """Whether a class has a `layer` that tells of the same network as its `apply`, and not of one that it changed."""
     definer = {name: next(each for each in kind.__mro__ if name in vars(each)) for name in ("layer", "apply")}
     return definer["layer"] is not Network and issubclass(definer["layer"], definer["apply"])

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol, cast
 
 from annotated_types import Ge
 
 from workloads.paths import Paths, Takes
-from workloads.settings import later
+from workloads.settings import Settings, later
+
+if TYPE_CHECKING:
+    from workloads.kinds import Workload
 
 CONV_KERNELS = (5, 3, 3)  # of the convnet's convolutions
 
@@ -116,11 +120,19 @@ class ResNet18Config:
         return (inp * kernel * kernel + 1) * out + 2 * out  # and its batch norm
 
 
+class NetworkSettings(Settings, Protocol):
+    """Settings that a network is built by, and counted before it is built."""
+
+    @property
+    def parameters(self) -> Callable[..., int]:
+        """How many weights and biases: of (inputs, outputs), or of the shape of a picture and outputs."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NetworkSpec:
     """A network's place in the registry: its config and the number that changes when its meaning does."""
 
-    config: type
+    config: type[NetworkSettings]
     semantics: int
     paths: Paths
     file: str | None = None  # where it is, if not in a file of its name
@@ -133,12 +145,12 @@ class NetworkSpec:
         """Whether vmap can batch it over members."""
         return self.paths.lifted is not False
 
-    def built_for(self, stream: Any) -> Any:
+    def built_for(self, stream: Workload) -> int | Picture:
         """What the network of a stream is built for: the shape of its pictures, or its number of inputs."""
-        return getattr(stream, "shape", ()) if self.pictures else stream.inputs
+        return cast("Picture", getattr(stream, "shape", ())) if self.pictures else stream.inputs
 
 
-MLP_WRITTEN: dict[str, Any] = {
+MLP_WRITTEN: Mapping[str, Literal[True] | Collection[object]] = {
     "width": True,
     "depth": True,
     "activation": ("relu", "leaky_relu", "tanh", "sigmoid", "elu", "swish", "selu", "linear", None),  # None: depth 0

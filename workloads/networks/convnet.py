@@ -21,7 +21,7 @@ from workloads.networks.config import CONV_KERNELS, ConvNetConfig, Picture
 from workloads.networks.initialisation import Distribution, layer_distribution
 
 
-class ConvNet(Network):
+class ConvNet(Network[ConvNetConfig]):
     """The network of `config` for pictures of `shape` (channels, height, width), given flat, and `outputs` values."""
 
     pictures = True

@@ -6,10 +6,11 @@ Everything else about one that ships stands in the registry (`config`), which ne
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
 
+from workloads.networks.base import Network
 from workloads.networks.config import NETWORKS
+from workloads.settings import Settings
 
-IMPLEMENTATIONS: dict[str, Any] = {
+IMPLEMENTATIONS: dict[str, type[Network[Settings]]] = {
     name: import_module(f"{__package__}.{spec.file or name}").NETWORKS[name] for name, spec in NETWORKS.items()
 }

@@ -24,7 +24,7 @@ from workloads.networks.initialisation import Distribution, layer_distribution
 EPS = 1e-5  # of layer norm, as torch's
 
 
-class MLP(Network):
+class MLP(Network[MLPConfig]):
     """The network of `config` between `inputs` features and `outputs` values.
 
     `weights` names every weight matrix in forward order, `head` the last of them, `sites` the hidden layers.

@@ -33,7 +33,7 @@ EPS = 1e-5
 BLOCKS = 8
 
 
-class ResNet18(Network):
+class ResNet18(Network[ResNet18Config]):
     """The network of `config` for pictures of `shape` (channels, height, width), given flat, and `outputs` values."""
 
     pictures = True

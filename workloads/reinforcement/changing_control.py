@@ -13,13 +13,14 @@ Two networks learn at every step (one-step actor-critic, Sutton & Barto 2018, se
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 from annotated_types import Ge, Lt
 from numpy.typing import NDArray
 
 from workloads.random import uniform
+from workloads.settings import Settings
 from workloads.streams.base import Boundaries
 
 if TYPE_CHECKING:  # the one takes half a second to import, the other needs torch
@@ -60,7 +61,7 @@ STOCK = Physics(masscart=1.0, masspole=0.1, length=0.5)
 class ChangingControl:
     """One trial's poles. Making one builds no environment: `environment` does."""
 
-    Config: ClassVar[type[Any]] = ChangingControlConfig
+    Config: ClassVar[type[Settings]] = ChangingControlConfig
     name: ClassVar[str] = "changing_control"
     semantics: ClassVar[int] = 1
     loss: ClassVar[str] = "actor_critic"

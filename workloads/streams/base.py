@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from workloads.errors import InputError
 from workloads.losses import LOSSES, LossName
 from workloads.metrics import Headline, OnlineMetric
+from workloads.settings import Settings
 
 Boundaries = Literal["hidden", "shown"]
 Float32 = NDArray[np.float32]
@@ -26,7 +27,7 @@ Targets = NDArray[Any]  # as the stream's loss takes them, see `workloads.losses
 class Stream(Protocol):
     """The contract of a stream. Steps count from 0, one batch each, the same however they are asked for."""
 
-    Config: ClassVar[type[Any]]
+    Config: ClassVar[type[Settings]]
     name: ClassVar[str]
     semantics: ClassVar[int]  # raised whenever the values change; part of every trial's hash
     loss: ClassVar[LossName]
@@ -40,7 +41,7 @@ class Stream(Protocol):
     tasks: int
     boundaries_shown: bool  # may methods be told when the task changes?
 
-    def __init__(self, config: Any, seed: int) -> None: ...
+    def __init__(self, config: Settings, seed: int) -> None: ...
 
     def task_start(self, task: int) -> int:
         """The first step of a task; `task_start(tasks)` is the length of the stream."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from annotated_types import Ge
@@ -27,6 +27,7 @@ from workloads.data.entries import Bytes
 from workloads.losses import LossName
 from workloads.metrics import Headline, OnlineMetric
 from workloads.random import permutation
+from workloads.settings import Settings
 from workloads.streams import image_sets
 from workloads.streams.base import Boundaries, EqualTasks, Float32
 
@@ -65,7 +66,7 @@ class ContinualImageNetConfig:
 class ContinualImageNet(image_sets.Pictured, EqualTasks):
     """Cross-entropy on which of the two classes it is; a fresh head for every task is a method's business."""
 
-    Config: ClassVar[type[Any]] = ContinualImageNetConfig
+    Config: ClassVar[type[Settings]] = ContinualImageNetConfig
     name: ClassVar[str] = "continual_imagenet"
     label: ClassVar[str] = "Continual ImageNet"
     semantics: ClassVar[int] = 1

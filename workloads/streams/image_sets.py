@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -141,10 +141,20 @@ def epoch_ends(start: int, steps: int, epochs: int, every: int | None) -> tuple[
     return tuple(start + steps * epoch for epoch in (*counted, epochs))
 
 
+class OfPictures(Protocol):
+    """What every config of such a stream says; a tested one's `test_every` too: epochs, or None, after the last."""
+
+    @property
+    def dataset(self) -> Name: ...
+
+    @property
+    def epochs(self) -> int: ...
+
+
 class Pictured(TaskStream):
     """A stream of pictures of the data set that its config names; a tested one is tested after epochs."""
 
-    config: Any
+    config: OfPictures
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -159,4 +169,5 @@ class Pictured(TaskStream):
         """After every `test_every` epochs and after the last."""
         if not self.tested:
             return ()
-        return epoch_ends(self.task_start(task), self.epoch_steps(task), self.config.epochs, self.config.test_every)
+        every: int | None = getattr(self.config, "test_every", None)
+        return epoch_ends(self.task_start(task), self.epoch_steps(task), self.config.epochs, every)

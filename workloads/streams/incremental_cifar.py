@@ -16,7 +16,7 @@ The schedule multiplies step sizes by 0.2 after 30 %, 60 % and 80 % of a stage: 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from annotated_types import Ge
@@ -27,6 +27,7 @@ from workloads.errors import InputError
 from workloads.losses import LossName
 from workloads.metrics import Headline, OnlineMetric
 from workloads.random import Int64, permutation
+from workloads.settings import Settings
 from workloads.streams import image_sets
 from workloads.streams.augmentation import moved, moves
 from workloads.streams.base import Boundaries, Float32
@@ -78,7 +79,7 @@ class IncrementalCIFARConfig:
 class IncrementalCIFAR(image_sets.Pictured):
     """Cross-entropy over the classes so far: y is (place of the class in the order of arrival, classes so far)."""
 
-    Config: ClassVar[type[Any]] = IncrementalCIFARConfig
+    Config: ClassVar[type[Settings]] = IncrementalCIFARConfig
     name: ClassVar[str] = "incremental_cifar"
     label: ClassVar[str] = "Class-incremental CIFAR-100"
     semantics: ClassVar[int] = 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from annotated_types import Ge, Gt
@@ -20,6 +20,7 @@ from workloads.data.catalogue import DATASETS
 from workloads.losses import LossName
 from workloads.metrics import OnlineMetric
 from workloads.random import Int64, permutation
+from workloads.settings import Settings
 from workloads.streams.base import Boundaries, EqualTasks, Float32, Pictures
 from workloads.streams.gradual import check_gradual, still_old
 
@@ -53,7 +54,7 @@ class PermutedMNISTConfig:
 class PermutedMNIST(EqualTasks):
     """Cross-entropy on the class; the images are read when first asked for and shared by all seeds."""
 
-    Config: ClassVar[type[Any]] = PermutedMNISTConfig
+    Config: ClassVar[type[Settings]] = PermutedMNISTConfig
     name: ClassVar[str] = "permuted_mnist"
     label: ClassVar[str] = "Online permuted MNIST"
     semantics: ClassVar[int] = 1

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from annotated_types import Ge
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from workloads.losses import LossName
 from workloads.metrics import OnlineMetric
 from workloads.random import Int64, integers, permutation
+from workloads.settings import Settings
 from workloads.streams import image_sets
 from workloads.streams.base import Boundaries, EqualTasks, Float32
 from workloads.streams.gradual import check_gradual, still_old
@@ -59,7 +60,7 @@ class RelabelledConfig:
 class Relabelled(image_sets.Pictured, EqualTasks):
     """Cross-entropy on the label of the task at hand; the images are shared by all seeds."""
 
-    Config: ClassVar[type[Any]] = RelabelledConfig
+    Config: ClassVar[type[Settings]] = RelabelledConfig
     name: ClassVar[str] = "relabelled"
     label: ClassVar[str] = "Relabelled images"
     semantics: ClassVar[int] = 1

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from annotated_types import Ge, Le
@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from workloads.losses import LossName
 from workloads.metrics import OnlineMetric
 from workloads.random import integers, words
+from workloads.settings import Settings
 from workloads.streams.base import Boundaries, EqualTasks, Float32, Rows
 
 Bits = NDArray[np.uint8]
@@ -94,7 +95,7 @@ def signs(seed: int, what: str, count: int) -> Float64:
 class SlowlyChangingRegression(EqualTasks):
     """Squared error on the target network's output; a task is a period."""
 
-    Config: ClassVar[type[Any]] = SlowlyChangingRegressionConfig
+    Config: ClassVar[type[Settings]] = SlowlyChangingRegressionConfig
     name: ClassVar[str] = "slowly_changing_regression"
     label: ClassVar[str] = "Slowly-changing regression"
     semantics: ClassVar[int] = 1

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from annotated_types import Ge, Gt, Le
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from workloads.losses import LossName
 from workloads.metrics import Headline, OnlineMetric
 from workloads.random import Int64, permutation
+from workloads.settings import Settings
 from workloads.streams import image_sets
 from workloads.streams.base import Boundaries, Float32
 
@@ -60,7 +61,7 @@ class WarmStartConfig:
 class WarmStart(image_sets.Pictured):
     """Cross-entropy on the class; the images are shared by all seeds."""
 
-    Config: ClassVar[type[Any]] = WarmStartConfig
+    Config: ClassVar[type[Settings]] = WarmStartConfig
     name: ClassVar[str] = "warm_start"
     label: ClassVar[str] = "Warm start"
     semantics: ClassVar[int] = 1

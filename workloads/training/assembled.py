@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import torch
 
@@ -12,13 +12,25 @@ from workloads.kinds import Workload
 from workloads.losses.implementations import Loss
 from workloads.methods.base import Params
 from workloads.methods.config import METHODS, OPTIMIZERS
+from workloads.networks.base import Network
 from workloads.networks.config import NETWORKS
 from workloads.networks.implementations import IMPLEMENTATIONS as NETWORK_IMPLEMENTATIONS
 from workloads.registry import fields_of, lookup
+from workloads.settings import Settings
 from workloads.streams.base import Stream
 
 # tf32: float32, whose products a GPU may compute from rounded factors; on a CPU the same as float32.
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "tf32": torch.float32}
+
+S = TypeVar("S", bound=Settings, covariant=True)
+
+
+class Spec(Protocol[S]):
+    """Whatever a registry holds of a thing that has settings."""
+
+    @property
+    def config(self) -> type[S]: ...
+
 
 MakeStream = Callable[[int], Stream]
 MakeParams = Callable[[int], Params]
@@ -29,13 +41,13 @@ def dtype_of(config: Mapping[str, Any]) -> torch.dtype:
     return lookup(DTYPES, config["dtype"], "dtype")
 
 
-def built(table: Mapping[str, Any], fields: Mapping[str, Any], kind: str) -> tuple[str, Any]:
+def built(table: Mapping[str, Spec[S]], fields: Mapping[str, Any], kind: str) -> tuple[str, S]:
     """(name, config object) from a config's {"name": ..., fields}."""
     name, settings = fields_of(fields)
     return name, lookup(table, name, kind).config(**settings)
 
 
-def ways_of_learning(config: Mapping[str, Any]) -> tuple[tuple[str, Any], dict[str, Any]]:
+def ways_of_learning(config: Mapping[str, Any]) -> tuple[tuple[str, Settings], dict[str, Settings]]:
     """The optimizer's (name, config) and the methods' configs of one trial."""
     optimizer = built(OPTIMIZERS, config["optimizer"], "optimizer")
     settings = config["methods"]
@@ -55,7 +67,7 @@ def workload_of(config: Mapping[str, Any], seed: int) -> Workload:
     return kinds.made(config["workload"], seed)
 
 
-def network_of(config: Mapping[str, Any], workload: Workload, outputs: int | None = None) -> Any:
+def network_of(config: Mapping[str, Any], workload: Workload, outputs: int | None = None) -> Network[Settings]:
     """The network of a trial's config, sized for its workload: with its outputs, of two the policy's, unless given."""
     name, settings = built(NETWORKS, config["network"], "network")
     outputs = workload.outputs if outputs is None else outputs
