@@ -3,7 +3,7 @@
 import sweep
 sweep.run("my_sweep.yaml")            # what `sweep run` does, in this process; or a dict of the same keys
 sweep.curves("my_sweep")              # -> tidy pandas DataFrame
-sweep.leaderboard("my_sweep")         # -> each arm at its best setting, beside the first
+sweep.results("my_sweep")             # -> its leaderboard, comparisons, trials and curves; a notebook shows it
 sweep.plot("my_sweep", "arms")        # -> one of its figures, as a matplotlib Figure
 sweep.load(trial_id)                  # -> the trained network, where its weights were kept
 """
@@ -31,8 +31,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from sweep.results.leaderboard import Leaderboard
+    from sweep.results.results import Results
     from sweep.results.trained import TrainedNetwork
     from sweep.service import Outcome
+
+    def results(name: str, *, scale: str | None = None, storage: str | None = None) -> Results:
+        """What a sweep that was run found, to ask further: its leaderboard, comparisons, trials and curves."""
+
+else:
+    from sweep import results
 
 __all__ = [
     "CheckpointError",
@@ -48,6 +55,7 @@ __all__ = [
     "leaderboard",
     "load",
     "plot",
+    "results",
     "run",
 ]
 

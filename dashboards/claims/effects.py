@@ -12,8 +12,8 @@ from typing import Protocol
 import numpy as np
 
 from dashboards.claims.evidence import Evidence, Learner, Place, Side, Unread, best_by_others
-from dashboards.claims.judging import estimate
 from sweep.results import naming
+from sweep.results.intervals import estimate
 
 
 @dataclass(frozen=True, slots=True)

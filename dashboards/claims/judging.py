@@ -23,8 +23,7 @@ from typing import Literal
 
 import numpy as np
 
-from sweep.results.intervals import LEVEL, Estimate, mean_and_interval
-from sweep.results.verdicts import FEWEST_SEEDS
+from sweep.results.intervals import FEWEST_SEEDS, LEVEL, Estimate, estimate, holm
 
 Verdict = Literal["supported", "contradicted", "undecided"]
 Test = Literal["more", "at most"]
@@ -68,12 +67,6 @@ def _judged(values: np.ndarray, test: Test, limit: float, yes: float, no: float)
     return Judged("undecided", effect, seeds_needed(values, near))
 
 
-def estimate(values: np.ndarray) -> Estimate:
-    """Mean and interval of (S,) numbers by seed."""
-    mean, low, high, count = mean_and_interval(values[:, None], 0, 2000)
-    return Estimate(float(mean[0]), float(low[0]), float(high[0]), int(count[0]))
-
-
 def p_above(values: np.ndarray, limit: float) -> float:
     """One-sided p of a mean that is not above `limit`: how often flipping signs at random gives one as large."""
     if not len(values):
@@ -92,15 +85,6 @@ def signs(members: int) -> np.ndarray:
         ways = np.random.default_rng(members).integers(0, 2, (4096, members))
         ways[0] = 0
     return 1.0 - 2.0 * ways
-
-
-def holm(ps: Sequence[float]) -> list[float]:
-    """p values corrected for being several (Holm 1979)."""
-    adjusted, largest = [1.0] * len(ps), 0.0
-    for rank, place in enumerate(np.argsort(ps)):
-        largest = max(largest, min(1.0, (len(ps) - rank) * ps[place]))
-        adjusted[place] = largest
-    return adjusted
 
 
 def seeds_needed(values: np.ndarray, limit: float) -> int | None:

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from dashboards.claims import Finding
-from sweep.results.intervals import Estimate
-from sweep.results.verdicts import FEWEST_SEEDS
+from sweep.results.intervals import FEWEST_SEEDS, Estimate
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -68,14 +68,16 @@ def table(name: str, record: SweepRecord, ledger: Ledger, asked: Asked = ALL) ->
     read = figure_file.METRICS
     if callable(read):
         read = read(dict.fromkeys(name for names in trials["metrics"].unique() for name in names.split()))
-    read = (*read, *([asked.metric] if asked.metric else []))
+    read = (*read, *([asked.metric] if asked.metric else []), selections.chosen_by(trials)[0])
     data = figure_file.data(trials, frames.curves(part, ledger, read), asked)
     once = trials[~trials.index.duplicated()]  # several arms may have one
+    candidates = int(data["candidates"].max()) if "candidates" in data else 1
+    chosen = selections.every_setting(part) if every else selections.how(part, trials, candidates).briefly()
     source: dict[str, Any] = {
         "figure": name,
         "sweep": record.identity,
         "commit": str(record.manifest.get("commit") or "unknown"),
-        "stages": selections.briefly(part, every=every) or float("nan"),  # as an empty text is read from a CSV
+        "stages": chosen or float("nan"),  # as an empty text is read from a CSV
         "finished": int(once["status"].isin(frames.FINISHED).sum()),
         "trials": len(once),
     }
@@ -140,7 +142,7 @@ def _source(data: pd.DataFrame) -> str:
     """The footnote: sweep, seeds, interval, commit, and how much of the sweep is done where not all is."""
     first = data.iloc[0]
     seeds = theme.span(data["members"])
-    interval = f"{seeds} seeds · interval: {intervals.LEVEL:.0%} percentile bootstrap of the mean over seeds"
+    interval = f"{seeds} seeds · interval: {intervals.MADE['mean']}"
     parts = [f"sweep {first['sweep']}", "1 seed" if seeds == "1" else interval, f"commit {first['commit'][:12]}"]
     if isinstance(first["stages"], str) and first["stages"]:  # a CSV has nothing for no text
         parts.append(first["stages"])

@@ -23,9 +23,9 @@ from dashboards import theme
 from dashboards.figures import panels
 from dashboards.figures.panels import ALL, Asked
 from dashboards.sheets import DOUBLE, SCREEN, Caption, Sheet, page
-from sweep.results import frames, naming, selections, windows
+from sweep.results import frames, naming, selections
 from sweep.results.bands import curve_bands
-from workloads.metrics import HEADLINES, MEASURED, higher_is_better
+from workloads.metrics import HEADLINES, MEASURED
 
 INSIDE = ("dormant_fraction", "effective_rank", "weight_magnitude", "plasticity_gap")
 FEW, MOST = 3, 4  # measures below the online metric: where there are fewer usual ones, others too, up to so many
@@ -54,16 +54,15 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame, asked: Asked = ALL) -> pd.D
     the online metric only.
     """
     online = frames.headline(trials)
-    higher = higher_is_better(online)
     trials = panels.finished(trials, asked)
     values = frames.observed(trials, curves, online)
-    late = windows.late(values)
+    late = selections.judged(trials, curves)
     networks, linear = frames.split(trials)
     axes = frames.panel_axes(networks)
-    best = selections.best_settings(networks, late, ["arm", *axes], higher=higher)
+    best = selections.best_settings(networks, late, ["arm", *axes])
     cells = best[axes].drop_duplicates() if axes else best[axes].head(1)  # rows without columns never repeat
     baselines = [
-        panels.linear_lines(cells, own, late, higher=higher).assign(line="linear", arm=label)
+        panels.linear_lines(cells, own, late).assign(line="linear", arm=label)
         for label, own in _baselines(networks, linear).items()
     ]
     lines = pd.concat([best.assign(line="network", source=best["arm"]), *baselines], ignore_index=True)

@@ -17,9 +17,9 @@ from dashboards import theme
 from dashboards.figures import panels
 from dashboards.figures.panels import ALL, Asked
 from dashboards.sheets import SCREEN, Caption, Sheet, page
-from sweep.results import frames, naming, selections, windows
+from sweep.results import frames, naming, selections
 from sweep.results.bands import curve_bands
-from workloads.metrics import HEADLINES, higher_is_better
+from workloads.metrics import HEADLINES
 
 METRICS = HEADLINES
 
@@ -40,8 +40,7 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame, asked: Asked = ALL) -> pd.D
     alone = networks[networks["methods"] == ""]
     left_out = [naming.words(arm) for arm in networks["arm"].unique() if arm not in set(alone["arm"])]
     networks, left_out = (alone, left_out) if len(alone) else (networks, [])
-    late = windows.late(frames.observed(trials, curves, judged))
-    lines = _lines(networks, linear, late, higher=higher_is_better(judged))
+    lines = _lines(networks, linear, selections.judged(trials, curves))
     if not panels.measured_on_linear(metric):
         lines = lines[lines["line"] == "network"]
     facts = panels.facts(trials) | ({} if metric == judged else {"bin_tasks": 1})
@@ -51,14 +50,14 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame, asked: Asked = ALL) -> pd.D
     return lines.merge(bands, on=["source", "group"]).assign(left_out=", ".join(left_out), **facts)
 
 
-def _lines(networks: pd.DataFrame, linear: pd.DataFrame, late: pd.DataFrame, *, higher: bool) -> pd.DataFrame:
+def _lines(networks: pd.DataFrame, linear: pd.DataFrame, late: pd.DataFrame) -> pd.DataFrame:
     """The lines to draw, in order: arm, panel, line, step_size, source, group, candidates."""
     axes = frames.panel_axes(networks)
-    best = selections.best_settings(networks, late, ["arm", *axes, panels.STEP_SIZE], higher=higher)
+    best = selections.best_settings(networks, late, ["arm", *axes, panels.STEP_SIZE])
     parts = [best.assign(line="network", source=best["arm"])]
     for arm, places in best[["arm", *axes]].drop_duplicates().groupby("arm", sort=False):
         own = linear[linear["arm"] == arm]
-        baseline = panels.linear_lines(places, own if len(own) else linear, late, higher=higher)
+        baseline = panels.linear_lines(places, own if len(own) else linear, late)
         parts.append(baseline.assign(line="linear"))
     lines = pd.concat(parts, ignore_index=True)
     step_sizes = pd.concat([networks, linear])[["arm", "group", panels.STEP_SIZE]].drop_duplicates()

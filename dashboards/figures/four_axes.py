@@ -56,11 +56,9 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame, asked: Asked = ALL) -> pd.D
         replacement_rate=rates,
     )
     places = places.rename(columns={"panel": "row"})
-    late = windows.late(frames.observed(networks, curves, judged))
     keys = [*CELL, *axes, "optimizer.name", "isometry"]
-    best = selections.best_settings(places, late, keys, higher=higher_is_better(judged))
-    if metric != judged:
-        late = windows.late(frames.observed(networks, curves, metric))
+    best = selections.best_settings(places, selections.judged(networks, curves), keys)
+    late = windows.late(frames.observed(networks, curves, metric))
     cells = bands(late.merge(best[["arm", "group"]], on=["arm", "group"]), ["arm", "group"])
     cells["half"] = (cells["ci_high"] - cells["ci_low"]) / 2
     cells["members"] = cells["seeds"] + cells["diverged"]

@@ -64,12 +64,12 @@ def named(panels: pd.DataFrame, columns: list[str], trials: pd.DataFrame) -> pd.
     return panels.assign(panel=texts)
 
 
-def linear_lines(panels: pd.DataFrame, linear: pd.DataFrame, late: pd.DataFrame, *, higher: bool) -> pd.DataFrame:
+def linear_lines(panels: pd.DataFrame, linear: pd.DataFrame, late: pd.DataFrame) -> pd.DataFrame:
     """For every panel the best setting of the linear learner: panel columns, `source` (its arm), group,
     candidates.
     """
     shared = [column for column in panels.columns if column not in (*frames.SHAPE, "arm")]
-    best = selections.best_settings(linear, late, shared, higher=higher).rename(columns={"arm": "source"})
+    best = selections.best_settings(linear, late, shared).rename(columns={"arm": "source"})
     return panels.merge(best, on=shared) if shared else panels.merge(best, how="cross")
 
 

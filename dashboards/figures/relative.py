@@ -18,9 +18,9 @@ from dashboards.figures import panels
 from dashboards.figures.panels import ALL, Asked
 from dashboards.sheets import SCREEN, Caption, Sheet, page
 from sweep.errors import InputError
-from sweep.results import frames, naming, selections, windows
+from sweep.results import frames, naming, selections
 from sweep.results.differences import paired_difference
-from workloads.metrics import HEADLINES, higher_is_better
+from workloads.metrics import HEADLINES
 
 METRICS = HEADLINES
 KEYS = ("metric", "task", "step")
@@ -40,8 +40,7 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame, asked: Asked = ALL) -> pd.D
         found = f"{len(baselines)} ({', '.join(map(str, baselines))})" if baselines else "none"
         raise InputError(f"relative: it needs one arm with reset: {{what: all}}, the network from scratch, not {found}")
     trials = panels.finished(trials, asked, always=baselines)
-    late = windows.late(frames.observed(trials, curves, judged))
-    best = selections.best_settings(trials, late, ["arm"], higher=higher_is_better(judged))
+    best = selections.best_settings(trials, selections.judged(trials, curves), ["arm"])
     values = frames.observed(trials, curves, metric)
     shown = values.merge(best[["arm", "group", "candidates"]], on=["arm", "group"])
     parts = []

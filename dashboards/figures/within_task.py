@@ -18,10 +18,10 @@ from dashboards.figures import panels
 from dashboards.figures.panels import ALL, Asked
 from dashboards.sheets import SCREEN, Caption, Sheet, page
 from sweep.errors import InputError
-from sweep.results import frames, naming, selections, windows
+from sweep.results import frames, naming, selections
 from sweep.results.bands import curve_bands
 from workloads.diagnostics import BINS
-from workloads.metrics import HEADLINES, higher_is_better
+from workloads.metrics import HEADLINES
 
 WITHIN = tuple(f"within_task/{k}" for k in range(1, BINS + 1))
 METRICS = (*HEADLINES, *WITHIN)
@@ -35,12 +35,10 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame, asked: Asked = ALL) -> pd.D
     """
     if asked.metric:
         raise InputError("within_task shows the online metric inside tasks and no other: leave out --metric")
-    judged = frames.headline(trials)
     trials = panels.finished(trials, asked)
-    late = windows.late(frames.observed(trials, curves, judged))
+    late = selections.judged(trials, curves)
     axes = frames.panel_axes(trials)
-    higher = higher_is_better(judged)
-    best = selections.best_settings(trials, late, ["arm", *axes], higher=higher)
+    best = selections.best_settings(trials, late, ["arm", *axes])
     best = theme.in_order(panels.named(best, axes, trials), [*axes, "arm"])
     parts = []
     for place, metric in enumerate(WITHIN, start=1):

@@ -140,7 +140,7 @@ def _add(facts: Facts, sweep: _Sweep, board: Leaderboard, first: int, *, most: i
     trials, late = sweep.chosen_by(board.metric)
     columns, panels = settings.hyperparameters(trials), settings.panels_of(trials, board)
     for name, rows in (("sensitivity", tables.sensitivity_rows), ("pairs", tables.pair_rows)):
-        facts.rows[name] += rows(late, trials, columns, panels, places, higher=board.higher)
+        facts.rows[name] += rows(late, trials, columns, panels, places, higher=board.higher is True)
 
 
 def _colored(read: Sequence[_Sweep]) -> Iterator[tuple[str, str]]:

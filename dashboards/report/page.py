@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from dashboards.report import charts, look, settings, tables
 from dashboards.report.charts import Offered, Spec
 from dashboards.report.facts import Facts
-from sweep.results import leaderboard, naming
+from sweep.results import answers, naming
 from workloads.metrics import higher_is_better, of
 
 if TYPE_CHECKING:
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
     from dashboards.report.told import Told
+    from sweep.results.answers import Standing
     from sweep.results.intervals import Estimate
-    from sweep.results.leaderboard import Standing
 
 WORDS = 10  # values of a hyperparameter that stand side by side; more are numbers on an axis
 LOGARITHMIC = ("performance", "diagnostic", "sensitivity")  # charts that can be
 MOST_PAIRS = 12  # heat maps on a page
 MOST_ROWS = 50  # of a table that may have a row for every setting
-VERDICTS = {"first": "", "open": "not distinguishable", "none": "no value"}
+VERDICTS = {"first": "", "nothing to compare": "no value"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ def rendered(facts: Facts, *, data: Sequence[str] = (), every: float = 0, progre
         "signed": signed,
         "interval": interval,
         "verdict": verdict,
-        "lost": leaderboard.lost,
+        "lost": answers.lost,
         "repeat": repeat,
         "standing": standing,
         "chosen": chosen,

@@ -58,7 +58,7 @@ def of_sweep(
     known = naming.settings(record.trials)
     columns = hyperparameters(trials)
     shown = []
-    for arm, group in _ranked(late, list(best), higher=board.higher)[:most]:
+    for arm, group in _ranked(late, list(best), higher=board.higher is True)[:most]:
         members = ended[(ended["arm"] == arm) & (ended["group"] == group)]
         config = members.iloc[0]
         own = {column: value for column, value in known[arm, group].items() if column not in panel_axes}

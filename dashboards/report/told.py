@@ -12,7 +12,7 @@ import pandas as pd
 
 from sweep.errors import InputError
 from sweep.packing import Shape, shape_of
-from sweep.results import frames, leaderboard, naming, selections
+from sweep.results import answers, frames, leaderboard, naming
 
 if TYPE_CHECKING:
     from sweep.ledger.commits import Done
@@ -81,7 +81,7 @@ class Told:
     def panels(self) -> Iterator[tuple[str, list[Any], str]]:
         """Each panel with its standings and the sentence on them."""
         for panel, standings in self.board.panels() if self.board else ():
-            yield panel, list(standings), leaderboard.sentence(standings)
+            yield panel, list(standings), answers.sentence(standings)
 
     @property
     def heading(self) -> str:
@@ -101,7 +101,7 @@ def of_sweep(
         counts=_counts(once),
         board=board,
         without=why,
-        stages=selections.told(part),
+        stages=board.selection.told() if board else "",
         losses=_losses(record, trials),
         faults=_faults({trial: failures[trial] for trial in once.index if trial in failures}),
         costs=_costs(record, ends),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def show_results(record: SweepRecord, ledger: Ledger) -> None:
     """The leaderboard, or why there is none."""
-    from sweep.results import leaderboard
+    from sweep.results import answers, leaderboard
 
     try:
         board = leaderboard.leaderboard(record, ledger)
@@ -22,13 +22,13 @@ def show_results(record: SweepRecord, ledger: Ledger) -> None:
         say(f"no leaderboard: {error}")
         return
     say(f"\n{leaderboard.heading(board)}")
-    if board.stages:
-        say(board.stages)
+    if told := board.selection.told():
+        say(told)
     for panel, standings in board.panels():
         say(f"\n{panel}" if panel else "")
-        show(leaderboard.table(standings))
+        show(leaderboard.table(standings, board.statistic))
         for standing in standings:
             if standing.diverged:
-                say(f"{standing.name}: {leaderboard.lost(standing)}")
-        say(leaderboard.sentence(standings))
+                say(f"{standing.name}: {answers.lost(standing)}")
+        say(answers.sentence(standings))
     say()

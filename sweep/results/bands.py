@@ -18,9 +18,9 @@ COLUMNS = ("mean", "ci_low", "ci_high", "seeds", "diverged")
 
 
 def bands(
-    frame: pd.DataFrame, by: Sequence[str], value: str = "value", *, seed: int = 0, draws: int = 2000
+    frame: pd.DataFrame, by: Sequence[str], value: str = "value", *, seed: int = 0, draws: int = intervals.DRAWS
 ) -> pd.DataFrame:
-    """Mean over seeds and its 95 % bootstrap interval, one row for every combination of the `by` columns.
+    """Mean over seeds and its 95 % interval, one row for every combination of the `by` columns.
 
     Adds mean, ci_low, ci_high and seeds (how many have a value there); where the frame has a `status`, also
     diverged (how many diverged trials have no value there any more). A mean is over the seeds that have a
@@ -55,7 +55,7 @@ def bands(
         known, member = np.unique(seeds[rows], return_inverse=True)
         values = np.full((len(known), stop - start), np.nan)
         values[member, point[rows] - start] = numbers[rows]
-        columns[:4, start:stop] = intervals.mean_and_interval(values, seed, draws)
+        columns[:4, start:stop] = intervals.of_points(values, seed=seed, draws=draws)
         if diverged is not None:
             lost = np.zeros(len(known), dtype=bool)
             lost[member[diverged[rows]]] = True

@@ -2,13 +2,49 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from sweep.errors import InputError
+from sweep.results import intervals
 from sweep.results.bands import bands
+from sweep.results.intervals import Estimate, Statistic
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """One arm minus another, within each seed that both have a value of."""
+
+    estimate: Estimate
+    p: float  # two-sided, of no difference; NaN with fewer than two seeds
+    adjusted: float  # of the comparisons that are made together (Holm); p where it is alone
+    probability: float  # the share of seeds in which the first is better, where less or more is; equal ones count half
+    deviation: float  # of the differences, between seeds; NaN with fewer than two
+    seeds: int
+
+
+def paired(
+    ours: pd.DataFrame, theirs: pd.DataFrame, *, higher: bool | None, statistic: Statistic = "mean"
+) -> Difference | None:
+    """ours minus theirs, frames with seed and value, a row for each seed; None where no seed has both values."""
+    pairs = ours[["seed", "value"]].merge(theirs[["seed", "value"]], on="seed", suffixes=("", "_theirs"))
+    within = (pairs["value"] - pairs["value_theirs"]).dropna().to_numpy()
+    if not len(within):
+        return None
+    estimate, p = intervals.tested(within, statistic)
+    better = within if higher is None or higher else -within
+    return Difference(
+        estimate=estimate,
+        p=p,
+        adjusted=p,
+        probability=math.nan if higher is None else float(((better > 0) + 0.5 * (better == 0)).mean()),
+        deviation=float(within.std(ddof=1)) if len(within) > 1 else math.nan,
+        seeds=len(within),
+    )
 
 
 def paired_difference(
@@ -19,7 +55,7 @@ def paired_difference(
     by: Sequence[str] = (),
     value: str = "value",
     seed: int = 0,
-    draws: int = 2000,
+    draws: int = intervals.DRAWS,
 ) -> pd.DataFrame:
     """Mean over shared seeds of arm_a minus arm_b with its interval, as in `bands`; `by` may hold task and
     metric.

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from sweep.errors import InputError
-from sweep.results import naming
+from sweep.results import naming, windows
+from sweep.results.windows import Window
 from workloads import kinds
 from workloads.metrics import HEADLINES
 
@@ -59,11 +60,13 @@ def trials(record: SweepRecord, ledger: Ledger) -> pd.DataFrame:
     The config's fields are columns such as `optimizer.step_size`, `network.width`, `workload.flip` and
     `continual_backprop.replacement_rate`, missing where a trial has no such method; `methods` names the
     methods, `metrics` what was recorded, separated by spaces, and `tasks` how many the trial goes through; `ended`
-    is how many it completed, or the one (from 0) in which it diverged.
+    is how many it completed, or the one (from 0) in which it diverged. By the mean of the metric `objective` (the
+    headline one where it is missing) over the window `chosen_over` the sweep's file has settings chosen.
     """
     statuses: dict[str, str] = dict.fromkeys(ledger.failures(), "failed")
     known = ledger.ends()
     statuses |= {id: end.status for id, end in known.items()}
+    objective, chosen_over = chosen_by(record)
     members = list(_memberships(record))
     listed = [trial for trial, _ in members]
     own = pd.DataFrame(
@@ -74,6 +77,8 @@ def trials(record: SweepRecord, ledger: Ledger) -> pd.DataFrame:
             "seed": [trial.config["seed"] for trial in listed],
             "status": [statuses.get(trial.id, "pending") for trial in listed],
             "ended": [known[trial.id].tasks if trial.id in known else np.nan for trial in listed],
+            "objective": objective,
+            "chosen_over": str(chosen_over),
         }
     )
     shared = {trial.group: trial.config for trial in listed}  # all else is the same for all trials of a group
@@ -91,6 +96,12 @@ def trials(record: SweepRecord, ledger: Ledger) -> pd.DataFrame:
     places = {group: place for place, group in enumerate(shared)}
     settings = settings.take([places[trial.group] for trial in listed])
     return pd.concat([own, settings.reset_index(drop=True)], axis=1).set_index("trial")
+
+
+def chosen_by(record: SweepRecord) -> tuple[str | None, Window]:
+    """The metric and the window by which settings are chosen; None is the headline one."""
+    judged: Mapping[str, Any] = record.manifest.get("select") or record.manifest.get("rounds") or {}
+    return judged.get("objective"), windows.parse(judged["window"]) if "window" in judged else windows.LATE
 
 
 def axes(trials: pd.DataFrame) -> list[str]:

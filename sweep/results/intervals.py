@@ -1,23 +1,55 @@
-"""Means over seeds and their intervals.
+"""What seeds say of a number: estimates with intervals, tests of a difference, and how many seeds a statement takes.
 
-Intervals are 95 % percentile bootstraps of a mean over seeds (Efron and Tibshirani 1993, ch. 13); the resampled seeds
-depend on `seed` and the number of seeds alone, so an interval does not change with its neighbours.
+The interval of a mean is the studentised bootstrap (Efron and Tibshirani 1993, ch. 12): every resample's mean is
+measured in its own standard errors, so that few seeds and skewed values are allowed for. In simulations its 95 % hold
+the mean in 93 to 97 % of sweeps of 10 and 30 seeds, for values that are normal, exponential or lognormal with a spread
+of half; not for a heavier tail (lognormal, spread 1: 90 and 92 %), where the usual intervals do worse still (Student's
+t 84 and 89 %, percentiles of the bootstrap 81 and 88 %). With fewer than `FEWEST_SEEDS` seeds there is too little to
+resample, and it is Student's t interval.
+
+Resamples depend on `seed` and the number of seeds alone, so an interval does not change with its neighbours.
+Interquartile mean, probability of improvement and profiles: Agarwal et al. 2021, arXiv 2108.13264; tolerance intervals
+for runs of reinforcement learning: Patterson et al. 2023, arXiv 2304.01315.
 """
 
 from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Literal
 
 import numpy as np
 
+Statistic = Literal["mean", "iqm", "median"]
+
 LEVEL = 0.95
+DRAWS = 2000
+FEWEST_SEEDS = 6  # differences that all have one sign come by chance once in 2^(seeds - 1): below 5 % from 6 on
+POWER = 0.8  # the share of sweeps of so many seeds in which an effect is to be told from chance
+LEAST_ERROR = (
+    0.2  # of a resample, as a share of the error of all: one that drew the same value again and again has none
+)
+TRIMMED = 0.25  # of the values, at either end: the rest are the interquartile ones
+AT_ONCE = 512  # points that are resampled together, for the sake of memory
+
+NAMES: dict[Statistic, str] = {"mean": "mean", "iqm": "interquartile mean", "median": "median"}
+# How an interval is made, for a footnote.
+MADE: dict[Statistic, str] = {
+    "mean": f"{LEVEL:.0%} studentised bootstrap of the mean over seeds (Student's t below {FEWEST_SEEDS} seeds)",
+    "iqm": f"{LEVEL:.0%} studentised bootstrap of the interquartile mean over seeds",
+    "median": f"{LEVEL:.0%} of the median over seeds, by order statistics",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean over `seeds` seeds and its 95 % interval; NaN where there is no seed, the interval below two."""
+    """A statistic over `seeds` seeds, the mean unless said otherwise, and its 95 % interval.
+
+    NaN where there is no seed, the interval where there are too few for one.
+    """
 
     mean: float
     low: float
@@ -28,32 +60,304 @@ class Estimate:
 NOTHING = Estimate(math.nan, math.nan, math.nan, 0)
 
 
-@functools.lru_cache(maxsize=4)
-def _draws(members: int, seed: int, draws: int) -> np.ndarray:
-    """How often each seed is drawn, (draws, members), so that a resampled mean is one product of matrices."""
-    chosen = np.random.default_rng(seed).multinomial(members, np.full(members, 1 / members), size=draws).astype(float)
-    chosen.flags.writeable = False
-    return chosen
+def estimate(
+    values: Sequence[float] | np.ndarray,
+    statistic: Statistic = "mean",
+    level: float = LEVEL,
+    seed: int = 0,
+    *,
+    strata: Sequence[Hashable] | None = None,
+) -> Estimate:
+    """A statistic of one value per seed; those that are not finite count as lost.
+
+    `strata` says of each value which problem it is of, and resampling stays within each; a median has no such. An
+    interval takes two values, that of an interquartile mean or a median `FEWEST_SEEDS`.
+    """
+    return tested(values, statistic, level, seed, strata=strata)[0]
 
 
-def mean_and_interval(values: np.ndarray, seed: int, draws: int) -> tuple[np.ndarray, ...]:
-    """values (seeds, points) with NaN where missing -> mean, low, high, count, each (points,)."""
-    members = values.shape[0]
+def tested(
+    values: Sequence[float] | np.ndarray,
+    statistic: Statistic = "mean",
+    level: float = LEVEL,
+    seed: int = 0,
+    *,
+    strata: Sequence[Hashable] | None = None,
+) -> tuple[Estimate, float]:
+    """As `estimate`, and the two-sided p of that statistic being 0; NaN where there is no interval.
+
+    p is the level at which the interval would end at 0; of a median, that of the sign test.
+    """
+    numbers = np.asarray(values, dtype=float)
+    there = np.isfinite(numbers)
+    known = numbers[there]
+    if not known.size:
+        return NOTHING, math.nan
+    groups = _groups(
+        None if strata is None else [stratum for stratum, known in zip(strata, there, strict=True) if known], known.size
+    )
+    if statistic == "median":
+        return _median(known, level)
+    if statistic == "mean":
+        center, error = known.mean(), _error(known[None], groups)[0]
+        if known.size < 2:
+            return Estimate(float(center), math.nan, math.nan, 1), math.nan
+        if known.size < FEWEST_SEEDS or min(map(len, groups)) < 2:
+            return _student(known, level)
+        drawn = _studentised(known[None], groups, seed, DRAWS)[0]
+    else:
+        center, error = _iqm(known[None])[0], _iqm_error(known[None])[0]
+        if known.size < FEWEST_SEEDS:
+            return Estimate(float(center), math.nan, math.nan, known.size), math.nan
+        drawn = _studentised_iqm(known, groups, seed)
+    low, high = np.percentile(drawn, _tails(level))
+    found = Estimate(float(center), float(center - high * error), float(center - low * error), known.size)
+    if error <= 0:
+        return found, 0.0 if center else 1.0
+    beyond = min((drawn >= center / error).sum(), (drawn <= center / error).sum())
+    return found, float(min(1.0, 2 * (beyond + 1) / (len(drawn) + 1)))
+
+
+def of_points(
+    values: np.ndarray, *, level: float = LEVEL, seed: int = 0, draws: int = DRAWS
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """values (seeds, points), NaN where missing -> mean, low, high and number of seeds, each (points,).
+
+    The same seeds are drawn at all points that the same seeds have: whole curves are resampled.
+    """
     there = np.isfinite(values)
-    filled = np.where(there, values, 0.0)
     count = there.sum(0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = filled.sum(0) / count
-        chosen = _draws(members, seed, draws)
-        resampled = (chosen @ filled) / (chosen @ there.astype(float))  # (draws, points)
-    low = np.full_like(mean, np.nan)
-    high = np.full_like(mean, np.nan)
-    whole = np.flatnonzero((count == members) & (count > 1))
-    tails = 50 * (1 - LEVEL), 50 * (1 + LEVEL)
-    if whole.size:
-        low[whole], high[whole] = np.percentile(resampled[:, whole], tails, axis=0)
-    for point in np.flatnonzero((count < members) & (count > 1)):
-        drawn = resampled[:, point]
-        # A draw that missed every seed with a value here has no mean.
-        low[point], high[point] = np.percentile(drawn[np.isfinite(drawn)], tails)
+    with np.errstate(invalid="ignore"):
+        mean = np.where(there, values, 0.0).sum(0) / count
+    low, high = np.full_like(mean, np.nan), np.full_like(mean, np.nan)
+    kinds, kind = np.unique(there, axis=1, return_inverse=True)
+    for place in range(kinds.shape[1]):
+        if kinds[:, place].sum() > 1:
+            points = np.flatnonzero(kind.ravel() == place)
+            for some in np.array_split(points, -(-len(points) // AT_ONCE)):
+                own = values[np.ix_(kinds[:, place], some)].T
+                low[some], high[some] = _bounds(own, level, seed, draws)
     return mean, low, high, count
+
+
+def _bounds(values: np.ndarray, level: float, seed: int, draws: int) -> tuple[np.ndarray, np.ndarray]:
+    """values (points, seeds), two seeds at least, none missing -> low and high, (points,)."""
+    seeds = values.shape[1]
+    mean, error = values.mean(1), values.std(1, ddof=1) / math.sqrt(seeds)
+    if seeds < FEWEST_SEEDS:
+        reach = student(level, seeds - 1)
+        return mean - reach * error, mean + reach * error
+    drawn = _studentised(values, [np.arange(seeds)], seed, draws)
+    low, high = np.percentile(drawn, _tails(level), axis=1)
+    return mean - high * error, mean - low * error
+
+
+def _tails(level: float) -> tuple[float, float]:
+    """The percentiles between which a share of draws lies."""
+    return 50 * (1 - level), 50 * (1 + level)
+
+
+def _groups(strata: Sequence[Hashable] | None, size: int) -> list[np.ndarray]:
+    """The places of every stratum; one of all where none are given."""
+    if strata is None:
+        return [np.arange(size)]
+    places: dict[Hashable, list[int]] = {}
+    for place, stratum in enumerate(strata):
+        places.setdefault(stratum, []).append(place)
+    return [np.array(own) for own in places.values()]
+
+
+def _error(values: np.ndarray, groups: Sequence[np.ndarray]) -> np.ndarray:
+    """The standard error of the mean of values (points, seeds) that were drawn group by group: (points,)."""
+    variances = [len(g) * values[:, g].var(1, ddof=1) if len(g) > 1 else np.zeros(len(values)) for g in groups]
+    error: np.ndarray = np.sqrt(sum(variances)) / values.shape[1]
+    return error
+
+
+@functools.lru_cache(maxsize=16)
+def _counts(members: int, seed: int, draws: int) -> np.ndarray:
+    """How often each seed is drawn, (members, draws), so that resampled sums are one product of matrices."""
+    chosen = np.random.default_rng(seed).multinomial(members, np.full(members, 1 / members), size=draws)
+    counts = np.ascontiguousarray(chosen.T.astype(float))
+    counts.flags.writeable = False
+    return counts
+
+
+def _studentised(values: np.ndarray, groups: Sequence[np.ndarray], seed: int, draws: int) -> np.ndarray:
+    """How far resampled means of values (points, seeds) are from the mean, in standard errors of their own.
+
+    (points, draws); 0 where all values are alike.
+    """
+    total = values.shape[1]
+    moved = np.zeros((len(values), draws))
+    variance = np.zeros((len(values), draws))
+    for place, group in enumerate(groups):
+        size = len(group)
+        own = values[:, group] - values[:, group].mean(1, keepdims=True)  # centred, so that squares lose no digits
+        counts = _counts(size, seed + place, draws)
+        mean = own @ counts / size
+        moved += size / total * mean
+        variance += (size / total) ** 2 * np.maximum(own**2 @ counts / size - mean**2, 0) / (size - 1)
+    error = _error(values, groups)[:, None]
+    scale = np.maximum(np.sqrt(variance), LEAST_ERROR * error)
+    studentised: np.ndarray = np.divide(moved, scale, out=np.zeros_like(moved), where=scale > 0)
+    return studentised
+
+
+def _iqm(values: np.ndarray) -> np.ndarray:
+    """The mean of the middle half: values (samples, seeds) -> (samples,)."""
+    seeds = values.shape[1]
+    cut = int(TRIMMED * seeds)
+    middle: np.ndarray = np.sort(values, axis=1)[:, cut : seeds - cut].mean(1)
+    return middle
+
+
+def _iqm_error(values: np.ndarray) -> np.ndarray:
+    """Its standard error by the winsorised variance (Tukey and McLaughlin 1963): (samples,)."""
+    seeds = values.shape[1]
+    cut = int(TRIMMED * seeds)
+    ordered = np.sort(values, axis=1)
+    ordered[:, :cut], ordered[:, seeds - cut :] = ordered[:, cut, None], ordered[:, seeds - cut - 1, None]
+    error: np.ndarray = ordered.std(1, ddof=1) / ((1 - 2 * cut / seeds) * math.sqrt(seeds))
+    return error
+
+
+def _studentised_iqm(values: np.ndarray, groups: Sequence[np.ndarray], seed: int) -> np.ndarray:
+    """As `_studentised`, of one interquartile mean: (draws,)."""
+    rng = np.random.default_rng(seed)
+    drawn = np.concatenate([values[group[rng.integers(len(group), size=(DRAWS, len(group)))]] for group in groups], 1)
+    moved = _iqm(drawn) - _iqm(values[None])
+    scale = np.maximum(_iqm_error(drawn), LEAST_ERROR * _iqm_error(values[None]))
+    studentised: np.ndarray = np.divide(moved, scale, out=np.zeros_like(moved), where=scale > 0)
+    return studentised
+
+
+def student(level: float, freedom: int) -> float:
+    """How many standard errors Student's t interval reaches to either side."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, (1 + level) / 2))
+
+
+def _student(values: np.ndarray, level: float) -> tuple[Estimate, float]:
+    """The mean with Student's t interval, and the p of its t test."""
+    from scipy.special import stdtr
+
+    mean, error = values.mean(), values.std(ddof=1) / math.sqrt(values.size)
+    reach = student(level, values.size - 1) * error
+    p = 2 * stdtr(values.size - 1, -abs(mean) / error) if error > 0 else float(mean == 0)
+    return Estimate(float(mean), float(mean - reach), float(mean + reach), values.size), float(p)
+
+
+def _median(values: np.ndarray, level: float) -> tuple[Estimate, float]:
+    """The median between two order statistics (Hettmansperger and Sheather 1986), and the p of the sign test."""
+    seeds, center = values.size, float(np.median(values))
+    signs = sorted(((values > 0).sum(), (values < 0).sum()))
+    p = min(1.0, 2 * _binomial(int(signs[0]), int(sum(signs)))) if sum(signs) else 1.0
+    if seeds < FEWEST_SEEDS:
+        return Estimate(center, math.nan, math.nan, seeds), math.nan
+    ordered = np.sort(values)
+    # Between the k-th values from either end lies the median with this confidence; k is the last that suffices.
+    held = [1 - 2 * _binomial(k - 1, seeds) for k in range(1, seeds // 2 + 1)]
+    k = sum(share >= level for share in held)
+    if k == 0:
+        return Estimate(center, math.nan, math.nan, seeds), p
+    inner = held[k] if k < len(held) else 0.0
+    part = (held[k - 1] - level) / (held[k - 1] - inner)
+    weight = (seeds - k) * part / (k + (seeds - 2 * k) * part)
+    further = min(k, seeds - 1 - k)
+    low = (1 - weight) * ordered[k - 1] + weight * ordered[further]
+    high = (1 - weight) * ordered[seeds - k] + weight * ordered[seeds - 1 - further]
+    return Estimate(center, float(low), float(high), seeds), p
+
+
+def _binomial(most: int, tries: int, chance: float = 0.5) -> float:
+    """The chance of at most so many successes."""
+    return sum(math.comb(tries, k) * chance**k * (1 - chance) ** (tries - k) for k in range(most + 1))
+
+
+def tolerance(values: Sequence[float] | np.ndarray, share: float = 0.9, level: float = LEVEL) -> tuple[float, float]:
+    """Between which values at least `share` of all runs lie, with confidence `level`, whatever their distribution.
+
+    By order statistics (Wilks 1941), as many cut from either end as the confidence allows. NaN where there are fewer
+    seeds than `tolerance_seeds`.
+    """
+    known = np.sort(np.asarray(values, dtype=float))
+    known = known[np.isfinite(known)]
+    if known.size < tolerance_seeds(share, level):
+        return math.nan, math.nan
+    gaps = next(gaps for gaps in range(1, known.size) if _binomial(gaps - 1, known.size, share) >= level)
+    cut = known.size - 1 - gaps
+    return float(known[cut // 2]), float(known[known.size - 1 - (cut - cut // 2)])
+
+
+def tolerance_seeds(share: float = 0.9, level: float = LEVEL) -> int:
+    """The fewest seeds whose smallest and largest value are a tolerance interval."""
+    seeds = 2
+    while 1 - share**seeds - seeds * (1 - share) * share ** (seeds - 1) < level:
+        seeds += 1
+    return seeds
+
+
+def improvement(
+    ours: Sequence[float] | np.ndarray,
+    theirs: Sequence[float] | np.ndarray,
+    *,
+    higher: bool,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> Estimate:
+    """The probability that a run of ours is better than one of theirs, whatever their seeds; equal ones count half.
+
+    Both sides are resampled; the interval are percentiles. Lost runs (not finite) are worse than all others.
+    """
+    sides = []
+    for values in (ours, theirs):
+        numbers = np.asarray(values, dtype=float) * (1 if higher else -1)
+        sides.append(np.where(np.isfinite(numbers), numbers, -np.inf))
+    if not all(side.size for side in sides):
+        return NOTHING
+    over = (sides[0][:, None] > sides[1]) + 0.5 * (sides[0][:, None] == sides[1])
+    first, second = (_counts(side.size, seed + place, DRAWS) / side.size for place, side in enumerate(sides))
+    low, high = np.percentile((first * (over @ second)).sum(0), _tails(level))
+    return Estimate(float(over.mean()), float(low), float(high), min(side.size for side in sides))
+
+
+def profile(
+    values: Sequence[float] | np.ndarray, thresholds: np.ndarray, *, higher: bool, level: float = LEVEL
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The share of runs that do at least as well as each threshold, and Wilson's interval of it: three (thresholds,).
+
+    Lost runs (not finite) reach none.
+    """
+    numbers = np.asarray(values, dtype=float)
+    reached = numbers[:, None] >= thresholds if higher else numbers[:, None] <= thresholds
+    share = (reached & np.isfinite(numbers)[:, None]).mean(0)
+    z2 = NormalDist().inv_cdf((1 + level) / 2) ** 2 / numbers.size
+    center = (share + z2 / 2) / (1 + z2)
+    reach = np.sqrt(z2 * share * (1 - share) + z2**2 / 4) / (1 + z2)
+    return share, center - reach, center + reach
+
+
+def holm(chances: Iterable[float]) -> list[float]:
+    """p-values corrected for their number (Holm 1979), in the order given; NaN stays and does not count."""
+    given = list(chances)
+    order = sorted((p, place) for place, p in enumerate(given) if not math.isnan(p))
+    corrected, largest = given.copy(), 0.0
+    for rank, (p, place) in enumerate(order):
+        largest = max(largest, min(1.0, (len(order) - rank) * p))
+        corrected[place] = largest
+    return corrected
+
+
+def seeds_needed(deviation: float, effect: float, *, level: float = LEVEL, power: float = POWER) -> int | None:
+    """How many seeds tell a paired difference of this size from none, with this power; None where none would.
+
+    deviation is that of the difference between seeds. The normal approximation with Guenther's correction (1981) for an
+    estimated deviation.
+    """
+    if not effect or not math.isfinite(effect) or not math.isfinite(deviation):
+        return None
+    outer, inner = NormalDist().inv_cdf((1 + level) / 2), NormalDist().inv_cdf(power)
+    seeds = ((outer + inner) * deviation / effect) ** 2 + outer**2 / 2
+    return max(FEWEST_SEEDS, math.ceil(seeds))

@@ -1,13 +1,13 @@
 """What a sweep found: the leaderboard of its arms, and what of it can be told from chance.
 
-Late performance is the mean of the headline metric over the last tenth of the tasks (`windows.late`). An arm stands at
-its best setting by it (`selections.best_settings`), chosen on the same seeds that are reported, which flatters arms
-with many settings; or, in a sweep of two stages, at the setting that was chosen before, on fresh seeds alone.
-Intervals are the 95 % bootstraps over seeds of `bands.bands`. A difference is that of late performance to the first
-arm of the file, on the seeds that both have, as the same seed is the same stream and initial weights.
+Late performance is the mean of a metric, the headline one unless another is asked for, over a window of the tasks, the
+last tenth unless another is asked for. An arm stands at its best setting (`selections.best_settings`), chosen by what
+the sweep's file says, whatever is shown; `Selection` says how. A difference is that to the first arm of the file, on
+the seeds that both have, as the same seed is the same stream and initial weights.
 
 Settings of network and workload that vary inside an arm make a panel each, as in figures: errors on two problems are
-not compared. Divergence is a result: diverged trials are counted, and the mean over the others says of how many it is.
+not compared. So do the columns that are asked for (`by`). Divergence is a result: diverged trials are counted, and the
+mean over the others says of how many it is.
 """
 
 from __future__ import annotations
@@ -19,11 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from sweep.results import frames, naming, selections, windows
-from sweep.results.bands import bands
-from sweep.results.intervals import NOTHING, Estimate
-from sweep.results.verdicts import FEWEST_SEEDS, Verdict, verdict
-from workloads.metrics import higher_is_better
+from sweep.errors import InputError
+from sweep.results import answers, differences, frames, intervals, naming, selections, verdicts, windows
+from sweep.results.answers import Standing
+from sweep.results.intervals import NOTHING, Estimate, Statistic
+from sweep.results.selections import Selection, Stage
+from sweep.results.windows import Window
+from workloads import metrics
+from workloads.registry import unknown
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -33,33 +36,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """An arm at its best setting in one panel."""
-
-    panel: str  # "width 20"; "" where the sweep has one panel
-    arm: str  # its label in the file
-    name: str  # of arm and setting for people: "adam 0.01"
-    group: str  # id of the setting: its trials differ in seed alone
-    settings: Mapping[str, Any]  # the columns that vary inside the arm, as in `naming.settings`
-    candidates: int  # settings it was chosen from
-    late: Estimate  # over the seeds that did not diverge
-    members: int  # trials of the setting that ended
-    diverged: int  # of these
-    diverged_in: tuple[int, int] | None  # the first and the last task, from 0, in which one did
-    difference: Estimate | None  # to the panel's first arm; None for itself, and where no seed has both
-    verdict: Verdict
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Leaderboard:
     """The arms of a sweep, best first in each panel."""
 
     sweep: str  # name@scale
     metric: str
-    higher: bool  # is better
+    higher: bool | None  # is better; None: neither
+    window: Window  # that late performance is the mean over
+    statistic: Statistic  # over seeds
     first: str  # the arm that others are compared with
-    stages: str  # on which seeds settings were chosen and on which they are shown; nothing where they are the same
-    evaluated: bool  # whether fresh seeds alone are shown
+    selection: Selection  # how the settings were chosen
     trials: int  # that results are read from
     finished: int
     diverged: int  # of these, at any setting
@@ -70,50 +56,86 @@ class Leaderboard:
         for panel in dict.fromkeys(standing.panel for standing in self.standings):
             yield panel, tuple(standing for standing in self.standings if standing.panel == panel)
 
+    @property
+    def evaluated(self) -> bool:
+        """Whether fresh seeds alone are shown."""
+        return self.selection.seeds == "fresh"
 
-def leaderboard(record: SweepRecord, ledger: Ledger) -> Leaderboard:
-    """What the trials that have ended say. Raises InputError where none has or no headline metric was recorded."""
-    part = selections.reported(record, ledger)
+
+def leaderboard(
+    record: SweepRecord,
+    ledger: Ledger,
+    *,
+    metric: str | None = None,
+    window: Window = windows.LATE,
+    by: Sequence[str] = (),
+    stage: Stage | None = None,
+    statistic: Statistic = "mean",
+) -> Leaderboard:
+    """What the trials that have ended say.
+
+    Args:
+        metric: what is shown; the headline one otherwise.
+        by: settings, such as step_size, of which every value makes a panel.
+        stage: of two, the one that is shown: the evaluation otherwise, once it has results.
+
+    Raises InputError where no trial has ended, the metric was not recorded, or there is no such setting or stage.
+    """
+    part = selections.shown(record, ledger, stage)
     trials = frames.trials(part, ledger)
-    return of_frames(record, trials, frames.curves(part, ledger, [frames.headline(trials)]), part)
+    headline = frames.headline(trials)
+    shown = metric if metric is not None else headline
+    recorded(trials, shown)
+    objective, _ = selections.chosen_by(trials)
+    curves = frames.curves(part, ledger, list(dict.fromkeys([shown, objective])))
+    return of_frames(record, trials, curves, part, metric=metric, window=window, by=by, statistic=statistic)
 
 
 def of_frames(
-    record: SweepRecord, trials: pd.DataFrame, curves: pd.DataFrame, part: SweepRecord | None = None
+    record: SweepRecord,
+    trials: pd.DataFrame,
+    curves: pd.DataFrame,
+    part: SweepRecord | None = None,
+    *,
+    metric: str | None = None,
+    window: Window = windows.LATE,
+    by: Sequence[str] = (),
+    statistic: Statistic = "mean",
 ) -> Leaderboard:
-    """The leaderboard from `frames.trials` and `frames.curves` of `part`, which is what is reported of the sweep.
+    """The leaderboard from `frames.trials` and `frames.curves` of `part`, which is what is shown of the sweep.
 
     None is the sweep itself. Raises as `leaderboard`.
     """
-    metric = frames.headline(trials)
-    higher = higher_is_better(metric)
+    part = part or record
+    metric = metric if metric is not None else frames.headline(trials)
+    higher = direction(metric)
+    objective, chosen_over = selections.chosen_by(trials)
     ended = trials[trials["status"].isin(frames.FINISHED)]
-    begin = windows.late_from(ended["tasks"]).min()  # what comes before is not asked for
-    late = windows.late(frames.observed(trials, curves[curves["task"] >= begin], metric))
+    late = selections.late(trials, curves, metric, window)
+    judged = late if (objective, chosen_over) == (metric, window) else selections.judged(trials, curves)
     networks, linear = frames.split(ended)
-    axes = frames.panel_axes(networks)
-    best = _best(networks, linear, late, axes, higher=higher)
+    axes = list(dict.fromkeys([*frames.panel_axes(networks), *(columns_of(trials, by))]))
+    best = _best(networks, linear, judged, axes)
     settings = naming.settings(record.trials)
-    fresh = part is not None and selections.evaluated(part)
     order = {arm: place for place, arm in enumerate(record.arms)}
     standings: list[Standing] = []
     for _, inside in best.groupby("panel", sort=False):
         places = inside.sort_values("arm", key=lambda arms: arms.map(order)).to_dict("records")
-        made = [
-            _standing(row, places[0], settings[row["arm"], row["group"]], axes, ended, late, higher=higher)
-            for row in places
-        ]
-        if fresh:
+        made = [_standing(row, settings[row["arm"], row["group"]], axes, ended, late, statistic) for row in places]
+        if selections.evaluated(part):
             made = [replace(standing, candidates=candidates(standing, settings, axes)) for standing in made]
-        standings += sorted(made, key=lambda standing: _rank(standing, higher))
+        values = [_chosen(late, row) for row in places]
+        standings += sorted(_beside_first(made, values, metric, higher, statistic), key=lambda s: _rank(s, higher))
     once = trials[~trials.index.duplicated()]  # a trial has a row for each of its arms
+    most = max(standing.candidates for standing in standings)
     return Leaderboard(
         sweep=record.identity,
         metric=metric,
         higher=higher,
+        window=window,
+        statistic=statistic,
         first=min(best["arm"], key=order.__getitem__),
-        stages=selections.told(part) if part else "",
-        evaluated=fresh,
+        selection=selections.how(part, trials, most, window),
         trials=len(once),
         finished=int(once["status"].isin(frames.FINISHED).sum()),
         diverged=int((once["status"] == "diverged").sum()),
@@ -121,19 +143,46 @@ def of_frames(
     )
 
 
-def _best(
-    networks: pd.DataFrame, linear: pd.DataFrame, late: pd.DataFrame, axes: list[str], *, higher: bool
-) -> pd.DataFrame:
+def direction(metric: str) -> bool | None:
+    """Whether more of it is better; None where neither is."""
+    known = metrics.of(metric)
+    return None if known is None or known.better is None else known.better == "up"
+
+
+def recorded(trials: pd.DataFrame, metric: str) -> None:
+    """Raises InputError where no trial recorded a metric: with the nearest name, and those there are."""
+    names = list(dict.fromkeys(name for names in trials["metrics"].unique() for name in names.split()))
+    if metric.partition("/")[0] not in names:
+        raise InputError(unknown(metric, "metric", metrics.ranked(names)) + " were recorded by this sweep")
+
+
+def columns_of(trials: pd.DataFrame, names: Sequence[str]) -> list[str]:
+    """The columns that settings are called by, such as `optimizer.step_size` by `step_size`. Raises InputError."""
+    axes = frames.axes(trials)
+    columns = []
+    for name in names:
+        meant = [column for column in axes if name in (column, column.rpartition(".")[2])]
+        if len(meant) != 1:
+            if meant:
+                raise InputError(f"setting {name!r} is of several parts: say {' or '.join(meant)}")
+            if not axes:
+                raise InputError(f"setting {name!r}: nothing differs between the settings of this sweep")
+            raise InputError(unknown(name, "setting", [column.rpartition(".")[2] for column in axes]))
+        columns += meant
+    return columns
+
+
+def _best(networks: pd.DataFrame, linear: pd.DataFrame, late: pd.DataFrame, axes: list[str]) -> pd.DataFrame:
     """The best setting of every arm in every panel, panel after panel: panel, arm, group, candidates.
 
     A linear learner has no width that could vary, so it stands in every panel with which it shares all else. Of an arm
     that has both networks and linear learners the networks stand.
     """
-    best = selections.best_settings(networks, late, [*axes, "arm"], higher=higher)
+    best = selections.best_settings(networks, late, [*axes, "arm"])
     alone = linear[~linear["arm"].isin(networks["arm"])]
     if len(alone):
         shared = [axis for axis in axes if axis not in frames.SHAPE]
-        theirs = selections.best_settings(alone, late, [*shared, "arm"], higher=higher)
+        theirs = selections.best_settings(alone, late, [*shared, "arm"])
         places = best[axes].drop_duplicates() if axes else best[axes].head(1)
         theirs = places.merge(theirs, on=shared) if shared else places.merge(theirs, how="cross")
         best = pd.concat([best, theirs], ignore_index=True)
@@ -143,19 +192,15 @@ def _best(
 
 def _standing(
     row: Mapping[Any, Any],
-    first: Mapping[Any, Any],
     settings: Mapping[str, Any],
     axes: Sequence[str],
     ended: pd.DataFrame,
     late: pd.DataFrame,
-    *,
-    higher: bool,
+    statistic: Statistic,
 ) -> Standing:
-    """One arm's place in a panel, beside that of the panel's first arm."""
+    """One arm's place in a panel, by itself."""
     members = _chosen(ended, row)
-    own = _chosen(late, row)
     lost = members.loc[members["status"] == "diverged", "ended"]
-    difference = None if row["arm"] == first["arm"] else _difference(own, _chosen(late, first))
     return Standing(
         panel=row["panel"],
         arm=row["arm"],
@@ -163,13 +208,34 @@ def _standing(
         group=row["group"],
         settings=settings,
         candidates=int(row["candidates"]),
-        late=_estimate(bands(own, ["arm"])),
+        late=intervals.estimate(_chosen(late, row)["value"].to_numpy(), statistic),
         members=len(members),
         diverged=len(lost),
         diverged_in=(int(lost.min()), int(lost.max())) if len(lost) else None,
-        difference=difference,
-        verdict="first" if row["arm"] == first["arm"] else verdict(difference, higher=higher),
+        difference=None,
+        verdict="first",
+        seeds_needed=None,
     )
+
+
+def _beside_first(
+    standings: Sequence[Standing],
+    values: Sequence[pd.DataFrame],
+    metric: str,
+    higher: bool | None,
+    statistic: Statistic,
+) -> Iterator[Standing]:
+    """The standings of a panel, the others beside the first: p-values are corrected for all of them."""
+    first, *others = standings
+    yield first
+    found = [differences.paired(own, values[0], higher=higher, statistic=statistic) for own in values[1:]]
+    adjusted = intervals.holm([math.nan if difference is None else difference.p for difference in found])
+    smallest = verdicts.smallest_effect(metric, first.late.mean)
+    for standing, raw, p in zip(others, found, adjusted, strict=True):
+        difference = None if raw is None else replace(raw, adjusted=p)
+        verdict = verdicts.verdict(difference, higher=higher)
+        needed = None if verdict in verdicts.TOLD else verdicts.seeds_needed(difference, smallest)
+        yield replace(standing, difference=difference, verdict=verdict, seeds_needed=needed)
 
 
 def candidates(standing: Standing, settings: Mapping[tuple[str, str], Mapping[str, Any]], axes: Sequence[str]) -> int:
@@ -185,92 +251,60 @@ def _chosen(frame: pd.DataFrame, row: Mapping[Any, Any]) -> pd.DataFrame:
     return rows
 
 
-def _difference(own: pd.DataFrame, base: pd.DataFrame) -> Estimate | None:
-    """own minus base over the seeds that have both; None where there is none. Two arms may share their trials."""
-    pairs = own.merge(base[["seed", "value"]], on="seed", suffixes=("", "_base"))
-    pairs["value"] -= pairs["value_base"]
-    return None if pairs["value"].isna().all() else _estimate(bands(pairs, ["arm"]))
-
-
-def _estimate(rows: pd.DataFrame) -> Estimate:
-    band = rows.iloc[0]
-    return Estimate(float(band["mean"]), float(band["ci_low"]), float(band["ci_high"]), int(band["seeds"]))
-
-
-def _rank(standing: Standing, higher: bool) -> tuple[bool, float]:
-    """Best first, those without a value last."""
+def _rank(standing: Standing, higher: bool | None) -> tuple[bool, float]:
+    """Best first, those without a value last; in the order of the file where neither direction is better."""
     mean = standing.late.mean
-    return math.isnan(mean), -mean if higher else mean
+    return math.isnan(mean), 0 if higher is None else -mean if higher else mean
 
 
-def sentence(standings: Sequence[Standing]) -> str:
-    """What of one panel can be told from its first arm, and what cannot; settings are in the table."""
+def cells(standings: Sequence[Standing], statistic: Statistic = "mean") -> tuple[list[str], list[list[str]]]:
+    """One panel's standings as text: the heads of the columns, and a row for each arm."""
     [first] = [standing for standing in standings if standing.verdict == "first"]
-    others = [standing for standing in standings if standing.verdict != "first"]
-    arm = naming.words(first.arm)
-    if not others:
-        return "There is one arm, so there is nothing to compare."
-    if not first.late.seeds:
-        return f"{arm} has no value to compare with: {lost(first)}."
-    seeds = max(standing.difference.seeds if standing.difference else 0 for standing in others)
-    if seeds < FEWEST_SEEDS:
-        few = "1 seed" if seeds == 1 else f"{seeds} seeds"
-        return f"With {few} in common no difference to {arm} can be told from chance; it takes {FEWEST_SEEDS}."
-    said = {
-        kind: naming.listed([_told(standing) for standing in others if standing.verdict == kind])
-        for kind in ("better", "worse", "open", "none")
-    }
-    told = [f"{text} {said[kind]}" for kind, text in (("better", "better:"), ("worse", "worse:")) if said[kind]]
-    if said["open"]:
-        told.append(f"not distinguishable: {said['open']}")
-    if said["none"]:
-        told.append(f"no value to compare: {said['none']}")
-    return f"Beside {arm}, at 95 %: {'; '.join(told)}."
-
-
-def _told(standing: Standing) -> str:
-    """The arm, and how many seeds its verdict leaves out: a mean over survivors flatters."""
-    label = naming.words(standing.arm)
-    return f"{label} ({standing.diverged} of {standing.members} diverged)" if standing.diverged else label
-
-
-def lost(standing: Standing) -> str:
-    """How many of a setting's trials diverged, and when: `2 of 30 diverged, in tasks 3 to 9`; nothing for none."""
-    if standing.diverged_in is None:
-        return ""
-    first, last = (task + 1 for task in standing.diverged_in)  # people count from 1
-    when = f"in task {first}" if first == last else f"in tasks {first} to {last}"
-    return f"{standing.diverged} of {standing.members} diverged, {when}"
-
-
-def table(standings: Sequence[Standing]) -> Table:
-    """One panel's standings as a table for the terminal."""
-    from rich.table import Table
-
-    [first] = [standing for standing in standings if standing.verdict == "first"]
-    compared = [f"minus {naming.words(first.arm)}", "95 %"] if len(standings) > 1 else []
-    shown = Table("arm, at its best setting", box=None, pad_edge=False)
-    for name in ("mean", "95 %", "seeds", *compared):
-        shown.add_column(name, justify="right")
+    heads = ["arm, at its best setting", statistic, "95 %", "seeds"]
+    compared = [f"minus {naming.words(first.arm)}", "95 %", "p"] if len(standings) > 1 else []
+    rows = []
     for standing in standings:
         late, difference = standing.late, standing.difference
-        cells = [f"{late.mean:.4g}", _interval(late), str(late.seeds)] if late.seeds else ["diverged", "", "0"]
+        gone = "diverged" if standing.diverged else "not measured"
+        row = [standing.name, *((f"{late.mean:.4g}", answers.between(late)) if late.seeds else (gone, ""))]
+        row.append(str(late.seeds))
         if difference is not None:
-            cells += [f"{difference.mean:+.3g}", _interval(difference, "+")]
-        shown.add_row(standing.name, *cells)
+            by = difference.estimate
+            row += [f"{by.mean:+.3g}", answers.between(by, "+"), _chance(difference.adjusted)]
+        rows.append(row + [""] * (len(heads) + len(compared) - len(row)))
+    return heads + compared, rows
+
+
+def plain(standings: Sequence[Standing], statistic: Statistic = "mean") -> pd.DataFrame:
+    """As `cells`, as a table of text."""
+    heads, rows = cells(standings, statistic)
+    return pd.DataFrame(rows, columns=heads)
+
+
+def table(standings: Sequence[Standing], statistic: Statistic = "mean") -> Table:
+    """As `cells`, for the terminal."""
+    from rich.table import Table
+
+    (arm, *heads), rows = cells(standings, statistic)
+    shown = Table(arm, box=None, pad_edge=False)
+    for head in heads:
+        shown.add_column(head, justify="right")
+    for row in rows:
+        shown.add_row(*row)
     return shown
 
 
-def _interval(estimate: Estimate, sign: str = "") -> str:
-    """`[0.012, 0.014]`; nothing where there is none."""
-    return "" if math.isnan(estimate.low) else f"[{estimate.low:{sign}.3g}, {estimate.high:{sign}.3g}]"
+def _chance(p: float) -> str:
+    """A p-value, already corrected, for people."""
+    return "" if math.isnan(p) else "<0.001" if p < 0.001 else f"{p:.2g}"
 
 
 def heading(board: Leaderboard) -> str:
-    """What the numbers are: `online squared error, mean of the last tenth of the tasks (lower is better)`."""
-    better = "higher" if board.higher else "lower"
+    """What the numbers are: `online squared error, mean over the last tenth of the tasks (lower is better)`."""
+    better = {True: " (higher is better)", False: " (lower is better)", None: ""}[board.higher]
+    over = "" if board.statistic == "mean" else f", {intervals.NAMES[board.statistic]} over seeds"
     part = f"; {board.finished:,} of {board.trials:,} trials have ended" if board.finished < board.trials else ""
-    return f"{naming.metric(board.metric)}, mean of the last tenth of the tasks ({better} is better){part}"
+    return f"{naming.metric(board.metric)}, mean over {board.window.words}{over}{better}{part}"
 
 
 def rows(board: Leaderboard) -> list[dict[str, Any]]:
@@ -279,16 +313,23 @@ def rows(board: Leaderboard) -> list[dict[str, Any]]:
         {
             "sweep": board.sweep,
             "metric": board.metric,
+            "window": str(board.window),
+            "statistic": board.statistic,
             "panel": standing.panel,
             "arm": standing.arm,
             "setting": naming.setting(standing.settings, standing.arm),
             "group": standing.group,
             "candidates": standing.candidates,
+            "chosen_on": board.selection.seeds,
             **_columns("", standing.late),
             "trials": standing.members,
             "diverged": standing.diverged,
-            **_columns("difference_", standing.difference or NOTHING),
+            **_columns("difference_", standing.difference.estimate if standing.difference else NOTHING),
+            "p": standing.difference.p if standing.difference else math.nan,
+            "p_adjusted": standing.difference.adjusted if standing.difference else math.nan,
+            "share_better": standing.difference.probability if standing.difference else math.nan,
             "verdict": standing.verdict,
+            "seeds_needed": standing.seeds_needed,
         }
         for standing in board.standings
     ]

@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from sweep.results import leaderboard, naming
+from sweep.results import answers, naming
 from sweep.tracking import views
 
 if TYPE_CHECKING:
     from sweep.ledger.failures import Failure
     from sweep.ledger.sweeps import SweepRecord
+    from sweep.results.answers import Standing
     from sweep.results.intervals import Estimate
-    from sweep.results.leaderboard import Leaderboard, Standing
+    from sweep.results.leaderboard import Leaderboard
 
 TAG = "mlflow.note.content"
 APART = "&emsp;"  # the page draws a table's columns without a gap
@@ -68,9 +69,9 @@ def of_arm(standing: Standing, board: Leaderboard, experiment: str) -> str:
     parts = [
         f"**{naming.words(standing.arm)}** at {chosen}{by} ({_late(standing.late)} over {standing.late.seeds} seeds)."
     ]
-    if board.stages:
-        parts.append(board.stages)
-    if lost := leaderboard.lost(standing):
+    if said := board.selection.told():
+        parts.append(said)
+    if lost := answers.lost(standing):
         parts.append(f"{lost[0].upper()}{lost[1:]}.")
     others = _link("every setting of this arm", experiment, {"pliant.kind": "group", "pliant.arm": standing.arm})
     trials = _link("the trials of this setting", experiment, {"pliant.kind": "trial", "pliant.group": standing.group})
@@ -105,12 +106,12 @@ def _answer(told: Told) -> Iterator[str]:
         f"{counts.trials:,} trials{state}{diverged}{failed}: {arms} {'arm' if arms == 1 else 'arms'}, "
         f"{counts.settings:,} settings, `{told.record.identity}`."
     )
-    if told.board and told.board.stages:
-        yield told.board.stages
+    if told.board and (said := told.board.selection.told()):
+        yield said
     for panel, standings in told.board.panels() if told.board else []:
         assert told.board is not None
         heading = [f"**{panel}**"] if panel else []
-        yield "\n\n".join([*heading, "\n".join(_table(standings, told.board)), leaderboard.sentence(standings)])
+        yield "\n\n".join([*heading, "\n".join(_table(standings, told.board)), answers.sentence(standings)])
 
 
 def _table(standings: Sequence[Standing], board: Leaderboard) -> Iterator[str]:
@@ -125,7 +126,7 @@ def _table(standings: Sequence[Standing], board: Leaderboard) -> Iterator[str]:
     yield f"|{'|'.join(head + APART for head in heads)}|"
     yield "|---|---|---|---|---|"
     for standing in standings:
-        difference = _late(standing.difference) if standing.difference else ""
+        difference = _late(standing.difference.estimate) if standing.difference else ""
         lost = f"{standing.diverged} of {standing.members}" if standing.diverged else ""
         yield f"| {standing.name}{APART} | {_late(standing.late)} | {standing.late.seeds} | {difference} | {lost} |"
 
@@ -159,12 +160,9 @@ def _levels(told: Told) -> str:
 def _made(told: Told) -> str:
     """How the numbers were made."""
     direction = ("higher" if told.board.higher else "lower") if told.board else None
-    chosen = (
-        "" if told.board and told.board.stages else ", and an arm's best setting is chosen by it, on the same seeds"
-    )
     late = (
         f"Late performance (`final/...`) is the mean of {naming.metric(told.board.metric)} over the last tenth of the"
-        f" tasks; {direction} is better{chosen}. "
+        f" tasks; {direction} is better. "
         if told.board
         else ""
     )

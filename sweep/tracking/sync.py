@@ -57,7 +57,8 @@ if TYPE_CHECKING:
 
     from sweep.ledger.ledger import Ledger
     from sweep.ledger.sweeps import SweepRecord
-    from sweep.results.leaderboard import Leaderboard, Standing
+    from sweep.results.answers import Standing
+    from sweep.results.leaderboard import Leaderboard
     from sweep.trials import Trial
 
 
@@ -247,7 +248,7 @@ class Sync:
         names = first_metrics(self.state.record.trials[0].config["metrics"], self.state.track["metrics"])
         columns = list(dict.fromkeys(column for params in self.state.params.values() for column in params))
         panels = list(dict.fromkeys(standing.panel for standing in board.standings))
-        measured = views.Measured(board.metric, board.higher, names)
+        measured = views.Measured(board.metric, board.higher is True, names)
         made = views.of_sweep(measured, columns, panels, trials=self.state.track["trials"])
         # The menu lists the newest first.
         created = self.runs.experiment.creation_time or 0

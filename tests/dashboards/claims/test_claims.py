@@ -12,8 +12,8 @@ from dashboards import claims
 from dashboards.claims import telling
 from dashboards.claims.claim import BACKPROP, CONTINUAL_BACKPROP, LINEAR
 from dashboards.claims.evidence import Evidence, Unread, best_by_others
-from dashboards.claims.judging import holm, judged, p_above, seeds_needed
-from sweep.results import frames, naming, windows
+from dashboards.claims.judging import judged, p_above, seeds_needed
+from sweep.results import frames, intervals, naming, windows
 from sweep.trials import Trial
 
 SPEC = """
@@ -208,7 +208,7 @@ def test_p_values_by_hand() -> None:
     assert p_above(np.array([1.0, 2.0, 3.0]), 0) == 1 / 8
     assert p_above(np.array([1.0, 2.0, -3.0]), 0) == pytest.approx(5 / 8)  # sums of signs at least 0: 6, 0, 0, 2 and 4
     assert p_above(np.array([]), 0) == 1
-    assert holm([0.01, 0.04, 0.02]) == pytest.approx([0.03, 0.04, 0.04])
+    assert intervals.holm([0.01, 0.04, 0.02]) == pytest.approx([0.03, 0.04, 0.04])
 
 
 def test_seeds_needed_by_hand() -> None:

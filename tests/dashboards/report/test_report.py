@@ -20,7 +20,7 @@ from dashboards.report import charts, look, tables
 from dashboards.report.facts import Facts, gather
 from dashboards.report.page import rendered
 from sweep.ledger.failures import without_error
-from sweep.results import leaderboard
+from sweep.results import answers, leaderboard
 from sweep.trials import Trial
 
 SWEEP = """\
@@ -110,7 +110,7 @@ def test_what_a_setting_comes_to_is_what_the_leaderboard_says() -> None:
         assert facts.settings[place].best == (standing.panel,)
         page = rendered(facts)
         assert f"{standing.late.mean:.4g}" in page and standing.name in page
-    assert leaderboard.sentence(board.standings) in page
+    assert answers.sentence(board.standings) in page
 
 
 def test_sensitivity_has_the_others_at_their_best() -> None:

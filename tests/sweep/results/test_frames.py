@@ -146,7 +146,7 @@ def test_a_trial_of_two_arms_counts_in_both(toy: tuple[Record, FakeLedger]) -> N
     assert trials.groupby("arm").size().to_dict() == {"default": 3, "tuned": 6}
     assert curves.groupby("arm", observed=True).size().to_dict() == {"default": 12, "tuned": 24}
     late = windows.late(frames.observed(trials, curves, "online_error"))
-    best = selections.best_settings(trials, late, ["arm"], higher=False)
+    best = selections.best_settings(trials, late, ["arm"])
     assert best[["arm", "group", "candidates"]].values.tolist() == [["default", "ga", 1], ["tuned", "ga", 2]]
 
 
@@ -184,10 +184,11 @@ def test_bands_count_who_is_there_and_who_is_lost(toy: tuple[Record, FakeLedger]
     assert found["ci_low"].isna().to_list() == [False, False, True, True]
 
 
-def test_the_interval_of_two_seeds_is_their_range() -> None:
-    """A resampled mean of {0, 1} is 0, 1/2 or 1 with chances 1/4, 1/2, 1/4: the 2.5 % points are 0 and 1."""
+def test_the_interval_of_two_seeds_is_students() -> None:
+    """Of {0, 1} the standard error is 1/2, and t reaches 12.7062 of them with one degree of freedom."""
     found = bands(pd.DataFrame({"arm": "a", "seed": [0, 1], "value": [0.0, 1.0]}), ["arm"])
-    assert found[["mean", "ci_low", "ci_high", "seeds"]].iloc[0].to_list() == [0.5, 0.0, 1.0, 2]
+    row = found[["mean", "ci_low", "ci_high", "seeds"]].iloc[0].to_list()
+    assert row == pytest.approx([0.5, 0.5 - 6.3531, 0.5 + 6.3531, 2], abs=1e-4)
     assert "diverged" not in found
 
 
@@ -240,7 +241,7 @@ def test_paired_difference_is_over_shared_seeds() -> None:
     a = pd.DataFrame({"arm": "a", "seed": [0, 1, 2], "value": [50.0, 11.0, 103.0]})
     b = pd.DataFrame({"arm": "b", "seed": [1, 2, 3], "value": [10.0, 100.0, 70.0]})
     row = paired_difference(pd.concat([a, b]), "a", "b").iloc[0]
-    assert row[["mean", "ci_low", "ci_high", "seeds"]].to_list() == [2.0, 1.0, 3.0, 2]
+    assert row[["mean", "ci_low", "ci_high", "seeds"]].to_list() == pytest.approx([2.0, 2 - 12.7062, 2 + 12.7062, 2])
     assert paired_difference(pd.concat([a, b]), "b", "a")["mean"].iloc[0] == -2.0
 
 
@@ -279,9 +280,9 @@ def test_the_best_setting_has_fewest_diverged_then_the_best_mean() -> None:
         }
     )
     trials = late.set_index("trial")[["arm"]]
-    lowest = selections.best_settings(trials, late, ["arm"], higher=False).iloc[0]
+    lowest = selections.best_settings(trials, late.assign(metric="online_error"), ["arm"]).iloc[0]
     assert lowest["group"] == "q" and lowest["candidates"] == 3
-    assert selections.best_settings(trials, late, [], higher=True)["group"].to_list() == ["r"]
+    assert selections.best_settings(trials, late.assign(metric="online_accuracy"), [])["group"].to_list() == ["r"]
 
 
 def test_missing_metrics_say_what_to_record(toy: tuple[Record, FakeLedger]) -> None:

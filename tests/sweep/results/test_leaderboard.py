@@ -12,7 +12,7 @@ import pytest
 import synthetic
 
 from sweep.errors import InputError
-from sweep.results import leaderboard
+from sweep.results import answers, leaderboard
 from sweep.results.leaderboard import Leaderboard, Standing, of_frames
 from sweep.trials import Trial
 
@@ -69,8 +69,12 @@ def test_differences_are_paired_by_seed_and_have_a_direction() -> None:
     difference = arms["adam"].difference
     assert difference is not None and difference.seeds == 8
     # Within each seed the difference is the same, so its interval is a point, whatever the seeds' spread.
-    assert (difference.mean, difference.low, difference.high) == pytest.approx((-0.5, -0.5, -0.5))
-    assert (arms["adam"].verdict, arms["linear"].verdict) == ("better", "open")  # linear is as good as sgd, exactly
+    assert (difference.estimate.mean, difference.estimate.low, difference.estimate.high) == pytest.approx((-0.5,) * 3)
+    assert (difference.probability, difference.p) == (1.0, difference.adjusted / 2)  # of two comparisons
+    assert (arms["adam"].verdict, arms["linear"].verdict) == (
+        "better",
+        "no difference told",
+    )  # linear is as good as sgd
     accuracy = by_arm(
         board(
             FILE.replace(
@@ -82,16 +86,17 @@ def test_differences_are_paired_by_seed_and_have_a_direction() -> None:
 
 
 def test_the_sentence_says_what_can_be_told_apart() -> None:
-    assert leaderboard.sentence(board().standings) == (
-        "Beside sgd, at 95 %: better: adam; not distinguishable: linear."
+    assert answers.sentence(board().standings) == (
+        "adam beats sgd by 0.5 [0.5, 0.5], 8 seeds. Beside sgd, at 95% over 2 comparisons: better: adam; no difference"
+        " told: linear."
     )
 
 
 @pytest.mark.parametrize(("seeds", "said"), [(1, "With 1 seed in common"), (5, "With 5 seeds in common")])
 def test_few_seeds_tell_nothing_apart(seeds: int, said: str) -> None:
     found = board(seeds=seeds)
-    assert {standing.verdict for standing in found.standings} == {"first", "open"}
-    assert leaderboard.sentence(found.standings).startswith(said)
+    assert {standing.verdict for standing in found.standings} == {"first", "too few seeds"}
+    assert answers.sentence(found.standings).startswith(said)
 
 
 def test_a_setting_that_diverges_less_goes_first_and_what_is_lost_is_counted() -> None:
@@ -107,7 +112,7 @@ def test_a_setting_that_diverges_less_goes_first_and_what_is_lost_is_counted() -
     assert (adam.diverged, adam.members, adam.late.seeds, adam.diverged_in) == (2, 8, 6, (3, 4))
     assert adam.late.mean == pytest.approx(3.0 + 0.01 * np.arange(2, 8).mean())
     assert adam.difference is not None and adam.difference.seeds == 6
-    assert leaderboard.lost(adam) == "2 of 8 diverged, in tasks 4 to 5"
+    assert answers.lost(adam) == "2 of 8 diverged, in tasks 4 to 5"
     assert found.diverged == 4 and by_arm(found)["sgd"].diverged == 0
 
 
@@ -121,12 +126,12 @@ def test_an_arm_that_diverged_wholly_is_a_result() -> None:
         gone = by_arm(found)[arm]
         assert (gone.diverged, gone.late.seeds) == (8, 0) and math.isnan(gone.late.mean)
         assert found.standings[-1] is gone
-        assert leaderboard.lost(gone) == f"8 of 8 diverged, in task {task + 1}"
-        said = leaderboard.sentence(found.standings)
+        assert answers.lost(gone) == f"8 of 8 diverged, in task {task + 1}"
+        said = answers.sentence(found.standings)
         if arm == "sgd":
             assert said.startswith("sgd has no value to compare with: 8 of 8 diverged, in task 1")
         else:
-            assert gone.verdict == "none" and "no value to compare: adam" in said
+            assert gone.verdict == "nothing to compare" and "nothing to compare: adam" in said
 
 
 @pytest.mark.parametrize("task", [0, 1, 7])
@@ -153,7 +158,7 @@ def test_a_setting_of_two_arms_stands_in_both() -> None:
     default, tuned = (by_arm(found)[arm] for arm in ("default", "tuned"))
     assert default.group == tuned.group and (default.candidates, tuned.candidates) == (1, 2)
     assert found.trials == 16 and tuned.difference is not None
-    assert (tuned.difference.mean, tuned.verdict) == (0.0, "open")
+    assert (tuned.difference.estimate.mean, tuned.verdict) == (0.0, "no difference told")
 
 
 def test_rows_are_flat() -> None:

@@ -69,14 +69,18 @@ def test_it_says_on_which_seeds(storage: Path, board: Leaderboard) -> None:
         "Settings were chosen on seeds 0 and 1, by online squared error over the last 25% of the tasks;"
         " shown is what they do on fresh seeds, 2 to 4."
     )
-    assert board.stages == told
+    assert board.selection.told() == told
     assert told in sweep_command("results", "two", "--storage", storage).out
 
 
 def test_without_fresh_results_the_selection_is_shown_as_such(storage: Path, tmp_path: Path) -> None:
     record = Ledger(storage).sweep("two", "full")
     assert selections.reported(record, Ledger(tmp_path)) is record
-    assert selections.told(record).endswith("the same seeds, 0 and 1; fresh ones, 2 to 4, are still to come.")
+    assert (
+        selections.how(record, frames.trials(record, Ledger(storage)), 3)
+        .told()
+        .endswith("the same seeds, 0 and 1; fresh ones, 2 to 4, are still to come.")
+    )
 
 
 def test_a_figure_of_every_setting_is_drawn_from_the_selection(storage: Path) -> None:
@@ -86,7 +90,7 @@ def test_a_figure_of_every_setting_is_drawn_from_the_selection(storage: Path) ->
     assert set(cells["members"]) == {2} and len(cells) == 7
     said = " ".join(" ".join(re.findall(r"[^<>]+", svg)).split())
     assert "every setting on the seeds" in said
-    assert selections.briefly(record, every=True) == "every setting on the seeds it is chosen by, 0 and 1"
+    assert selections.every_setting(record) == "every setting on the seeds it is chosen by, 0 and 1"
 
 
 def test_plan_and_status_speak_of_rounds(storage: Path, tmp_path: Path) -> None:
@@ -124,6 +128,6 @@ def test_the_notes_of_runs_do_not_say_that_seeds_are_the_same(storage: Path, boa
     record = Ledger(storage).sweep("two", "full")
     counts = State(record, Ledger(storage), None).counts()
     said = notes.of_sweep(notes.Told(record, board, counts, experiment="1", run="2", pictures=()))
-    assert board.stages in said and "on the same seeds" not in said
+    assert board.selection.told() in said and "on the same seeds" not in said
     [sgd] = [standing for standing in board.standings if standing.arm == "sgd"]
     assert "at the best of its 3 settings: late online squared error (" in notes.of_arm(sgd, board, "1")

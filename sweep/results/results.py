@@ -1,0 +1,73 @@
+"""What Python is given of a sweep that was run: `sweep.results("my_sweep")`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from sweep.results import answers, frames, leaderboard, windows
+from sweep.results.intervals import Statistic
+from sweep.results.leaderboard import Leaderboard
+from sweep.results.selections import Stage
+
+if TYPE_CHECKING:
+    from sweep.ledger.ledger import Ledger
+    from sweep.ledger.sweeps import SweepRecord
+
+
+@dataclass(frozen=True)
+class Results:
+    """The results of a sweep; a notebook shows its leaderboard."""
+
+    record: SweepRecord
+    ledger: Ledger
+
+    @functools.cached_property
+    def trials(self) -> pd.DataFrame:
+        """Every trial by its id: arm, group, seed, status and every setting as a column."""
+        return frames.trials(self.record, self.ledger)
+
+    @functools.cached_property
+    def curves(self) -> pd.DataFrame:
+        """Every measured value: sweep, trial, arm, workload, seed, task, step, metric, value, and what settings differ
+        in. An arm may have many settings, and a mean over an arm alone is one over all of them.
+        """
+        return frames.with_axes(frames.curves(self.record, self.ledger), self.trials)
+
+    def leaderboard(
+        self,
+        *,
+        metric: str | None = None,
+        window: str = str(windows.LATE),
+        by: str | Sequence[str] = (),
+        stage: Stage | None = None,
+        statistic: Statistic = "mean",
+    ) -> Leaderboard:
+        """Each arm at its best setting, beside the first: see `sweep.results.leaderboard.leaderboard`."""
+        return leaderboard.leaderboard(
+            self.record,
+            self.ledger,
+            metric=metric,
+            window=windows.asked(window),
+            by=[by] if isinstance(by, str) else by,
+            stage=stage,
+            statistic=statistic,
+        )
+
+    def _repr_html_(self) -> str:
+        """The question, each panel's leaderboard and what can be told, for a notebook."""
+        board = self.leaderboard()
+        question = self.record.manifest.get("question") or self.record.identity
+        parts = [f"<p><b>{escape(question)}</b><br>{escape(leaderboard.heading(board))}</p>"]
+        for panel, standings in board.panels():
+            parts.append(f"<p>{escape(panel)}</p>" if panel else "")
+            parts.append(leaderboard.plain(standings, board.statistic).to_html(index=False, border=0))
+            parts.append(f"<p>{escape(answers.sentence(standings))}</p>")
+        if told := board.selection.told():
+            parts.append(f"<p><small>{escape(told)}</small></p>")
+        return "\n".join(filter(None, parts))
