@@ -38,9 +38,9 @@ AT_ONCE = 512  # points that are resampled together, for the sake of memory
 NAMES: dict[Statistic, str] = {"mean": "mean", "iqm": "interquartile mean", "median": "median"}
 # How an interval is made, for a footnote.
 MADE: dict[Statistic, str] = {
-    "mean": f"{LEVEL:.0%} studentised bootstrap of the mean over seeds (Student's t below {FEWEST_SEEDS} seeds)",
-    "iqm": f"{LEVEL:.0%} studentised bootstrap of the interquartile mean over seeds",
-    "median": f"{LEVEL:.0%} of the median over seeds, by order statistics",
+    "mean": f"{LEVEL:.0%} studentised bootstrap of the mean (Student's t below {FEWEST_SEEDS} seeds)",
+    "iqm": f"{LEVEL:.0%} studentised bootstrap of the interquartile mean",
+    "median": f"{LEVEL:.0%} of the median, by order statistics",
 }
 
 

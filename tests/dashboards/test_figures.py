@@ -179,7 +179,7 @@ def test_every_file_is_written_and_nothing_else(name: str, tmp_path: Path) -> No
     assert paths[0].read_bytes().startswith(b"\x89PNG") and paths[2].read_bytes().startswith(b"%PDF")
     text = paths[1].read_text()
     seeds = f"{len({trial.config['seed'] for trial in made.trials})} seeds"
-    for part in ("sweep toy@laptop", seeds, "95% percentile bootstrap", "commit abc123"):
+    for part in ("sweep toy@laptop", seeds, "95% studentised bootstrap", "commit abc123"):
         assert part in text
     assert dict(mpl.rcParams) == before
 
@@ -331,7 +331,8 @@ def test_relative_is_the_paired_difference_to_the_network_from_scratch() -> None
     data = table(relative, made)
     assert set(data["arm"]) == {"sgd"} and set(data["baseline"]) == {"scratch"}
     np.testing.assert_allclose(data["mean"], [-0.2, -0.1, 0.2])
-    np.testing.assert_allclose(data["ci_low"][0], -0.3)  # the seeds' differences, not the arms' spread
+    # The seeds' differences, -0.3 and -0.1, not the arms' spread: t of one degree of freedom by their standard error.
+    np.testing.assert_allclose(data["ci_low"][0], -0.2 - 12.7062 * 0.1, rtol=1e-5)
     np.testing.assert_allclose(data["ci_low"][1:], [-0.1, 0.2])
     np.testing.assert_allclose(lines(relative.draw(data))["sgd"].get_ydata(), data["mean"])
 
