@@ -30,8 +30,8 @@ test: install
 	$(BIN)/pytest -n 2 --durations=15
 
 slow: install
-	$(BIN)/pytest -m slow --durations=15 tests/sweep tests/dashboards
-	$(BIN)/pytest -m slow -n 2 --durations=15 tests/contracts tests/workloads
+	$(BIN)/pytest -m 'slow and cluster' --durations=15
+	$(BIN)/pytest -m 'slow and not cluster' -n 2 --durations=15
 
 lint: install
 	$(BIN)/ruff check .

@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
+import compilers
 import pytest
 import torch
 from packs import (
@@ -67,19 +68,18 @@ def test_a_path_is_looped(arm: Arm, path: str) -> None:
 
 
 def of_every_combination() -> list[tuple[str, Arm, Shape]]:
-    """(path, arm, shape); what takes lanes the longest to compile, each arm most of a minute, on the smaller shape."""
-
-    def dear(path: str, arm: Arm) -> bool:
-        renews = arm.optimizer != "sgd" and arm.methods == ("redo",)
-        return path == "lanes" and (renews or (arm.optimizer == "muon" and bool(arm.methods)))
-
+    """(path, arm, shape)"""
     pairs = taken(ARMS, TINY, "lifted", "lanes")
-    return [(*pair, shape) for pair in pairs for shape in (TINY, SMALL_CLASSES) if shape == TINY or not dear(*pair)]
+    return [(*pair, shape) for pair in pairs for shape in (TINY, SMALL_CLASSES)]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("path", "arm", "shape"), of_every_combination(), ids=str)
-def test_a_path_is_looped_for_every_combination(arm: Arm, shape: Shape, path: str) -> None:
+def test_a_path_is_looped_for_every_combination(
+    arm: Arm, shape: Shape, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if shape != TINY:  # where some take a minute
+        compilers.lightly(monkeypatch)
     assert both(arm, shape, steps=25, members=2, path=path) < 1e-10
 
 
@@ -165,7 +165,10 @@ def test_compiled_is_looped_for_other_shapes(arm: Arm, shape: Shape) -> None:
     ],
     ids=str,
 )
-def test_a_members_bits_do_not_depend_on_who_shares_the_pack(path: str, dtype: torch.dtype, compiled: bool) -> None:
+def test_a_members_bits_do_not_depend_on_who_shares_the_pack(
+    path: str, dtype: torch.dtype, compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compilers.once(monkeypatch)
     arm = Arm("adam", ("continual_backprop",))
     x, y = data(TINY, 60, streams=2, dtype=dtype)
     make = making(arm, TINY, dtype=dtype, compiled=compiled)
@@ -226,7 +229,10 @@ def test_how_steps_are_split_over_calls_changes_no_bit(path: str, dtype: torch.d
     ],
     ids=str,
 )
-def test_a_member_that_diverges_changes_no_other(path: str, shape: Shape, compiled: bool) -> None:
+def test_a_member_that_diverges_changes_no_other(
+    path: str, shape: Shape, compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compilers.once(monkeypatch)
     x, y = data(shape, 50, streams=2, dtype=torch.float32)
 
     def pack(step_size: float) -> Pack:

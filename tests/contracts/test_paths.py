@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import compilers
 import pytest
 import torch
 from fingerprints import cases
@@ -65,8 +66,10 @@ def test_lanes_lower_what_declares_them_and_nothing_else(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [slowly(name) for name, case in CASES.items() if isinstance(case.shape, Shape)])
-def test_online_is_plain_wherever_it_declares_to_take_it(name: str) -> None:
+def test_online_is_plain_wherever_it_declares_to_take_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     case = CASES[name]
+    if name in OPTIONS:
+        compilers.lightly(monkeypatch)
     if not takes("online", case.arm, case.shape):
         with pytest.raises(InputError, match="online does not take"):
             case.trained("online")

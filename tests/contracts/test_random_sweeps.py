@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
+import compilers
 import pytest
 import torch
 from hypothesis import HealthCheck, Phase, example, given, settings
@@ -249,4 +250,6 @@ def test_random_sweeps_agree_on_every_path(tree: Config, tmp_path: Path) -> None
 @MANY
 @given(tree=sweeps())
 def test_many_random_sweeps_agree_on_every_path(tree: Config, tmp_path: Path) -> None:
-    check(tree, tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        compilers.lightly(patch)
+        check(tree, tmp_path)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import make_dataclass, replace
 from typing import Any
 
+import compilers
 import numpy as np
 import pytest
 import torch
@@ -124,7 +125,8 @@ def test_rows_that_are_no_whole_number_of_strides_are_looped_in_float32(methods:
 @pytest.mark.slow
 @pytest.mark.parametrize("batch", [2, 32])
 @pytest.mark.parametrize("case", ARMS, ids=str)
-def test_batches_are_looped(case: Case, batch: int) -> None:
+def test_batches_are_looped(case: Case, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    compilers.lightly(monkeypatch)
     assert from_looped(Case(**{**case.__dict__, "batch": batch}), 40) < 1e-10
 
 
@@ -140,7 +142,10 @@ def test_activations_are_looped(activation: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("biases", [True, False])
-def test_every_activation_is_looped_with_and_without_biases(activation: str, biases: bool) -> None:
+def test_every_activation_is_looped_with_and_without_biases(
+    activation: str, biases: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compilers.lightly(monkeypatch)
     for optimizer, batch in (("sgd", 1), ("sgd", 3), ("adam", 1), ("adam", 3)):
         case = Case(optimizer, {"continual_backprop": CBP}, batch=batch, activation=activation, biases=biases)
         assert from_looped(case, 40) < 1e-10
@@ -160,7 +165,10 @@ UTILITIES = [
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", ["official", "paper"])
 @pytest.mark.parametrize("utility", UTILITIES)
-def test_every_utility_replaces_the_units_that_looped_replaces(utility: str, preset: str) -> None:
+def test_every_utility_replaces_the_units_that_looped_replaces(
+    utility: str, preset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compilers.lightly(monkeypatch)
     for optimizer, decay in (("sgd", 0.99), ("sgd", 0.0), ("adam", 0.9)):
         settings = {**CBP, "preset": preset, "utility": utility, "utility_decay": decay}
         case = Case(optimizer, {"l2": L2, "continual_backprop": {**settings, "reset_optimizer": decay != 0.9}})
