@@ -106,6 +106,13 @@ def figures(ctx: typer.Context, args: list[str], incomplete: str) -> list[str]:
     return [name for name in FIGURES if name.startswith(incomplete)]
 
 
+def papers(ctx: typer.Context, args: list[str], incomplete: str) -> list[str]:
+    """The papers whose studies ship."""
+    from dashboards.papers import PAPERS
+
+    return [name for name in PAPERS if name.startswith(incomplete)]
+
+
 def datasets(ctx: typer.Context, args: list[str], incomplete: str) -> list[str]:
     """The datasets there are."""
     from workloads.data.catalogue import DATASETS
