@@ -30,6 +30,14 @@ def reproduce(
     ] = None,
     storage: StorageOption = None,
     workers: Workers = None,
+    inline: Annotated[
+        bool | None,
+        typer.Option(
+            "--inline/--ray",
+            help="Train in this process, or on Ray: a process for every core.",
+            show_default="for each study the one that is sooner done",
+        ),
+    ] = None,
     track: Annotated[bool, typer.Option(help="Write MLflow runs.")] = True,
     tracking_uri: Tracking = None,
 ) -> None:
@@ -49,7 +57,14 @@ def reproduce(
         say(f"\n{study}")
         try:
             run(
-                study, scale=scale, storage=storage, tracking_uri=tracking_uri, workers=workers, track=track, draw=False
+                study,
+                scale=scale,
+                storage=storage,
+                tracking_uri=tracking_uri,
+                workers=workers,
+                inline=inline,
+                track=track,
+                draw=False,
             )
         except DataError as error:
             problems[study] = f"not run: {error}"
