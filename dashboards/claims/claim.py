@@ -60,7 +60,9 @@ class Claim:
 
 def with_method(label: str, *methods: str, **where: object) -> Learner:
     """A learner with these methods, whatever its optimizer."""
-    return Learner(label=label, methods=frozenset(methods), where={k.replace("__", "."): v for k, v in where.items()})
+    return Learner(
+        label=label, methods=frozenset(methods), where=tuple((k.replace("__", "."), v) for k, v in where.items())
+    )
 
 
 BACKPROP = Learner(label="backprop")

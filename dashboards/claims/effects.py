@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from dashboards.claims.evidence import Evidence, Learner, Place, Side, Unread, best_by_others
+from dashboards.claims.evidence import Evidence, Learner, Place, Side, Unread, best_by_other_half, spread
 from sweep.results import naming
 from sweep.results.intervals import estimate
 
@@ -69,7 +69,8 @@ class Loss:
             values = values / np.abs(best[np.isfinite(best)].mean())
         name, kind = evidence.name(side.groups, chosen), "lowest" if self.rising else "best"
         said = f"{naming.metric(metric)} of {name} ends {{effect}} {{way}} its {kind} stretch"
-        return Reading(values, said, ("below", "above") if higher else ("above", "below"), metric, self.relative)
+        ways = ("below", "above") if higher else ("above", "below")
+        return Reading(spread(values), said, ways, metric, self.relative)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,8 +93,8 @@ class Gain:
         """See Effect."""
         metric = evidence.first_of(self.metrics)
         higher = not self.lower if self.metrics else evidence.higher
-        own, name = _late(evidence, place, self.learner, metric)
-        other, beside = _late(evidence, place, self.over, metric)
+        own, name, picked = _late(evidence, place, self.learner, metric)
+        other, beside, also = _late(evidence, place, self.over, metric)
         shared = sorted(own.keys() & other.keys())
         if not shared:
             raise Unread(f"{self.learner.label} and {self.over.label} share no seed")
@@ -101,6 +102,8 @@ class Gain:
         values = ahead if higher else -ahead
         if self.relative:
             values = values / np.abs(np.nanmean([other[seed] for seed in shared]))
+        if picked or also:
+            values = spread(values)
         said = f"{naming.metric(metric)} of {name} ends {{effect}} {{way}} {beside}"
         return Reading(values, said, ("above", "below") if higher else ("below", "above"), metric, self.relative)
 
@@ -132,7 +135,7 @@ class Slope:
             spots = np.log10([value for value, _ in line])
             losses = np.stack([lost(side.values[:, setting], higher=evidence.higher)[0] for _, setting in line], axis=1)
             slopes.append(losses @ (spots - spots.mean()) / ((spots - spots.mean()) ** 2).sum())
-        values = np.mean(slopes, axis=0) * (-1 if self.shrinking else 1)
+        values = spread(np.mean(slopes, axis=0)) * (-1 if self.shrinking else 1)
         ends = sorted({value for line in lines for value, _ in line})
         axis = naming.setting({self.axis: ends[0]}) + f" to {naming.number(ends[-1])}"
         said = f"{self.learner.label}, {axis}: each tenfold {{way}} {{effect}} of loss"
@@ -157,7 +160,7 @@ class Move:
     def read(self, evidence: Evidence, place: Place) -> Reading:
         """See Effect."""
         side = evidence.side(place, self.learner, evidence.headline)
-        chosen = best_by_others(side.late, higher=evidence.higher)
+        chosen = best_by_other_half(side.late, higher=evidence.higher)
         lines = along(evidence, side, self.axis, whole=False)
         costs = []
         for up in (True, False):
@@ -170,7 +173,7 @@ class Move:
                     gap = side.late[seed, setting] - side.late[seed, beside[setting]]
                     cost[seed] = gap if evidence.higher else -gap
             costs.append(cost)
-        costs = [cost for cost in costs if np.isfinite(cost).any()]
+        costs = [spread(cost) for cost in costs if np.isfinite(cost).any()]
         if not costs:
             raise Unread(f"{self.axis} has no two values within a factor of {self.factor:g}")
         dearer = max(costs, key=lambda cost: estimate(cost[np.isfinite(cost)]).high)
@@ -195,25 +198,27 @@ class Level:
     def read(self, evidence: Evidence, place: Place) -> Reading:
         """See Effect."""
         metric = evidence.first_of(self.metrics)
-        late, name = _late(evidence, place, self.learner, metric)
+        late, name, picked = _late(evidence, place, self.learner, metric)
+        values = np.array(list(late.values()))
         said = f"{naming.metric(metric)} of {name} ends at {{effect}}"
-        return Reading(np.array(list(late.values())), said, ("", ""), metric)
+        return Reading(spread(values) if picked else values, said, ("", ""), metric)
 
 
-def _late(evidence: Evidence, place: Place, learner: Learner, metric: str) -> tuple[dict[int, float], str]:
-    """Seed -> the metric at the end, at the setting that stands for the learner; and what that is called."""
+def _late(evidence: Evidence, place: Place, learner: Learner, metric: str) -> tuple[dict[int, float], str, bool]:
+    """Seed -> the metric at the end, at the setting that stands for the learner; what that is called; if picked."""
     side = evidence.side(place, learner, metric)
     chosen = evidence.chosen(place, learner)
     late = side.late[np.arange(len(side.seeds)), chosen]
-    return dict(zip(side.seeds.tolist(), late.tolist(), strict=True)), evidence.name(side.groups, chosen)
+    by_seed = dict(zip(side.seeds.tolist(), late.tolist(), strict=True))
+    return by_seed, evidence.name(side.groups, chosen), len(side.groups) > 1
 
 
 def lost(curves: np.ndarray, *, higher: bool) -> tuple[np.ndarray, np.ndarray]:
     """(S, T) stretches, the last first -> how far the last is from the best (S,), and that best (S,).
 
-    Where the best is, the other seeds say: a seed's own best of several noisy stretches would always be above its end.
+    Where the best is, the other half says: a seed's own best of several noisy stretches would always be above its end.
     """
-    best = best_by_others(curves, higher=higher)
+    best = best_by_other_half(curves, higher=higher)
     top = curves[np.arange(len(curves)), best]
     return (top - curves[:, 0] if higher else curves[:, 0] - top), top
 

@@ -6,14 +6,15 @@ crosses such settings has its baselines inside.
 
 Numbers are means over stretches of a tenth of the tasks, counted from the end: the first is the window that arms are
 judged by everywhere (`windows.late`). Which setting stands for a learner, and where a curve has its best stretch, is
-decided for every seed by the other seeds: what a seed is judged at is not chosen by its own luck, so neither the best
-of many settings nor the best of ten stretches looks better than it is.
+decided for every seed by the half of the seeds that it does not belong to (every other one): what a seed is judged at
+is not chosen by its own luck, so neither the best of many settings nor the best of ten stretches looks better than it
+is. The halves depend on each other a little, which `spread` makes up for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from sweep.results import frames, naming
 from workloads.metrics import higher_is_better
 
 STRETCHES = 10  # a trial's tasks are read in so many parts, or one for each task where they are fewer
+SPREAD = 1.17
 NO_EFFECT = {"continual_backprop": "replacement_rate", "redo": "threshold"}  # methods that are none where this is 0
 
 
@@ -37,7 +39,7 @@ class Learner:
     label: str  # for people
     optimizer: str | None = None  # None: whichever the claim is looked at with
     methods: frozenset[str] = frozenset()
-    where: Mapping[str, object] = field(default_factory=dict)  # settings it must have, such as reset.what
+    where: tuple[tuple[str, object], ...] = ()  # settings it must have, such as ("reset.what", "all")
     linear: bool = False  # without hidden layers; its optimizer does not matter
     furthest: bool = False  # stands at the setting with the best stretch of all, where others do at the best end
 
@@ -48,7 +50,7 @@ class Place:
 
     panel: str
     optimizer: str | None
-    trials: pd.DataFrame  # of the panel
+    without: str | None  # an axis that makes no panels here
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,9 @@ class Evidence:
         self.recorded = frozenset(" ".join(trials["metrics"].unique()).split())
         self._read = read
         self._names = names  # group -> the setting's name for people
+        self._panels: dict[str | None, dict[str, pd.DataFrame]] = {}  # axis that makes none -> panel -> trials
         self._stretches: dict[str, pd.DataFrame] = {}
+        self._sides: dict[tuple[Place, Learner, str], Side] = {}
 
     @property
     def workloads(self) -> frozenset[str]:
@@ -84,36 +88,51 @@ class Evidence:
 
     def places(self, optimizers: Sequence[str | None], without: str | None = None) -> Iterator[Place]:
         """The panels, each with every optimizer; an axis that a claim is about makes none."""
+        for panel in self._panels_of(without):
+            yield from (Place(panel, optimizer, without) for optimizer in optimizers)
+
+    def _panels_of(self, without: str | None) -> dict[str, pd.DataFrame]:
+        """Panel -> its trials, with the linear learners that share all but a shape with it."""
+        if without in self._panels:
+            return self._panels[without]
         networks, linear = frames.split(self.trials)
         axes = [axis for axis in frames.panel_axes(networks) if axis != without]
         shared = [axis for axis in axes if axis not in frames.SHAPE]
         cells = networks[axes].drop_duplicates().sort_values(axes) if axes else networks.iloc[:1][axes]
+        found = self._panels[without] = {}
         for cell in cells.to_dict("records"):
-            panel = naming.setting({str(axis): value for axis, value in cell.items()})
             own = networks[matches(networks, {axis: cell[axis] for axis in axes})]
             beside = linear[matches(linear, {axis: cell[axis] for axis in shared})]
-            for optimizer in optimizers:
-                yield Place(panel, optimizer, pd.concat([own, beside]))
+            panel = naming.setting({str(axis): value for axis, value in cell.items()})
+            found[panel] = pd.concat([own, beside])
+        return found
 
     def side(self, place: Place, learner: Learner, metric: str) -> Side:
         """A learner's numbers. Raises Unread where the sweep has no such trials or did not record the metric."""
-        rows = place.trials
+        key = place, learner, metric
+        if key not in self._sides:
+            self._sides[key] = self._side(place, learner, metric)
+        return self._sides[key]
+
+    def _side(self, place: Place, learner: Learner, metric: str) -> Side:
+        rows = self._panels_of(place.without)[place.panel]
         optimizer = learner.optimizer or place.optimizer
         fits = (rows["linear"] == learner.linear) & (rows["acting"] == " ".join(sorted(learner.methods)))
         if not learner.linear:
             fits &= rows["learner"] == optimizer
-        rows = rows[fits & matches(rows, learner.where)]
+        rows = rows[fits]
+        rows = rows[matches(rows, dict(learner.where))]
         if rows.empty:
             raise Unread(f"no arm is {described(learner, optimizer)}")
         rows = rows[~rows.index.duplicated()]
         stretches = self.stretches(metric).reindex(rows.index).to_numpy()
         seeds, seed = np.unique(rows["seed"].to_numpy(), return_inverse=True)
-        groups = tuple(dict.fromkeys(rows["group"]))
+        group, groups = pd.factorize(rows["group"])
         values = np.full((len(seeds), len(groups), stretches.shape[1]), np.nan)
-        values[seed, [groups.index(group) for group in rows["group"]]] = stretches
+        values[seed, group] = stretches
         if not np.isfinite(values[:, :, 0]).any():
             raise Unread(f"{naming.metric(metric)} of {described(learner, optimizer)} has no value at the end")
-        return Side(seeds, groups, values)
+        return Side(seeds, tuple(groups), values)
 
     def stretches(self, metric: str) -> pd.DataFrame:
         """Each trial's mean over every stretch of its tasks, a column each, the last stretch first."""
@@ -139,12 +158,12 @@ class Evidence:
         return self.headline
 
     def chosen(self, place: Place, learner: Learner) -> np.ndarray:
-        """(S,) The place of the setting that stands for a learner, for every seed, as the others' curves have it."""
+        """(S,) The place of the setting that stands for a learner, for every seed, as the other half has it."""
         side = self.side(place, learner, self.headline)
         if not learner.furthest:
-            return best_by_others(side.late, higher=self.higher)
+            return best_by_other_half(side.late, higher=self.higher)
         spots = side.values.transpose(0, 2, 1).reshape(len(side.seeds), -1)  # stretch after stretch, settings inside
-        return best_by_others(spots, higher=self.higher) % len(side.groups)
+        return best_by_other_half(spots, higher=self.higher) % len(side.groups)
 
     def name(self, groups: Sequence[str], chosen: np.ndarray | None = None) -> str:
         """What a setting is called; of several, the one that stands for most seeds."""
@@ -195,25 +214,33 @@ def described(learner: Learner, optimizer: str | None) -> str:
     return learner.label if fixed else f"{learner.label} with {optimizer}"
 
 
-def means_of_others(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(S, K) with NaN -> for every seed, the others' mean and how many of them have none, both (S, K).
+def best_by_other_half(values: np.ndarray, *, higher: bool) -> np.ndarray:
+    """(S, K) with NaN -> (S,) for every seed, which column the other half does best at: fewest lost, then the mean.
 
-    Of a single seed it is its own.
+    Of a single seed it is its own best.
     """
-    there = np.isfinite(values)
-    filled = np.where(there, values, 0.0)
+    half = np.arange(len(values)) % 2
     if len(values) == 1:
-        return values, (~there).astype(int)
-    count = there.sum(0) - there
-    mean = np.full(values.shape, np.nan)
-    np.divide(filled.sum(0) - filled, count, out=mean, where=count > 0)
-    return mean, len(values) - 1 - count
+        return np.array([_best(values, higher=higher)])
+    by = [_best(values[half != own], higher=higher) for own in (0, 1)]
+    return np.where(half == 0, *by)
 
 
-def best_by_others(values: np.ndarray, *, higher: bool) -> np.ndarray:
-    """(S, K) with NaN -> (S,) for every seed, which column the other seeds do best at: fewest lost, then the mean."""
-    mean, lost = means_of_others(values)
-    worst = np.where(np.isfinite(mean), -mean if higher else mean, np.inf)
-    order = np.lexsort((worst, lost), axis=1)
-    best: np.ndarray = order[:, 0]
-    return best
+def _best(values: np.ndarray, *, higher: bool) -> int:
+    there = np.isfinite(values)
+    count = there.sum(0)
+    mean = np.where(there, values, 0.0).sum(0) / np.maximum(count, 1)
+    worst = np.where(count > 0, -mean if higher else mean, np.inf)
+    return int(np.lexsort((worst, len(values) - count))[0])
+
+
+def spread(values: np.ndarray) -> np.ndarray:
+    """(S,) numbers at what the other half chose, moved from their mean by `SPREAD`, so that their scatter tells the
+    truth about the mean.
+
+    Let x be the best of K equally good columns in a half, in standard errors of a half's mean: the two halves' numbers
+    correlate by E[x]^2 / (K - 1), which is largest for K = 3 (0.36), and so the mean's error is up to sqrt(1.36) times
+    what independent numbers would have.
+    """
+    known = values[np.isfinite(values)]
+    return known.mean() + SPREAD * (values - known.mean()) if len(known) else values

@@ -48,7 +48,7 @@ def estimated(estimate: Estimate, *, relative: bool) -> str:
     return mean if math.isnan(estimate.low) else f"{mean} [{low}, {high}]"
 
 
-HOW = "Settings, and the best stretch of a curve, are chosen for every seed by the other seeds; a stretch is a tenth."
+HOW = "Settings and the best stretch of a curve, a tenth of it, are chosen for every seed by the half without it."
 
 
 def table(findings: Sequence[Finding]) -> Table:
