@@ -165,10 +165,9 @@ class Evidence:
         spots = side.values.transpose(0, 2, 1).reshape(len(side.seeds), -1)  # stretch after stretch, settings inside
         return best_by_other_half(spots, higher=self.higher) % len(side.groups)
 
-    def name(self, groups: Sequence[str], chosen: np.ndarray | None = None) -> str:
-        """What a setting is called; of several, the one that stands for most seeds."""
-        usual = int(np.bincount(chosen).argmax()) if chosen is not None else 0
-        return self._names[groups[usual]]
+    def name(self, groups: Sequence[str], chosen: np.ndarray) -> str:
+        """What the settings that were chosen are called: `adam 0.003`, or `adam 0.01 or adam 0.003` of two halves."""
+        return " or ".join(self._names[groups[place]] for place in dict.fromkeys(chosen.tolist()))
 
     def settings(self, group: str) -> Mapping[str, object]:
         """The columns of a setting."""
