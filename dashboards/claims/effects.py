@@ -169,7 +169,8 @@ class Move:
             for seed, setting in enumerate(chosen):
                 if setting in beside:
                     if not np.isfinite(side.late[:, beside[setting]]).all():
-                        raise Unread(f"trials of {evidence.name(side.groups[beside[setting] :])} are lost or missing")
+                        lacking = evidence.name(side.groups, np.array([beside[setting]]))
+                        raise Unread(f"trials of {lacking} are lost or missing")
                     gap = side.late[seed, setting] - side.late[seed, beside[setting]]
                     cost[seed] = gap if evidence.higher else -gap
             costs.append(cost)
