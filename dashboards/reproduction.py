@@ -18,7 +18,7 @@ from dashboards.claims import CLAIMS, Finding, Unanswered, check, telling
 from dashboards.figures import render, write
 from dashboards.papers import PAPERS
 from sweep.errors import InputError
-from sweep.results import leaderboard
+from sweep.results import answers, leaderboard
 
 if TYPE_CHECKING:
     from sweep.ledger.ledger import Ledger
@@ -81,7 +81,7 @@ def study(name: str, record: SweepRecord, ledger: Ledger, out: Path) -> Study:
     try:
         board = leaderboard.leaderboard(record, ledger)
         for panel, standings in board.panels():
-            made.answers.append(f"{panel}: " * bool(panel) + leaderboard.sentence(standings))
+            made.answers.append(f"{panel}: " * bool(panel) + answers.sentence(standings))
         findings, lacking = check(record, ledger)
     except InputError as error:
         made.problems.append(str(error))

@@ -84,9 +84,7 @@ def of_claim(paper: str, claim: Claim, sweep: str, evidence: Evidence) -> list[F
             lacking.append(str(error))
     if not readings:
         raise Unread(lacking[0])
-    one = readings[0][1]
-    limit = claim.smallest(one.metric, relative=one.relative)
-    verdicts = judged([reading.values for _, reading in readings], claim.test, limit)
+    verdicts = judged([(reading.values, claim.of(reading)) for _, reading in readings], claim.test)
     several = len({place.optimizer for place, _ in readings}) > 1
     return [
         Finding(
@@ -113,7 +111,7 @@ def moot(paper: str, evidence: Evidence, place: Place) -> str:
             reading = claim.effect.read(evidence, place)
         except Unread as lacking:
             return f"there is no baseline that could lose: {lacking}"
-        [verdict] = judged([reading.values], claim.test, claim.smallest(reading.metric, relative=reading.relative))
+        [verdict] = judged([(reading.values, claim.of(reading))], claim.test)
         if verdict.verdict == "contradicted":
             return "the baseline loses nothing here that could be kept"
         if verdict.verdict == "undecided":

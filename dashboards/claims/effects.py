@@ -24,7 +24,8 @@ class Reading:
     said: str  # with {effect}, where mean and interval stand, and {way}
     ways: tuple[str, str]  # which way it is: where the mean is not negative, and where it is
     metric: str
-    relative: bool = False  # a share of what it was, or was beside
+    beside: float  # what the numbers are differences to
+    relative: bool = False  # a share of that
 
 
 class Effect(Protocol):
@@ -65,12 +66,13 @@ class Loss:
         curves = side.values[np.arange(len(side.seeds)), chosen]
         higher = not self.rising if self.metrics else evidence.higher
         values, best = lost(curves, higher=higher)
+        beside = float(np.nanmean(best))
         if self.relative:
-            values = values / np.abs(best[np.isfinite(best)].mean())
+            values = values / abs(beside)
         name, kind = evidence.name(side.groups, chosen), "lowest" if self.rising else "best"
         said = f"{naming.metric(metric)} of {name} ends {{effect}} {{way}} its {kind} stretch"
         ways = ("below", "above") if higher else ("above", "below")
-        return Reading(spread(values), said, ways, metric, self.relative)
+        return Reading(spread(values), said, ways, metric, beside, self.relative)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,12 +102,14 @@ class Gain:
             raise Unread(f"{self.learner.label} and {self.over.label} share no seed")
         ahead = np.array([own[seed] - other[seed] for seed in shared])
         values = ahead if higher else -ahead
+        level = float(np.nanmean([other[seed] for seed in shared]))
         if self.relative:
-            values = values / np.abs(np.nanmean([other[seed] for seed in shared]))
+            values = values / abs(level)
         if picked or also:
             values = spread(values)
         said = f"{naming.metric(metric)} of {name} ends {{effect}} {{way}} {beside}"
-        return Reading(values, said, ("above", "below") if higher else ("below", "above"), metric, self.relative)
+        ways = ("above", "below") if higher else ("below", "above")
+        return Reading(values, said, ways, metric, level, self.relative)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +144,8 @@ class Slope:
         axis = naming.setting({self.axis: ends[0]}) + f" to {naming.number(ends[-1])}"
         said = f"{self.learner.label}, {axis}: each tenfold {{way}} {{effect}} of loss"
         ways = ("adds", "takes")
-        return Reading(values, said, ways[::-1] if self.shrinking else ways, evidence.headline)
+        ways = ways[::-1] if self.shrinking else ways
+        return Reading(values, said, ways, evidence.headline, float(np.nanmean(side.late)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,7 +185,7 @@ class Move:
         dearer = max(costs, key=lambda cost: estimate(cost[np.isfinite(cost)]).high)
         axis, name = naming.words(self.axis.rpartition(".")[2]), evidence.name(side.groups, chosen)
         said = f"moving the {axis} of {name} by a factor of {self.factor:g} {{way}} {{effect}}"
-        return Reading(dearer, said, ("costs", "gains"), evidence.headline)
+        return Reading(dearer, said, ("costs", "gains"), evidence.headline, float(np.nanmean(side.late)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,7 +207,7 @@ class Level:
         late, name, picked = _late(evidence, place, self.learner, metric)
         values = np.array(list(late.values()))
         said = f"{naming.metric(metric)} of {name} ends at {{effect}}"
-        return Reading(spread(values) if picked else values, said, ("", ""), metric)
+        return Reading(spread(values) if picked else values, said, ("", ""), metric, 0.0)
 
 
 def _late(evidence: Evidence, place: Place, learner: Learner, metric: str) -> tuple[dict[int, float], str, bool]:

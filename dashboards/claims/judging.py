@@ -16,18 +16,16 @@ is looked at, as a bootstrap of few seeds is too narrow.
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from sweep.results.intervals import FEWEST_SEEDS, LEVEL, Estimate, estimate, holm
+from sweep.results.intervals import LEVEL, Estimate, estimate, holm, seeds_needed
 
 Verdict = Literal["supported", "contradicted", "undecided"]
 Test = Literal["more", "at most"]
-POWER = 1.96 + 0.84  # standard errors between a mean and a limit at which four in five sweeps decide
 MOST_SEEDS = 10_000  # that are still said; more is no answer
 
 
@@ -40,15 +38,15 @@ class Judged:
     would_decide: int | None  # seeds, of an undecided one; None where a verdict is there, or none is near
 
 
-def judged(values: Sequence[np.ndarray], test: Test, limit: float) -> list[Judged]:
-    """A verdict for each place's (S,) numbers, one claim in several places; `limit` is d, or what it is at most."""
-    known = [each[np.isfinite(each)] for each in values]
-    floor = 0.0 if test == "more" else limit
-    above = holm([p_above(each, floor) for each in known])
-    below = holm([p_above(-each, -limit) for each in known])
+def judged(places: Sequence[tuple[np.ndarray, float]], test: Test) -> list[Judged]:
+    """A verdict for each place in which one claim is looked at: (S,) numbers, and d or what they are at most."""
+    known = [(values[np.isfinite(values)], limit) for values, limit in places]
+    above = holm([p_above(values, 0.0 if test == "more" else limit) for values, limit in known])
+    below = holm([p_above(-values, -limit) for values, limit in known])
     if test == "at most":
         above, below = below, above
-    return [_judged(each, test, limit, yes, no) for each, yes, no in zip(known, above, below, strict=True)]
+    together = zip(known, above, below, strict=True)
+    return [_judged(values, test, limit, yes, no) for (values, limit), yes, no in together]
 
 
 def _judged(values: np.ndarray, test: Test, limit: float, yes: float, no: float) -> Judged:
@@ -64,7 +62,7 @@ def _judged(values: np.ndarray, test: Test, limit: float, yes: float, no: float)
     if contradicted and no <= level:
         return Judged("contradicted", effect, None)
     near = 0.0 if test == "more" and effect.mean >= limit else limit
-    return Judged("undecided", effect, seeds_needed(values, near))
+    return Judged("undecided", effect, would_decide(values, near))
 
 
 def p_above(values: np.ndarray, limit: float) -> float:
@@ -87,11 +85,9 @@ def signs(members: int) -> np.ndarray:
     return 1.0 - 2.0 * ways
 
 
-def seeds_needed(values: np.ndarray, limit: float) -> int | None:
-    """How many seeds would tell this mean from `limit`, were it the true one: in four sweeps of five, at 95 %."""
+def would_decide(values: np.ndarray, limit: float) -> int | None:
+    """How many seeds would tell this mean from `limit`, were it the true one; None where no thinkable number would."""
     if len(values) < 2:
         return None
-    gap, spread = abs(float(values.mean()) - limit), float(values.std(ddof=1))
-    if gap == 0 or (needed := (POWER * spread / gap) ** 2) > MOST_SEEDS:
-        return None
-    return max(FEWEST_SEEDS, math.ceil(needed))
+    needed = seeds_needed(float(values.std(ddof=1)), float(values.mean()) - limit)
+    return needed if needed and needed <= MOST_SEEDS else None

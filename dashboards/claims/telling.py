@@ -92,7 +92,7 @@ def row(finding: Finding) -> dict[str, Any]:
         "relative": finding.reading.relative,
         "seeds": effect.seeds,
         "test": finding.claim.test,
-        "limit": finding.claim.smallest(finding.reading.metric, relative=finding.reading.relative),
+        "limit": finding.claim.of(finding.reading),
         "seeds_that_would_decide": finding.judged.would_decide,
         "moot": finding.moot,
     }

@@ -14,7 +14,7 @@ from dashboards import claims
 from dashboards.claims import telling
 from dashboards.claims.claim import BACKPROP, CONTINUAL_BACKPROP, LINEAR
 from dashboards.claims.evidence import Evidence, Unread, best_by_other_half
-from dashboards.claims.judging import judged, p_above, seeds_needed
+from dashboards.claims.judging import judged, p_above, would_decide
 from sweep.results import frames, intervals, naming, windows
 from sweep.trials import Trial
 
@@ -209,11 +209,11 @@ def test_p_values_by_hand() -> None:
     assert intervals.holm([0.01, 0.04, 0.02]) == pytest.approx([0.03, 0.04, 0.04])
 
 
-def test_seeds_needed_by_hand() -> None:
-    """(1.96 + 0.84)^2 x 2 / 1 = 15.7 for a mean one from the limit and a variance of two."""
-    assert seeds_needed(np.array([0.0, 2.0]), 0.0) == 16
-    assert seeds_needed(np.array([1.0, 1.0]), 1.0) is None
-    assert seeds_needed(np.array([1.0]), 0.0) is None
+def test_seeds_that_would_decide() -> None:
+    """(1.96 + 0.84)^2 x 2 / 1 = 15.7 of a variance of two, one from the limit, and 1.96^2 / 2 more for guessing it."""
+    assert would_decide(np.array([0.0, 2.0]), 0.0) == 18
+    assert would_decide(np.array([1.0, 1.0]), 1.0) is None
+    assert would_decide(np.array([1.0]), 0.0) is None
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_seeds_needed_by_hand() -> None:
 def test_false_verdicts_are_rare(test: claims.judging.Test, truth: float, wrong: str, seeds: int) -> None:
     """At the limit of what a claim says, where being wrong is easiest: 2.5 % of 1,000 sweeps, and what chance adds."""
     draws = np.random.default_rng(seeds).normal(truth, 1.0, (1000, seeds))
-    verdicts = [judged([values], test, 0.5)[0].verdict for values in draws]
+    verdicts = [judged([(values, 0.5)], test)[0].verdict for values in draws]
     assert verdicts.count(wrong) <= 40  # P(more than 40 | 2.5 %) is 0.2 %
 
 
@@ -232,7 +232,7 @@ def test_false_verdicts_are_rare(test: claims.judging.Test, truth: float, wrong:
 def test_every_claim_says_what_where_and_on_what(name: str) -> None:
     [claim] = [c for paper in claims.CLAIMS.values() for c in paper if c.name == name][:1]
     assert claim.says.endswith(".") and claim.source and claim.workloads
-    assert claim.smallest("online_accuracy", relative=False) > 0
+    assert claim.effect.learners and claim.times > 0
 
 
 class Guessed(Evidence):
