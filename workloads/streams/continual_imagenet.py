@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from workloads.data.entries import Bytes
 from workloads.losses import LossName
-from workloads.metrics import Headline, OnlineMetric
+from workloads.metrics import Headline
 from workloads.random import permutation
 from workloads.settings import Settings
 from workloads.streams import image_sets
@@ -71,7 +71,6 @@ class ContinualImageNet(image_sets.Pictured, EqualTasks):
     label: ClassVar[str] = "Continual ImageNet"
     semantics: ClassVar[int] = 1
     loss: ClassVar[LossName] = "cross_entropy"
-    online_metric: ClassVar[OnlineMetric] = "online_accuracy"
     default_every: ClassVar[int] = 10
     default_probe: ClassVar[int] = 200
     tested: ClassVar[bool] = True

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from workloads.data.entries import Bytes
 from workloads.errors import InputError
 from workloads.losses import LossName
-from workloads.metrics import Headline, OnlineMetric
+from workloads.metrics import Headline
 from workloads.random import Int64, permutation
 from workloads.settings import Settings
 from workloads.streams import image_sets
@@ -84,9 +84,6 @@ class IncrementalCIFAR(image_sets.Pictured):
     label: ClassVar[str] = "Class-incremental CIFAR-100"
     semantics: ClassVar[int] = 1
     loss: ClassVar[LossName] = "cross_entropy_of_seen"
-    online_metric: ClassVar[OnlineMetric] = "online_accuracy"
-    default_every: ClassVar[int] = 1
-    default_probe: ClassVar[int] = 1000
     tested: ClassVar[bool] = True
     headline: ClassVar[Headline | None] = "test_accuracy_max"
 

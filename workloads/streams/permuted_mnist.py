@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from workloads.data import front
 from workloads.data.catalogue import DATASETS
 from workloads.losses import LossName
-from workloads.metrics import OnlineMetric
 from workloads.random import Int64, permutation
 from workloads.settings import Settings
 from workloads.streams.base import Boundaries, EqualTasks, Float32, Pictures
@@ -59,8 +58,6 @@ class PermutedMNIST(EqualTasks):
     label: ClassVar[str] = "Online permuted MNIST"
     semantics: ClassVar[int] = 1
     loss: ClassVar[LossName] = "cross_entropy"
-    online_metric: ClassVar[OnlineMetric] = "online_accuracy"
-    default_every: ClassVar[int] = 1
     default_probe: ClassVar[int] = 2000
 
     def __init__(self, config: PermutedMNISTConfig, seed: int) -> None:

@@ -24,7 +24,6 @@ from annotated_types import Ge
 from numpy.typing import NDArray
 
 from workloads.losses import LossName
-from workloads.metrics import OnlineMetric
 from workloads.random import Int64, integers, permutation
 from workloads.settings import Settings
 from workloads.streams import image_sets
@@ -65,9 +64,6 @@ class Relabelled(image_sets.Pictured, EqualTasks):
     label: ClassVar[str] = "Relabelled images"
     semantics: ClassVar[int] = 1
     loss: ClassVar[LossName] = "cross_entropy"
-    online_metric: ClassVar[OnlineMetric] = "online_accuracy"
-    default_every: ClassVar[int] = 1
-    default_probe: ClassVar[int] = 1000
 
     config: RelabelledConfig
 

@@ -31,7 +31,6 @@ from annotated_types import Ge, Le
 from numpy.typing import NDArray
 
 from workloads.losses import LossName
-from workloads.metrics import OnlineMetric
 from workloads.random import integers, words
 from workloads.settings import Settings
 from workloads.streams.base import Boundaries, EqualTasks, Float32, Rows
@@ -100,7 +99,6 @@ class SlowlyChangingRegression(EqualTasks):
     label: ClassVar[str] = "Slowly-changing regression"
     semantics: ClassVar[int] = 1
     loss: ClassVar[LossName] = "squared_error"
-    online_metric: ClassVar[OnlineMetric] = "online_error"
     default_every: ClassVar[int] = 10
     default_probe: ClassVar[int] = 256
 

@@ -17,7 +17,7 @@ from annotated_types import Ge, Gt, Le
 from numpy.typing import NDArray
 
 from workloads.losses import LossName
-from workloads.metrics import Headline, OnlineMetric
+from workloads.metrics import Headline
 from workloads.random import Int64, permutation
 from workloads.settings import Settings
 from workloads.streams import image_sets
@@ -66,9 +66,6 @@ class WarmStart(image_sets.Pictured):
     label: ClassVar[str] = "Warm start"
     semantics: ClassVar[int] = 1
     loss: ClassVar[LossName] = "cross_entropy"
-    online_metric: ClassVar[OnlineMetric] = "online_accuracy"
-    default_every: ClassVar[int] = 1
-    default_probe: ClassVar[int] = 1000
     tested: ClassVar[bool] = True
     headline: ClassVar[Headline | None] = "test_accuracy"
 
