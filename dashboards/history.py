@@ -18,7 +18,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullForma
 from dashboards import theme
 from dashboards.figures import METADATA, write
 from dashboards.sheets import SCREEN, Caption, footnote, page
-from sweep.benchmarks.records import Record, short
+from sweep.benchmarks.bench_records import Record, short
 from sweep.errors import InputError
 
 NAME, COLUMNS = "history", 4

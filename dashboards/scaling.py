@@ -23,7 +23,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator
 from dashboards import theme
 from dashboards.figures import METADATA, write
 from dashboards.sheets import SCREEN, Caption, footnote, page
-from sweep.benchmarks.records import short
+from sweep.benchmarks.bench_records import short
 from sweep.benchmarks.scaling import FITTED, Point, slopes
 from sweep.errors import InputError
 from sweep.results import palette

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from sweep.results.leaderboard import Leaderboard
     from sweep.results.results import Results
-    from sweep.results.trained import TrainedNetwork
+    from sweep.results.trained_network import TrainedNetwork
     from sweep.service import Outcome
 
     def results(name: str, *, scale: str | None = None, storage: str | None = None) -> Results:
@@ -186,6 +186,6 @@ def load(trial: str, *, task: int | None = None, storage: str | None = None) -> 
     Raises InputError where the trial is unknown or its weights were not kept (`keep` in the sweep file).
     """
     from sweep import lookup
-    from sweep.results import trained
+    from sweep.results import trained_network
 
-    return trained.load(trial, task=task, storage=lookup.storage_of(storage))
+    return trained_network.load(trial, task=task, storage=lookup.storage_of(storage))

@@ -108,6 +108,14 @@ def untold(path: str, parts: Sequence[Part]) -> bool:
     return any(part.paths.of(path) is None for part in parts)
 
 
+def declined(path: str, parts: Sequence[Part], traced: Callable[[str], str | None]) -> str | None:
+    """Why a path does not take what learns, asking `traced` where only that can tell; None where it does."""
+    if refused := refusal(path, parts):
+        return refused
+    why = traced(path) if untold(path, parts) else None
+    return f"not {path}, since {why}" if why else None
+
+
 def check(path: str, parts: Sequence[Part]) -> None:
     """Raises InputError where a path does not take what learns."""
     if refused := refusal(path, parts):
@@ -138,15 +146,11 @@ def choice(case: Case, traced: Callable[[str], str | None]) -> tuple[str, str]:
     if case.parameters > SMALL:
         if case.batch > LARGEST_BATCH:
             return "lifted", f"{together}: not online, since batches are larger than {LARGEST_BATCH}"
-        if refused := refusal("online", case.parts):
+        if refused := declined("online", case.parts, traced):
             return "lifted", f"{together}: {refused}"
-        if untold("online", case.parts) and (refused := traced("online")):
-            return "lifted", f"{together}: not online, since {refused}"
         return "online", "one compiled loop over steps that skips silent rows"
     if case.batch * case.inputs > MOST_INPUTS:
         return "lifted", f"{together}: no lanes, since batches are large"
-    if refused := refusal("lanes", case.parts):
+    if refused := declined("lanes", case.parts, traced):
         return "lifted", f"{together}: {refused}"
-    if untold("lanes", case.parts) and (refused := traced("lanes")):
-        return "lifted", f"{together}: no lanes, since {refused}"
     return "lanes", "members as SIMD lanes of one compiled kernel"

@@ -128,31 +128,39 @@ def measured(case: Case) -> Row:
     # The sides alternate, so that a machine that slows down slows all.
     times = [(plain_once(), pack_once(), look_once()) for _ in range(REPEATS)]
     plain_ns, pack_ns, look_ns = (min(side) for side in zip(*times, strict=True))
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    row = row_of(case, training.path, training.stream.batch, pack_ns, plain_ns, first_call, resource.RUSAGE_SELF)
     reference = REFERENCE_NS.get((case.stream, case.arm, case.width))
-    row = Row(
-        stream=case.stream,
-        network=case.network,
-        batch=training.stream.batch,
-        arm=case.arm,
-        members=case.members,
-        path=training.path,
-        ns_per_trial_step=round(pack_ns, 2),
-        plain_ns=round(plain_ns, 1),
-        ratio=round(plain_ns / pack_ns, 1),
-        limit_ns=None,
-        target=case.target,
-        first_call_s=round(first_call, 2),
-        peak_mb=round(peak_mb, 1),
+    row = replace(
+        row,
         valid=reference is None or newborn[0] <= SLACK * reference,
-        versions=versions(),
         diagnostics=round(100 * look_ns / pack_ns, 2) if case.main else None,
         age=case.age,
         newborn_ns=round(newborn[1], 2),
         newborn_plain_ns=round(newborn[0], 1),
-        flushed=case.flushed,
     )
     return beside_limits(case, training, row)
+
+
+def row_of(case: Case, path: str, batch: int, ns: float, plain_ns: float, first_call: float, whose: int) -> Row:
+    """What every row says: ns per trial-step of ours and of the plain loop; `whose` memory was used, of RUSAGE_*."""
+    return Row(
+        stream=case.stream,
+        network=case.network,
+        batch=batch,
+        arm=case.arm,
+        members=case.members,
+        path=path,
+        ns_per_trial_step=round(ns, 2),
+        plain_ns=round(plain_ns, 1),
+        ratio=round(plain_ns / ns, 1),
+        limit_ns=None,
+        target=case.target,
+        first_call_s=round(first_call, 2),
+        peak_mb=round(resource.getrusage(whose).ru_maxrss / 1024, 1),
+        valid=True,
+        versions=versions(),
+        flushed=case.flushed,
+    )
 
 
 def beside_limits(case: Case, training: Training, row: Row) -> Row:
@@ -182,26 +190,8 @@ def measured_whole(case: Case) -> Row:
     training, first_call = new_pack(kernels)
     kernels_ns = pack_timer(aged(kernels, training), kernels)() / cores
     plain_ns = plain_timer(plain_loop(case), case, 0)()
-    return Row(
-        stream=case.stream,
-        network=case.network,
-        batch=1,
-        arm=case.arm,
-        members=case.members,
-        path="sweep run",
-        ns_per_trial_step=round(whole_ns, 2),
-        plain_ns=round(plain_ns, 1),
-        ratio=round(plain_ns / whole_ns, 1),
-        limit_ns=None,
-        target=case.target,
-        first_call_s=round(first_call, 2),
-        peak_mb=round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024, 1),
-        valid=True,
-        versions=versions(),
-        cores=cores,
-        kernels_ns=round(kernels_ns, 2),
-        flushed=case.flushed,
-    )
+    row = row_of(case, "sweep run", 1, whole_ns, plain_ns, first_call, resource.RUSAGE_CHILDREN)
+    return replace(row, cores=cores, kernels_ns=round(kernels_ns, 2))
 
 
 def versions() -> dict[str, str]:

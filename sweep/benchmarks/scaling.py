@@ -394,9 +394,9 @@ def write(measurements: Sequence[Point], folder: Path) -> Path:
 
 def default_folder() -> Path:
     """Where records are kept: in a folder of their own, since all files beside it are the bench's."""
-    from sweep.benchmarks import records
+    from sweep.benchmarks import bench_records
 
-    return records.default_folder() / "scaling"
+    return bench_records.default_folder() / "scaling"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -15,7 +15,7 @@ from sweep.errors import InputError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from sweep.benchmarks.records import Change
+    from sweep.benchmarks.bench_records import Change
 
 
 @app.command()
@@ -55,21 +55,21 @@ def bench(
     """
     from dataclasses import asdict
 
-    from sweep.benchmarks import records
+    from sweep.benchmarks import bench_records
     from sweep.benchmarks.bench import measured_apart
     from sweep.benchmarks.cases import selected
     from sweep.benchmarks.rows import asides
 
-    records_folder = folder or records.default_folder()
+    records_folder = folder or bench_records.default_folder()
     if history:
         draw_history(records_folder)
         return
     if record and (quick or stream or arm or members or no_flush):
         raise InputError("--record keeps whole runs: leave out --quick, --stream, --arm, --members and --no-flush")
     if record:
-        records.refuse_changed_code()
+        bench_records.refuse_changed_code()
     cases = selected(quick=quick, stream=stream, arm=arm, members=members, flushed=not no_flush)
-    earlier = records.records(records_folder)  # now, so that a file that cannot be read costs no run
+    earlier = bench_records.oldest_first(records_folder)  # now, so that a file that cannot be read costs no run
     rows, failures = [], []
     for case in cases:
         try:
@@ -86,15 +86,15 @@ def bench(
     if as_json:
         print_json([asdict(row) for row in rows])
     else:
-        changed = records.changes(rows, last)
+        changed = bench_records.changes(rows, last)
         say()
         show(bench_table(changed))
         for aside in asides(rows):
             say("\n" + aside)
         if last and any(change.then for change in changed):
-            say("\n" + records.comparison(changed, last))
+            say("\n" + bench_records.comparison(changed, last))
     if record and rows:
-        typer.echo(f"record    {records.write(rows, records_folder)}", err=as_json)
+        typer.echo(f"record    {bench_records.write(rows, records_folder)}", err=as_json)
     if failures:
         typer.echo("\n".join(f"error: {failure}" for failure in failures), err=True)
         raise typer.Exit(1)
@@ -103,9 +103,9 @@ def bench(
 def draw_history(folder: Path) -> None:
     """The bench's history, beside its records."""
     from dashboards.history import render
-    from sweep.benchmarks import records
+    from sweep.benchmarks import bench_records
 
-    for path in render(records.records(folder), folder):
+    for path in render(bench_records.oldest_first(folder), folder):
         say(f"history   {path}")
 
 

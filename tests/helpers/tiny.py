@@ -78,3 +78,15 @@ def without_compiling(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(compiling, "compiled_program", lambda function, arguments, *, small: function)
     patch.setattr(native, "cache_folder", lambda: Path.home() / ".cache" / "pliant" / "compiled")
+
+
+def stored(file: Path, text: str) -> Path:
+    """A storage beside the sweep file, in which what the file then says was run, with a cache of its own."""
+    file.write_text(text)
+    storage = file.parent / "storage"
+    with pytest.MonkeyPatch.context() as patch:
+        without_compiling(patch)
+        patch.setenv("XDG_CACHE_HOME", str(file.parent / "cache"))
+        said = sweep_command("run", file, "--storage", storage, "--inline", "--no-track")
+    assert said.code == 0, said.err
+    return storage

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tiny import TINY, Command, sweep_command, without_compiling
+from tiny import TINY, Command, stored, sweep_command, without_compiling
 
 from workloads.data.folder import data_folder
 from workloads.extensions import load_code
@@ -41,13 +41,7 @@ def command(alone: None, uncompiled: None) -> Command:
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A storage in which `tiny.yaml`, beside it, was run (4 trials, weights kept); copy it to change it."""
     folder = tmp_path_factory.mktemp("ran")
-    (folder / "tiny.yaml").write_text(TINY)
-    with pytest.MonkeyPatch.context() as patch:
-        without_compiling(patch)
-        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
-        said = sweep_command("run", folder / "tiny.yaml", "--storage", folder / "storage", "--inline", "--no-track")
-    assert said.code == 0, said.err
-    return folder / "storage"
+    return stored(folder / "tiny.yaml", TINY)
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ports import free_ports
 
 from sweep.cluster import submit
 from sweep.cluster.dashboard import _get
@@ -75,16 +75,6 @@ def clean_environment(home: Path) -> dict[str, str]:
     foreign = ("RAY_", "PLIANT_", "MLFLOW_", "TUNE_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     return kept | {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache")}
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 def until(condition: Callable[[], bool], what: Callable[[], str]) -> None:

@@ -17,7 +17,7 @@ from tiny import Command
 
 from dashboards import history
 from sweep import packing
-from sweep.benchmarks import ageing, bench, cases, limits, records, whole
+from sweep.benchmarks import ageing, bench, bench_records, cases, limits, whole
 from sweep.benchmarks.cases import (
     ARMS,
     CASES,
@@ -49,13 +49,8 @@ KEYS += ["limit_ns", "target", "first_call_s", "peak_mb", "valid", "versions", "
 KEYS += ["cores", "all_cores", "age", "newborn_ns", "newborn_plain_ns", "moved", "triad", "kernels_ns", "flushed"]
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """As the bench itself trains: two threads that wait for each other on a busy machine take ten times as long."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+# As the bench itself trains.
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def row(arm: str = "sgd", members: int = 3000, ratio: float = 6000.0, **changed: Any) -> Row:
@@ -459,11 +454,11 @@ def test_the_kernels_of_the_limits_do_what_they_are_timed_for(monkeypatch: pytes
 
 def test_a_record_comes_back_as_it_was_written(tmp_path: Path) -> None:
     rows = [row(), row("adam", 30, 900.5, limit_ns=None, target=None)]
-    path = records.write(rows, tmp_path / "new")
+    path = bench_records.write(rows, tmp_path / "new")
     facts = provenance.collect()
-    assert path.name == f"{str(facts['time'])[:10]}-{records.short(facts['commit'])}.json"
-    (found,) = records.records(tmp_path / "new")
-    assert found == records.read(path)
+    assert path.name == f"{str(facts['time'])[:10]}-{bench_records.short(facts['commit'])}.json"
+    (found,) = bench_records.oldest_first(tmp_path / "new")
+    assert found == bench_records.read(path)
     assert [Row(**r) for r in found.rows] == rows
     assert (found.commit, found.date) == (facts["commit"], facts["time"])
     assert found.machine == provenance.machine() and found.machine["cores"] >= 1
@@ -491,23 +486,23 @@ def test_a_machine_is_described_in_short(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_old_records_are_read_and_broken_ones_named(tmp_path: Path) -> None:
-    assert records.records(tmp_path) == [] and records.records(tmp_path / "none") == []
+    assert bench_records.oldest_first(tmp_path) == [] and bench_records.oldest_first(tmp_path / "none") == []
     old = {key: value for key, value in asdict(row()).items() if key in KEYS[:9] + KEYS[11:15]}
     (tmp_path / "2026-11-20-old.json").write_text(json.dumps([old]))
-    (found,) = records.records(tmp_path)
+    (found,) = bench_records.oldest_first(tmp_path)
     assert (found.date, found.commit) == ("2026-11-20", None)
     assert found.ratios == {(REGRESSION, "20-5-1", "sgd", 3000): 6000.0}
     for text in ("{", "{}", "3", '[{"ratio": 3}]'):
         (tmp_path / "2026-11-21-broken.json").write_text(text)
         with pytest.raises(InputError, match=r"2026-11-21-broken\.json is no record of the bench"):
-            records.records(tmp_path)
+            bench_records.oldest_first(tmp_path)
 
 
 def test_a_record_is_a_table_for_readers(tmp_path: Path) -> None:
     old = {key: value for key, value in asdict(row("adam")).items() if key in KEYS[:9]}
     rows = [asdict(row(age=200_000, newborn_ns=20.0, newborn_plain_ns=1000.0)), old]
     (tmp_path / "2026-11-22-x.json").write_text(json.dumps(rows))
-    said = records.table(records.read(tmp_path / "2026-11-22-x.json")).splitlines()
+    said = bench_records.table(bench_records.read(tmp_path / "2026-11-22-x.json")).splitlines()
     assert said[2:] == [
         "| slowly_changing_regression, 20-5-1 | sgd | 3,000 | 200,000 | 120,000 | 20.0 | 6,000 | 50.0 |",
         "|  | adam | 3,000 | 0 | 120,000 | 20.0 | 6,000 |  |",
@@ -515,12 +510,12 @@ def test_a_record_is_a_table_for_readers(tmp_path: Path) -> None:
 
 
 def test_no_record_is_of_changed_code() -> None:
-    for record in records.records(records.ROOT / "dashboards" / "benchmarks"):
+    for record in bench_records.oldest_first(bench_records.ROOT / "dashboards" / "benchmarks"):
         assert "dirty" not in record.name and not str(record.commit).endswith("-dirty")
 
 
 def test_the_record_from_before_the_new_paths_is_there() -> None:
-    first, *later = records.records(records.ROOT / "dashboards" / "benchmarks")
+    first, *later = bench_records.oldest_first(bench_records.ROOT / "dashboards" / "benchmarks")
     assert (first.name, first.date) == ("2026-11-22-lifted", "2026-11-22")
     assert len(first.ratios) == 10 and first.ratios[REGRESSION, "20-5-1", "sgd", 3000] == 2309
     here = {(case.stream, case.network, case.arm, case.members) for case in CASES}
@@ -528,19 +523,19 @@ def test_the_record_from_before_the_new_paths_is_there() -> None:
 
 
 def test_the_comparison_says_what_changed(tmp_path: Path) -> None:
-    path = records.write([row(), row("adam", ratio=3000.0), row("l2", ratio=4000.0)], tmp_path)
-    last = records.read(path)
+    path = bench_records.write([row(), row("adam", ratio=3000.0), row("l2", ratio=4000.0)], tmp_path)
+    last = bench_records.read(path)
     now = [row(ratio=7200.0), row("adam", ratio=2250.0), row("l2", ratio=4100.0), row("adamo")]
-    changes = records.changes(now, last)
+    changes = bench_records.changes(now, last)
     assert [change.then for change in changes] == [6000, 3000, 4000, None]
     assert [change.times for change in changes] == [1.2, 0.75, 1.025, None]
-    assert records.comparison(changes, last).splitlines() == [
+    assert bench_records.comparison(changes, last).splitlines() == [
         f"against {path.stem}: of 3 rows that both have, 1 are faster, 1 slower, 1 within 10%",
         "slower: slowly_changing_regression 20-5-1 adam x 3000: ratio 3,000.0 then, 2,250.0 now (0.75 times)",
     ]
     elsewhere = replace(last, machine={"cpu": "Fast 9000"})
-    assert "another machine (Fast 9000; this is" in records.comparison(changes, elsewhere)
-    assert [change.then for change in records.changes(now, None)] == [None] * 4
+    assert "another machine (Fast 9000; this is" in bench_records.comparison(changes, elsewhere)
+    assert [change.then for change in bench_records.changes(now, None)] == [None] * 4
 
 
 def two_records(folder: Path) -> None:
@@ -578,7 +573,7 @@ def test_the_history_is_drawn_beside_the_records(command: Command, tmp_path: Pat
 
 def test_the_history_has_a_row_per_record_and_line(tmp_path: Path) -> None:
     two_records(tmp_path)
-    frame = history.data(records.records(tmp_path))
+    frame = history.data(bench_records.oldest_first(tmp_path))
     assert len(frame) == 8
     sgd = frame[(frame["arm"] == "sgd") & (frame["stream"] == REGRESSION) & (frame["members"] == 3000)]
     assert sgd["ratio"].tolist() == [2309, 6400] and sgd["place"].tolist() == [0, 1]
@@ -635,7 +630,7 @@ def test_a_run_is_recorded_whole(command: Command, monkeypatch: pytest.MonkeyPat
     printed = json.loads(said.out)
     assert len(printed) == len([case for case in CASES if case.arm != "adamo"])
     assert all(list(r) == KEYS for r in printed)
-    (found,) = records.records(tmp_path)
+    (found,) = bench_records.oldest_first(tmp_path)
     assert list(found.rows) == printed and str(tmp_path / found.name) in said.err
 
 

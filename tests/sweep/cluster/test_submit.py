@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from ports import free_ports
 from tiny import sweep_command
 
 from sweep.cluster import submit
@@ -304,16 +305,6 @@ def test_a_local_address_is_this_machine_only_if_the_cluster_says_so(dashboard: 
 
 
 # ----------------------------------------------------------------------------------------------- a real head
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from tiny import Said, sweep_command, without_compiling
+from tiny import Said, stored, sweep_command, without_compiling
 
 import sweep
 from sweep.ledger.ledger import Ledger
@@ -32,13 +32,7 @@ figures: [four_axes]
 @pytest.fixture(scope="module")
 def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("stages")
-    (folder / "two.yaml").write_text(TEXT)
-    with pytest.MonkeyPatch.context() as patch:
-        without_compiling(patch)
-        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
-        said = sweep_command("run", folder / "two.yaml", "--storage", folder / "st", "--inline", "--no-track")
-    assert said.code == 0, said.err
-    return folder / "st"
+    return stored(folder / "two.yaml", TEXT)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ A file is `<date>-<commit>.json`: {date, commit, machine, versions, note, rows},
 them, of a commit as it is. Fields that are not known are null, and a bare list of rows, as older versions printed, is
 a record too.
 
-python -m sweep.benchmarks.records FILE      prints a record as the table of the README beside this file
+python -m sweep.benchmarks.bench_records FILE      prints a record as the table of the README beside this file
 """
 
 from __future__ import annotations
@@ -71,10 +71,9 @@ def default_folder() -> Path:
     return ROOT / "dashboards" / "benchmarks" if (ROOT / "pyproject.toml").exists() else Path("benchmarks")
 
 
-def records(folder: Path) -> list[Record]:
-    """All records of a folder, oldest first. Raises InputError for a file that is none."""
-    all_records = [read(path) for path in folder.glob("*.json")]
-    return sorted(all_records, key=lambda record: (record.date or "", record.name))
+def oldest_first(folder: Path) -> list[Record]:
+    """All records of a folder. Raises InputError for a file that is none."""
+    return sorted(map(read, folder.glob("*.json")), key=lambda record: (record.date or "", record.name))
 
 
 def read(path: Path) -> Record:
