@@ -252,11 +252,11 @@ def bound(mark: Any) -> str:
 
 def comments_of(config: type) -> dict[str, str]:
     """Field -> its comment: beside it, else the lines above it. Empty where there is no source to read."""
+    comments = comments_of(config.__base__) if dataclasses.is_dataclass(config.__base__) else {}
     try:
         source = inspect.getsource(config)
     except (OSError, TypeError):
-        return {}
-    comments: dict[str, str] = {}
+        return comments
     above: list[str] = []
     for line in textwrap.dedent(source).splitlines():
         text, _, beside = line.partition("  # ")

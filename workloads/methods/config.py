@@ -77,13 +77,9 @@ class AdamConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class AdamWConfig:
+class AdamWConfig(AdamConfig):
     """AdamW (Loshchilov and Hutter 2019): weights shrink by step_size x weight_decay, apart from the moments."""
 
-    step_size: Annotated[float, Ge(0)] = 1e-3  # per step
-    beta1: Decay = 0.9
-    beta2: Decay = 0.999
-    eps: Annotated[float, Gt(0)] = 1e-8
     weight_decay: Strength = 1e-2
 
 
