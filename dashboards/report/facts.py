@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -12,7 +12,7 @@ from dashboards.report import settings, tables, told
 from dashboards.report.settings import Setting
 from dashboards.report.tables import Row
 from sweep.errors import InputError
-from sweep.results import frames, leaderboard, naming, palette, selections, windows
+from sweep.results import frames, leaderboard, naming, palette, selections, so_far, windows
 from workloads.metrics import ranked
 
 if TYPE_CHECKING:
@@ -80,13 +80,17 @@ class _Sweep:
         self.part = selections.reported(record, ledger)
         self.all = frames.trials(record, ledger)
         self.trials = self.all if self.part is record else frames.trials(self.part, ledger)
+        self.reach = so_far.reach(self.trials)  # None but for a sweep that is looked at while it trains
         self.why = ""
         self.board: Leaderboard | None = None
         try:
-            metric = frames.headline(self.trials)
-            curves = frames.curves(self.part, ledger, [metric])
-            self.board = leaderboard.of_frames(record, self.trials, curves, self.part)
-            self.late = windows.late(frames.observed(self.trials, curves, metric))
+            metric, (objective, _) = frames.headline(self.trials), selections.chosen_by(self.trials)
+            curves = frames.curves(self.part, ledger, [metric, objective])
+            trials, curves = so_far.shortened(self.trials, curves, self.reach)
+            board = leaderboard.of_frames(record, trials, curves, self.part)
+            ended = board.finished - int(so_far.under_way(self.trials).sum())
+            self.board = replace(board, finished=ended)
+            self.late = selections.late(trials, curves, metric, windows.LATE)
         except InputError as error:
             self.why = str(error)
 
@@ -106,7 +110,7 @@ class _Sweep:
             return self.trials, self.late
         trials = frames.trials(part, self.ledger)
         curves = frames.curves(part, self.ledger, [metric])
-        return trials, windows.late(frames.observed(trials, curves, metric))
+        return trials, selections.late(*so_far.shortened(trials, curves, self.reach), metric, windows.LATE)
 
 
 def _add(facts: Facts, sweep: _Sweep, board: Leaderboard, first: int, *, most: int) -> None:
@@ -136,6 +140,8 @@ def _add(facts: Facts, sweep: _Sweep, board: Leaderboard, first: int, *, most: i
         }
         facts.rows["curves"] += tables.curve_rows(observed, groups, points=each)
         facts.rows["seeds"] += tables.seed_rows(observed, best, points=singles)
+        if sweep.reach is not None:
+            observed = frames.observed(*so_far.shortened(trials, curves, sweep.reach), metric)
         facts.rows["late"] += tables.late_rows(observed, groups)
     trials, late = sweep.chosen_by(board.metric)
     columns, panels = settings.hyperparameters(trials), settings.panels_of(trials, board)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import json
-import math
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,16 +18,17 @@ from typing import TYPE_CHECKING, Any
 from dashboards.report import charts, look, settings, tables
 from dashboards.report.charts import Offered, Spec
 from dashboards.report.facts import Facts
-from sweep.results import answers, naming
+from sweep.cli import output, progress
+from sweep.results import answers, naming, verdicts
 from workloads.metrics import higher_is_better, of
 
 if TYPE_CHECKING:
-    from jinja2 import Template
+    from jinja2 import Environment
     from markupsafe import Markup
 
     from dashboards.report.told import Told
     from sweep.results.answers import Standing
-    from sweep.results.intervals import Estimate
+    from sweep.watching import Look
 
 WORDS = 10  # values of a hyperparameter that stand side by side; more are numbers on an axis
 LOGARITHMIC = ("performance", "diagnostic", "sensitivity")  # charts that can be
@@ -46,13 +46,13 @@ class Chart:
     spec: Spec
 
 
-def rendered(facts: Facts, *, data: Sequence[str] = (), every: float = 0, progress: str = "") -> str:
+def rendered(facts: Facts, *, data: Sequence[str] = (), every: float = 0, look: Look | None = None) -> str:
     """The page.
 
     Args:
         data: names of the CSV files beside it, one for each sweep.
         every: seconds after which a live page asks its server again; 0 for a file.
-        progress: of a live page, how far its sweep is, as HTML.
+        look: of a live page, how its sweep stands.
     """
     from markupsafe import Markup
 
@@ -63,7 +63,7 @@ def rendered(facts: Facts, *, data: Sequence[str] = (), every: float = 0, progre
     said = {
         "facts": facts,
         "every": every,
-        "progress": Markup(progress),
+        **_progress(look),
         "data": list(data),
         "style": Markup(_style()),
         "script": Markup(_file("page.js")),
@@ -77,7 +77,6 @@ def rendered(facts: Facts, *, data: Sequence[str] = (), every: float = 0, progre
         "measured": f"late {naming.metric(facts.headline)}" if facts.headline else "",
         "windows": tables.WINDOWS,
         "thinned": _thinned(facts),
-        "most": MOST_ROWS,
         "repeat_example": repeat(facts.settings[0].trial) if facts.settings else "",
         "swatch": functools.partial(_swatch, facts),
     }
@@ -85,16 +84,22 @@ def rendered(facts: Facts, *, data: Sequence[str] = (), every: float = 0, progre
         "words": naming.words,
         "label": settings.label,
         "metric_label": metric_label,
-        "number": number,
-        "signed": signed,
-        "interval": interval,
         "verdict": verdict,
+        "told": verdicts.TOLD,
         "lost": answers.lost,
         "repeat": repeat,
         "standing": standing,
-        "chosen": chosen,
     }
-    return _template().render(said | helpers)
+    return _environment().get_template("page.html").render(said | helpers)
+
+
+def progress_of(look: Look) -> str:
+    """The part of a live page that says how far its sweep is."""
+    return _environment().get_template("progress.html").render(_progress(look))
+
+
+def _progress(look: Look | None) -> dict[str, Any]:
+    return {"look": look, "soon": output.duration, "speed": progress.speed, "most": MOST_ROWS}
 
 
 def embedded(facts: Facts, drawn: Sequence[Chart]) -> str:
@@ -227,38 +232,21 @@ def _thinned(facts: Facts) -> str:
     return f"; drawn at {most} of {facts.tasks:,} tasks" if 1 < most < facts.tasks else ""
 
 
-def number(value: float) -> str:
-    """A number of a table; nothing for none."""
-    return f"{value:.4g}" if math.isfinite(value) else ""
-
-
-def signed(value: float) -> str:
-    """A difference."""
-    return f"{value:+.3g}" if math.isfinite(value) else ""
-
-
-def interval(estimate: Estimate) -> str:
-    """`[0.012, 0.014]`; nothing where there is none."""
-    return f"[{estimate.low:.3g}, {estimate.high:.3g}]" if math.isfinite(estimate.low) else ""
-
-
 def verdict(standing: Standing) -> str:
-    """A verdict in words."""
-    return VERDICTS.get(standing.verdict, standing.verdict)
+    """A verdict in words, and how many seeds would decide where nothing can be told."""
+    said = VERDICTS.get(standing.verdict, standing.verdict)
+    return f"{said}; {standing.seeds_needed:,} seeds would decide" if standing.seeds_needed else said
 
 
 def standing(told: Told) -> str:
     """`1,080 trials: 1,079 done, 1 diverged`."""
     counts = told.counts
-    named = [f"{counts[name]:,} {name}" for name in ("done", "diverged", "censored", "failed", "left") if counts[name]]
+    named = [
+        f"{counts[name]:,} {name}"
+        for name in ("done", "diverged", "under way", "censored", "failed", "left")
+        if counts[name]
+    ]
     return f"{told.identity}: {counts['trials']:,} trials: {', '.join(named)}."
-
-
-def chosen(told: Told) -> str:
-    """How settings were chosen, after the leaderboard's heading; nothing where a sentence of its own says it."""
-    board = told.board
-    several = board is not None and any(standing.candidates > 1 for standing in board.standings)
-    return ". Settings were chosen by these numbers, on the same seeds" if several and not told.stages else ""
 
 
 def metric_label(name: str) -> str:
@@ -287,8 +275,13 @@ def _file(name: str) -> str:
 
 
 @functools.cache
-def _template() -> Template:
-    from jinja2 import Environment, StrictUndefined
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(_file("page.html"))
+    return Environment(
+        loader=PackageLoader("dashboards.report", "template"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

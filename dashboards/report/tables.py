@@ -33,7 +33,7 @@ BUDGET = 90_000  # points of all curves together: about 3 MB
 SEED_FEW = 6  # points that are marked each
 SEED_BUDGET = 45_000  # of single seeds: about 0.5 MB
 DIGITS = 4  # of a number that is drawn
-WINDOWS = ("last 10%",)
+WINDOWS = ("last 10%", "last 25%", "first 10%", "all")
 
 
 def read(
@@ -87,7 +87,7 @@ def seed_rows(observed: pd.DataFrame, places: Places, *, points: int) -> Iterato
 def late_rows(observed: pd.DataFrame, places: Places) -> Iterator[Row]:
     """What every setting comes to over each of `WINDOWS`: s, metric, higher (is better), window and the estimate."""
     for window in WINDOWS:
-        late = windows.late(observed)
+        late = windows.late(observed, windows.parse(window))
         for row in bands(late, ["arm", "group", "metric"]).to_dict("records"):
             if (row["arm"], row["group"]) in places and math.isfinite(row["mean"]):
                 yield {

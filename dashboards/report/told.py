@@ -12,13 +12,15 @@ import pandas as pd
 
 from sweep.errors import InputError
 from sweep.packing import Shape, shape_of
-from sweep.results import answers, frames, leaderboard, naming
+from sweep.results import answers, frames, leaderboard, naming, so_far
+from sweep.spec.studies import is_study
 
 if TYPE_CHECKING:
     from sweep.ledger.commits import Done
     from sweep.ledger.failures import Failure
     from sweep.ledger.ledger import Ledger
     from sweep.ledger.sweeps import SweepRecord
+    from sweep.results.answers import Standing
     from sweep.results.leaderboard import Leaderboard
 
 UNSAID = ("question", "figures", "track", "reused_from", "arms", "origin")  # of a manifest: it is said elsewhere
@@ -61,6 +63,14 @@ class Cost:
     seconds: float  # of one core, all trials together
 
 
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One panel of the leaderboard."""
+
+    heads: list[str]
+    rows: list[tuple[Standing, list[str]]]  # with a text for every head
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
     """One sweep."""
@@ -71,6 +81,7 @@ class Told:
     board: Leaderboard | None
     without: str  # why there is no board
     stages: str  # on which seeds settings were chosen and are shown
+    so_far: str  # what the numbers are while it trains
     losses: list[Lost]
     faults: list[Fault]
     costs: list[Cost]
@@ -78,10 +89,12 @@ class Told:
     file_text: str
     command: str  # that runs it
 
-    def panels(self) -> Iterator[tuple[str, list[Any], str]]:
-        """Each panel with its standings and the sentence on them."""
+    def panels(self) -> Iterator[tuple[str, Table, str]]:
+        """Each panel with its standings as a table, and the sentence on them."""
         for panel, standings in self.board.panels() if self.board else ():
-            yield panel, list(standings), answers.sentence(standings)
+            heads, rows = leaderboard.cells(standings)
+            table = Table(heads, list(zip(standings, rows, strict=True)))
+            yield panel, table, answers.sentence(standings)
 
     @property
     def heading(self) -> str:
@@ -102,13 +115,19 @@ def of_sweep(
         board=board,
         without=why,
         stages=board.selection.told() if board else "",
+        so_far=so_far.told(trials),
         losses=_losses(record, trials),
         faults=_faults({trial: failures[trial] for trial in once.index if trial in failures}),
         costs=_costs(record, ends),
         manifest=_manifest(record.manifest),
         file_text=record.file_text,
-        command=f"sweep run {shlex.quote(record.name)} --scale {shlex.quote(record.scale)}",
+        command=f"sweep run {shlex.quote(_file(record.name))} --scale {shlex.quote(record.scale)}",
     )
+
+
+def _file(name: str) -> str:
+    """What `sweep run` is told."""
+    return name if is_study(name) else f"{name}.yaml"
 
 
 def _manifest(manifest: Mapping[str, Any]) -> dict[str, str]:
@@ -125,8 +144,8 @@ def _manifest(manifest: Mapping[str, Any]) -> dict[str, str]:
 
 def _counts(trials: pd.DataFrame) -> dict[str, int]:
     """How the trials stand; those that have not ended are left."""
-    found = Counter(trials["status"])
-    named = {status: found[status] for status in ("done", "diverged", "censored", "failed")}
+    found = Counter(trials["status"].mask(so_far.under_way(trials), "under way"))
+    named = {status: found[status] for status in ("done", "diverged", "under way", "censored", "failed")}
     return {"trials": len(trials), **named, "left": len(trials) - found["done"] - found["diverged"]}
 
 

@@ -13,6 +13,7 @@ import typer
 # isort: off
 from sweep.cli import studies  # noqa: F401
 from sweep.cli import run  # noqa: F401
+from sweep.cli import watch  # noqa: F401
 from sweep.cli import results  # noqa: F401
 from sweep.cli import claims  # noqa: F401
 from sweep.cli import figure  # noqa: F401

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from sweep.errors import StorageError
-from sweep.ledger.commits import FAILURE, PACKS, Manifest, Named
+from sweep.ledger.commits import FAILURE, PACKS, Manifest, Named, began
 from sweep.ledger.failures import Failure
 from sweep.ledger.storage import Storage
 
@@ -31,6 +31,7 @@ class PackState:
     step: int
     diverged: int  # members
     updated: float | None  # last commit, unix seconds; None before the first
+    rate: float  # steps per second between the first and the last commit of the attempt that has got furthest
     failure: Failure | None  # what ended its last attempt; None once a later one commits anything
 
 
@@ -104,8 +105,21 @@ class PackFiles:
             step=furthest.step if furthest else 0,
             diverged=furthest.statuses.count("diverged") if furthest else 0,
             updated=updated,
+            rate=self._rate(pack, files, furthest) if furthest and not finished else 0.0,
             failure=None if finished else self._failure(pack, files, since=updated),
         )
+
+    def _rate(self, pack: str, files: Mapping[str, int], last: Manifest) -> float:
+        """How fast an attempt trains; by its only commit where it began anew, 0 where nothing is known."""
+        names = [name for name in files if name.startswith(f"{last.attempt}/") and MANIFEST_NAME.search(name)]
+        name = min(names, key=_commit_number)
+        first = self._once(f"{PACKS}/{pack}/{name}", files[name], Manifest.from_json)
+        then, step = began(last.attempt, last.time), 0
+        if first is not None and first.number < last.number:
+            then, step = first.time, first.step
+        elif last.resumed_from is not None:
+            return 0.0
+        return (last.step - step) / (last.time - then) if last.time > then else 0.0
 
     def _failure(self, pack: str, files: Mapping[str, int], *, since: float | None) -> Failure | None:
         """What ended a pack's last attempt, unless a commit came after it."""

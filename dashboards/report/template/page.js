@@ -92,25 +92,24 @@
   dark.addEventListener("change", redraw);
   watch();
 
-  const every = Number(document.body.dataset.every);
-  if (every) setTimeout(ask, every * 1000);
+  const every = 1000 * Number(document.body.dataset.every);
+  if (every) setTimeout(ask, every);
 
-  let tag = "";
   async function ask() {
-    let wait = every;
     try {
       if (!document.hidden) {
-        const answer = await fetch(location.pathname, { headers: tag ? { "If-None-Match": tag } : {} });
-        wait = Number(answer.headers.get("X-Ask-Again")) || every;
-        if (answer.status === 200) {
-          tag = answer.headers.get("ETag");
-          renew(new DOMParser().parseFromString(await answer.text(), "text/html"));
-        }
+        const answer = await fetch("progress");
+        const section = document.getElementById("progress");
+        const open = section.querySelector("details")?.open;
+        section.innerHTML = await answer.text();
+        if (open) section.querySelector("details")?.setAttribute("open", "");
+        if (answer.headers.get("X-Newer") === "yes")
+          renew(new DOMParser().parseFromString(await (await fetch(location.pathname)).text(), "text/html"));
       }
     } catch {
-      document.title = "(no answer) " + document.title.replace("(no answer) ", "");
+      document.querySelector(".kind").textContent = "Pliant: the server has stopped; this is how things stood";
     }
-    setTimeout(ask, wait * 1000);
+    setTimeout(ask, every);
   }
 
   function renew(page) {

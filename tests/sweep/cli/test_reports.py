@@ -27,6 +27,6 @@ def test_the_command_writes_a_page_and_its_values(command: Command, ran: Path, t
     assert said.code == 0, said.err
     assert said.out.split() == [str(tmp_path / "new" / name) for name in ("tiny@full.csv", "tiny.html")]
     page = (tmp_path / "new" / "tiny.html").read_text()
-    assert "Does a small sweep run?" in page and "sweep run tiny --scale full" in page
+    assert "Does a small sweep run?" in page and "sweep run tiny.yaml --scale full" in page
     said = command("report", "tiny", "--storage", ran, "--out", tmp_path / "tiny")
     assert said.code == 2 and "FILE.html" in said.err
