@@ -10,6 +10,7 @@ from sweep.errors import InputError, StorageError
 from sweep.ledger.ledger import Ledger
 from sweep.ledger.storage import place_of
 from sweep.ledger.sweeps import SweepRecord
+from sweep.results import kept
 from sweep.spec import reading
 from sweep.spec.meaning import name_of
 
@@ -77,16 +78,22 @@ COUNTS = ("trials", "done", "diverged", "left")
 
 
 def sweeps(ledger: Ledger) -> list[dict[str, Any]]:
-    """Every sweep of a storage: sweep, question, trials, done, diverged, left, time (UTC, of its last run)."""
+    """Every sweep of a storage: sweep, question, trials, done, diverged, left, won, time (UTC, of its last run).
+
+    `won` is what was said when a run ended: nothing where it was not, `so far` where more trials have ended since.
+    """
     ended = ledger.done()
     rows = []
     for name, scale in ledger.sweeps():
         record = earlier(ledger, name, scale)
         if record is None:
             question = "damaged; run it again to write its record anew"
-            rows.append({"sweep": f"{name}@{scale}", "question": question} | dict.fromkeys(COUNTS, 0) | {"time": ""})
+            rows.append(
+                {"sweep": f"{name}@{scale}", "question": question} | dict.fromkeys(COUNTS, 0) | {"won": "", "time": ""}
+            )
             continue
         own = [ended[trial.id].status for trial in record.trials if trial.id in ended]
+        won, ended_then = kept.read(ledger.storage, record.identity)
         rows.append(
             {
                 "sweep": record.identity,
@@ -95,6 +102,7 @@ def sweeps(ledger: Ledger) -> list[dict[str, Any]]:
                 "done": own.count("done"),
                 "diverged": own.count("diverged"),
                 "left": len(record.trials) - len(own),
+                "won": won if ended_then == len(own) or not won else f"{won}, so far",
                 "time": str(record.manifest.get("time", "")),
             }
         )

@@ -23,8 +23,6 @@ from workloads.registry import unknown
 
 EMITTED = ("lanes", "online")  # paths whose steps are C++ that is written for the trial at hand
 ROUNDING = {"float32": 1e-3, "tf32": 1e-2, "float64": 1e-9}  # of a curve's points, after a task or so of steps
-BARS = "▁▂▃▄▅▆▇█"
-WIDTH = 40  # characters of a sparkline
 
 
 def facts(ledger: Ledger, prefix: str) -> dict[str, Any]:
@@ -183,13 +181,3 @@ def difference(ours: list[float], theirs: list[float]) -> float:
     if any(math.isfinite(a) != math.isfinite(b) for a, b in pairs):
         return math.inf
     return max((abs(a - b) / scale for a, b in pairs if math.isfinite(a)), default=0.0)
-
-
-def sparkline(values: list[float]) -> str:
-    """A curve in one line of text; a middle dot where a value is not finite."""
-    if len(values) > WIDTH:
-        values = [values[round(i * (len(values) - 1) / (WIDTH - 1))] for i in range(WIDTH)]
-    finite = [v for v in values if math.isfinite(v)]
-    low, high = (min(finite), max(finite)) if finite else (0.0, 0.0)
-    span = (high - low) or 1.0
-    return "".join(BARS[int((v - low) / span * (len(BARS) - 1))] if math.isfinite(v) else "·" for v in values)

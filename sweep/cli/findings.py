@@ -10,17 +10,26 @@ from sweep.errors import InputError
 if TYPE_CHECKING:
     from sweep.ledger.ledger import Ledger
     from sweep.ledger.sweeps import SweepRecord
+    from sweep.results.leaderboard import Leaderboard
 
 
 def show_results(record: SweepRecord, ledger: Ledger) -> None:
-    """The leaderboard, or why there is none."""
-    from sweep.results import answers, leaderboard
+    """The leaderboard, or why there is none; what won is kept for `sweep list`."""
+    from sweep.results import kept, leaderboard
 
     try:
         board = leaderboard.leaderboard(record, ledger)
     except InputError as error:
         say(f"no leaderboard: {error}")
         return
+    kept.keep(record, ledger, board)
+    show_board(board)
+
+
+def show_board(board: Leaderboard) -> None:
+    """Every panel: its table, what was lost, and the sentence."""
+    from sweep.results import answers, leaderboard
+
     say(f"\n{leaderboard.heading(board)}")
     if told := board.selection.told():
         say(told)

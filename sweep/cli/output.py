@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 WIDTH = 140  # of a table in a file
+BARS = "▁▂▃▄▅▆▇█"
+LINE = 40  # characters of a sparkline
 GONE = (errno.EPIPE, errno.ENOSPC, errno.EIO)
 
 
@@ -73,6 +75,16 @@ def duration(seconds: float | None) -> str:
 def size(count: float) -> str:
     """Bytes for people."""
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
+
+
+def sparkline(values: list[float]) -> str:
+    """A curve in one line of text; a middle dot where a value is not finite."""
+    if len(values) > LINE:
+        values = [values[round(i * (len(values) - 1) / (LINE - 1))] for i in range(LINE)]
+    finite = [v for v in values if math.isfinite(v)]
+    low, high = (min(finite), max(finite)) if finite else (0.0, 0.0)
+    span = (high - low) or 1.0
+    return "".join(BARS[int((v - low) / span * (len(BARS) - 1))] if math.isfinite(v) else "·" for v in values)
 
 
 def rendered(table: Table) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import shutil
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +13,7 @@ import typer
 from sweep.cli import completion
 from sweep.cli.app import AsJson, StorageOption, Sweep, Tracking, app, opened, opened_sweep
 from sweep.cli.drawing import figure_folder
-from sweep.cli.findings import show_results
+from sweep.cli.findings import show_board
 from sweep.cli.output import count, print_json, say, show, size
 from sweep.errors import InputError
 
@@ -52,9 +54,52 @@ def status_command(
         say(status.as_text(facts))
 
 
+class Statistics(StrEnum):
+    """What of an arm's seeds is shown."""
+
+    mean = "mean"
+    iqm = "iqm"
+    median = "median"
+
+
+class Stages(StrEnum):
+    """Of a sweep in two stages."""
+
+    select = "select"
+    evaluate = "evaluate"
+
+
+Metric = Annotated[
+    str | None,
+    typer.Option(
+        help="The metric shown. Settings are chosen by what judges the sweep in any case.",
+        show_default="what judges the sweep",
+    ),
+]
+Over = Annotated[str, typer.Option("--window", help='The part of the tasks shown: "last 25%", "first 10%", all.')]
+Stage = Annotated[
+    Stages | None,
+    typer.Option(
+        help="Of a sweep in two stages, the seeds that settings are chosen on, or the fresh ones.",
+        show_default="the fresh ones, once they have results",
+    ),
+]
+Statistic = Annotated[
+    Statistics, typer.Option(help="Over seeds: the mean, the mean of the middle half, or the median.")
+]
+
+
 @app.command(name="results")
 def results_command(
     sweep: Sweep,
+    metric: Metric = None,
+    window: Over = "last 10%",
+    by: Annotated[
+        list[str] | None,
+        typer.Option(help="A table for every value of a setting, such as step_size. May be repeated."),
+    ] = None,
+    stage: Stage = None,
+    statistic: Statistic = Statistics.mean,
     storage: StorageOption = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, a row for each arm in each panel.")] = False,
     as_json: AsJson = False,
@@ -62,25 +107,72 @@ def results_command(
     """Say what a sweep found. Each arm at its best setting, beside the first arm, and what can be told from chance."""
     from dataclasses import asdict
 
-    from sweep.results import leaderboard
+    from sweep.results import leaderboard, windows
 
-    record, ledger = opened_sweep(sweep, storage)
+    over = windows.asked(window)
     if as_csv and as_json:
         raise InputError("--csv or --json, not both")
+    record, ledger = opened_sweep(sweep, storage)
+    board = leaderboard.leaderboard(
+        record,
+        ledger,
+        metric=metric,
+        window=over,
+        by=by or (),
+        stage=stage.value if stage else None,
+        statistic=statistic.value,
+    )
     if as_json:
-        print_json(asdict(leaderboard.leaderboard(record, ledger)))
+        print_json(asdict(board))
     elif as_csv:
         import pandas as pd
 
-        say(pd.DataFrame(leaderboard.rows(leaderboard.leaderboard(record, ledger))).to_csv(index=False).rstrip())
+        say(pd.DataFrame(leaderboard.rows(board)).to_csv(index=False).rstrip())
     else:
         say(f"{record.identity}: {record.manifest.get('question', '')}")
-        show_results(record, ledger)
+        show_board(board)
+
+
+@app.command()
+def compare(
+    sweep: Sweep,
+    ours: Annotated[str, typer.Argument(metavar="ARM", help="An arm of it, by its label.", show_default=False)],
+    theirs: Annotated[str, typer.Argument(metavar="ARM", help="The arm that it is compared with.", show_default=False)],
+    metric: Metric = None,
+    window: Over = "last 10%",
+    stage: Stage = None,
+    statistic: Statistic = Statistics.mean,
+    storage: StorageOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell one comparison whole. Two arms, paired by seed: settings, difference, chance, and how to see it again."""
+    from sweep.cli import comparing
+    from sweep.results import comparisons, windows
+
+    over = windows.asked(window)
+    record, ledger = opened_sweep(sweep, storage)
+    told = comparisons.compare(
+        record,
+        ledger,
+        ours,
+        theirs,
+        metric=metric,
+        window=over,
+        stage=stage.value if stage else None,
+        statistic=statistic.value,
+    )
+    again = comparing.again(record, ledger)
+    if as_json:
+        print_json([comparing.facts(each, again) for each in told])
+        return
+    say(f"{record.identity}: {record.manifest.get('question', '')}")
+    for each in told:
+        say(f"\n{comparing.as_text(each, again)}")
 
 
 @app.command(name="list")
 def list_command(storage: StorageOption = None, as_json: AsJson = False) -> None:
-    """List the sweeps that a storage has. Their questions, and how far they are."""
+    """List the sweeps that a storage has. Their questions, how complete they are, what won, and when each was run."""
     from rich.table import Table
 
     from sweep.lookup import sweeps
@@ -93,10 +185,14 @@ def list_command(storage: StorageOption = None, as_json: AsJson = False) -> None
     if not rows:
         say(f"no sweep was run in {ledger.storage.uri} yet: sweep run STUDY, or name another --storage")
         return
-    table = Table("sweep", "question", "trials", "done", "diverged", "left", "last run (UTC)", box=None, pad_edge=False)
+    heads = ("sweep", "question", "trials", "complete", "diverged", "won", "last run (UTC)")
+    table = Table(*heads, box=None, pad_edge=False)
     for row in rows:
-        counts = (f"{row[name]:,}" for name in ("trials", "done", "diverged", "left"))
-        table.add_row(row["sweep"], row["question"], *counts, row["time"].replace("T", " ")[:16])
+        ended = row["done"] + row["diverged"]
+        complete = f"{math.floor(100 * ended / row['trials'])} %" if row["trials"] else ""
+        time = row["time"].replace("T", " ")[:16]
+        cells = (f"{row['trials']:,}", complete, f"{row['diverged']:,}", row["won"], time)
+        table.add_row(row["sweep"], row["question"], *cells)
     show(table)
 
 

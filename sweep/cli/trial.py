@@ -10,7 +10,7 @@ import typer
 
 from sweep.cli import completion
 from sweep.cli.app import AsJson, StorageOption, app, opened
-from sweep.cli.output import duration, print_json, say
+from sweep.cli.output import duration, print_json, say, sparkline
 from sweep.errors import InputError
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def trial(
         say(f"failed at step {why['step']:,} on {why['host']}, attempt {why['attempt']}:")
         say(why["traceback"] or why["message"])
     for metric, points in facts["curves"].items():
-        say(f"{metric:24} {repeat.sparkline(points)}  first {points[0]:.4g}, last {points[-1]:.4g}")
+        say(f"{metric:24} {sparkline(points)}  first {points[0]:.4g}, last {points[-1]:.4g}")
     if run_again:
         say(f"\nrepeated alone on path {facts['path']}: {facts['verdict']}")
         for metric, difference in facts["repeated"].items():

@@ -26,7 +26,7 @@ from sweep.results.intervals import NOTHING, Estimate, Statistic
 from sweep.results.selections import Selection, Stage
 from sweep.results.windows import Window
 from workloads import metrics
-from workloads.registry import unknown
+from workloads.registry import nearest, unknown
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -153,7 +153,9 @@ def recorded(trials: pd.DataFrame, metric: str) -> None:
     """Raises InputError where no trial recorded a metric: with the nearest name, and those there are."""
     names = list(dict.fromkeys(name for names in trials["metrics"].unique() for name in names.split()))
     if metric.partition("/")[0] not in names:
-        raise InputError(unknown(metric, "metric", metrics.ranked(names)) + " were recorded by this sweep")
+        close = nearest(metric, names)
+        hint = f": did you mean {close!r}?" if close else "."
+        raise InputError(f"metric {metric!r} was not recorded by this sweep{hint} Recorded: {', '.join(sorted(names))}")
 
 
 def columns_of(trials: pd.DataFrame, names: Sequence[str]) -> list[str]:

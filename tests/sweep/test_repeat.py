@@ -30,15 +30,6 @@ def test_difference_of_what_is_not_finite() -> None:
     assert repeat.difference([1.0, 2.0], [1.0]) == math.inf
 
 
-def test_a_sparkline_rises_with_its_curve() -> None:
-    assert repeat.sparkline([0.0, 0.5, 1.0]) == "▁▄█"
-    assert repeat.sparkline([3.0, 3.0]) == "▁▁"
-    assert repeat.sparkline([0.0, math.nan, 1.0]) == "▁·█"
-    assert repeat.sparkline([math.nan]) == "·" and repeat.sparkline([]) == ""
-    long = repeat.sparkline([float(i) for i in range(1000)])
-    assert len(long) == repeat.WIDTH and long[0] == "▁" and long[-1] == "█"
-
-
 def first_trial(ledger: Ledger) -> str:
     return ledger.sweep("tiny", "full").trials[0].id
 

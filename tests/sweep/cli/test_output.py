@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from tiny import Command
+
+from sweep.cli import output
 
 
 def shell(line: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -50,3 +53,12 @@ def test_a_study_in_the_place_of_a_command(command: Command) -> None:
     assert (said.code, said.err) == (2, "error: 'demo' is a study, not a command: sweep run demo\n")
     assert "sweep run mine.yaml" in command("mine.yaml").err
     assert "Did you mean 'run'?" in command("runn").err
+
+
+def test_a_sparkline_rises_with_its_curve() -> None:
+    assert output.sparkline([0.0, 0.5, 1.0]) == "▁▄█"
+    assert output.sparkline([3.0, 3.0]) == "▁▁"
+    assert output.sparkline([0.0, math.nan, 1.0]) == "▁·█"
+    assert output.sparkline([math.nan]) == "·" and output.sparkline([]) == ""
+    long = output.sparkline([float(i) for i in range(1000)])
+    assert len(long) == output.LINE and long[0] == "▁" and long[-1] == "█"
