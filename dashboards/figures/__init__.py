@@ -142,7 +142,7 @@ def _source(data: pd.DataFrame) -> str:
     """The footnote: sweep, seeds, interval, commit, and how much of the sweep is done where not all is."""
     first = data.iloc[0]
     seeds = theme.span(data["members"])
-    interval = f"{seeds} seeds · interval: {intervals.MADE['mean']}"
+    interval = f"{seeds} seeds · interval: {intervals.made(int(data['members'].max()))}"
     parts = [f"sweep {first['sweep']}", "1 seed" if seeds == "1" else interval, f"commit {first['commit'][:12]}"]
     if isinstance(first["stages"], str) and first["stages"]:  # a CSV has nothing for no text
         parts.append(first["stages"])

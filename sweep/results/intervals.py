@@ -36,12 +36,6 @@ TRIMMED = 0.25  # of the values, at either end: the rest are the interquartile o
 AT_ONCE = 512  # points that are resampled together, for the sake of memory
 
 NAMES: dict[Statistic, str] = {"mean": "mean", "iqm": "interquartile mean", "median": "median"}
-# How an interval is made, for a footnote.
-MADE: dict[Statistic, str] = {
-    "mean": f"{LEVEL:.0%} studentised bootstrap of the mean (Student's t below {FEWEST_SEEDS} seeds)",
-    "iqm": f"{LEVEL:.0%} studentised bootstrap of the interquartile mean",
-    "median": f"{LEVEL:.0%} of the median, by order statistics",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +49,15 @@ class Estimate:
     low: float
     high: float
     seeds: int
+
+
+def made(seeds: int, statistic: Statistic = "mean") -> str:
+    """How an interval over so many seeds is made, for a footnote."""
+    if statistic == "median":
+        return f"{LEVEL:.0%} of the median by order statistics"
+    if statistic == "mean" and seeds < FEWEST_SEEDS:
+        return f"{LEVEL:.0%} of the mean by Student's t"
+    return f"{LEVEL:.0%} studentised bootstrap of the {NAMES[statistic]}"
 
 
 NOTHING = Estimate(math.nan, math.nan, math.nan, 0)

@@ -179,7 +179,7 @@ def test_every_file_is_written_and_nothing_else(name: str, tmp_path: Path) -> No
     assert paths[0].read_bytes().startswith(b"\x89PNG") and paths[2].read_bytes().startswith(b"%PDF")
     text = paths[1].read_text()
     seeds = f"{len({trial.config['seed'] for trial in made.trials})} seeds"
-    for part in ("sweep toy@laptop", seeds, "95% studentised bootstrap", "commit abc123"):
+    for part in ("sweep toy@laptop", seeds, "interval: 95%", "commit abc123"):
         assert part in text
     assert dict(mpl.rcParams) == before
 
