@@ -48,13 +48,14 @@ def test_the_compiled_program_is_looped() -> None:
 
 
 @pytest.mark.parametrize(("activation", "normalisation"), CASES)
-def test_online_is_looped_and_does_not_take_continual_backprop_with_it(activation: str, normalisation: str) -> None:
+def test_online_is_looped(activation: str, normalisation: str) -> None:
     own = shape(activation, normalisation)
     x, y = data(own, 40, streams=2, dtype=torch.float64)
-    assert disagreement(making(Arm("sgd", ("l2_init",)), own), x, y, "online", range(3)) < 1e-9
-    learner = Learner(own.network, "cross_entropy", *REPLACING.configs(0))  # type: ignore[arg-type]
+    for arm in (Arm("sgd", ("l2_init",)), REPLACING):
+        assert disagreement(making(arm, own), x, y, "online", range(3)) < 1e-9
+    learner = Learner(own.network, "cross_entropy", *Arm("adamo").configs(0))  # type: ignore[arg-type]
     said = paths.refusal("online", parts_of(learner))
-    assert said is not None and said.startswith("online does not take continual_backprop together with mlp with ")
+    assert said is not None and said.startswith("online does not take adamo together with mlp with ")
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])

@@ -124,9 +124,10 @@ def test_paths_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
     [pulled] = trials("  a: {optimizer: sgd, coupled_isometry: {}, network: {width: 200}}", seeds=1)
     path, reason = path_of(pulled.config, "cpu")
     assert path == "lifted" and reason.endswith("online does not take coupled_isometry")
-    both = "  a: {optimizer: sgd, continual_backprop: {}, l2_init: {}, network: {width: 200}}"
-    path, reason = path_of(trials(both, seeds=1)[0].config, "cpu")
-    assert path == "lifted" and reason.endswith("online does not take continual_backprop together with l2_init")
+    both = "  a: {optimizer: %s, continual_backprop: {}, l2_init: {}, network: {width: 200}}"
+    assert path_of(trials(both % "sgd", seeds=1)[0].config, "cpu")[0] == "online"
+    path, reason = path_of(trials(both % "adamo", seeds=1)[0].config, "cpu")
+    assert path == "lifted" and reason.endswith("online does not take adamo together with l2_init")
     assert path_of(trial.config, "cuda")[0] == "lifted" and "GPU" in path_of(trial.config, "cuda")[1]
     monkeypatch.setitem(NETWORKS, "mlp", NetworkSpec(config=MLPConfig, semantics=1, paths=Paths(lifted=False)))
     path, reason = path_of(trial.config, "cpu")

@@ -76,7 +76,7 @@ class Program:
         events = []
         for rank, method in enumerate(self.learner.rare):
             for place in range(len(self.learner.network.sites)):
-                lowering = Lowering(self._repair(method, place), inputs[:-2], [*states, *hypers, "seed", "step"])
+                lowering = Lowering(self.event(method, place), inputs[:-2], [*states, *hypers, "seed", "step"])
                 name = f"repair{rank}_{place}"
                 single += [f"static void {name}({self._parameters(inputs=False)}) {{", *lowering.code(), "}"]
                 due = self.leaf(("state", method, "due"))
@@ -101,7 +101,9 @@ class Program:
 
         return step
 
-    def _repair(self, method: str, place: int) -> Flat:
+    def event(self, method: str, place: int) -> Flat:
+        """A rare event as a function of the flat state, hyperparameters, seed and step, to the flat state."""
+
         def repair(*flat: Tensor) -> list[Tensor]:
             tree = unflattened(list(flat[: len(self.leaves)]), self.spec)
             hyper = unflattened(list(flat[len(self.leaves) : -2]), self.hyper_spec)

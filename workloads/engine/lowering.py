@@ -20,12 +20,12 @@ draws. Anything else raises NotLowered, which names it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor, fx
 
 from workloads.engine.operations import value_of
-from workloads.engine.schedule import scheduled
+from workloads.engine.schedule import Statement, nest, scheduled
 from workloads.engine.trace import NotLowered, trace
 from workloads.engine.values import Value, Values, kind_of
 
@@ -34,20 +34,53 @@ class Lowering:
     """One function's C++. `arguments` name the arrays of its flat arguments, `results` which of them it replaces."""
 
     def __init__(
-        self, function: Callable[..., Sequence[Tensor]], examples: Sequence[Tensor], names: Sequence[str]
+        self,
+        function: Callable[..., Sequence[Tensor]],
+        examples: Sequence[Tensor],
+        names: Sequence[str],
+        turned: Mapping[str, int] | None = None,
     ) -> None:
-        """`function` takes and returns flat lists; its i-th result replaces its i-th argument."""
+        """`function` takes and returns flat lists; its i-th result replaces its i-th argument.
+
+        `turned` are matrices (n, m) that lie transposed, with the steps from row to row. What they become must be made
+        element by element, of the element itself and of whatever else is small.
+        """
         self.trace = trace(function, examples)
-        self.results = set(self.trace.results)
+        self.turned = turned or {}
+        lie = {node for name, node in zip(names, self.trace.results, strict=False) if name in self.turned}
+        self.results = set(self.trace.results) - lie
         self.into = Values(self.trace.seen)
         self.arguments: dict[str, Value] = {}
         for name, node in zip(names, self.trace.arguments, strict=False):
             example = self.trace.seen[node]
-            self.arguments[name] = self.into.stored(name, tuple(example.shape), kind_of(example))
+            if name in self.turned:
+                self.arguments[name] = self._lying(name, tuple(example.shape), kind_of(example))
+            else:
+                self.arguments[name] = self.into.stored(name, tuple(example.shape), kind_of(example))
             self.into.values[node] = self.arguments[name]
         for node in self.trace.graph.nodes:
             if node.op == "call_function" and node not in self.trace.constant:
                 self.into.values[node] = self._settled(node, value_of(self.into, node))
+
+    def _lying(self, name: str, shape: tuple[int, ...], kind: str) -> Value:
+        def load(index: Sequence[str]) -> str:
+            place = f"({index[1]})*{self.turned[name]}+({index[0]})"
+            self.into.reads.add((name, place))
+            return f"@{name}@[{place}]"
+
+        return Value(shape, kind, load, trivial=True)
+
+    def _replaced(self, name: str, value: Value) -> None:
+        """A matrix that lies transposed becomes `value`, last of all. Raises NotLowered."""
+        own = self.arguments[name]
+        statement = Statement(name, value.kind, value.shape, [])
+        before, self.into.reads = self.into.reads, statement.reads
+        here, text = own.load(["i1", "i0"]), value.load(["i1", "i0"])
+        self.into.reads = before
+        if any(other in self.turned and (other, f"@{other}@[{at}]") != (name, here) for other, at in statement.reads):
+            raise NotLowered("a matrix made of other elements than its own")
+        statement.lines = nest(value.shape[::-1], [f"{here}={text};"])
+        self.into.statements.append(statement)
 
     def _settled(self, node: fx.Node, value: Value) -> Value:
         """The value in an array of its own where that is due: it is a result, or is used more than once."""
@@ -58,13 +91,20 @@ class Lowering:
     def code(self) -> list[str]:
         """The function's body. Arguments are arrays by their names; results end in the arguments they replace."""
         results: dict[str, list[str]] = {}  # array -> the arguments it becomes
+        replaced: dict[str, Value] = {}
         for (name, own), node in zip(self.arguments.items(), self.trace.results, strict=False):
             value = self.into.of(node)
             if (value.shape, value.kind) != (own.shape, own.kind):
                 raise NotLowered(f"a result {value.kind}{value.shape} in the place of {own.kind}{own.shape}")
+            if name in self.turned:
+                if value is not own:
+                    replaced[name] = value
+                continue
             store = self.into.kept(value).store
             assert store is not None
             if store != name:
                 results.setdefault(store, []).append(name)
+        for name, value in replaced.items():
+            self._replaced(name, value)
         sizes = {name: (own.kind, math.prod(own.shape)) for name, own in self.arguments.items()}
         return [*self.into.constants, *scheduled(self.into.statements, sizes, results)]

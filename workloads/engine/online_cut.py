@@ -6,6 +6,7 @@ matrix W (out, in) with input X and error D,
     forward   X Wᵀ      reads the rows (of W as it is stored, [in][out]) whose input is not zero
     back      D W       needs those same rows, where zero input comes from relu and so has slope zero
     outer     Dᵀ X      is the gradient of those rows, and zero elsewhere
+    sum       Σ |W|     of its new weights, over what goes into each unit or out of each, changes with those rows
 
 These products are written by hand, once (online_rows.h). What makes a new weight of the old one, its gradient and its
 slots (whatever else of the optimizer's and methods' state is of W's shape) must be elementwise: the *chain*, which is
@@ -29,8 +30,17 @@ from workloads.engine.trace import NotLowered, Trace, trace
 
 aten = torch.ops.aten
 RESHAPES = {aten.expand.default, aten.view.default, aten.unsqueeze.default, aten.squeeze.dim, aten.squeeze.dims}
-FORWARD, BACK = "forward", "back"
+FORWARD, BACK, SUM = "forward", "back", "sum"
 OPENING = -1  # before the first step of a call
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """A sum, or a mean, of a layer's new weights' absolute values."""
+
+    node: fx.Node
+    incoming: bool  # (out,), over what goes into a unit; else (in,), over what leaves it
+    mean: bool
 
 
 @dataclass(slots=True)
@@ -49,6 +59,7 @@ class Layer:
     constant: list[int] = field(default_factory=list)  # leaves of the weight's shape that it only reads
     scalars: list[fx.Node] = field(default_factory=list)  # single numbers that it reads
     nodes: list[fx.Node] = field(default_factory=list)  # in order
+    sums: list[Sum] = field(default_factory=list)
 
     @property
     def leaves(self) -> list[int]:
@@ -89,6 +100,8 @@ class Cut:
             self.products[layer.forward] = (FORWARD, k)
             if layer.back is not None:
                 self.products[layer.back] = (BACK, k)
+            layer.sums = self._sums(layer)
+            self.products |= {own.node: (SUM, k) for own in layer.sums}
         self.owner = self._owners()
         self.heavy = self._heavy()
         for k, layer in enumerate(self.layers):
@@ -124,6 +137,22 @@ class Cut:
             if layer.outer is None:
                 raise NotLowered("a weight matrix whose gradient is no product of its input and its error")
             others.remove(layer.outer)
+        return found
+
+    def _sums(self, layer: Layer) -> list[Sum]:
+        """The sums of the layer's new weights, as they are after the whole step."""
+        new, odd = stripped(self.outputs[layer.weight])
+        found = []
+        for node in self.graph.nodes:
+            if node.target not in (aten.mean.dim, aten.sum.dim_IntList) or len(node.args[1]) != 1:
+                continue
+            size, turned = stripped(node.args[0])
+            if size.target != aten.abs.default or self.seen[size].ndim != 2 or self.seen[node].ndim != 1:
+                continue
+            base, flipped = stripped(size.args[0])
+            if base is new:
+                incoming = (node.args[1][0] % 2 == 1) != (turned ^ flipped ^ odd)
+                found.append(Sum(node, incoming, node.target == aten.mean.dim))
         return found
 
     def _begun(self, product: fx.Node) -> tuple[fx.Node, fx.Node | None]:
@@ -325,6 +354,7 @@ class Cut:
             waiting.remove(op)
             layer = self.layers[op[1]]
             done |= {layer.forward} if op[0] == FORWARD else {layer.back} if layer.back is not None else set()
+            done |= {own.node for own in layer.sums} if op[0] == BACK else set()
         results = [k for k in self.leaf_of.values() if k not in self.owner]
         results = [k for k in results if self.outputs[k] is not self.placeholders[k]]
         for node in self._slice(self.outputs[k] for k in results):

@@ -16,6 +16,13 @@ template <int OUT> inline void widened(Real* to, const Real* from) {  // the pad
     for (int b = 0; b < BATCH; ++b) std::memcpy(to + b * padded(OUT), from + b * OUT, OUT * sizeof(Real));
 }
 
+// The events that step `now` counted, with everything awake.
+[[maybe_unused]] void happen(const Member& m, char* scratch, @given@, int64_t now) {
+    @awake@
+    @events@
+    @recount@
+}
+
 void train(const Member& m, char* scratch, @given@, const Real* x, const @target@* y, int64_t now) {
     @body@
 }
@@ -25,7 +32,7 @@ void train(const Member& m, char* scratch, @given@, const Real* x, const @target
 extern "C" {
 
 // Trains up to `count` steps from `start`, x and y the member's own batches, strides in elements and bytes between
-// steps; returns how many: it stops after a step that counted a rare event.
+// steps; returns how many: it stops after a step that counted a rare event which is the caller's.
 int64_t advance(const Member* member, char* scratch, const Real* x, const char* y, int64_t x_stride, int64_t y_bytes,
                 int64_t count, int64_t start) {
     const Member& m = *member;
@@ -34,7 +41,7 @@ int64_t advance(const Member* member, char* scratch, const Real* x, const char* 
     @prepare@
     for (int64_t k = 0; k < count; ++k, x += x_stride, y += y_bytes) {
         train(m, scratch, @passed@, x, (const @target@*)y, start + k);
-        if (@due@) return k + 1;
+        if (@due@) @happen@
     }
     return count;
 }
@@ -55,7 +62,7 @@ int64_t advance_pictures(const Member* member, char* scratch, const uint8_t* ima
         for (int b = 0; b < BATCH; ++b) y[b] = @target@(labels[shown[b]]);
         if (k + 1 < count) fetch<INPUTS>(images + int64_t(shown[BATCH]) * INPUTS);
         train(m, scratch, @passed@, x, y, start + k);
-        if (@due@) return k + 1;
+        if (@due@) @happen@
     }
     return count;
 }
@@ -67,5 +74,14 @@ void settle(const Member* member, char* scratch, int64_t now) {
     @rows@
     @prepare@
     @settle@
+}
+
+// The sums of weights, from those before step `now`.
+void count(const Member* member, char* scratch, int64_t now) {
+    const Member& m = *member;
+    @opening@
+    @rows@
+    @prepare@
+    @count@
 }
 }

@@ -57,6 +57,7 @@ class Asleep:
 
 LEAST = 0.5  # of a weight that may be left, or its inverse, before what is owed is paid
 LONGEST = 256  # steps that a row which is read may owe
+REFRESH = 1000  # steps after which sums of weights that were kept by their changes are taken anew
 TABLE = 512  # lengths of sleep whose effect on a weight is kept
 DOUBLINGS = 48  # and powers of two of them, of which longer ones are made
 LENGTHS = 2 * 8 * (TABLE + DOUBLINGS)  # bytes that this takes of scratch memory, for one number kept per weight
@@ -64,7 +65,14 @@ LENGTHS = 2 * 8 * (TABLE + DOUBLINGS)  # bytes that this takes of scratch memory
 
 def constants() -> str:
     """What the C++ is told of all this."""
-    told = {**Sleep.__members__, **Mode.__members__, "TABLE": TABLE, "DOUBLINGS": DOUBLINGS, "LONGEST": LONGEST}
+    told = {
+        **Sleep.__members__,
+        **Mode.__members__,
+        "TABLE": TABLE,
+        "DOUBLINGS": DOUBLINGS,
+        "LONGEST": LONGEST,
+        "REFRESH": REFRESH,
+    }
     lines = [f"constexpr int {name} = {int(value)};" for name, value in told.items()]
     return "\n".join([*lines, f"constexpr double LEAST = {LEAST};"])
 
@@ -85,10 +93,13 @@ def sleep_of(cut: Cut, layer: Layer) -> Asleep:
     """How the layer's rows sleep."""
     if not all(cut.lasts(number) for number in layer.scalars):
         return Asleep(Sleep.DENSE)
+    descends = kinds(cut, layer) == [LINEAR] == kinds(cut, layer, gradient=LINEAR)
+    if layer.sums and not descends:  # only of those do the sums change by what the rows that are read change by
+        return Asleep(Sleep.DENSE)
     results = kinds(cut, layer)
     if all(kind in (ZERO, NUMBER, FIXED, LINEAR, AFFINE) for kind in results):
         homogeneous = all(kind in (ZERO, LINEAR) for kind in results)
-        return Asleep(Sleep.LINEAR, homogeneous, results == [LINEAR] == kinds(cut, layer, gradient=LINEAR))
+        return Asleep(Sleep.LINEAR, homogeneous, descends)
     return Asleep(Sleep.CLAMPED, homogeneous=True) if results == [CLAMPED] else Asleep(Sleep.REPLAYED)
 
 

@@ -36,6 +36,21 @@ template <class V> static inline V signum(V x) { return V(x > 0) - V(x < 0); }
 
 template <class V> static inline V exponential(V x) { return std::exp(x); }
 template <class V> static inline V exponential_minus_one(V x) { return std::expm1(x); }
+// As in lanes.h: without a branch, so that a loop of them becomes vectors.
+static inline f32v exponential_minus_one(f32v x) {
+  const f32v clipped = x > 89.0f ? 89.0f : x < -87.0f ? -87.0f : x;
+  const f32v whole = (clipped * 1.44269504088896341f + 12582912.0f) - 12582912.0f;
+  const f32v r = (clipped - whole * 0.693359375f) + whole * 2.12194440e-4f;
+  f32v p = 1.9875691500e-4f;
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  const f32v scale = __builtin_bit_cast(f32v, (i32v(whole) + 126) << 23);
+  const f32v y = 2.0f * (scale * (p * (r * r) + r) + (scale - 0.5f));
+  return x != x ? x : y;
+}
 template <class V> static inline V logarithm(V x) { return std::log(x); }
 template <class V> static inline V hyperbolic_tangent(V x) { return std::tanh(x); }
 template <class V> static inline V root(V x) { return std::sqrt(x); }

@@ -15,7 +15,7 @@ from torch import Tensor, fx
 
 from workloads.engine.lanes import Program, stored
 from workloads.engine.lowering import Lowering
-from workloads.engine.online_cut import BACK, FORWARD, Cut, Layer, Segment
+from workloads.engine.online_cut import BACK, FORWARD, Cut, Layer, Segment, Sum
 from workloads.engine.online_layout import padded
 from workloads.engine.online_sleep import LENGTHS, Asleep, constants, sleep_of
 from workloads.engine.trace import NotLowered
@@ -33,6 +33,7 @@ class Emitted:
     cut: Cut
     sleeps: list[Asleep]
     due: list[int]  # leaves of counts of rare events
+    lowered: bool = False  # whether those events are in the text
     acting: list[Acting] = field(default_factory=list)  # programs of steps in which a schedule acts
     text: str = ""
     size: int = 0  # bytes of scratch memory
@@ -124,6 +125,8 @@ class _Writer:
             body += call
             if k < len(self.cut.ops):
                 body += self._op(*self.cut.ops[k])
+        code, events = self._events()
+        small += code
         whole, calls = [], []
         for k, acting in enumerate(self.made.acting):
             code, call = self._whole(f"whole{k}", acting)
@@ -144,6 +147,13 @@ class _Writer:
             "given": ", ".join(f"Rows<wide::Layer{k}>& rows{k}" for k in layers),
             "passed": ", ".join(f"rows{k}" for k in layers),
             "due": due or "false",
+            "happen": f"happen({', '.join(['m', 'scratch', *(f'rows{k}' for k in layers), 'start + k'])});"
+            if self.made.lowered
+            else "return k + 1;",
+            "awake": "\n    ".join(f"rows{k}.settle(now + 1);" for k in layers),
+            "events": "\n    ".join(events),
+            "recount": "\n    ".join(f"rows{k}.recount(now + 1);" for k in layers if self.cut.layers[k].sums),
+            "count": "\n    ".join(f"rows{k}.recount(now);" for k in layers if self.cut.layers[k].sums),
             "picture": str(self.made.places["picture"]),
             "inputs": str(self.program.x[0].numel()),
             "target": SCALARS[KINDS[self.program.y.dtype]],
@@ -153,7 +163,8 @@ class _Writer:
             driver = driver.replace(f"@{name}@", text)
         member = (
             f"struct Member {{ char* leaf[{len(self.program.leaves)}]; char* hyper[{len(self.program.hypers)}]; "
-            f"int64_t* awake[{len(layers)}]; const double* pace[{len(layers)}]; int64_t seed; }};"
+            f"int64_t* awake[{len(layers)}]; const double* pace[{len(layers)}]; "
+            f"double* columns[{len(layers)}]; double* across[{len(layers)}]; int64_t seed; }};"
         )
         return "\n".join(
             [
@@ -206,6 +217,8 @@ class _Writer:
             "SLEEP": int(asleep.sleep),
             "HOMOGENEOUS": int(asleep.homogeneous),
             "DESCENDS": int(asleep.descends),
+            "ENTERING": int(any(own.incoming for own in layer.sums)),
+            "LEAVING": int(any(not own.incoming for own in layer.sums)),
             **{name.upper(): places[f"{name}{number}"] for name in ("lengths", "scaled", "times", "rest")},
         }
         kinds = [self.kind(n) for n in layer.scalars]
@@ -285,7 +298,38 @@ class _Writer:
             lines.append(f"widened<{out}>({wide}, {error});")
             error = wide
         back = self.pointer(layer.back) if layer.back is not None else "nullptr"
-        return [*lines, f"rows{number}.learn({count}, {index}, {value}, {error}, {back}, now);"]
+        lines.append(f"rows{number}.learn({count}, {index}, {value}, {error}, {back}, now);")
+        return lines + [self._sum(number, own) for own in layer.sums]
+
+    def _sum(self, number: int, own: Sum) -> str:
+        """The call that puts a sum where others read it."""
+        out, inputs = self.program.leaves[self.cut.layers[number].weight].shape
+        kind, terms = ("entering", inputs) if own.incoming else ("leaving", out)
+        return f"rows{number}.{kind}({self.pointer(own.node)}, {terms if own.mean else 1});"
+
+    def _events(self) -> tuple[list[str], list[str]]:
+        """(definitions, calls) of the rare events, place by place; none where one is more than a change of elements."""
+        program, cut = self.program, self.cut
+        learner, nodes = program.learner, cut.placeholders[:-2]  # without x and y
+        shapes = {k: padded(program.leaves[k].shape[0]) for layer in cut.layers for k in layer.leaves}
+        turned = {self.names[cut.placeholders[k]]: pitch for k, pitch in shapes.items()}
+        names = [self.names[n] for n in nodes]
+        kinds = [self.kind(n) for n in nodes]
+        signature = ", ".join(f"{kind}v* {name}" for kind, name in zip(kinds, names, strict=True))
+        passed = ", ".join(f"(small::{kind}v*){self.pointer(n)}" for kind, n in zip(kinds, nodes, strict=True))
+        code, calls = [], []
+        try:
+            for rank, (method, leaf) in enumerate(zip(learner.rare, self.made.due, strict=True)):
+                for place in range(len(learner.network.sites)):
+                    event = program.event(method, place)
+                    body = Lowering(event, cut.examples[:-2], names, turned).code()
+                    code += [f"static void event{rank}_{place}({signature}) {{", *body, "}"]
+                    due = f"((const int32_t*)m.leaf[{leaf}])[{place}]"
+                    calls.append(f"while ({due} > 0) small::event{rank}_{place}({passed});")
+        except NotLowered:
+            return [], []
+        self.made.lowered = bool(calls)
+        return code, calls
 
     def _padded(self) -> set[fx.Node]:
         """Nodes that lie in scratch memory, with zeros after them."""

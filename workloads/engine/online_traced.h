@@ -51,6 +51,7 @@ template <class L> struct Rows {
     typename L::Numbers numbers;
     Lengths<N>* lengths;
     Factors* factors;  // in the same place: a layer needs one of them
+    double *columns, *across;  // sums of |w|: of what goes into a unit, and of what leaves one
     Real *scaled, *times, *rest;  // per row that is read: of its input, of it before the step, and after
     int64_t* awake;
     int mode;
@@ -64,6 +65,8 @@ template <class L> struct Rows {
         scaled = (Real*)(scratch + L::SCALED);
         times = (Real*)(scratch + L::TIMES);
         rest = (Real*)(scratch + L::REST);
+        columns = m.columns[L::NUMBER];
+        across = m.across[L::NUMBER];
         if constexpr (L::SLEEP != DENSE) L::read(m, scratch, numbers);
     }
 
@@ -169,10 +172,14 @@ template <class L> struct Rows {
         });
     }
 
+    // What so many steps leave of a weight.
+    double left(int64_t steps) const {
+        return steps <= LONGEST ? factors->power[steps] : std::pow(m.pace[L::NUMBER][2], double(steps));
+    }
+
     // The same where it is a factor. In single precision 1 - 3e-8 is 1 or 1 - 6e-8, but 3e-8 is itself.
     void shrink(int row, int64_t steps) const {
-        const double left = steps <= LONGEST ? factors->power[steps] : std::pow(m.pace[L::NUMBER][2], double(steps));
-        const Real lost = Real(1 - left);
+        const Real lost = Real(1 - left(steps));
         Vec* w = vectors(array[0] + int64_t(row) * L::C);
         for (int v = 0; v < V; ++v) w[v] -= lost * w[v];
     }
@@ -229,12 +236,59 @@ template <class L> struct Rows {
             const Real gain = factors->gain[0];
             for (int i = 0; i < count * BATCH; ++i) scaled[i] = gain * value[i];
         }
-        if constexpr (BATCH == 1)
-            ::learn<L::C, L::BACK, false, false>(array[0], count, index, scaled, rest, times, error, back, nullptr,
-                                                 nullptr);
-        else
-            learn_batch<L::C, L::IN, L::BACK, false, false>(array[0], count, index, scaled, rest, times, error, back,
-                                                            nullptr, nullptr);
+        const double shrink = mode == OWED ? std::fabs(m.pace[L::NUMBER][2]) : 1;
+        if (L::LEAVING && shrink != 1)
+            for (int j = 0; j < L::IN; ++j) across[j] *= shrink;
+        alignas(64) Real change[L::C];
+        const auto pass = [&](auto leaving) {
+            constexpr bool LEAVING = decltype(leaving)::value;
+            if constexpr (BATCH == 1)
+                ::learn<L::C, L::BACK, L::ENTERING, LEAVING>(array[0], count, index, scaled, rest, times, error, back,
+                                                             change, across);
+            else
+                learn_batch<L::C, L::IN, L::BACK, L::ENTERING, LEAVING>(array[0], count, index, scaled, rest, times,
+                                                                        error, back, change, across);
+        };
+        pass(std::integral_constant<bool, bool(L::LEAVING)>());
+        if (L::ENTERING)
+            for (int i = 0; i < L::C; ++i) columns[i] = shrink * columns[i] + change[i];
+    }
+
+    // ---- sums of |w| ----
+
+    static constexpr bool SUMS = L::ENTERING || L::LEAVING;
+
+    // The sums, taken anew from the weights as they are before step `now`.
+    void recount(int64_t now) const {
+        if (mode == PACED) settle(now);
+        if (L::ENTERING) std::memset(columns, 0, L::C * sizeof(double));
+        for (int first = 0; first < L::IN; first += 16) {  // few enough to be added in the weights' own precision
+            Vec sums[V] = {};
+            for (int j = first; j < L::IN && j < first + 16; ++j) {
+                const Vec* w = vectors(array[0] + int64_t(j) * L::C);
+                const Real by = mode == OWED ? Real(std::fabs(left(now - awake[j]))) : Real(1);
+                Vec row[2] = {};
+                for (int v = 0; v < V; ++v) {
+                    const Vec size = by * magnitude(w[v]);
+                    if (L::ENTERING) sums[v] += size;
+                    if (L::LEAVING) row[v & 1] += size;
+                }
+                if (L::LEAVING) across[j] = sum(row[0] + row[1]);
+            }
+            if (L::ENTERING)
+                for (int i = 0; i < L::C; ++i) columns[i] += ((const Real*)sums)[i];
+        }
+    }
+
+    // Whether they are kept by what changes, and not taken anew in every step.
+    bool running() const { return L::DESCENDS && (mode == STILL || mode == OWED); }
+
+    void entering(Real* to, double over) const {
+        for (int i = 0; i < L::OUT; ++i) to[i] = Real(columns[i]) / Real(over);
+    }
+
+    void leaving(Real* to, double over) const {
+        for (int j = 0; j < L::IN; ++j) to[j] = Real(across[j]) / Real(over);
     }
 
     // ---- rows that a chain moves ----
@@ -334,6 +388,12 @@ template <class L> struct Rows {
 
     // Step `now` of the rows that were read, or of all where they are dense, from the error (B, padded out).
     void learn(int count, int* index, Real* value, const Real* error, Real* back, int64_t now) {
+        if (SUMS && running() && now % REFRESH == 0) recount(now);
+        learn_all(count, index, value, error, back, now);
+        if (SUMS && !running()) recount(now + 1);
+    }
+
+    void learn_all(int count, int* index, Real* value, const Real* error, Real* back, int64_t now) {
         if constexpr (L::SLEEP == DENSE) L::read(m, scratch, numbers);
         if (L::BACK) std::memset(back, 0, BATCH * L::IN * sizeof(Real));
         if constexpr (L::DESCENDS)

@@ -5,7 +5,8 @@ zero, a chain per weight that is read, small dense code for the rest. Rows that 
 No method is known by name: what it does to a weight, asleep or awake, follows from its own torch code.
 
 What happens rarely sees everything awake. A step in which a schedule acts (a period of RAREST steps or more) is lowered
-as it stands, dense. The events that a step counted are the learner's own torch, on the one member concerned.
+as it stands, dense. The events that a step counted are compiled too, or else the learner's own torch on the one member
+concerned.
 
 What sleeping rows owe is kept under "path" in the state, as in online.py, where it cannot be paid without changing the
 bits of what follows.
@@ -23,7 +24,7 @@ from torch import Tensor
 from workloads.data.entries import Bytes
 from workloads.engine.lanes import Program
 from workloads.engine.layout import Tree, flattened, mapped, unflattened
-from workloads.engine.online_layout import bits, inside, pictures
+from workloads.engine.online_layout import bits, inside, padded, pictures
 from workloads.engine.online_sleep import Mode, Sleep, pace
 from workloads.engine.online_text import Emitted, emitted
 from workloads.engine.plain import repaired
@@ -34,6 +35,7 @@ from workloads.native import compiled
 from workloads.paths import RAREST
 from workloads.random import Draw, Int64
 
+NEAR = 1e-3  # of the largest sum: by how much rounding may have moved one
 AT_ONCE = [float(Mode.PACED), float(Mode.OWED)]
 
 
@@ -81,12 +83,12 @@ class TracedOnline(Seated):
             pointer, number = ctypes.c_void_p, ctypes.c_int64
             library.advance.argtypes = [pointer, pointer, pointer, pointer, number, number, number, number]
             library.advance_pictures.argtypes = [*[pointer] * 7, number, number]
-            library.settle.argtypes = [pointer, pointer, number]
+            library.settle.argtypes = library.count.argtypes = [pointer, pointer, number]
             for k in range(len(made.acting)):
                 getattr(library, f"whole{k}").argtypes = [pointer]
                 getattr(library, f"whole{k}").restype = None
             library.advance.restype = library.advance_pictures.restype = number
-            library.settle.restype = None
+            library.settle.restype = library.count.restype = None
             self.made[len(x)] = made, library, torch.zeros(made.size // 8 + 8, dtype=torch.float64)
         if self.held is not None:
             held, self.held = self.held, None
@@ -108,7 +110,9 @@ class TracedOnline(Seated):
 
     def pointers(self, leaves: list[Tensor], awake: list[Tensor], member: int) -> ctypes.Array[Any]:
         """The C++ structure Member of one member, over these buffers."""
-        words = [v[member].data_ptr() for v in [*leaves, *self.numbers, *awake, *self.paces]]
+        words = [
+            v[member].data_ptr() for v in [*leaves, *self.numbers, *awake, *self.paces, *self.columns, *self.across]
+        ]
         return (ctypes.c_int64 * (len(words) + 1))(*words, int(self.seeds[member]))
 
     # ---- the state, in and out ----
@@ -129,8 +133,18 @@ class TracedOnline(Seated):
         self.paces = [self._paces(plan, number) for number in range(len(plan.cut.layers))]
         sizes = [plan.program.leaves[layer.weight].shape[1] for layer in plan.cut.layers]
         self.awake = [torch.full((self.members, size), self.step, dtype=torch.int64) for size in sizes]
+        shapes = [(plan.program.leaves[layer.weight].shape, bool(layer.sums)) for layer in plan.cut.layers]
+        blank = [
+            [torch.zeros(self.members, padded(s[d]) * on, dtype=torch.float64) for s, on in shapes] for d in (0, 1)
+        ]
+        self.columns, self.across = blank
+        self.summed = [k for k, (_, on) in enumerate(shapes) if on]
         if "path" in state:
             self._resume(plan, state["path"])
+        for i in range(self.members):
+            self._count(i)
+        if "sums" in state.get("path", {}):
+            self._resume_sums(state["path"]["sums"])
 
     def _inside(self, number: int, value: Tensor) -> Tensor:
         """A leaf of the state, (P, ...), in the engine's layout, owned."""
@@ -201,7 +215,25 @@ class TracedOnline(Seated):
                 "pace": self.paces[k].clone(),
                 "stored": {str(leaf): self.leaves[leaf].clone() for leaf in layer.evolving},
             }
+        if self.summed:
+            path["sums"] = {
+                str(k): {"entering": self.columns[k].clone(), "leaving": self.across[k].clone()} for k in self.summed
+            }
         return path
+
+    def _count(self, member: int) -> None:
+        """A member's sums of weights, anew."""
+        if self.summed:
+            _, library, scratch = next(iter(self.made.values()))
+            library.count(self.pointers(self.leaves, self.awake, member), scratch.data_ptr(), self.step)
+
+    def _resume_sums(self, path: Tree) -> None:
+        """Go on from sums that were kept, member by member, where but for rounding they are those of the weights."""
+        for k in self.summed:
+            for name, own in (("entering", self.columns[k]), ("leaving", self.across[k])):
+                kept = path[str(k)][name]
+                near = ((own - kept).abs() <= NEAR * own.abs().amax(1, keepdim=True)).all(1)
+                own[near] = kept[near]
 
     def _resume(self, plan: Emitted, path: Tree) -> None:
         """Go on from "path", member by member, where the weights given are those it stands for; else from them."""
@@ -305,6 +337,7 @@ class TracedOnline(Seated):
             self.leaves[k][member].copy_(inside(value[None], value.dtype)[0])
         for awake in self.awake:
             awake[member] = step + 1
+        self._count(member)
 
     def _repair(self, member: int, step: int) -> None:
         """The events that the step before `step` counted."""
@@ -328,6 +361,7 @@ class TracedOnline(Seated):
             self.leaves[k][member].copy_(self._inside(k, value[None])[0])
         for awake in self.awake:
             awake[member] = step
+        self._count(member)
 
 
 def outside(weight: Tensor, like: Tensor) -> Tensor:

@@ -55,7 +55,7 @@ def scheduled(
     lines = [
         array(f"{kind}v", name, size)
         for name, (kind, size) in sizes.items()
-        if name not in homes and name not in passing
+        if name not in homes and name not in passing and name not in arguments
     ]
     for group in groups:
         lines += emitted(group, passing)

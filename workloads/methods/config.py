@@ -428,7 +428,7 @@ METHODS: dict[str, MethodSpec] = {
         varies=("replacement_rate", "maturity_threshold"),
         semantics=2,
         replaces=True,
-        paths=Paths(lanes=True, online=False, written=CONTINUAL_BACKPROP_WRITTEN),
+        paths=Paths(lanes=True, online=True, written=CONTINUAL_BACKPROP_WRITTEN),
         cost=1.0,
         copies=0,
     ),
