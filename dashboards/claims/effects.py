@@ -7,11 +7,12 @@ changes along an axis. `Move`: what it costs to move a setting from its best. `L
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import Protocol
 
 import numpy as np
 
-from dashboards.claims.evidence import Evidence, Learner, Place, Side, Unread, best_by_other_half, spread
+from dashboards.claims.evidence import TIED, Evidence, Learner, Place, Side, Unread, best_by_other_half, spread
 from sweep.results import naming
 from sweep.results.intervals import estimate
 
@@ -251,7 +252,8 @@ def along(evidence: Evidence, side: Side, axis: str, *, whole: bool = True) -> l
     for place, group in enumerate(side.groups):
         settings = dict(evidence.settings(group))
         value = settings.pop(axis, None)
-        if complete[place] and isinstance(value, int | float) and value > 0:
+        settings.pop(TIED.get(axis, ""), None)
+        if complete[place] and isinstance(value, Real) and float(value) > 0:
             key = tuple(sorted((column, str(each)) for column, each in settings.items()))
             lines.setdefault(key, []).append((float(value), place))
     found = [sorted(line) for line in lines.values() if len(line) > 1]

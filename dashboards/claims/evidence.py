@@ -25,6 +25,7 @@ from workloads.metrics import higher_is_better
 
 STRETCHES = 10  # a trial's tasks are read in so many parts, or one for each task where they are fewer
 SPREAD = 1.17
+TIED = {"workload.examples_per_task": "workload.tasks"}  # what follows from an axis, of as many examples
 NO_EFFECT = {"continual_backprop": "replacement_rate", "redo": "threshold"}  # methods that are none where this is 0
 
 
@@ -96,7 +97,7 @@ class Evidence:
         if without in self._panels:
             return self._panels[without]
         networks, linear = frames.split(self.trials)
-        axes = [axis for axis in frames.panel_axes(networks) if axis != without]
+        axes = [axis for axis in frames.panel_axes(networks) if axis not in (without, TIED.get(without or ""))]
         shared = [axis for axis in axes if axis not in frames.SHAPE]
         cells = networks[axes].drop_duplicates().sort_values(axes) if axes else networks.iloc[:1][axes]
         found = self._panels[without] = {}

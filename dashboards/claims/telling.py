@@ -34,9 +34,11 @@ def undecided(finding: Finding) -> str:
     if finding.judged.verdict != "undecided":
         return ""
     needed, seeds = finding.judged.would_decide, finding.judged.effect.seeds
+    if seeds < FEWEST_SEEDS:
+        return f"too few seeds: it takes {max(needed or 0, FEWEST_SEEDS):,} at least"
     if needed is None:
         return "no number of seeds is in sight that would decide"
-    return f"some {max(needed, seeds + 1, FEWEST_SEEDS):,} seeds would decide"
+    return f"some {max(needed, seeds + 1):,} seeds would decide"
 
 
 def estimated(estimate: Estimate, *, relative: bool) -> str:
@@ -48,7 +50,10 @@ def estimated(estimate: Estimate, *, relative: bool) -> str:
     return mean if math.isnan(estimate.low) else f"{mean} [{low}, {high}]"
 
 
-HOW = "Settings and the best stretch of a curve, a tenth of it, are chosen for every seed by the half without it."
+HOW = (
+    "Settings, and the best stretch (a tenth) of a curve, are chosen for each seed by the half of the seeds that it is"
+    " not in."
+)
 
 
 def table(findings: Sequence[Finding]) -> Table:

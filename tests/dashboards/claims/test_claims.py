@@ -126,7 +126,7 @@ def test_where_nothing_is_lost_claims_on_keeping_it_are_not_decided() -> None:
 def test_few_seeds_decide_nothing_and_say_how_many_would() -> None:
     said = found(as_published, SPEC.replace("seeds: 12", "seeds: 3"))
     assert {finding.verdict for finding in said.values()} == {"undecided"}
-    assert telling.sentence(said["backprop_declines"]).endswith("some 6 seeds would decide")
+    assert telling.sentence(said["backprop_declines"]).endswith("too few seeds: it takes 6 at least")
     alone = found(as_published, SPEC.replace("seeds: 12", "seeds: 1"))
     assert {finding.verdict for finding in alone.values()} == {"undecided"}
 
@@ -177,6 +177,40 @@ metrics: [online_accuracy]
     assert len(evidence.side(place, LINEAR, "online_accuracy").groups) == 1
     with pytest.raises(Unread, match="no arm is backprop with sgd"):
         evidence.side(dataclasses.replace(place, optimizer="sgd"), BACKPROP, "online_accuracy")
+
+
+@pytest.mark.parametrize(
+    ("name", "workload", "network", "column"),
+    [
+        (
+            "faster_changes_decline_faster",
+            "examples: 1000, examples_per_task: [20, 100]",
+            "width: 20",
+            "examples_per_task",
+        ),
+        ("wider_networks_decline_slower", "tasks: 20, examples_per_task: 50", "width: [10, 20, 40, 80]", "width"),
+    ],
+)
+def test_what_is_lost_along_an_axis(name: str, workload: str, network: str, column: str) -> None:
+    """A tenth less for every tenfold; of the axis alone, though the number of tasks may follow from it."""
+    spec = f"""
+name: axis
+workload: {{name: permuted_mnist, dataset: digits, {workload}}}
+network: {{name: mlp, depth: 1, {network}}}
+seeds: 8
+arms: {{plain: {{optimizer: sgd, step_size: 0.003}}}}
+metrics: [online_accuracy]
+"""
+
+    def less_along_it(trial: Trial, metric: str) -> np.ndarray:
+        value = {**trial.config["workload"], **trial.config["network"]}[column]
+        tasks = np.arange(frames.planned_tasks(trial.config["workload"]))
+        noise = np.random.default_rng(trial.config["seed"]).normal(0, 0.001, len(tasks))
+        return 0.9 - (0.3 - 0.1 * np.log10(value)) * tasks / tasks[-1] + noise
+
+    said = found(less_along_it, spec)[name]
+    assert said.verdict == "supported"
+    assert 0.07 < said.judged.effect.mean < 0.105  # a tenth's mean is less than what is lost from end to end
 
 
 def evidence_of(made: synthetic.Synthetic) -> Evidence:
