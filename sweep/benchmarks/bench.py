@@ -100,13 +100,13 @@ def beside_others(case: Case, core: int) -> None:
     print(statistics.fmean(times))
 
 
-def on_one_core(core: int) -> None:
-    """Pin this process and keep torch to one thread."""
+def on_one_core(core: int | None = None) -> None:
+    """Pin this process, to the first core that it may use unless told, and keep torch to one thread."""
     import torch
 
     torch.set_num_threads(1)
     if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {core})
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0)) if core is None else core})
 
 
 def measured(case: Case) -> Row:
@@ -116,7 +116,7 @@ def measured(case: Case) -> Row:
     computing.FLUSHED = case.flushed
     if case.command:
         return measured_whole(case)
-    on_one_core(min(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0)
+    on_one_core()
     training, first_call = new_pack(case)
     loop = plain_loop(case)
     brief = replace(case, seconds=case.seconds / 3)
@@ -201,8 +201,11 @@ def versions() -> dict[str, str]:
     }
 
 
-def new_pack(case: Case, seeds: int | None = None) -> tuple[Training, float]:
-    """(the case's pack of newborn networks, seconds from its description to its first steps)."""
+def new_pack(case: Case, seeds: int | None = None, *, path: str | None = None) -> tuple[Training, float]:
+    """(the case's pack of newborn networks, seconds from its description to its first steps).
+
+    On the path that its trials would have in a sweep, unless another is given.
+    """
     from sweep.packing import path_of
     from workloads.training.loop import Training
     from workloads.training.pack import Pack, PackMember
@@ -212,7 +215,7 @@ def new_pack(case: Case, seeds: int | None = None) -> tuple[Training, float]:
         for seed in range(seeds or case.seeds)
         for which in range(case.configs)
     ]
-    path, _ = path_of(members[0].config, "cpu")
+    path = path or path_of(members[0].config, "cpu")[0]
     began = time.perf_counter()
     training = Training(Pack(id="bench", members=members, path=path))
     training.begin()
