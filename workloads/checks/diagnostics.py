@@ -101,8 +101,7 @@ def _look(training: Training, name: str, tree: Tree, part: Sequence[int]) -> Loo
     count = DIAGNOSTICS[name].probe or training.config["probe"]
     probes = [training.probes.probe(int(training.which[place]), 0, count) for place in places]
     x, y = (torch.stack(each) for each in zip(*probes, strict=True))
-    kept = {"params": tree["params"], "state": {n: v for n, v in tree["state"].items() if n != "optimizer"}}
-    return training.probes.look([name], mapped(lambda v: v[places], kept), x, y, places)
+    return training.probes.look([name], tree, x, y, places)
 
 
 def _reads(name: str, look: WatchedLook) -> str | None:

@@ -185,6 +185,13 @@ Utility = Literal[
 ]
 
 
+def as_preset(config: Settings, defaults: Mapping[str, Any]) -> None:
+    """Give the fields of a frozen config that are null what its preset says of them."""
+    for name, value in defaults.items():
+        if getattr(config, name) is None:
+            object.__setattr__(config, name, value)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ContinualBackpropConfig:
     """Continual backprop (Dohare, Sutton, Mahmood 2021; Dohare et al. 2024, Algorithm 1).
@@ -231,9 +238,7 @@ class ContinualBackpropConfig:
             "reset_optimizer": {"paper": True, "official_resnet": False}.get(self.preset, "adam"),
             "fresh_kernels": "default" if self.preset == "official_conv" else "initial",
         }
-        for name, value in defaults.items():
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, value)
+        as_preset(self, defaults)
         if self.magnitudes == "summed" and self.utility not in ("contribution", "weight"):
             raise ValueError("magnitudes: summed, as released, knows the utilities contribution and weight alone")
 
@@ -269,9 +274,7 @@ class ReDoConfig:
             "bias": "zero",
             "reset_optimizer": "moments" if published else "none",
         }
-        for name, value in defaults.items():
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, value)
+        as_preset(self, defaults)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

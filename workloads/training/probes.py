@@ -43,8 +43,6 @@ class Probes:
 
     def looked_at(self, names: Sequence[str], tree: Tree, task: int, count: int) -> dict[str, Tensor]:
         """Those of them that look at `count` examples."""
-        # What the loss reads: of the optimizer nothing.
-        tree = {"params": tree["params"], "state": {n: v for n, v in tree["state"].items() if n != "optimizer"}}
         order = torch.argsort(self.which, stable=True)  # by stream, so that a probe is made once and few are held
         probes: dict[int, tuple[Tensor, Tensor]] = {}
         measured: dict[str, list[Tensor]] = {}
@@ -60,7 +58,7 @@ class Probes:
             x, y = (v[0][None] if len(v) == 1 else torch.stack(v) for v in zip(*probes.values(), strict=True))
             if len(shown) < len(part):  # else each has a stream of its own
                 x, y = x[which - shown[0]], y[which - shown[0]]
-            look = self.look(names, mapped(lambda v, part=part: v[part], tree), x, y, part)
+            look = self.look(names, tree, x, y, part)
             for name, value in measure(names, look).items():
                 measured.setdefault(name, []).append(value)
         place = torch.argsort(order)
@@ -86,8 +84,14 @@ class Probes:
         return max(1, most // (numbers * self.feed.dtype.itemsize))
 
     def look(self, names: Sequence[str], tree: Tree, x: Tensor, y: Tensor, part: Tensor) -> Look:
-        """At the members `part` on their probes x, y (len(part), N, ...), with what these diagnostics need of it."""
-        params, hyper, shown = evaluated(tree), mapped(lambda v: v[part], self.hyper), x
+        """At the members `part` on their probes x, y (len(part), N, ...), with what these diagnostics need of it.
+
+        `tree` is an engine's state, of all members.
+        """
+        # What the loss reads: of the optimizer nothing.
+        read = {"params": tree["params"], "state": {n: v for n, v in tree["state"].items() if n != "optimizer"}}
+        tree, hyper = (mapped(lambda v: v[part], given) for given in (read, self.hyper))
+        params, shown = evaluated(tree), x
         if self.learner.smoothing:
             shown = torch.func.vmap(self.learner.shown)(x, tree["state"], hyper)
         if not any("gradients" in DIAGNOSTICS[name].needs for name in names):
