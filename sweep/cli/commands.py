@@ -19,6 +19,7 @@ from sweep.cli import claims  # noqa: F401
 from sweep.cli import figure  # noqa: F401
 from sweep.cli import report  # noqa: F401
 from sweep.cli import reproduce  # noqa: F401
+from sweep.cli import ui  # noqa: F401
 from sweep.cli import trial  # noqa: F401
 from sweep.cli import bench  # noqa: F401
 from sweep.cli import jobs  # noqa: F401

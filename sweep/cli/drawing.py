@@ -1,4 +1,4 @@
-"""The figures that a run draws, and where a sweep's figures are."""
+"""What a run draws of its sweep, figures and the report's page, and where a sweep's figures are."""
 
 from __future__ import annotations
 
@@ -22,17 +22,11 @@ def draw_figures(record: SweepRecord, ledger: Ledger, names: list[str]) -> list[
 
     A figure that its results cannot make is said and left out.
     """
-    import hashlib
-
-    done = ledger.done()
-    finished = sorted((trial.id, trial.arms) for trial in record.trials if trial.id in done)
-    folder = figure_folder(record, ledger)
+    folder, made_of = figure_folder(record, ledger), content(record, ledger, names)
     stamp = folder / ".made_of"
-    # The file's text has the question, the arms' labels and the metrics; the commit stands for the figures' code.
-    content = [names, finished, record.file_text, record.manifest["commit"]]
-    made_of = hashlib.sha256(json.dumps(content).encode()).hexdigest()
     files = [folder / f"{name}.{kind}" for name in names for kind in ("png", "svg", "pdf", "csv")]
-    if not names or not finished or (stamp.exists() and stamp.read_text() == made_of and all(map(Path.exists, files))):
+    same = stamp.exists() and stamp.read_text() == made_of and all(map(Path.exists, files))
+    if not names or made_of is None or same:
         return [file for file in files if file.exists()]
     from dashboards.figures import render
     from sweep.cli.progress import working
@@ -46,6 +40,39 @@ def draw_figures(record: SweepRecord, ledger: Ledger, names: list[str]) -> list[
             say(f"figure {name} was not drawn: {error}")
     stamp.write_text(made_of)
     return paths
+
+
+def write_page(record: SweepRecord, ledger: Ledger) -> Path | None:
+    """The page of a sweep's report, made in its place unless it tells the same results already; None without results.
+
+    `sweep report` makes the same, with the values as CSV beside it.
+    """
+    from sweep.cli.report import page_of
+
+    path, made_of = page_of([(record, ledger)]), content(record, ledger, [])
+    stamp = path.with_name(f".{path.stem}.made_of")
+    if made_of is None or (path.exists() and stamp.exists() and stamp.read_text() == made_of):
+        return path if made_of else None
+    from dashboards.report.facts import gather
+    from dashboards.report.page import rendered
+    from sweep.cli.progress import working
+    from sweep.ledger.storage import Storage
+
+    with working("writing the report"):
+        Storage(path.parent).write_bytes(path.name, rendered(gather([(record, ledger)]), data=[]).encode())
+    stamp.write_text(made_of)
+    return path
+
+
+def content(record: SweepRecord, ledger: Ledger, names: list[str]) -> str | None:
+    """A hash of all that figures and page are made of; None while no trial has ended."""
+    import hashlib
+
+    done = ledger.done()
+    finished = sorted((trial.id, trial.arms) for trial in record.trials if trial.id in done)
+    # The file's text has the question, the arms' labels and the metrics; the commit stands for the figures' code.
+    whole = [names, finished, record.file_text, record.manifest["commit"]]
+    return hashlib.sha256(json.dumps(whole).encode()).hexdigest() if finished else None
 
 
 def plotted(

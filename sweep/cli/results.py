@@ -1,17 +1,16 @@
-"""What a storage holds: `sweep status`, `results`, `list`, `ui`, `clean`."""
+"""What a storage holds: `sweep status`, `results`, `list`, `clean`."""
 
 from __future__ import annotations
 
 import math
 import shutil
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from sweep.cli import completion
-from sweep.cli.app import AsJson, StorageOption, Sweep, Tracking, app, opened, opened_sweep
+from sweep.cli.app import AsJson, StorageOption, Sweep, app, opened, opened_sweep
 from sweep.cli.drawing import figure_folder
 from sweep.cli.findings import show_board
 from sweep.cli.output import count, print_json, say, show, size
@@ -194,37 +193,6 @@ def list_command(storage: StorageOption = None, as_json: AsJson = False) -> None
         cells = (f"{row['trials']:,}", complete, f"{row['diverged']:,}", row["won"], time)
         table.add_row(row["sweep"], row["question"], *cells)
     show(table)
-
-
-@app.command()
-def ui(
-    sweep: Annotated[
-        str | None,
-        typer.Argument(metavar="[SWEEP]", help="The sweep to open on.", show_default="the one that was run last"),
-    ] = None,
-    storage: StorageOption = None,
-    tracking_uri: Tracking = None,
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.", min=1, max=65535)] = 5000,
-) -> None:
-    """Serve MLflow's pages on this machine. Prints the address at which they open on a sweep's arms.
-
-    For a tracking server, which has its own pages, it prints the address there.
-    """
-    from sweep.lookup import find_sweep, storage_of
-    from sweep.tracking import pages
-    from sweep.tracking.addresses import default_uri
-
-    place = storage_of(storage)
-    ledger = opened(storage)
-    uri = tracking_uri or default_uri(place)
-    if uri == f"sqlite:///{place}/mlflow.db" and not Path(place, "mlflow.db").exists():
-        raise InputError(f"no run was tracked in {place} yet: run a sweep first, or name its --storage")
-    record = find_sweep(ledger, sweep) if sweep else pages.latest(ledger)
-    if pages.has_own(uri):
-        say(pages.address(uri, uri, record))
-        return
-    with pages.held(port) as listening:  # first: nothing is started for a port that is taken
-        pages.serve(uri, listening, lambda here: say(f"{pages.address(here, uri, record)}\n(Ctrl-C stops it)"))
 
 
 @app.command()

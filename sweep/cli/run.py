@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sweep.cli.app import Changes, Device, Kind, Replace, Scale, StorageOption, Study, Tracking, Workers, app, changed
-from sweep.cli.drawing import draw_figures
+from sweep.cli.drawing import draw_figures, write_page
 from sweep.cli.findings import show_results
 from sweep.cli.output import count, duration, say, warn
 from sweep.errors import InputError, TrackingError
@@ -46,7 +46,9 @@ def run(
         ),
     ] = None,
     track: Annotated[bool, typer.Option(help="Write MLflow runs.")] = True,
-    draw: Annotated[bool, typer.Option("--figures/--no-figures", help="Draw the study's figures.")] = True,
+    draw: Annotated[
+        bool, typer.Option("--figures/--no-figures", help="Draw the study's figures and, for MLflow, the report.")
+    ] = True,
     replace: Replace = False,
 ) -> None:
     """Run what is missing of a study. Records it in MLflow and draws its figures.
@@ -96,23 +98,24 @@ def run(
     problems = [service.describe_failure(outcome)]
     try:
         figures = draw_figures(outcome.record, planned.ledger, list(planned.spec.figures)) if draw else []
+        page = write_page(outcome.record, planned.ledger) if draw and tracker else None
         if tracker:
             try:
                 with working("writing MLflow's runs"):
-                    tracker.finish(figures)
+                    tracker.finish(figures, page)
             except TrackingError as error:
                 problems.append(error)
     except KeyboardInterrupt:
         say(STOPPED)
         raise typer.Exit(130) from None
-    report(planned, outcome, figures, tracked=tracker is not None and len(problems) == 1)
+    report(planned, outcome, figures, page, tracked=tracker is not None and len(problems) == 1)
     said = [f"error: {redacted(str(problem))}" for problem in problems if problem is not None]
     if said:
         typer.echo("\n".join(said), err=True)
         raise typer.Exit(1)
 
 
-def report(planned: Plan, outcome: Outcome, figures: list[Path], *, tracked: bool) -> None:
+def report(planned: Plan, outcome: Outcome, figures: list[Path], page: Path | None, *, tracked: bool) -> None:
     """What a run leaves behind, and how to look at it."""
     diverged = f"; {outcome.diverged:,} of all diverged" if outcome.diverged else ""
     took = f" in {duration(outcome.seconds)}" if outcome.computed else ""
@@ -122,5 +125,7 @@ def report(planned: Plan, outcome: Outcome, figures: list[Path], *, tracked: boo
     for figure in figures:
         if figure.suffix == ".png":
             say(f"figure    {figure}  (also .svg, .pdf, .csv)")
+    if page:
+        say(f"report    {page}")
     if tracked:
         say(f"MLflow    sweep ui --storage {shlex.quote(planned.storage)}")

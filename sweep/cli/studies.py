@@ -125,7 +125,7 @@ def init(
         typer.Option(metavar="STUDY", help="Begin a sweep from this study or file.", autocompletion=completion.studies),
     ] = None,
 ) -> None:
-    """Write a file to begin with: a sweep, commented, or a method, stream, network or diagnostic of your own.
+    """Write a file to begin with. A sweep, commented, or a method, stream, network or diagnostic of your own.
 
     A file that is there stays as it is.
     """

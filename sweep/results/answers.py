@@ -34,19 +34,28 @@ class Standing:
 
 def sentence(standings: Sequence[Standing]) -> str:
     """What of one panel can be told from its first arm, and what cannot; settings are in the table."""
+    return " ".join(_sentences(standings))
+
+
+def briefly(standings: Sequence[Standing]) -> str:
+    """The first of these sentences: which arm stands best, and by how much."""
+    return _sentences(standings)[0]
+
+
+def _sentences(standings: Sequence[Standing]) -> list[str]:
     [first] = [standing for standing in standings if standing.verdict == "first"]
     others = [standing for standing in standings if standing.verdict != "first"]
     arm = naming.words(first.arm)
     if not others:
-        return "There is one arm, so there is nothing to compare."
+        return ["There is one arm, so there is nothing to compare."]
     if not first.late.seeds:
-        return f"{arm} has no value to compare with: {lost(first) or 'none was measured'}."
+        return [f"{arm} has no value to compare with: {lost(first) or 'none was measured'}."]
     if few := too_few(first, others):
-        return few
+        return [few]
     told = [answer(first, others)]
     if len(others) > 1:
         told.append(f"Beside {arm}, {_level(len(others))}: {_sorted_out(others)}.")
-    return " ".join(told)
+    return told
 
 
 def too_few(first: Standing, others: Sequence[Standing]) -> str:

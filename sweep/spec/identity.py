@@ -17,6 +17,7 @@ from sweep.spec.reading import STUDIES
 from sweep.trials import Trial
 
 ORIGIN = "PLIANT_SWEEP_FILE"  # where a file lay before it was sent to a cluster
+SHIPPED = "the study "  # begins the origin of a sweep that is of one
 DIFFERENCES = 3  # told at once
 VALUES = 4  # of a setting, told at once
 
@@ -25,7 +26,7 @@ def origin(spec: Spec) -> str | None:
     """Where a sweep's file lies: a path, or the study's name where it ships. None for a sweep that is no file."""
     path = Path(os.environ.get(ORIGIN) or spec.file)
     if path.parent == STUDIES:
-        return f"the study {path.stem}"
+        return f"{SHIPPED}{path.stem}"
     return str(path.resolve()) if path.suffix in (".yaml", ".yml") else None
 
 

@@ -44,10 +44,11 @@ class Tracker:
         if not running and time.monotonic() - self.started > TRACK_EVERY:
             self.start()
 
-    def start(self, figures: Sequence[Path] = ()) -> None:
+    def start(self, figures: Sequence[Path] = (), report: Path | None = None) -> None:
         """Start a sync."""
         self.started = time.monotonic()
         attached = ["--figures", *map(str, figures)] if figures else []
+        attached += ["--report", str(report)] if report else []
         self.process = subprocess.Popen(
             [*self.command, *attached],
             env=self.environment,
@@ -57,17 +58,17 @@ class Tracker:
             start_new_session=True,
         )
 
-    def finish(self, figures: Sequence[Path] = ()) -> dict[str, int]:
+    def finish(self, figures: Sequence[Path] = (), report: Path | None = None) -> dict[str, int]:
         """Wait for a sync under way, then bring MLflow up to date. Raises TrackingError with what went wrong."""
         if self.process is not None:
             self.process.communicate()
-        self.start(figures)
+        self.start(figures, report)
         assert self.process is not None
         out, err = self.process.communicate()
         if self.process.returncode != 0:
             raise TrackingError(_explanation(self.process.returncode, err.strip() or out.strip()))
-        report: dict[str, int] = json.loads(out.strip().splitlines()[-1])
-        return report
+        counts: dict[str, int] = json.loads(out.strip().splitlines()[-1])
+        return counts
 
 
 def _explanation(status: int, said: str) -> str:

@@ -18,6 +18,7 @@ from workloads import metrics
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sweep.results.intervals import Estimate
     from sweep.trials import Trial
 
 
@@ -87,6 +88,12 @@ def band_curves(frame: pd.DataFrame) -> dict[str, list[Point]]:
         for group, metric, task, value in columns.itertuples(index=False):
             curves[group].append((f"{metric}/{name}", int(task), float(value)))
     return curves
+
+
+def summary(name: str, estimate: Estimate) -> list[Point]:
+    """A number of a run with its interval, as `name`, `/ci_low` and `/ci_high`; without what is not defined."""
+    parts = {"": estimate.mean, "/ci_low": estimate.low, "/ci_high": estimate.high}
+    return [(name + part, 0, value) for part, value in parts.items() if math.isfinite(value)]
 
 
 def first_metrics(names: Iterable[str], limit: int) -> list[str]:

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from sweep.results import answers, naming
+from sweep.results import answers, intervals, naming
+from sweep.spec import changes
+from sweep.spec.identity import SHIPPED
 from sweep.tracking import views
 
 if TYPE_CHECKING:
@@ -48,17 +50,18 @@ class Told:
     experiment: str  # id
     run: str  # id of the sweep's own run, which holds the files
     pictures: Sequence[str]  # SVG files in its folder figures: the page shows pictures in their own size alone
+    report: str | None = None  # its file with the report, where there is one
 
 
 def of_experiment(told: Told) -> str:
-    """The experiment: the answer first, then how to read the page."""
-    parts = [*_answer(told), *_pictures(told), _levels(told), _made(told), _repeat(told)]
+    """The experiment: the answer first, as the page shows the first line alone, then how to read the page."""
+    parts = [*_answer(told), _links(told), *_pictures(told), _levels(told), _made(told), _repeat(told)]
     return "\n\n".join(parts)
 
 
 def of_sweep(told: Told) -> str:
     """The sweep's run: the same without the levels, as its files are beside it."""
-    parts = [*_answer(told), *_pictures(told), _made(told), _repeat(told)]
+    parts = [*_answer(told), _links(told), *_pictures(told), _made(told), _repeat(told)]
     return "\n\n".join(parts)[:LENGTH]
 
 
@@ -96,7 +99,14 @@ def of_trial(trial: str, reason: str | None, failure: Failure | None) -> str:
 
 
 def _answer(told: Told) -> Iterator[str]:
-    yield f"### {told.record.manifest.get('question') or told.record.identity}"
+    question = told.record.manifest.get("question") or told.record.identity
+    panels = list(told.board.panels()) if told.board else []
+    if panels:
+        panel, standings = panels[0]
+        yield f"### {f'{panel}: ' if panel else ''}{answers.briefly(standings)}"
+        yield f"**{question}**"
+    else:
+        yield f"### {question}"
     counts = told.counts
     state = "" if counts.ended == counts.trials else f", {counts.ended:,} of them ended"
     diverged = f", {counts.diverged:,} diverged" if counts.diverged else ""
@@ -108,10 +118,15 @@ def _answer(told: Told) -> Iterator[str]:
     )
     if told.board and (said := told.board.selection.told()):
         yield said
-    for panel, standings in told.board.panels() if told.board else []:
-        assert told.board is not None
+    if told.board:
+        yield from standings_of(told.board)
+
+
+def standings_of(board: Leaderboard) -> Iterator[str]:
+    """Every panel's leaderboard and what can be told of it."""
+    for panel, standings in board.panels():
         heading = [f"**{panel}**"] if panel else []
-        yield "\n\n".join([*heading, "\n".join(_table(standings, told.board)), answers.sentence(standings)])
+        yield "\n\n".join([*heading, "\n".join(_table(standings, board)), answers.sentence(standings)])
 
 
 def _table(standings: Sequence[Standing], board: Leaderboard) -> Iterator[str]:
@@ -120,15 +135,17 @@ def _table(standings: Sequence[Standing], board: Leaderboard) -> Iterator[str]:
         "arm at its best setting",
         f"late {naming.metric(board.metric)}",
         "seeds",
-        f"minus {board.first}",
+        f"minus {naming.words(board.first)}",
+        "verdict",
         "diverged",
     )
     yield f"|{'|'.join(head + APART for head in heads)}|"
-    yield "|---|---|---|---|---|"
+    yield "|---|---|---|---|---|---|"
     for standing in standings:
         difference = _late(standing.difference.estimate) if standing.difference else ""
         lost = f"{standing.diverged} of {standing.members}" if standing.diverged else ""
-        yield f"| {standing.name}{APART} | {_late(standing.late)} | {standing.late.seeds} | {difference} | {lost} |"
+        cells = (f"{standing.name}{APART}", _late(standing.late), standing.late.seeds, difference)
+        yield f"| {' | '.join(map(str, cells))} | {standing.verdict} | {lost} |"
 
 
 def _late(estimate: Estimate) -> str:
@@ -137,6 +154,14 @@ def _late(estimate: Estimate) -> str:
         return "–"
     interval = f" [{estimate.low:.3g}, {estimate.high:.3g}]" if math.isfinite(estimate.low) else ""
     return f"{estimate.mean:.3g}{interval}"
+
+
+def _links(told: Told) -> str:
+    """To what is kept with the sweep's own run: the report, the figures, its files."""
+    own = f"#/experiments/{told.experiment}/runs/{told.run}/artifacts"
+    files = {"the report": told.report, "figures and their data": "figures" if told.pictures else None}
+    links = [f"[{text}]({own}/{file})" for text, file in files.items() if file]
+    return f"See {naming.listed([*links, f'[its file, manifest and trials]({own})'])}."
 
 
 def _pictures(told: Told) -> Iterator[str]:
@@ -152,23 +177,24 @@ def _levels(told: Told) -> str:
         f"[Every setting]({views.address(told.experiment, 'settings')[1:]}): one run per setting, over its seeds."
     )
     trials = f"[Every trial]({views.address(told.experiment, 'trials')[1:]}): one run per setting and seed."
-    own = f"#/experiments/{told.experiment}/runs/{told.run}/artifacts?workflowType=machine_learning"
-    files = f"[The sweep's own run]({own}) holds its files."
-    return f"Levels, also in the menu *Views*:\n\n- {arms}\n- {settings}\n- {trials}\n- {files}"
+    return f"Levels, also in the menu *Views*:\n\n- {arms}\n- {settings}\n- {trials}"
 
 
 def _made(told: Told) -> str:
     """How the numbers were made."""
-    direction = ("higher" if told.board.higher else "lower") if told.board else None
-    late = (
-        f"Late performance (`final/...`) is the mean of {naming.metric(told.board.metric)} over the last tenth of the"
-        f" tasks; {direction} is better. "
-        if told.board
-        else ""
-    )
+    late, seeds = "", 1
+    if told.board:
+        board = told.board
+        seeds = max(standing.late.seeds for standing in board.standings)
+        late = (
+            f"Late performance (`final/...`) is the mean of {naming.metric(board.metric)} over {board.window.words};"
+            f" {'higher' if board.higher else 'lower'} is better. `difference/...` is the same minus that of"
+            f" {naming.words(board.first)}, within each seed; `{views.VERDICT}` says what can be told of it at"
+            f" {intervals.LEVEL:.0%}, corrected for all arms. "
+        )
     return (
         f"**How the numbers were made.** The step of every curve is the task. {late}Curves of arms and settings are"
-        " means over seeds, with 95 % bootstrap intervals in `/ci_low` and `/ci_high`; a seed fixes stream and initial"
+        f" means over seeds; `/ci_low` and `/ci_high` are the {intervals.made(seeds)}. A seed fixes stream and initial"
         " weights, so that differences between arms are paired."
     )
 
@@ -176,11 +202,13 @@ def _made(told: Told) -> str:
 def _repeat(told: Told) -> str:
     manifest = told.record.manifest
     commit = f" at commit `{manifest['commit']}`" if manifest.get("commit") else ""
-    file = shlex.quote(f"{told.record.name}.yaml")
+    origin = str(manifest.get("origin"))
+    study = origin.removeprefix(SHIPPED) if origin.startswith(SHIPPED) else f"{told.record.name}.yaml"
+    words = [study, *changes.options(told.record.scale, manifest)]
     return (
-        f"**How to repeat it.** `sweep run {file} --scale {told.record.scale}`{commit}; the file and the manifest with"
-        " versions and checksums are with the sweep's own run. One trial: `sweep trial ID --run`, its id in the tag"
-        " `pliant.trial`."
+        f"**How to repeat it.** `sweep run {shlex.join(words)}`{commit}; the file and the manifest with versions and"
+        " checksums are with the sweep's own run. One point of a curve: `sweep trial ID --run` trains its trial again"
+        " and compares; the id is the tag `pliant.trial` of every trial's run."
     )
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
+import sys
 import threading
 import time
 import urllib.request
+import webbrowser
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -39,10 +42,22 @@ def latest(ledger: Ledger) -> SweepRecord | None:
     return max(records, key=lambda record: record.manifest.get("time") or "", default=None)
 
 
-def address(here: str, tracking_uri: str, record: SweepRecord | None) -> str:
+def address(here: str, tracking_uri: str, experiment: str | None) -> str:
     """The page on a sweep's arms at the server `here`, or its list of experiments where the sweep is not tracked."""
-    view = serving.view_address(tracking_uri, record.identity) if record else None
+    view = serving.view_address(tracking_uri, experiment) if experiment else None
     return redacted(f"{here.rstrip('/')}{view or '/#/experiments?workflowType=machine_learning'}")
+
+
+def has_browser() -> bool:
+    """Whether a page can be opened here: $BROWSER, or a desktop with a browser that is no program of the terminal."""
+    if os.environ.get("BROWSER"):
+        return True
+    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        return False
+    try:
+        return type(webbrowser.get()) is not webbrowser.GenericBrowser  # as those of the terminal are
+    except webbrowser.Error:
+        return False
 
 
 def held(port: int) -> socket.socket:

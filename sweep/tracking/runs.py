@@ -76,6 +76,22 @@ class Runs:
         runs |= zip(new, self.create([drafts[name] for name in new]), strict=True)
         self.fill({runs[name]: draft for name, draft in drafts.items()})
 
+    def renew(self, kind: str, drafts: Mapping[str, Draft]) -> int:
+        """Have a run for every draft (place -> draft) of a kind, anew where its content changed; how many there are."""
+        known = self.find(kind, "pliant.place")
+        same = {
+            place
+            for place, draft in drafts.items()
+            if place in known and known[place].data.tags.get("pliant.content") == draft.tags["pliant.content"]
+        }
+        stale = {place: run for place, run in known.items() if place not in same}
+        left = {place: run for place, run in stale.items() if place in drafts and self.writer.rewrites}
+        self.discard([run for place, run in stale.items() if place not in left])
+        whole = {place for place in same if known[place].info.status == "FINISHED"}
+        changed = {place: draft for place, draft in drafts.items() if place not in whole}
+        self.write(changed, left | {place: known[place] for place in same})
+        return len(drafts)
+
     def emptied(self, runs: Mapping[str, Run]) -> dict[str, Run]:
         """Those of the runs that may be written again as if new; the others are given up."""
         kept = {name: run for name, run in runs.items() if self.writer.rewrites or run.info.status == "RUNNING"}

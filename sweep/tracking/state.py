@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from sweep.trials import Trial
 
 BLOCK = 2_000_000  # values in memory at a time; a block reads packs whole, so many small ones would read them often
-LAYOUT = 2  # of runs; raised when those written earlier are to be written again
+LAYOUT = 2  # of groups' and trials' runs; raised when those written earlier are to be written again
+PAGE = 1  # likewise, of arms' runs, notes and views
 
 
 class State:

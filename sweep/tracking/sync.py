@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -33,8 +32,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweep.results import palette
-from sweep.tracking import notes, views
+from sweep.tracking import arms, notes, views
 from sweep.tracking.addresses import RELATIVE, artifact_folder, explained, with_driver
 from sweep.tracking.drafts import (
     PARENT,
@@ -43,12 +41,11 @@ from sweep.tracking.drafts import (
     arms_of,
     band_curves,
     digest,
-    first_metrics,
     milliseconds,
     thin_curves,
 )
 from sweep.tracking.runs import Runs
-from sweep.tracking.state import LAYOUT, State
+from sweep.tracking.state import LAYOUT, PAGE, State
 from sweep.tracking.turns import turn
 from sweep.tracking.writers import experiment_for, writer_for
 
@@ -57,9 +54,11 @@ if TYPE_CHECKING:
 
     from sweep.ledger.ledger import Ledger
     from sweep.ledger.sweeps import SweepRecord
-    from sweep.results.answers import Standing
     from sweep.results.leaderboard import Leaderboard
     from sweep.trials import Trial
+
+
+REPORT = "report.html"  # the file's name at the sweep's run
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +77,7 @@ def sync(
     *,
     artifact_root: str | None = None,
     figures: Sequence[Path] = (),
+    report: Path | None = None,
     reused_from: Mapping[str, str | None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> SyncReport:
@@ -89,6 +89,7 @@ def sync(
         artifact_root: where the experiment's files go when it is created; None leaves it to the server. Beside an
             SQLite database they are named relative to the server of its pages, so that a copy shows its own.
         figures: files to keep with the sweep's run; the ones kept earlier stay when none are given.
+        report: the page to keep with the sweep's run, called report.html there; likewise.
         reused_from: trial id -> identity of the sweep that computed it first; by default `reused_from` of the
             sweep's manifest, or nothing.
         progress: told (trials written, trials to write) after every group.
@@ -104,7 +105,7 @@ def sync(
             root = artifact_root if files is None else RELATIVE
             experiment = experiment_for(writer, record.identity, root, tracking_uri)
             runs = Runs(writer, experiment, record.identity, files)
-            return Sync(State(record, ledger, reused_from), runs).sync(figures, progress)
+            return Sync(State(record, ledger, reused_from), runs).sync(figures, report, progress)
 
 
 class Sync:
@@ -114,27 +115,31 @@ class Sync:
         self.state, self.runs = state, runs
         self.trials_known = True  # may there be trial runs already?
 
-    def sync(self, figures: Sequence[Path], progress: Callable[[int, int], None] | None) -> SyncReport:
+    def sync(
+        self, figures: Sequence[Path], report: Path | None, progress: Callable[[int, int], None] | None
+    ) -> SyncReport:
         self.runs.bring_back()
         parent = self._sweep_run()
         tags = parent.data.tags
-        drawn = digest([(path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in figures])
-        if not figures:
-            drawn = tags.get("pliant.figures", "")
-        content = self._sweep_content(drawn)
+        drawn = _content_of(figures) if figures else tags.get("pliant.figures", "")
+        told = _content_of([report]) if report else tags.get("pliant.report", "")
+        content = self._sweep_content(drawn, told)
         if tags.get("pliant.content") == content:
             return SyncReport(0, len(self.runs.updated), int(tags["pliant.runs"]) - len(self.runs.updated))
         if figures and (tags.get("pliant.figures") != drawn or "pliant.pictures" not in tags):
             self._keep_figures(parent, figures, drawn)
+        if report and tags.get("pliant.report") != told:
+            self.runs.keep(parent, REPORT, report.read_bytes())
+            self.runs.tag(parent.info.run_id, {"pliant.report": told})
         touched = self._sync_groups(None, progress)
         if not self.runs.writer.exclusive and touched:
             parent = self._sweep_run()
             self._sync_groups(touched, None)
         board = self.state.board()
-        arms = self._sync_arms(board)
+        shown = self.runs.renew("arm", arms.drafts(self.state, board, self.runs.experiment) if board else {})
         groups = sum(1 for told in self.state.told.values() if told)
         trials = sum(map(len, self.state.told.values())) if self.state.track["trials"] else 0
-        total = 1 + arms + groups + trials
+        total = 1 + shown + groups + trials
         self._finish_sweep(parent, board, {"pliant.content": content, "pliant.runs": str(total)})
         updated = len(self.runs.updated - self.runs.created)
         return SyncReport(len(self.runs.created), updated, total - len(self.runs.created) - updated)
@@ -150,11 +155,12 @@ class Sync:
         [run_id] = self.runs.create([Draft(self.state.identity, tags, begun, begun)])
         return self.runs.client.get_run(run_id)
 
-    def _sweep_content(self, drawn: str) -> str:
+    def _sweep_content(self, drawn: str, told: str) -> str:
         ended = {name: done.status for name, done in self.state.done.items()}
         failed = {name: failure.attempt for name, failure in self.state.failed.items()}
         trials = [(trial.id, trial.group, trial.arms) for trial in self.state.record.trials]
-        return digest([LAYOUT, self.state.record.manifest, self.state.record.file_text, trials, ended, failed, drawn])
+        record = self.state.record
+        return digest([LAYOUT, PAGE, record.manifest, record.file_text, trials, ended, failed, drawn, told])
 
     def _finish_sweep(self, parent: Run, board: Leaderboard | None, last: Mapping[str, str]) -> None:
         """The files first, then what is said of the sweep; the tag that says that all is there last."""
@@ -165,8 +171,15 @@ class Sync:
         )
         self.runs.keep(parent, "trials.csv", self.state.table().encode())
         counts = self.state.counts()
+        kept = self.runs.client.get_run(run_id).data.tags
         told = notes.Told(
-            self.state.record, board, counts, self.runs.experiment.experiment_id, run_id, self._pictures(run_id)
+            self.state.record,
+            board,
+            counts,
+            self.runs.experiment.experiment_id,
+            run_id,
+            pictures=[name for name in kept.get("pliant.pictures", "").split(",") if name],
+            report=REPORT if "pliant.report" in kept else None,
         )
         self.runs.tag(run_id, {f"pliant.{name}": str(count) for name, count in asdict(counts).items()})
         self.runs.tag(run_id, {notes.TAG: notes.of_sweep(told)})
@@ -184,75 +197,14 @@ class Sync:
         pictures = ",".join(path.name for path in figures if path.suffix == ".svg")
         self.runs.tag(run.info.run_id, {"pliant.pictures": pictures, "pliant.figures": content})
 
-    def _pictures(self, run_id: str) -> list[str]:
-        """The names of the figures that are kept with the sweep's run as SVG."""
-        return [
-            name for name in self.runs.client.get_run(run_id).data.tags.get("pliant.pictures", "").split(",") if name
-        ]
-
-    # What the page opens on: the arms
-
-    def _sync_arms(self, board: Leaderboard | None) -> int:
-        """A run for every arm in every panel, anew where anything in it changed; returns how many there are."""
-        drafts = self._arm_drafts(board) if board else {}
-        known = self.runs.find("arm", "pliant.place")
-        same = {
-            place
-            for place, draft in drafts.items()
-            if place in known and known[place].data.tags.get("pliant.content") == draft.tags["pliant.content"]
-        }
-        stale = {place: run for place, run in known.items() if place not in same}
-        left = {place: run for place, run in stale.items() if place in drafts and self.runs.writer.rewrites}
-        self.runs.discard([run for place, run in stale.items() if place not in left])
-        whole = {place for place in same if known[place].info.status == "FINISHED"}
-        changed = {place: draft for place, draft in drafts.items() if place not in whole}
-        self.runs.write(changed, left | {place: known[place] for place in same})
-        return len(drafts)
-
-    def _arm_drafts(self, board: Leaderboard) -> dict[str, Draft]:
-        """Panel and arm -> what its run is to hold."""
-        groups = list({standing.group for standing in board.standings})
-        bands = band_curves(self.state.binned(groups, board.metric, evaluated=board.evaluated))
-        drafts = {}
-        for standing in board.standings:
-            place = f"{standing.panel}/{standing.arm}" if standing.panel else standing.arm
-            drafts[place] = self._arm_draft(standing, board, place, bands.get(standing.group, []))
-        return drafts
-
-    def _arm_draft(self, standing: Standing, board: Leaderboard, place: str, bands: list[Point]) -> Draft:
-        group, ended = standing.group, self.state.shown(standing.group, evaluated=board.evaluated)
-        name = f"{standing.panel}: {standing.name}" if standing.panel else standing.name
-        late = standing.late
-        final = {"": late.mean, "/ci_low": late.low, "/ci_high": late.high}
-        tags = {
-            "pliant.kind": "arm",
-            "pliant.sweep": self.state.identity,
-            "pliant.place": place,
-            "pliant.arm": standing.arm,
-            **({"pliant.panel": standing.panel} if standing.panel else {}),
-            "pliant.group": group,
-            "pliant.seeds": str(standing.members),
-            "pliant.diverged": str(standing.diverged),
-            "pliant.content": digest([LAYOUT, self.state.content(group), place, name, str(standing)]),
-            views.COLOR: palette.colors(self.state.record.arms)[standing.arm],
-            notes.TAG: notes.of_arm(standing, board, self.runs.experiment.experiment_id),
-        }
-        points = bands + [(views.final(board.metric) + part, 0, value) for part, value in final.items()]
-        points = [point for point in points if math.isfinite(point[2])]
-        return Draft(name, tags, *self.state.span(ended), params=self.state.params[group], points=points)
-
     def _views(self, board: Leaderboard | None) -> dict[str, str]:
         """Tags of the experiment: the views in the order in which the page's menu is to list them."""
         if board is None:
             return {}
-        names = first_metrics(self.state.record.trials[0].config["metrics"], self.state.track["metrics"])
         columns = list(dict.fromkeys(column for params in self.state.params.values() for column in params))
         panels = list(dict.fromkeys(standing.panel for standing in board.standings))
-        measured = views.Measured(board.metric, board.higher is True, names)
-        made = views.of_sweep(measured, columns, panels, trials=self.state.track["trials"])
-        # The menu lists the newest first.
-        created = self.runs.experiment.creation_time or 0
-        return dict(view.tag(created + len(made) - number) for number, view in enumerate(made))
+        made = views.of_sweep(arms.measured(self.state, board), columns, panels, [], trials=self.state.track["trials"])
+        return views.tags(made, self.runs.experiment.creation_time or 0)
 
     # Groups and their trials
 
@@ -373,3 +325,7 @@ class Sync:
         params = self.state.params[trial.group] | {"seed": str(trial.config["seed"])}
         ending = "FAILED" if status == "failed" else "FINISHED"
         return Draft(name, tags, *self.state.span([trial]), status=ending, params=params, points=points)
+
+
+def _content_of(files: Sequence[Path]) -> str:
+    return digest([(path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in files])

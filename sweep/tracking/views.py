@@ -11,7 +11,7 @@ import base64
 import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -24,9 +24,19 @@ NAME_COLUMN = "attributes.`Run Name`"
 ALL, FIRST_TEN = "SHOW_ALL", "FIRST_10_RUNS"
 
 
+VERDICT = "pliant.verdict"  # tag of an arm's run
+VALUE = "value"  # metric of a run in a view of sensitivity: the place of its value among those of the axis
+MOST_VIEWS = 24  # of sensitivity; the menu is a list without folds
+
+
 def final(metric: str) -> str:
     """The summary metric's name: late performance, see `sweep.results.leaderboard`."""
     return f"final/{metric}"
+
+
+def difference(metric: str) -> str:
+    """The summary metric's name: late performance minus that of the first arm, on the seeds that both have."""
+    return f"difference/{metric}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +59,9 @@ class View:
     columns: Sequence[str]  # params shown in the table
     interval: bool = True  # curves are <metric>/mean, /ci_low and /ci_high, else <metric>
     shown: str = ALL  # which runs are drawn
+    compared: bool = False  # runs have a verdict and a difference to the first arm
+    order: str | None = None  # the metric that runs are sorted by, smallest first; None is late performance, best first
+    diagnostics: bool = False  # are what it is for: each with its interval, beside the headline's curves alone
 
     def tag(self, created: int) -> tuple[str, str]:
         """Key and value of the experiment's tag; `created` in ms since 1970."""
@@ -60,12 +73,16 @@ class View:
         """The state as MLflow's page reads it."""
         late = final(self.measured.headline)
         ends = [late, f"{late}/ci_low", f"{late}/ci_high"] if self.interval else [late]
-        columns = [*(f"metrics.`{end}`" for end in ends), *(f"params.`{column}`" for column in self.columns)]
+        if self.compared:
+            apart = difference(self.measured.headline)
+            ends += [apart, f"{apart}/ci_low", f"{apart}/ci_high"]
+        told = [f"tags.`{VERDICT}`"] if self.compared else []
+        columns = [*told, *(f"metrics.`{end}`" for end in ends), *(f"params.`{column}`" for column in self.columns)]
         ordered = [NAME_COLUMN, "runDateAndNestInfo", "attributes.`Duration`", *columns]
         return {
             "searchFilter": search(self.where),
-            "orderByKey": f"metrics.`{late}`",
-            "orderByAsc": not self.measured.higher,
+            "orderByKey": f"metrics.`{self.order or late}`",
+            "orderByAsc": self.order is not None or not self.measured.higher,
             "startTime": "ALL",
             "lifecycleFilter": "Active",
             "datasetsFilter": [],
@@ -76,31 +93,33 @@ class View:
             "runsHiddenMode": self.shown,
             "hideEmptyCharts": True,
             "isAccordionReordered": True,  # sections in our order rather than by name
-            "compareRunSections": [
-                _section("headline", naming.metric(self.measured.headline), columns=2, height=420),
-                *(
-                    [_section("diagnostics", "diagnostics", columns=2, height=320)]
-                    if len(self.measured.names) > 1
-                    else []
-                ),
-            ],
+            "compareRunSections": list(self._sections()),
             "compareRunCharts": list(self._charts()),
             "globalLineChartConfig": {"xAxisKey": "step", "lineSmoothness": 0, "selectedXAxisMetricKey": ""},
         }
+
+    def _sections(self) -> Iterator[dict[str, Any]]:
+        """The headline's charts and the diagnostics', in the order of the page."""
+        columns, height = (1, 300) if self.diagnostics else (2, 420)
+        yield _section("headline", naming.metric(self.measured.headline), columns=columns, height=height)
+        if len(self.measured.names) > 1:
+            yield _section("diagnostics", "diagnostics", columns=2, height=320)
 
     def _charts(self) -> Iterator[dict[str, Any]]:
         """The headline's curves and ends, then every other metric's curves; and, hidden, what MLflow would add."""
         yield from self._curves(self.measured.headline, "headline")
         late = final(self.measured.headline)
-        yield _bar(late, "headline", f"{naming.metric(self.measured.headline)}, mean over the last tenth of tasks")
+        apart = difference(self.measured.headline)
+        title = f"{naming.metric(self.measured.headline)}, mean over the last tenth of tasks"
+        ends = {late: title} | ({apart: "the same, minus the first arm"} if self.compared else {})
+        for end, text in ends.items():
+            yield _bar(end, "headline", text) | {"deleted": self.diagnostics}
         for metric in self.measured.names:
             if metric != self.measured.headline:
                 yield from self._curves(metric, "diagnostics")
-        drawn = {f"{metric}/{part}" for metric in self.measured.names for part in BAND} | {
-            f"{late}/ci_low",
-            f"{late}/ci_high",
-        }
-        for name in sorted(drawn - {f"{metric}/mean" for metric in self.measured.names}):
+        drawn = {f"{metric}/{part}" for metric in self.measured.names for part in BAND[1:]}
+        drawn |= {f"{end}/{part}" for end in (late, apart) for part in BAND[1:]} | {VALUE}
+        for name in sorted((drawn | {apart}) - ends.keys()):
             yield _bar(name, "headline", name) | {"deleted": True}
 
     def _curves(self, metric: str, section: str) -> Iterator[dict[str, Any]]:
@@ -108,20 +127,35 @@ class View:
         if not self.interval:
             yield _line((metric,), section, f"{title} by task")
             return
+        band = tuple(f"{metric}/{part}" for part in BAND)
         if section == "diagnostics":
-            yield _line((f"{metric}/mean",), section, f"{title} by task")
+            yield _line(band if self.diagnostics else band[:1], section, f"{title} by task")
             return
-        yield _line((f"{metric}/mean",), section, "by task, mean over seeds")
-        yield _line(tuple(f"{metric}/{part}" for part in BAND), section, "by task, with 95 % interval")
+        if not self.diagnostics:
+            yield _line(band[:1], section, "by task, mean over seeds")
+        yield _line(band, section, "by task, with 95 % interval")
 
 
-def of_sweep(measured: Measured, columns: Sequence[str], panels: Sequence[str], *, trials: bool) -> list[View]:
-    """The views of a sweep, in the order of the menu: its arms (panel by panel too), its settings, its trials."""
+def of_sweep(
+    measured: Measured, columns: Sequence[str], panels: Sequence[str], axes: Sequence[tuple[str, str]], *, trials: bool
+) -> list[View]:
+    """The views of a sweep, in the order of the menu.
+
+    Its arms (panel by panel too), their diagnostics, an arm's sensitivity to each of its `axes` (arm, name of the
+    axis), its settings, its trials.
+    """
     arm = {"pliant.kind": "arm"}
-    made = [View(key="arms", name="Arms at their best", where=arm, measured=measured, columns=columns)]
+    made = [View(key="arms", name="Arms at their best", where=arm, measured=measured, columns=columns, compared=True)]
     for number, panel in enumerate(panels if len(panels) > 1 else []):
-        where = arm | {"pliant.panel": panel}
-        made.append(View(key=f"arms{number}", name=f"Arms, {panel}", where=where, measured=measured, columns=columns))
+        made.append(replace(made[0], key=f"arms{number}", name=f"Arms, {panel}", where=arm | {"pliant.panel": panel}))
+    if len(measured.names) > 1:
+        made.append(replace(made[0], key="diagnostics", name="Diagnostics of arms", diagnostics=True))
+    for number, (label, axis) in enumerate(axes[:MOST_VIEWS]):
+        name = f"Sensitivity: {naming.words(label)} to {axis}"
+        where = {"pliant.kind": "value", "pliant.arm": label, "pliant.axis": axis}
+        made.append(
+            View(key=f"sensitivity{number}", name=name, where=where, measured=measured, columns=columns, order=VALUE)
+        )
     group = {"pliant.kind": "group"}
     made.append(
         View(key="settings", name="Every setting", where=group, measured=measured, columns=columns, shown=FIRST_TEN)
@@ -139,6 +173,18 @@ def of_sweep(measured: Measured, columns: Sequence[str], panels: Sequence[str], 
             )
         )
     return made
+
+
+def beside(measured: Measured, columns: Sequence[str]) -> list[View]:
+    """The views of several sweeps' arms side by side."""
+    where = {"pliant.kind": "arm"}
+    made = [View(key="arms", name="Arms side by side", where=where, measured=measured, columns=columns, compared=True)]
+    return [*made, replace(made[0], key="diagnostics", name="Diagnostics of arms", diagnostics=True)]
+
+
+def tags(made: Sequence[View], created: int) -> dict[str, str]:
+    """The tags of an experiment that was created then (ms since 1970); the menu lists the newest view first."""
+    return dict(view.tag(created + len(made) - number) for number, view in enumerate(made))
 
 
 def search(where: Mapping[str, str]) -> str:

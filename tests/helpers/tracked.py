@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from sweep.trials import Trial
 
 ATTEMPT = "20231114T221310-0123456789ab"  # began ten seconds before STARTED
 STARTED = 1_700_000_000.25  # seconds; a trial's time is this plus its seed
+STUDENT = math.tan(0.475 * math.pi)  # 12.7, between which 95 % of Student's t with one degree of freedom lie
 CURVE = [(0, 1.0), (1, 2.0), (2, 4.0), (3, 8.0), (4, 16.0), (5, 32.0), (6, 64.0)]
 
 
@@ -125,6 +127,11 @@ def runs(uri: str, kind: str) -> dict[str, Any]:
 def curve(uri: str, run: Any, metric: str) -> list[tuple[int, float]]:
     history = writer_for(uri).client.get_metric_history(run.info.run_id, metric)
     return sorted((point.step, point.value) for point in history)
+
+
+def at_end(sign: int) -> Any:
+    """An end of the interval of two seeds' curves, CURVE and three times it: the mean is 2v, its standard error v."""
+    return [(task, pytest.approx((2 + sign * STUDENT) * value)) for task, value in CURVE]
 
 
 def rows(uri: str) -> dict[str, list[tuple[Any, ...]]]:

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
+import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,11 +77,41 @@ def test_a_tracking_server_has_pages_of_its_own(monkeypatch: pytest.MonkeyPatch,
     record = Ledger(str(ran)).sweep("tiny", "full")
     monkeypatch.setattr(serving, "view_address", lambda uri, identity: views.address("7", "arms"))
     assert pages.has_own("https://host/mlflow") and not pages.has_own("sqlite:///mlflow.db")
-    shown = pages.address("https://me:s3cret@host/mlflow/", "https://me:s3cret@host/mlflow/", record)
+    shown = pages.address("https://me:s3cret@host/mlflow/", "https://me:s3cret@host/mlflow/", record.identity)
     assert shown == (
         "https://***@host/mlflow/#/experiments/7/runs?workflowType=machine_learning&compareRunsMode=CHART"
         "&viewStateShareKey=arms"
     )
+
+
+def test_a_page_is_opened_where_there_is_a_browser_with_a_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Window:
+        pass
+
+    for name in ("BROWSER", "DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(webbrowser, "get", Window)
+    assert not pages.has_browser(), "no desktop"
+    monkeypatch.setenv("DISPLAY", ":0")
+    assert pages.has_browser()
+    monkeypatch.setattr(webbrowser, "get", lambda: webbrowser.GenericBrowser("lynx"))
+    assert not pages.has_browser(), "a program of the terminal would take it over"
+    monkeypatch.setenv("BROWSER", "lynx")
+    assert pages.has_browser(), "asked for"
+
+
+@pytest.mark.parametrize(("options", "opened"), [([], 1), (["--no-browser"], 0)])
+def test_the_address_is_printed_and_opened(
+    options: list[str], opened: int, command: Command, storage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    addresses: list[str] = []
+    monkeypatch.setattr(serving, "view_address", lambda uri, identity: views.address("7", "arms"))
+    monkeypatch.setattr(pages, "has_browser", lambda: True)
+    monkeypatch.setattr(webbrowser, "open", addresses.append)
+    said = command("ui", "tiny", "--storage", storage, "--tracking-uri", "http://host", *options)
+    assert said.code == 0 and said.out.startswith("http://host/#/experiments/7/runs?")
+    assert addresses == said.out.split()[:opened]
 
 
 @contextmanager
@@ -89,6 +120,7 @@ def served(storage: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     with pages.held(0) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-P", "-m", "sweep", "ui", "--storage", str(storage), "--port", str(port)]
+    command.append("--no-browser")
     environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True)
     try:

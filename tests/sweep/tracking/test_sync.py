@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from tracked import (
     ATTEMPT,
     CURVE,
     STARTED,
+    STUDENT,
+    FakeLedger,
+    at_end,
     at_once,
     curve,
     make_record,
@@ -29,6 +33,8 @@ from tracked import (
 
 from sweep.errors import TrackingError
 from sweep.ledger.failures import Failure
+from sweep.ledger.sweeps import SweepRecord
+from sweep.tracking import beside
 from sweep.tracking.drafts import PARENT
 from sweep.tracking.runs import Runs
 from sweep.tracking.state import LAYOUT, State
@@ -71,13 +77,13 @@ def test_group_curves_are_mean_and_interval_over_seeds(uri: str) -> None:
     record, ledger = small_sweep()
     sync(record, ledger, uri)
     group = runs(uri, "group")["backprop-0.1"]
-    # Values v and 3v: the mean is 2v, and of four equally likely resamples one is (v, v) and one (3v, 3v).
     assert curve(uri, group, "online_error/mean") == [(task, 2 * value) for task, value in CURVE]
-    assert curve(uri, group, "online_error/ci_low") == CURVE
-    assert curve(uri, group, "online_error/ci_high") == [(task, 3 * value) for task, value in CURVE]
+    assert curve(uri, group, "online_error/ci_low") == at_end(-1)
+    assert curve(uri, group, "online_error/ci_high") == at_end(1)
     assert curve(uri, group, "stable_rank/mean") == [(0, 2.0), (3, 16.0), (6, 128.0)]
     late = {name: value for name, value in group.data.metrics.items() if name.startswith("final/")}
-    assert late == {"final/online_error": 128, "final/online_error/ci_low": 64, "final/online_error/ci_high": 192}
+    ends = {f"final/online_error{part}": 64 * (2 + sign * STUDENT) for part, sign in (("/ci_low", -1), ("/ci_high", 1))}
+    assert late == pytest.approx({"final/online_error": 128} | ends)
     assert group.info.status == "FINISHED"
     assert group.info.end_time == 1_700_000_001_250
 
@@ -404,3 +410,80 @@ def test_a_database_of_an_earlier_version_is_brought_up_to_date(uri: str, tmp_pa
         assert set(found[table]) == set(expected[table])
     assert [row for row in found["params"] if "pliant.kind=sweep" not in row[-1]] == expected["params"]
     assert sync(record, ledger, uri) == SyncReport(created=0, updated=0, unchanged=8)
+
+
+def test_verdicts_and_differences_can_be_sorted_by(uri: str, either_writer: str) -> None:
+    record, ledger = compared()
+    sync(record, ledger, uri)
+    arms = {run.data.tags["pliant.arm"]: run for run in found(uri, "regression@smoke", "arm")}
+    assert {arm: run.data.tags["pliant.verdict"] for arm, run in arms.items()} == {"backprop": "first", "l2": "better"}
+    metrics = arms["l2"].data.metrics
+    # Late values are (seed + 1) * 64 of the one and half of it of the other: -32 * (1 + ... + 8) / 8.
+    assert metrics["difference/online_error"] == pytest.approx(-144)
+    assert metrics["difference/online_error/ci_low"] < -144 < metrics["difference/online_error/ci_high"] < 0
+    assert "difference/online_error" not in arms["backprop"].data.metrics
+
+
+def test_the_description_begins_with_the_answer_and_leads_to_the_report(uri: str, tmp_path: Path) -> None:
+    record, ledger = compared()
+    report = tmp_path / "any name.html"
+    report.write_text("<p>first</p>")
+    sync(record, ledger, uri, report=report)
+    client = writer_for(uri).client
+    experiment = client.get_experiment_by_name("regression@smoke")
+    [own] = found(uri, "regression@smoke", "sweep")
+    kept = tmp_path / "artifacts" / own.info.run_id / "artifacts" / "report.html"
+    assert kept.read_text() == "<p>first</p>"
+    note = experiment.tags["mlflow.note.content"]
+    assert note.startswith("### ") and "l2" in note.splitlines()[0] and "better" in note
+    assert (
+        f"[the report](#/experiments/{experiment.experiment_id}/runs/{own.info.run_id}/artifacts/report.html)" in note
+    )
+    assert sync(record, ledger, uri).updated == 0, "the report that was kept stays"
+    report.write_text("<p>second</p>")
+    sync(record, ledger, uri, report=report)
+    assert kept.read_text() == "<p>second</p>"
+
+
+def test_several_sweeps_side_by_side(uri: str, either_writer: str) -> None:
+    record, ledger = compared()
+    other = replace(record, scale="smoke+workload.flip=one", trials=[t for t in record.trials if t.arms == ("l2",)])
+    sync(record, ledger, uri)
+    with pytest.raises(TrackingError, match=r"regression@smoke\+workload.flip=one is not tracked there"):
+        beside.sync([record, other], ledger, uri)  # type: ignore[arg-type]
+    sync(other, ledger, uri)
+    name = beside.sync([record, other], ledger, uri)  # type: ignore[arg-type]
+    assert name == "regression@smoke beside regression@smoke+workload.flip=one"
+    arms = {run.info.run_name: run for run in found(uri, name, "arm")}
+    assert set(arms) == {"regression@smoke: backprop", "regression@smoke: l2", "flip=one: l2"}
+    assert len({run.data.tags["mlflow.runColor"] for run in arms.values()}) == 3
+    late = {name: run.data.metrics["final/online_error"] for name, run in arms.items()}
+    assert late["flip=one: l2"] == late["regression@smoke: l2"] == pytest.approx(144)
+    tags = writer_for(uri).client.get_experiment_by_name(name).tags
+    assert "mlflow.sharedViewState.arms" in tags and "is the same stream only where" in tags["mlflow.note.content"]
+    ids = {run.info.run_id for run in arms.values()}
+    beside.sync([record, other], ledger, uri)  # type: ignore[arg-type]
+    assert {run.info.run_id for run in found(uri, name, "arm")} == ids, "nothing new, nothing written"
+
+
+def test_sweeps_are_told_apart_by_what_differs() -> None:
+    assert beside.labels(["demo@smoke", "demo@smoke+workload.flip=one"]) == ["demo@smoke", "flip=one"]
+    assert beside.labels(["demo@laptop", "mine@full"]) == ["demo laptop", "mine full"]
+    assert beside.labels(["a@full+x.s=1", "a@full+y.s=1"]) == ["a@full+x.s=1", "a@full+y.s=1"]
+
+
+def compared() -> tuple[SweepRecord, FakeLedger]:
+    """Two arms of one setting and eight seeds: the values of the second are half of the first's."""
+    ledger = FakeLedger()
+    trials = [make_trial(0.1, seed, arm) for arm in ("backprop", "l2") for seed in range(8)]
+    for trial in trials:
+        factor = (trial.config["seed"] + 1) / (2 if "l2" in trial.arms else 1)
+        ledger.add(trial, {"online_error": [(task, factor * value) for task, value in CURVE]})
+    return make_record(trials), ledger
+
+
+def found(uri: str, experiment: str, kind: str) -> list[Any]:
+    """The live runs of a kind."""
+    client = writer_for(uri).client
+    own = client.get_experiment_by_name(experiment).experiment_id
+    return list(client.search_runs([own], f"tags.`pliant.kind` = '{kind}'"))

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import pytest
 from tracked import (
-    CURVE,
+    at_end,
     at_once,
     curve,
     rows,
@@ -154,7 +154,7 @@ def test_postgres(postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     trial = runs(uri, "trial")["backprop-0.01-1"]
     assert curve(uri, trial, "stable_rank") == [(0, 3.0), (3, 24.0), (6, 192.0)]
     group = runs(uri, "group")["backprop-0.01"]
-    assert curve(uri, group, "online_error/ci_high") == [(task, 3 * value) for task, value in CURVE]
+    assert curve(uri, group, "online_error/ci_high") == at_end(1)
     writer = writer_for(uri)
     assert isinstance(writer, TableWriter) and writer.exclusive
     writer.engine.dispose()
@@ -184,7 +184,7 @@ def test_a_tracking_server(uri: str, tmp_path: Path, closed_port: int) -> None:
         assert sync(record, ledger, address) == SyncReport(0, 0, 8)
         assert [len(runs(address, kind)) for kind in ("sweep", "group", "trial")] == [1, 2, 4]
         group = runs(address, "group")["backprop-0.01"]
-        assert curve(address, group, "online_error/ci_low") == CURVE
+        assert curve(address, group, "online_error/ci_low") == at_end(-1)
         [run] = runs(address, "sweep").values()
         page = f"{address}/get-artifact?path=manifest.json&run_uuid={run.info.run_id}"
         with urllib.request.urlopen(page) as answer:
