@@ -63,6 +63,11 @@ def count(number: int, thing: str) -> str:
     return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
 
 
+def and_later(round: str, later: int) -> str:
+    """`round 1 of 3; later ones have up to 1,200 more trials`."""
+    return round + (f"; later ones have up to {later:,} more trials" if later else "")
+
+
 def duration(seconds: float | None) -> str:
     """2.5 h, 3 min, 12 s; "not measured" for None."""
     if seconds is None:

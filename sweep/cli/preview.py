@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sweep.cli.output import count, duration, rendered, size
+from sweep.cli.output import and_later, count, duration, rendered, size
 from sweep.cluster import calibration, placement
 from sweep.packing import PlannedPack
 from sweep.results import naming
@@ -91,7 +91,7 @@ def stages(planned: Plan) -> list[str]:
         )
     said.append(f"chosen by: {naming.metric(spec.objective)} over the last {spec.window:.0%} of the tasks")
     if planned.later:
-        said.append(f"this is {planned.round}; later ones have up to {planned.later:,} more trials")
+        said.append(f"this is {and_later(planned.round, planned.later)}")
     return said
 
 

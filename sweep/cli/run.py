@@ -11,7 +11,7 @@ import typer
 from sweep.cli.app import Changes, Device, Kind, Replace, Scale, StorageOption, Study, Tracking, Workers, app, changed
 from sweep.cli.drawing import draw_figures, write_page
 from sweep.cli.findings import show_results
-from sweep.cli.output import count, duration, say, warn
+from sweep.cli.output import and_later, count, duration, say, warn
 from sweep.errors import InputError, TrackingError
 from sweep.tracking.redaction import redacted
 
@@ -73,7 +73,7 @@ def run(
         f"{planned.missing:,} to run" + (f" in {count(len(planned.packs), 'pack')}" if planned.packs else "")
     )
     if planned.later:
-        say(f"{planned.round}; later ones have up to {planned.later:,} more trials")
+        say(and_later(planned.round, planned.later))
     for line in planned.again():
         say(line)
     here = placement.trains_here(planned.packs, times=planned.times, asked=inline, address=address, workers=workers)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sweep.cli.output import count, rendered
+from sweep.cli.output import and_later, count, rendered
 from sweep.ledger.commits import Done
 from sweep.ledger.failures import Failure
 from sweep.ledger.ledger import Ledger
@@ -73,8 +73,7 @@ def as_text(found: Mapping[str, Any]) -> str:
         f"{found['left']:,} left" + (f", {found['censored']:,} of them censored" if found["censored"] else "")
     ]
     if rounds := found["rounds"]:
-        later = f"; later ones have up to {rounds['later']:,} more trials" if rounds["later"] else ""
-        said.append(f"round {rounds['asked']} of {rounds['total']}{later}")
+        said.append(and_later(f"round {rounds['asked']} of {rounds['total']}", rounds["later"]))
     columns = ("trials", "done", "diverged", *(name for name in ("failed", "censored") if found[name]), "left")
     table = Table("arm", box=None, pad_edge=False)
     for column in columns:

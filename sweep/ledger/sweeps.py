@@ -52,6 +52,11 @@ class SweepRecord:
         return list(self.manifest.get("arms") or dict.fromkeys(arm for trial in self.trials for arm in trial.arms))
 
 
+def fresh_seeds(record: SweepRecord) -> frozenset[int]:
+    """The seeds that each arm's chosen setting is shown on; none where a sweep has one stage."""
+    return frozenset(record.manifest.get("seeds", {}).get("evaluate", ()))
+
+
 def save(storage: Storage, record: SweepRecord) -> None:
     """Write or replace a sweep's record.
 

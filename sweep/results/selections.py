@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from sweep.errors import InputError
+from sweep.ledger.sweeps import fresh_seeds
 from sweep.results import frames, naming, windows
 from sweep.results.windows import Window
 from workloads.metrics import higher_is_better
@@ -102,15 +103,15 @@ def shown(record: SweepRecord, ledger: Ledger, stage: Stage | None = None) -> Sw
 
 def reported(record: SweepRecord, ledger: Ledger) -> SweepRecord:
     """The record with the trials that results are read from: those on fresh seeds where there are any, else all."""
-    seeds = record.manifest.get("seeds", {})
-    fresh = [trial for trial in record.trials if trial.config["seed"] in frozenset(seeds.get("evaluate", ()))]
+    seeds = fresh_seeds(record)
+    fresh = [trial for trial in record.trials if trial.config["seed"] in seeds]
     done = ledger.done() if fresh else {}
     return replace(record, trials=fresh) if any(trial.id in done for trial in fresh) else record
 
 
 def evaluated(part: SweepRecord) -> bool:
     """Whether a record holds trials on fresh seeds alone, as `reported` gives it."""
-    fresh = frozenset(part.manifest.get("seeds", {}).get("evaluate", ()))
+    fresh = fresh_seeds(part)
     return bool(fresh) and all(trial.config["seed"] in fresh for trial in part.trials)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from sweep.errors import InputError
 from sweep.ledger.commits import began
+from sweep.ledger.sweeps import fresh_seeds
 from sweep.results import naming
 from sweep.tracking import notes, views
 from sweep.tracking.drafts import (
@@ -124,7 +125,7 @@ class State:
 
     def shown(self, group: str, *, evaluated: bool) -> list[Trial]:
         """The ended trials that an arm at this setting is shown by: on fresh seeds alone where it is evaluated."""
-        fresh = frozenset(self.record.manifest.get("seeds", {}).get("evaluate", ()))
+        fresh = fresh_seeds(self.record)
         return [trial for trial in self.ended[group] if not evaluated or trial.config["seed"] in fresh]
 
     def binned(self, groups: Sequence[str], metric: str, *, evaluated: bool) -> pd.DataFrame:
