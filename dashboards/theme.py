@@ -15,6 +15,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis, XAxis
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, LogNorm, Normalize
 from matplotlib.figure import Figure
@@ -24,7 +25,7 @@ from matplotlib.typing import LineStyleType
 
 from dashboards.sheets import SCREEN, Sheet, points
 from sweep.errors import InputError
-from sweep.results import naming, palette
+from sweep.results import naming, palette, windows
 from workloads import metrics
 from workloads.methods.config import METHODS, OPTIMIZERS
 from workloads.streams import STREAMS
@@ -110,8 +111,13 @@ def in_order(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
 def shades(values: Iterable[float]) -> dict[float, Any]:
     """Colours for the values of an ordered axis, dark for small."""
     ordered = sorted(set(values))
-    places = np.linspace(0.05, 0.78, len(ordered)) if len(ordered) > 1 else [0.3]
-    return dict(zip(ordered, mpl.colormaps["plasma"](places), strict=True))
+    places = np.linspace(0, 1, len(ordered)) if len(ordered) > 1 else [1 / 3]
+    return {value: shade(place) for value, place in zip(ordered, places, strict=True)}
+
+
+def shade(share: float) -> Any:
+    """The colour at a share of the way from the smallest value to the largest."""
+    return mpl.colormaps["plasma"](0.05 + 0.73 * share)
 
 
 def averaged(members: pd.Series[int], binned: str, *, ends: bool = False) -> str:
@@ -128,11 +134,23 @@ def dotted(data: pd.DataFrame) -> str:
     return " Dotted: seeds are missing (diverged or undefined), the mean is over the others." if some.any() else ""
 
 
-def selected(candidates: pd.Series[int]) -> str:
+def selected(data: pd.DataFrame) -> str:
     """How the arms' settings were chosen, to follow `averaged`; nothing where each arm has one."""
-    if not (candidates > 1).any():
+    if not (data["candidates"] > 1).any():
         return ""
-    return " Each arm at its best setting by the mean over the last tenth of the tasks, selected on these same seeds."
+    return f" Each arm at its best setting by {data['chosen_by'].iloc[0]}, selected on these same seeds."
+
+
+def over(data: pd.DataFrame) -> str:
+    """The part of the tasks that values are means over, in a sentence."""
+    asked = data["window"].iloc[0]
+    return (windows.parse(asked) if isinstance(asked, str) else windows.LATE).words
+
+
+def begin(data: pd.DataFrame, steps: str = "step") -> float:
+    """Where an axis of steps, or of what is in that column, begins: at 0 unless the end of the tasks alone is shown."""
+    asked = data["window"].iloc[0]
+    return float(data[steps].min()) if isinstance(asked, str) and asked.startswith("last") else 0.0
 
 
 def span(counts: Iterable[float]) -> str:
@@ -208,7 +226,7 @@ def value_axis(axes: Axes, data: pd.DataFrame, lines: Sequence[str], sheet: Shee
     asks for a logarithmic axis and no value could be on it.
     """
     if sheet.log:
-        log_axis(axes, data["mean"], data["metric"].iloc[0])
+        log_axis(axes.yaxis, data["mean"], data["metric"].iloc[0])
     metric = metrics.of(data["metric"].iloc[0])
     if metric is not None and metric.bounds[1] is not None:
         return
@@ -220,13 +238,21 @@ def value_axis(axes: Axes, data: pd.DataFrame, lines: Sequence[str], sheet: Shee
         axes.set_ylim(None if sheet.log else low - edge, high + edge)
 
 
-def log_axis(axes: Axes, values: pd.Series[float], metric: str) -> None:
-    """A logarithmic value axis. Raises InputError where no value is above 0."""
+def log_axis(axis: Axis, values: pd.Series[float], metric: str) -> None:
+    """A logarithmic axis of a metric. Raises InputError where no value is above 0."""
     _above_zero(values, metric)
-    axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: naming.number(value)))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    spread(axis)
+
+
+def spread(axis: Axis) -> None:
+    """Makes an axis logarithmic, with its numbers as they are spoken of."""
+    if isinstance(axis, XAxis):
+        axis.axes.set_xscale("log")
+    else:
+        axis.axes.set_yscale("log")
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: naming.number(value)))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _above_zero(values: pd.Series[float], metric: str) -> pd.Series[float]:
@@ -235,19 +261,22 @@ def _above_zero(values: pd.Series[float], metric: str) -> pd.Series[float]:
     return values[values > 0]
 
 
-def steps_axis(axes: Axes, last: float, *, beyond: float = MARGIN) -> None:
-    """Steps as 0, 200k, 1M, at a few round places: from 0 to the last and on, so that panels have one range."""
-    axes.set_xlim(-MARGIN * last, (1 + beyond) * last)
-    places = np.asarray(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]).tick_values(0, last))
-    axes.xaxis.set_major_locator(FixedLocator([float(place) for place in places if 0 <= place <= last]))
+def steps_axis(axes: Axes, first: float, last: float, *, beyond: float = MARGIN, whole: bool = False) -> None:
+    """Steps as 0, 200k, 1M, at a few round places from the first to the last, so that panels have one range. `whole`:
+    what is counted has no halves.
+    """
+    length = last - first or 1.0
+    axes.set_xlim(first - MARGIN * length, last + beyond * length)
+    places = np.asarray(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10], integer=whole).tick_values(first, last))
+    axes.xaxis.set_major_locator(FixedLocator([float(place) for place in places if first <= place <= last]))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
 
 
-def ends(sheet: Sheet, lines: int, last: float) -> list[float | None]:
+def ends(sheet: Sheet, lines: int, first: float, last: float) -> list[float | None]:
     """Where, right of the last step, each of so many lines has its interval; None where it has a shade all along."""
     if not sheet.crowded(lines):
         return [None] * lines
-    return [float(place) for place in np.linspace(last * (1 + MARGIN), last * (1 + BEYOND - MARGIN), lines)]
+    return [float(place) for place in last + (last - first) * np.linspace(MARGIN, BEYOND - MARGIN, lines)]
 
 
 def beyond(sheet: Sheet, lines: int) -> float:

@@ -151,6 +151,7 @@ def plot(
     *,
     arms: Sequence[str] = (),
     metric: str | None = None,
+    window: str | None = None,
     log: bool = False,
     width: float | None = None,
     style: Literal["screen", "paper", "slide"] = "screen",
@@ -167,7 +168,9 @@ def plot(
 
     ledger = Ledger(lookup.storage_of(storage))
     record = lookup.find_sweep(ledger, name, scale)
-    return drawing.plotted(figure, record, ledger, arms=arms, metric=metric, log=log, width=width, style=style)
+    return drawing.plotted(
+        figure, record, ledger, arms=arms, metric=metric, window=window, log=log, width=width, style=style
+    )
 
 
 def configs(name: str, *, scale: str | None = None, storage: str | None = None) -> pd.DataFrame:

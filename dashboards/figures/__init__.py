@@ -4,7 +4,8 @@ A figure is a module with METRICS (what it reads, or a function that says so of 
 `data(trials, curves, asked)` (select, aggregate, interval: the table that is drawn and saved as CSV),
 `draw(data, sheet)` (the picture of that table, no arithmetic) and `caption(data, sheet)` (what it says of itself). So a
 figure can be drawn again from its CSV, on another sheet or after an edit. One with EVERY_SETTING shows those
-settings that were not chosen too; of a sweep in two stages it is drawn from the first.
+settings that were not chosen too; of a sweep in two stages it is drawn from the first. One with NEEDS_SECONDS is given
+what a trial took, as a column of `trials`; INTERVAL says what its intervals are, where they are not of means.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from dashboards import theme
 from dashboards.figures.panels import ALL, Asked
 from dashboards.sheets import SCREEN, Caption, Sheet, footnote
 from sweep.errors import InputError
-from sweep.results import frames, intervals, selections
+from sweep.results import costs, frames, intervals, selections, windows
 from sweep.spec.figures import FIGURES as NAMES
 from workloads.registry import lookup
 
@@ -48,7 +49,7 @@ class FigureFile(Protocol):
 FIGURES: dict[str, FigureFile] = {name: cast(FigureFile, import_module(f"{__name__}.{name}")) for name in NAMES}
 
 # Where a table comes from: columns that are the same in all of its rows.
-SOURCE = ("figure", "sweep", "commit", "stages", "finished", "trials")
+SOURCE = ("figure", "sweep", "commit", "interval", "stages", "finished", "trials")
 
 # A date inside a file would make equal figures unequal.
 METADATA: dict[str, dict[str, None]] = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
@@ -65,23 +66,27 @@ def table(name: str, record: SweepRecord, ledger: Ledger, asked: Asked = ALL) ->
     part = selections.selection(record) if every else selections.reported(record, ledger)
     trials = frames.trials(part, ledger)
     frames.headline(trials)
+    if getattr(figure_file, "NEEDS_SECONDS", False):
+        trials["seconds"] = pd.Series(costs.seconds(ledger.ends()), dtype=float)
     read = figure_file.METRICS
     if callable(read):
         read = read(dict.fromkeys(name for names in trials["metrics"].unique() for name in names.split()))
     read = (*read, *([asked.metric] if asked.metric else []), selections.chosen_by(trials)[0])
     data = figure_file.data(trials, frames.curves(part, ledger, read), asked)
     once = trials[~trials.index.duplicated()]  # several arms may have one
+    over = asked.window or windows.LATE
     candidates = int(data["candidates"].max()) if "candidates" in data else 1
-    chosen = selections.every_setting(part) if every else selections.how(part, trials, candidates).briefly()
+    chosen = selections.every_setting(part) if every else selections.how(part, trials, candidates, over).briefly()
     source: dict[str, Any] = {
         "figure": name,
         "sweep": record.identity,
         "commit": str(record.manifest.get("commit") or "unknown"),
-        "stages": chosen or float("nan"),  # as an empty text is read from a CSV
+        "interval": getattr(figure_file, "INTERVAL", intervals.made(int(data["members"].max()))),
+        "stages": chosen,
         "finished": int(once["status"].isin(frames.FINISHED).sum()),
         "trials": len(once),
     }
-    return data.assign(**source)
+    return data.assign(**source).replace("", float("nan"))  # as an empty text is read from a CSV
 
 
 def picture(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
@@ -142,9 +147,11 @@ def _source(data: pd.DataFrame) -> str:
     """The footnote: sweep, seeds, interval, commit, and how much of the sweep is done where not all is."""
     first = data.iloc[0]
     seeds = theme.span(data["members"])
-    interval = f"{seeds} seeds · interval: {intervals.made(int(data['members'].max()))}"
-    parts = [f"sweep {first['sweep']}", "1 seed" if seeds == "1" else interval, f"commit {first['commit'][:12]}"]
-    if isinstance(first["stages"], str) and first["stages"]:  # a CSV has nothing for no text
+    parts = [f"sweep {first['sweep']}", "1 seed" if seeds == "1" else f"{seeds} seeds"]
+    if isinstance(first["interval"], str) and seeds != "1":
+        parts.append(f"interval: {first['interval']}")
+    parts.append(f"commit {first['commit'][:12]}")
+    if isinstance(first["stages"], str):  # a CSV has nothing for no text
         parts.append(first["stages"])
     if first["finished"] < first["trials"]:
         parts.append(f"{first['finished']:,} of {first['trials']:,} trials finished")

@@ -49,13 +49,12 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame, asked: Asked = ALL) -> pd.D
     """One row per metric, panel, arm and point: setting, candidates, task, step, mean, ci_low, ci_high,
     seeds, ...
 
-    An arm's setting is the one with the best mean over the last tenth in that panel, chosen on the same
-    seeds that are drawn; `candidates` says from how many. `line` is network or linear; the linear learner has
-    the online metric only.
+    An arm's setting is the best one in that panel, by what the sweep chooses by, on the seeds that are drawn;
+    `candidates` says from how many. `line` is network or linear; the linear learner has the online metric only.
     """
     online = frames.headline(trials)
     trials = panels.finished(trials, asked)
-    values = frames.observed(trials, curves, online)
+    values = panels.within(trials, curves, online, asked)
     late = selections.judged(trials, curves)
     networks, linear = frames.split(trials)
     axes = frames.panel_axes(networks)
@@ -68,13 +67,13 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame, asked: Asked = ALL) -> pd.D
     lines = pd.concat([best.assign(line="network", source=best["arm"]), *baselines], ignore_index=True)
     lines["kind"] = lines["line"].eq("linear")
     lines = theme.in_order(panels.named(lines, axes, networks), [*axes, "kind", "arm"])
-    lines["setting"] = _settings(lines, trials)
-    facts = panels.facts(trials)
+    lines["setting"] = panels.settings(lines, trials)
+    facts = panels.facts(trials, asked)
     parts = []
     for metric in [asked.shown(online)] if asked.metric else [online, *inside(curves["metric"].unique())]:
         drawn = lines if panels.measured_on_linear(metric) else lines[lines["line"] == "network"]
         width = facts["bin_tasks"] if metric == online else 1
-        measured = values if metric == online else frames.observed(trials, curves, metric)
+        measured = values if metric == online else panels.within(trials, curves, metric, asked)
         chosen = drawn[["source", "group"]].rename(columns={"source": "arm"})
         bands = curve_bands(measured, chosen, width=width).rename(columns={"arm": "source"})
         columns = ["panel", "line", "arm", "setting", "source", "group", "candidates"]
@@ -90,19 +89,6 @@ def _baselines(networks: pd.DataFrame, linear: pd.DataFrame) -> dict[str, pd.Dat
     return {f"linear learner, {naming.words(arm)}": linear[linear["arm"] == arm] for arm in own}
 
 
-def _settings(lines: pd.DataFrame, trials: pd.DataFrame) -> list[str]:
-    """What distinguishes each line's setting from the others of its arm."""
-    texts = []
-    networks, linear = frames.split(trials)
-    parts = {column.partition(".")[0] for column in trials.columns if "." in column} - {"network", "workload"}
-    for source, group, kind in lines[["source", "group", "line"]].itertuples(index=False):
-        rivals = linear if kind == "linear" else networks
-        rivals = rivals[rivals["arm"] == source]
-        columns = frames.varying(rivals, *(f"{part}." for part in sorted(parts)))
-        texts.append(naming.setting(rivals.loc[rivals["group"] == group, columns].iloc[0].to_dict(), source))
-    return texts
-
-
 def caption(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Caption:
     """What a line and its shade are, and how settings were chosen."""
     first = data.iloc[0]
@@ -110,7 +96,7 @@ def caption(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Caption:
     binned = f" (online metric in bins of {first['bin_tasks']} tasks)" if first["bin_tasks"] > 1 else ""
     text = theme.averaged(data["members"], binned, ends=sheet.crowded(data["arm"].nunique())) + theme.dotted(data)
     if (data["candidates"] > 1).any():
-        text += theme.selected(data["candidates"])
+        text += theme.selected(data)
         if data["panel"].nunique() > 1:
             text += " The settings are in the CSV beside this figure."
 
@@ -127,7 +113,7 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
     looks = theme.looks(networks["arm"])
     titles = list(dict.fromkeys(data["panel"]))
     metrics = list(dict.fromkeys(data["metric"]))[: 1 if sheet.style == "slide" else None]  # no more could be read
-    first, last = data.iloc[0], float(data["step"].max())
+    first, begin, last = data.iloc[0], theme.begin(data), float(data["step"].max())
     handles = [_handle(data, arm, look) for arm, look in looks.items()]
     linear = list(dict.fromkeys(data.loc[data["line"] == "linear", "arm"]))
     dashes = dict(zip(linear, itertools.cycle(theme.DASHES), strict=False))
@@ -143,7 +129,7 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
             part = data[(data["panel"] == title) & (data["metric"] == metric)]
             lost = []
             drawn = list(dict.fromkeys(part["arm"]))
-            for arm, end in zip(drawn, theme.ends(sheet, len(drawn), last), strict=True):
+            for arm, end in zip(drawn, theme.ends(sheet, len(drawn), begin, last), strict=True):
                 line = part[part["arm"] == arm]
                 look = theme.LINEAR if arm in dashes else looks[arm]
                 dash = {"linestyle": dashes[arm], "zorder": 3} if arm in dashes else {"marker": look.marker}
@@ -154,7 +140,7 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
                 worst = (part["members"] - part["seeds"] - part["diverged"]).max()
                 lost = [f"{len(lost)} arms: up to {worst:.0f} of {part['members'].max():.0f} undefined"]
             theme.notes(axes, lost, sheet)
-            theme.steps_axis(axes, last, beyond=theme.beyond(sheet, len(handles)))
+            theme.steps_axis(axes, begin, last, beyond=theme.beyond(sheet, len(handles)))
             theme.value_axis(
                 axes, data[data["metric"] == metric], ["panel", "arm"], sheet if metric == metrics[0] else SCREEN
             )

@@ -29,7 +29,7 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame, asked: Asked = ALL) -> pd.D
     ci_high, ...
 
     Arms are those without methods, or all where every arm has one; `left_out` names the others. Where
-    settings differ in more than the step size, the best one is shown, chosen by the mean over the last tenth;
+    settings differ in more than the step size, the best one is shown, by what the sweep chooses by;
     `candidates` says from how many. `source` is the arm of the trials, which is not `arm` where the linear
     learner is borrowed from another arm.
     """
@@ -43,9 +43,9 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame, asked: Asked = ALL) -> pd.D
     lines = _lines(networks, linear, selections.judged(trials, curves))
     if not panels.measured_on_linear(metric):
         lines = lines[lines["line"] == "network"]
-    facts = panels.facts(trials) | ({} if metric == judged else {"bin_tasks": 1})
+    facts = panels.facts(trials, asked) | ({} if metric == judged else {"bin_tasks": 1})
     chosen = lines[["source", "group"]].rename(columns={"source": "arm"})
-    values = frames.observed(trials, curves, metric)
+    values = panels.within(trials, curves, metric, asked)
     bands = curve_bands(values, chosen, width=facts["bin_tasks"]).rename(columns={"arm": "source"})
     return lines.merge(bands, on=["source", "group"]).assign(left_out=", ".join(left_out), **facts)
 
@@ -81,7 +81,7 @@ def caption(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Caption:
     if (several & (data["line"] == "network")).any():
         text += " Settings other than the step size are the best ones."
     if several.any():
-        text += " Best: by the mean over the last tenth of the tasks, selected on these same seeds."
+        text += f" Best: by {first['chosen_by']}, selected on these same seeds."
     if isinstance(first["left_out"], str) and first["left_out"]:  # a CSV has nothing for no text
         text += f" Not shown, as they have methods: {first['left_out']}; the figure `arms` has all."
 
@@ -103,7 +103,7 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
     titles = list(dict.fromkeys(data["panel"]))
     networks = data[data["line"] == "network"]
     shades = theme.shades(networks["step_size"])
-    first, last = data.iloc[0], float(data["step"].max())
+    first, begin, last = data.iloc[0], theme.begin(data), float(data["step"].max())
 
     there = set(zip(data["arm"], data["panel"], strict=True))  # an arm may have some of the panels only
     places = [(arm, title) for arm in arms for title in titles if (arm, title) in there]
@@ -124,7 +124,7 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
             part = data[(data["arm"] == arm) & (data["panel"] == title)]
             lost = []
             lines = list(part.groupby(["line", "step_size"], sort=False))
-            ends = theme.ends(sheet, len(lines), last)
+            ends = theme.ends(sheet, len(lines), begin, last)
             for ((kind, step_size), line), end in zip(lines, ends, strict=True):
                 look = (
                     {"color": theme.LINEAR.color, "linestyle": "--", "zorder": 3}
@@ -140,7 +140,7 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
             axes.set_axis_off()
         for axes in grid[:, 0]:
             axes.set_ylabel(naming.metric(first["metric"]))
-        theme.steps_axis(grid[0, 0], last, beyond=theme.beyond(sheet, _lines_in_a_panel(data)))
+        theme.steps_axis(grid[0, 0], begin, last, beyond=theme.beyond(sheet, _lines_in_a_panel(data)))
         for column in range(columns):
             lowest = grid[(len(places) - 1 - column) // columns, column]
             lowest.set_xlabel(theme.steps_label(first["batch"]))

@@ -11,17 +11,14 @@ from __future__ import annotations
 from collections.abc import Hashable
 
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
 from dashboards import theme
-from dashboards.figures import panels
+from dashboards.figures import cells, panels
 from dashboards.figures.panels import ALL, Asked
 from dashboards.sheets import SCREEN, Caption, Sheet, page, points
 from sweep.errors import InputError
-from sweep.results import frames, naming, selections, windows
-from sweep.results.bands import bands
+from sweep.results import frames, naming, selections
 from sweep.spec.figures import CROSSED, crossing
 from workloads.metrics import HEADLINES, higher_is_better
 
@@ -39,8 +36,7 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame, asked: Asked = ALL) -> pd.D
     `members` the trials of the cell, `diverged` how many of them have no last tenth. Raises InputError
     where no arms cross step size and replacement rate.
     """
-    judged = frames.headline(trials)
-    metric = asked.shown(judged)
+    metric = asked.shown(frames.headline(trials))
     networks, _ = frames.split(panels.finished(trials, asked))
     networks = networks[[CROSSED.issuperset(methods.split()) for methods in networks["methods"]]]
     rates = _column(networks, "continual_backprop.replacement_rate").fillna(0.0)
@@ -58,12 +54,10 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame, asked: Asked = ALL) -> pd.D
     places = places.rename(columns={"panel": "row"})
     keys = [*CELL, *axes, "optimizer.name", "isometry"]
     best = selections.best_settings(places, selections.judged(networks, curves), keys)
-    late = windows.late(frames.observed(networks, curves, metric))
-    cells = bands(late.merge(best[["arm", "group"]], on=["arm", "group"]), ["arm", "group"])
-    cells["half"] = (cells["ci_high"] - cells["ci_low"]) / 2
-    cells["members"] = cells["seeds"] + cells["diverged"]
-    result = best.merge(cells, on=["arm", "group"])
-    result = theme.in_order(result, [*axes, "optimizer.name", "isometry", "step_size", "replacement_rate"])
+    late = panels.late(networks, curves, metric, asked)
+    result = theme.in_order(
+        cells.summarised(late, best), [*axes, "optimizer.name", "isometry", "step_size", "replacement_rate"]
+    )
     shown = [
         *CELL,
         "arm",
@@ -77,7 +71,7 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame, asked: Asked = ALL) -> pd.D
         "diverged",
         "members",
     ]
-    return result[shown].assign(metric=metric, **panels.facts(networks))
+    return result[shown].assign(metric=metric, **panels.facts(networks, asked))
 
 
 def _column(trials: pd.DataFrame, name: str) -> pd.Series[float]:
@@ -103,8 +97,8 @@ def caption(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Caption:
     rows = list(dict.fromkeys(data["row"]))
     title = f"{theme.workload(data['workload'].iloc[0])}: step size, replacement rate, isometry"
     text = (
-        f"Mean of the last tenth of the tasks over {theme.span(data['members'])} seeds, ± half the width of its"
-        " 95 % bootstrap interval. Grey: not run. Hatched: trials diverged, the mean is over the others."
+        f"Mean of {theme.over(data)} over {theme.span(data['members'])} seeds, ± half the width of its"
+        f" 95 % bootstrap interval. {cells.SAYS}"
     )
     if (data["candidates"] > 1).any():
         text += " Settings other than these axes are the best by the same mean, selected on these same seeds."
@@ -126,10 +120,11 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
         colors = theme.heat(higher)
         for (row, column), axes in zip(((row, column) for row in rows for column in columns), grid.flat, strict=True):
             part = data[(data["row"] == row) & (data["column"] == column)]
-            _frame(axes, len(step_sizes), len(rates))
+            cells.empty(axes, len(step_sizes), len(rates))
             for cell in part.to_dict("records"):
                 place = step_sizes.index(cell["step_size"]), rates.index(cell["replacement_rate"])
-                _cell(axes, place, cell, colors(scale(cell["mean"])))
+                gid = f"{row}/{column}/{cell['step_size']!r}/{cell['replacement_rate']!r}"
+                cells.cell(axes, place, cell, colors(scale(cell["mean"])), gid=gid)
             if row == rows[0]:
                 axes.set_title(column.replace(", ", "\n"), size=points(8.5))
             if row == rows[-1]:
@@ -140,40 +135,3 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
                 axes.set_ylabel(f"{row}\nreplacement rate" if row else "replacement rate")
         theme.color_bar(figure, grid, scale, higher, naming.metric(first["metric"]))
     return figure
-
-
-def _frame(axes: Axes, across: int, up: int) -> None:
-    """An empty heat map of across x up cells; what was not run stays grey."""
-    axes.set(xlim=(-0.5, across - 0.5), ylim=(-0.5, up - 0.5), facecolor="#F2F2F2")
-    axes.grid(False)
-    axes.tick_params(length=0)
-    for side in axes.spines.values():
-        side.set_visible(False)
-
-
-def _cell(axes: Axes, place: tuple[int, int], cell: dict[Hashable, float], color: theme.Color) -> None:
-    """One cell: its colour, mean and half interval, hatched where trials diverged."""
-    across, up = place
-    none_left = cell["seeds"] == 0
-    hatch = "////" if cell["diverged"] else None
-    axes.add_patch(
-        Rectangle(
-            (across - 0.5, up - 0.5),
-            1,
-            1,
-            facecolor="#D9D9D9" if none_left else color,
-            edgecolor="#8C8C8C" if hatch else "white",
-            hatch=hatch,
-            linewidth=0.8,
-            gid=f"{cell['row']}/{cell['column']}/{cell['step_size']!r}/{cell['replacement_rate']!r}",
-        )
-    )
-    if none_left:
-        text = "all\ndiverged"
-    else:
-        text = theme.with_half(cell["mean"], cell["half"])
-        if cell["diverged"]:
-            text += f"\n{cell['diverged']:.0f} div."
-    ink = "black" if none_left else theme.ink(color)
-    box = {"facecolor": "#D9D9D9" if none_left else color, "edgecolor": "none", "pad": 0.6} if hatch else None
-    axes.text(across, up, text, ha="center", va="center", size=points(6.8), color=ink, linespacing=1.1, bbox=box)

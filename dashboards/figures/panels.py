@@ -4,14 +4,18 @@ learner.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
+from dashboards import theme
+from dashboards.sheets import SCREEN, Sheet
 from sweep.errors import InputError
-from sweep.results import frames, naming, selections
+from sweep.results import frames, leaderboard, naming, selections, windows
+from sweep.results.windows import Window
 from workloads import metrics
 from workloads.registry import lookup
 
@@ -19,6 +23,7 @@ STEP_SIZE = naming.STEP_SIZE
 # Tasks per plotted point of an online metric; the paper bins the regression by two. Fewer where that leaves few points.
 BIN_TASKS = {"slowly_changing_regression": 2}
 FEWEST_BINS = 4
+NARROW = 26  # letters in a line beside an axis of a single column
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +31,8 @@ class Asked:
     """What of a sweep a figure is asked to show."""
 
     arms: tuple[str, ...] = ()  # none: all
-    metric: str | None = None  # None: what the sweep is judged by, and by which settings are selected in any case
+    metric: str | None = None  # None: what the sweep is judged by; settings are chosen as its file says in any case
+    window: Window | None = None  # of the tasks, that is shown; None: all of a curve, or the mean over the last tenth
 
     def shown(self, judged: str) -> str:
         """The metric that is shown. Raises InputError for one that does not exist."""
@@ -73,14 +79,109 @@ def linear_lines(panels: pd.DataFrame, linear: pd.DataFrame, late: pd.DataFrame)
     return panels.merge(best, on=shared) if shared else panels.merge(best, how="cross")
 
 
+def settings(lines: pd.DataFrame, trials: pd.DataFrame) -> list[str]:
+    """What distinguishes each line's setting from the others of its arm; lines have source (the arm), group, line."""
+    texts = []
+    networks, linear = frames.split(trials)
+    parts = {column.partition(".")[0] for column in trials.columns if "." in column} - {"network", "workload"}
+    for source, group, kind in lines[["source", "group", "line"]].itertuples(index=False):
+        rivals = linear if kind == "linear" else networks
+        rivals = rivals[rivals["arm"] == source]
+        columns = frames.varying(rivals, *(f"{part}." for part in sorted(parts)))
+        texts.append(naming.setting(rivals.loc[rivals["group"] == group, columns].iloc[0].to_dict(), source))
+    return texts
+
+
+def plain(networks: pd.DataFrame) -> pd.DataFrame:
+    """Plain SGD: without methods, but for resets of the head that belong to a protocol."""
+    within = networks["methods"].map(lambda methods: set(methods.split()) <= {"reset"})
+    rows = networks[(networks["optimizer.name"] == "sgd") & within]
+    return rows[rows["reset.what"] != "all"] if "reset.what" in rows else rows
+
+
+def late(trials: pd.DataFrame, curves: pd.DataFrame, metric: str, asked: Asked) -> pd.DataFrame:
+    """Each trial's mean of a metric over the window that is asked for, as `windows.late`."""
+    return selections.late(trials, curves, metric, asked.window or windows.LATE)
+
+
+def within(trials: pd.DataFrame, curves: pd.DataFrame, metric: str, asked: Asked) -> pd.DataFrame:
+    """`frames.observed`, of the tasks that are asked for. Raises InputError where nothing was recorded in them."""
+    values = frames.observed(trials, curves, metric)
+    if asked.window is None:
+        return values
+    bounds = {tasks: asked.window.bounds(int(tasks)) for tasks in values["tasks"].unique()}
+    begin, stop = (values["tasks"].map({tasks: bound[side] for tasks, bound in bounds.items()}) for side in (0, 1))
+    inside = values[(values["task"] >= begin) & (values["task"] < stop)]
+    if inside.empty:
+        raise InputError(f"{metric} was not recorded in {asked.window.words}")
+    return inside
+
+
+def standings(trials: pd.DataFrame, curves: pd.DataFrame, asked: Asked = ALL) -> pd.DataFrame:
+    """Each arm at its best setting in every panel, a row for each of its seeds, with the mean over the window.
+
+    Columns panel, arm, setting, group, candidates, seed, status, metric and value, NaN where the trial diverged; arms
+    in the theme's order. Raises InputError where there are fewer than two arms.
+    """
+    metric = asked.shown(frames.headline(trials))
+    trials = finished(trials, asked)
+    networks, linear = frames.split(trials)
+    axes = frames.panel_axes(networks)
+    best = leaderboard.best_of_arms(networks, linear, selections.judged(trials, curves), axes)
+    if best["arm"].nunique() < 2:
+        raise InputError(f"{best['arm'].iloc[0]} is the only arm that finished trials: there is nothing to compare")
+    lines = named(best, axes, networks).assign(source=best["arm"])
+    lines["line"] = ["network" if arm in set(networks["arm"]) else "linear" for arm in lines["arm"]]
+    lines["setting"] = settings(lines, trials)
+    shown = lines[["panel", "arm", "setting", "group", "candidates"]].merge(
+        late(trials, curves, metric, asked)[["arm", "group", "seed", "status", "metric", "value"]], on=["arm", "group"]
+    )
+    places = {panel: place for place, panel in enumerate(dict.fromkeys(lines["panel"]))}
+    return theme.in_order(shown.assign(place=shown["panel"].map(places)), ["place", "arm", "seed"]).drop(
+        columns="place"
+    )
+
+
+def judges(metric: str, figure: str) -> None:
+    """Raises InputError where a metric says nothing about which of two arms is better."""
+    known = metrics.of(metric)
+    if known is None or known.better is None:
+        raise InputError(f"{figure} says which arms are better, and {metric} is better neither high nor low")
+
+
+def label(look: theme.Look, rows: pd.DataFrame, sheet: Sheet = SCREEN) -> str:
+    """An arm's name, with its setting where it has one and the same in all of its rows; in lines where it is narrow."""
+    found = rows["setting"].dropna().unique()
+    text = f"{look.label} ({found[0]})" if len(found) == 1 and found[0] else look.label
+    return textwrap.fill(text, NARROW) if sheet.bare else text
+
+
+def hyperparameters(own: pd.DataFrame, axes: Collection[str]) -> list[str]:
+    """The columns with several numbers in one arm's trials, in the order of its name; those of panels are no such."""
+    numeric = [
+        column
+        for column in frames.varying(own, *sorted({c.partition(".")[0] + "." for c in own.columns if "." in c}))
+        if column not in axes
+        and pd.api.types.is_numeric_dtype(own[column].infer_objects())
+        and own[column].notna().all()
+    ]
+    return sorted(numeric, key=lambda column: column != STEP_SIZE)
+
+
+def called(column: str) -> str:
+    """A hyperparameter's name: `step size`, `l2 strength`."""
+    return naming.setting({column: 1.0}).rpartition(" ")[0]
+
+
 def measured_on_linear(metric: str) -> bool:
     """Whether a linear learner has this metric too: what is measured inside a network it has not."""
     known = metrics.of(metric)
     return known is not None and known.origin in ("online", "tested")
 
 
-def facts(trials: pd.DataFrame) -> dict[str, Any]:
-    """What a figure says about its sweep as a whole: workload, tasks per bin, examples per step."""
+def facts(trials: pd.DataFrame, asked: Asked) -> dict[str, Any]:
+    """What a figure says of itself as a whole: workload, tasks per bin, examples per step, how settings were chosen."""
+    objective, chosen_over = selections.chosen_by(trials)
     workload = str(trials["workload.name"].iloc[0])
     most = int(trials["tasks"].min()) // FEWEST_BINS
     batches = list(trials["workload.batch"].unique()) if "workload.batch" in trials else []
@@ -88,4 +189,6 @@ def facts(trials: pd.DataFrame) -> dict[str, Any]:
         "workload": workload,
         "bin_tasks": max(1, min(BIN_TASKS.get(workload, 1), most)),
         "batch": batches[0] if len(batches) == 1 else None,
+        "chosen_by": f"{naming.metric(objective)} over {chosen_over.words}",
+        "window": str(asked.window) if asked.window else float("nan"),
     }

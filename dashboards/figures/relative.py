@@ -29,7 +29,7 @@ KEYS = ("metric", "task", "step")
 def data(trials: pd.DataFrame, curves: pd.DataFrame, asked: Asked = ALL) -> pd.DataFrame:
     """One row per arm and task: group, baseline, candidates, metric, task, step, mean, ci_low, ci_high, seeds, members.
 
-    Every arm, the baseline too, is at its best setting by the mean over the last tenth. Raises InputError where no
+    Every arm, the baseline too, is at its best setting. Raises InputError where no
     arm, or more than one, is retrained from scratch.
     """
     judged = frames.headline(trials)
@@ -41,7 +41,7 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame, asked: Asked = ALL) -> pd.D
         raise InputError(f"relative: it needs one arm with reset: {{what: all}}, the network from scratch, not {found}")
     trials = panels.finished(trials, asked, always=baselines)
     best = selections.best_settings(trials, selections.judged(trials, curves), ["arm"])
-    values = frames.observed(trials, curves, metric)
+    values = panels.within(trials, curves, metric, asked)
     shown = values.merge(best[["arm", "group", "candidates"]], on=["arm", "group"])
     parts = []
     for arm, own in shown.groupby("arm", sort=False, observed=True):
@@ -54,7 +54,7 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame, asked: Asked = ALL) -> pd.D
     if not parts:
         raise InputError(f"{baselines[0]} is the only arm that finished trials: there is nothing to compare with it")
     lines = theme.in_order(pd.concat(parts, ignore_index=True), ["arm", "task"])
-    facts = {key: value for key, value in panels.facts(trials).items() if key != "bin_tasks"}
+    facts = {key: value for key, value in panels.facts(trials, asked).items() if key != "bin_tasks"}
     return lines.assign(baseline=baselines[0], **facts)
 
 
@@ -62,7 +62,7 @@ def caption(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Caption:
     """What a line and its shade are, and how settings were chosen."""
     looks = theme.looks(data["arm"])
     text = theme.averaged(data["members"], " of the paired difference", ends=sheet.crowded(len(looks)))
-    text += theme.dotted(data) + theme.selected(data["candidates"])
+    text += theme.dotted(data) + theme.selected(data)
     text += theme.lost(_by_task(data), ["arm"], lambda arm: looks[arm].label, sheet)
     return Caption(f"{theme.workload(data['workload'].iloc[0])}: beside a network from scratch", text)
 
@@ -84,7 +84,9 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
         axes = figure.subplots()
         lost: list[str] = []
         axes.axhline(0, color="#4D4D4D", linewidth=1, linestyle="--")
-        for (arm, look), end in zip(looks.items(), theme.ends(sheet, len(looks), last), strict=True):
+        for (arm, look), end in zip(
+            looks.items(), theme.ends(sheet, len(looks), theme.begin(data, "task"), last), strict=True
+        ):
             line = _by_task(data[data["arm"] == arm])
             theme.band(axes, line, end=end, gid=str(arm), color=look.color, marker=look.marker)
             if said := theme.missing(line):

@@ -30,7 +30,7 @@ METRICS = (*HEADLINES, *WITHIN)
 def data(trials: pd.DataFrame, curves: pd.DataFrame, asked: Asked = ALL) -> pd.DataFrame:
     """One row per arm, panel, task and bin: share (of the task's examples, at the bin's end), mean, ci_low, ci_high.
 
-    An arm's setting is the one with the best mean of the headline metric over the last tenth, as in `arms`.
+    An arm's setting is its best one, as in `arms`.
     Raises InputError where another metric is asked for.
     """
     if asked.metric:
@@ -42,11 +42,11 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame, asked: Asked = ALL) -> pd.D
     best = theme.in_order(panels.named(best, axes, trials), [*axes, "arm"])
     parts = []
     for place, metric in enumerate(WITHIN, start=1):
-        values = frames.observed(trials, curves, metric)
+        values = panels.within(trials, curves, metric, asked)
         bands = curve_bands(values, best).assign(share=place / BINS)
         parts.append(best[["panel", "arm", "group", "candidates"]].merge(bands, on=["arm", "group"]))
     online = "online_error" if "online_error" in set(curves["metric"]) else "online_accuracy"
-    facts = {key: value for key, value in panels.facts(trials).items() if key != "bin_tasks"}
+    facts = {key: value for key, value in panels.facts(trials, asked).items() if key != "bin_tasks"}
     return pd.concat(parts, ignore_index=True).assign(metric=online, **facts)
 
 
@@ -55,7 +55,7 @@ def caption(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Caption:
     looks = theme.looks(data["arm"])
     crowded = sheet.crowded(data["task"].nunique())
     text = theme.averaged(data["members"], f" ({BINS} bins per task)", ends=crowded)
-    text += theme.dotted(data) + theme.selected(data["candidates"])
+    text += theme.dotted(data) + theme.selected(data)
 
     def called(arm: str, panel: str, task: int) -> str:
         return f"{looks[arm].label}, {panel}, task {int(task) + 1:,}"
@@ -87,7 +87,7 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
             arm, panel = cells[place]
             part = data[(data["arm"] == arm) & (data["panel"] == panel)]
             lost: list[str] = []
-            for (task, shade), end in zip(tasks.items(), theme.ends(sheet, len(tasks), 1.0), strict=True):
+            for (task, shade), end in zip(tasks.items(), theme.ends(sheet, len(tasks), 0.0, 1.0), strict=True):
                 line = part[part["task"] == task].assign(step=lambda rows: rows["share"])
                 if not len(line):
                     continue
@@ -104,5 +104,5 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
                 axes.set_xlabel("examples of the task")
                 axes.xaxis.set_tick_params(labelbottom=True)
         if sheet.log:
-            theme.log_axis(grid[0, 0], data["mean"], first["metric"])
+            theme.log_axis(grid[0, 0].yaxis, data["mean"], first["metric"])
     return figure

@@ -82,6 +82,7 @@ def plotted(
     *,
     arms: Sequence[str],
     metric: str | None,
+    window: str | None,
     log: bool,
     width: float | None,
     style: Literal["screen", "paper", "slide"],
@@ -90,8 +91,10 @@ def plotted(
     from dashboards import figures
     from dashboards.figures.panels import Asked
     from dashboards.sheets import Sheet
+    from sweep.results import windows
 
-    asked = Asked(arms=tuple(arms.split(",") if isinstance(arms, str) else arms), metric=metric)
+    shown = tuple(arms.split(",") if isinstance(arms, str) else arms)
+    asked = Asked(arms=shown, metric=metric, window=windows.asked(window) if window else None)
     return figures.picture(figures.table(name, record, ledger, asked), Sheet(style=style, width=width, log=log))
 
 

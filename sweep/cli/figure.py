@@ -55,6 +55,13 @@ def figure(
             show_default="what judges the sweep",
         ),
     ] = None,
+    window: Annotated[
+        str | None,
+        typer.Option(
+            help="The part of the tasks shown or averaged: `last 25%`, `first 10%`, `all`.",
+            show_default="all of a curve, else the last 10%",
+        ),
+    ] = None,
     log: Annotated[bool, typer.Option("--log", help="A logarithmic axis of values.")] = False,
     width: Annotated[
         float | None,
@@ -88,17 +95,21 @@ def figure(
 
     sheet = Sheet(style=style.value, width=width, log=log)
     if csv is not None:
-        if sweep or name or arms or metric:
-            raise InputError("--from draws what is in the CSV: leave out the sweep, --name, --arms and --metric")
+        if sweep or name or arms or metric or window:
+            raise InputError(
+                "--from draws what is in the CSV: leave out the sweep, --name, --arms, --metric and --window"
+            )
         again(csv, sheet, out)
         return
     if sweep is None:
         raise InputError("name a sweep (`sweep list` has them), or a table with --from FILE.csv")
     from dashboards.figures import render
     from dashboards.figures.panels import Asked
+    from sweep.results import windows
 
     record, ledger = opened_sweep(sweep, storage)
-    asked = Asked(arms=tuple(part.strip() for part in arms.split(",")) if arms else (), metric=metric)
+    shown = tuple(part.strip() for part in arms.split(",")) if arms else ()
+    asked = Asked(arms=shown, metric=metric, window=windows.asked(window) if window else None)
     own = figure_folder(record, ledger)  # what a run draws there stays beside what is asked for
     folder = out or (own if (asked, sheet) == (Asked(), Sheet()) else own / "asked")
     for each in [name] if name else record.manifest["figures"]:

@@ -115,7 +115,7 @@ def of_frames(
     judged = late if (objective, chosen_over) == (metric, window) else selections.judged(trials, curves)
     networks, linear = frames.split(ended)
     axes = list(dict.fromkeys([*frames.panel_axes(networks), *(columns_of(trials, by))]))
-    best = _best(networks, linear, judged, axes)
+    best = best_of_arms(networks, linear, judged, axes)
     settings = naming.settings(record.trials)
     order = {arm: place for place, arm in enumerate(record.arms)}
     standings: list[Standing] = []
@@ -174,7 +174,7 @@ def columns_of(trials: pd.DataFrame, names: Sequence[str]) -> list[str]:
     return columns
 
 
-def _best(networks: pd.DataFrame, linear: pd.DataFrame, late: pd.DataFrame, axes: list[str]) -> pd.DataFrame:
+def best_of_arms(networks: pd.DataFrame, linear: pd.DataFrame, late: pd.DataFrame, axes: list[str]) -> pd.DataFrame:
     """The best setting of every arm in every panel, panel after panel: panel, arm, group, candidates.
 
     A linear learner has no width that could vary, so it stands in every panel with which it shares all else. Of an arm

@@ -52,6 +52,68 @@ def _rates(arm: Arm) -> set[float]:
     return {0.0}
 
 
+def needs_an_axis(spec: Spec) -> str | None:
+    """It draws what depends on a hyperparameter."""
+    if spec.search or any(_numbers(arm) for arm in spec.arms):
+        return None
+    return "it shows how results depend on a hyperparameter: give one of an arm a list of two numbers or more"
+
+
+def needs_two_axes(spec: Spec) -> str | None:
+    """Its heat maps cross two hyperparameters of an arm."""
+    if spec.search:
+        return "it crosses the values of a grid, and a search draws others: give lists and no search"
+    if any(_numbers(arm) > 1 for arm in spec.arms):
+        return None
+    return "it crosses two hyperparameters of an arm: give two of them a list of two numbers or more"
+
+
+def _numbers(arm: Arm) -> int:
+    """How many hyperparameters of an arm take several numbers."""
+    return sum(
+        all(isinstance(setting[axis], int | float) and not isinstance(setting[axis], bool) for setting in part.settings)
+        for part in (arm.optimizer, *arm.methods)
+        for axis in part.axes
+    )
+
+
+def needs_two_arms(spec: Spec) -> str | None:
+    """It compares arms."""
+    return None if len(spec.arms) > 1 else f"{spec.arms[0].label} is the only arm: there is nothing to compare with it"
+
+
+def needs_common_seeds(spec: Spec) -> str | None:
+    """It ranks arms on seeds."""
+    if len(spec.seeds) < 2:
+        return "it ranks the arms on every seed: give `seeds` two or more"
+    return needs_two_arms(spec)
+
+
+def needs_plain_sgd(spec: Spec) -> str | None:
+    """It shows plain SGD at several step sizes, widths or rates of change."""
+    plain = [arm for arm in spec.arms if _plain(arm)]
+    rates = spec.workload.axes
+    if any({"step_size"} & {*arm.optimizer.axes} or {"width"} & {*arm.network.axes} for arm in plain) or (
+        plain and rates
+    ):
+        return None
+    return "it shows plain SGD at several values: give an arm with optimizer sgd alone a list of step sizes or widths"
+
+
+def needs_plain_arms(spec: Spec) -> str | None:
+    """It shows plain SGD over time."""
+    return None if any(map(_plain, spec.arms)) else "it shows plain SGD: give an arm with optimizer sgd and no method"
+
+
+def _plain(arm: Arm) -> bool:
+    """SGD without methods, but for a reset of the head."""
+    return (
+        arm.optimizer.name == "sgd"
+        and {method.name for method in arm.methods} <= {"reset"}
+        and not any(_starts_anew(arm))
+    )
+
+
 def needs_bins(spec: Spec) -> str | None:
     """It draws what was recorded inside tasks."""
     return None if "within_task" in spec.metrics else "it needs within_task: add it to `metrics`"
@@ -78,4 +140,16 @@ FIGURES: dict[str, Callable[[Spec], str | None]] = {
     "four_axes": needs_crossed_axes,
     "within_task": needs_bins,
     "relative": needs_a_baseline,
+    "sensitivity": needs_an_axis,
+    "heat_map": needs_two_axes,
+    "paired_differences": needs_two_arms,
+    "ranks": needs_common_seeds,
+    "performance_profiles": needs_two_arms,
+    "cost_quality": needs_nothing,
+    "loss_of_plasticity_1": needs_nothing,
+    "loss_of_plasticity_2": needs_a_baseline,
+    "loss_of_plasticity_ed1": needs_nothing,
+    "loss_of_plasticity_ed2": needs_plain_arms,
+    "loss_of_plasticity_ed3": needs_plain_sgd,
+    "loss_of_plasticity_ed4": needs_nothing,
 }

@@ -44,6 +44,10 @@ class Trial:
 class Done:
     status: str
     tasks: int = TASKS
+    pack: str = "pack"
+    attempt: str = "attempt"
+    began: float = 0.0
+    finished: float = 100.0
 
 
 @dataclass
@@ -156,7 +160,7 @@ def scratch_sweep() -> Sweep:
 
 def sweep_for(name: str) -> Sweep:
     """A sweep that a figure can be drawn of."""
-    return scratch_sweep() if name in ("within_task", "relative") else sweep()
+    return scratch_sweep() if name in ("within_task", "relative", "loss_of_plasticity_2") else sweep()
 
 
 def table(figure: Any, made: Sweep) -> pd.DataFrame:
@@ -169,19 +173,26 @@ def lines(figure: Figure) -> dict[str, Any]:
     return {line.get_gid(): line for axes in figure.axes for line in axes.lines if line.get_gid()}
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_every_file_is_written_and_nothing_else(name: str, tmp_path: Path) -> None:
+@pytest.fixture(scope="module", params=FIGURES)
+def rendered(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Sweep, list[Path]]:
+    """A figure's name, the sweep it is of, and its files."""
+    made = sweep_for(request.param)
     before = dict(mpl.rcParams)
-    made = sweep_for(name)
-    paths = render(name, made, made, tmp_path / "figures")
+    paths = render(request.param, made, made, tmp_path_factory.mktemp(request.param) / "figures")
+    assert dict(mpl.rcParams) == before
+    return request.param, made, paths
+
+
+def test_every_file_is_written_and_nothing_else(rendered: tuple[str, Sweep, list[Path]]) -> None:
+    name, made, paths = rendered
     assert [path.name for path in paths] == [f"{name}.{kind}" for kind in ("png", "svg", "pdf", "csv")]
-    assert sorted(paths) == sorted((tmp_path / "figures").iterdir())
+    assert sorted(paths) == sorted(paths[0].parent.iterdir())
     assert paths[0].read_bytes().startswith(b"\x89PNG") and paths[2].read_bytes().startswith(b"%PDF")
     text = paths[1].read_text()
     seeds = f"{len({trial.config['seed'] for trial in made.trials})} seeds"
-    for part in ("sweep toy@laptop", seeds, "interval: 95%", "commit abc123"):
+    interval = "critical difference" if name == "ranks" else "interval: 95%"
+    for part in ("sweep toy@laptop", seeds, interval, "commit abc123"):
         assert part in text
-    assert dict(mpl.rcParams) == before
 
 
 def test_the_same_sweep_gives_the_same_files(tmp_path: Path) -> None:
@@ -191,12 +202,10 @@ def test_the_same_sweep_gives_the_same_files(tmp_path: Path) -> None:
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_the_csv_is_what_is_drawn(name: str, tmp_path: Path) -> None:
-    made = sweep_for(name)
+def test_the_csv_is_what_is_drawn(rendered: tuple[str, Sweep, list[Path]]) -> None:
+    name, made, paths = rendered
     data = figures.table(name, made, made)
-    path = render(name, made, made, tmp_path)[-1]
-    saved = pd.read_csv(path)
+    saved = pd.read_csv(paths[-1])
     pd.testing.assert_frame_equal(saved, data, check_dtype=False, rtol=1e-14)
     drawn, again = FIGURES[name].draw(data), FIGURES[name].draw(saved)
     assert lines(drawn).keys() == lines(again).keys()

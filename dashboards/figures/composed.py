@@ -1,0 +1,276 @@
+"""A paper's figure as panels of curves: which lines each of them has is declared, and drawn here for all of them.
+
+A figure's file says PANELS and is made by `figure(PANELS, title)`. What a sweep has no lines for is left out: a paper's
+figure may come from two sweeps, each of which draws its part.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from dashboards import theme
+from dashboards.figures import panels, relative
+from dashboards.figures.panels import ALL, Asked
+from dashboards.sheets import SCREEN, Caption, Sheet, page, points
+from sweep.errors import InputError
+from sweep.results import frames, naming, selections
+from sweep.results.bands import curve_bands
+from workloads.metrics import HEADLINES
+
+ARM, EACH = "arm", "each"
+LABEL = 24  # letters in a line of a vertical axis
+MOST_IN_A_COLUMN = 4  # entries of a panel's own legend
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Panel:
+    """One panel, or with lines `each` one for every arm."""
+
+    title: str
+    metric: str | None = None  # None: what the sweep is judged by
+    lines: str = ARM  # arm: every arm at its best; each: every setting of one arm; or a column: plain SGD at each value
+    first: int | None = None  # tasks that are shown; None: all
+    tasks_per_point: int = 1  # of what is judged; fewer where few points would be left
+    by_steps: bool = False  # the axis below it; else by tasks
+    beside_scratch: bool = False  # minus the network trained from scratch, paired by seed
+
+
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """What the module of a figure offers, for these panels."""
+
+    panels: tuple[Panel, ...]
+    title: str  # after the workload's name
+
+    def METRICS(self, recorded: Iterable[str]) -> tuple[str, ...]:
+        """What it reads."""
+        return (*HEADLINES, *(panel.metric for panel in self.panels if panel.metric))
+
+    def data(self, trials: pd.DataFrame, curves: pd.DataFrame, asked: Asked = ALL) -> pd.DataFrame:
+        """One row per panel, line and point: kind (arm, linear, value), line (its name), value, arm, candidates, x, ...
+
+        Raises InputError where no panel has lines, and where a metric is asked for: a paper's figure has its own.
+        """
+        if asked.metric:
+            raise InputError("a paper's figure shows the metrics of the paper: leave out --metric")
+        recorded = {name for names in trials["metrics"].unique() for name in names.split()}
+        parts = [part for panel in self.panels for part in _rows(panel, trials, curves, asked, recorded)]
+        if not parts:
+            titles = naming.listed([panel.title for panel in self.panels])
+            raise InputError(f"this sweep has nothing for any panel of the figure, which are: {titles}")
+        facts = {key: value for key, value in panels.facts(trials, asked).items() if key != "bin_tasks"}
+        return pd.concat(parts, ignore_index=True).assign(**facts)
+
+    def caption(self, data: pd.DataFrame, sheet: Sheet = SCREEN) -> Caption:
+        """What a line and its shade are, and how settings were chosen."""
+        looks = theme.looks(data["arm"])
+        most = int(data.groupby("panel")["group"].nunique().max())
+        text = theme.averaged(data["members"], "", ends=sheet.crowded(most)) + theme.dotted(data)
+        if (data["kind"] == "linear").any():
+            text += " Dashed: the linear learner at its best step size."
+        text += theme.selected(data)
+
+        def called(panel: str, line: object, arm: str) -> str:
+            return f"{panel}, {_called(line, arm, looks)}"
+
+        text += theme.lost(data.assign(step=data["x"]), ["panel", "line", "arm"], called, sheet)
+        return Caption(f"{theme.workload(data['workload'].iloc[0])}: {self.title}", text)
+
+    def draw(self, data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
+        """The picture of `data`."""
+        looks = theme.looks(data["arm"])
+        titles = list(dict.fromkeys(data["panel"]))
+        columns = sheet.columns(len(titles), 2.5)
+        down = -(-len(titles) // columns)
+        arms = _lines(data[data["panel"].isin(data.loc[data["kind"] == ARM, "panel"])])
+        handles = [_handle(line, looks) for line in arms]
+        with sheet.settings():
+            width = sheet.across(max(6.4, 2.5 * columns), columns)
+            figure = page(sheet, width, 2.3 * down, self.caption(data, sheet), handles)
+            grid = figure.subplots(down, columns, squeeze=False)
+            for axes, title in zip(grid.flat, titles, strict=False):
+                _panel(axes, data[data["panel"] == title], looks, sheet)
+            for axes in grid.flat[len(titles) :]:
+                axes.set_axis_off()
+        return figure
+
+
+def _rows(
+    panel: Panel, trials: pd.DataFrame, curves: pd.DataFrame, asked: Asked, recorded: set[str]
+) -> Iterator[pd.DataFrame]:
+    """The lines of a panel with their points; of several with lines `each`, of none where the sweep has no such."""
+    judged = frames.headline(trials)
+    metric = panel.metric or judged
+    if metric not in recorded:
+        return
+    if panel.beside_scratch:
+        rows = relative.data(trials, curves, asked).assign(kind=ARM, line="", value=float("nan"))
+        yield _points(panel, rows.assign(metric=metric))
+        return
+    ended = panels.finished(trials, asked)
+    late = selections.judged(ended, curves)
+    best = _chosen(panel, ended, late)
+    if best.empty:
+        return
+    if not panels.measured_on_linear(metric):
+        best = best[best["kind"] != "linear"]
+    least = int(ended["tasks"].min()) // panels.FEWEST_BINS
+    width = max(1, min(panel.tasks_per_point, least)) if metric == judged and panel.first is None else 1
+    bands = curve_bands(panels.within(ended, curves, metric, asked), best, width=width)
+    rows = best.merge(bands, on=["arm", "group"])
+    if panel.lines != EACH:
+        yield _points(panel, rows)
+        return
+    for arm, own in rows.groupby("arm", sort=False, observed=True):
+        yield _points(panel, own).assign(panel=theme.looks([str(arm)])[str(arm)].label)
+
+
+def _chosen(panel: Panel, ended: pd.DataFrame, late: pd.DataFrame) -> pd.DataFrame:
+    """The settings that are a panel's lines: kind, line (its name), value, arm, setting, group, candidates."""
+    networks, linear = frames.split(ended)
+    own = linear[~linear["arm"].isin(networks["arm"])]
+    alone = _of_one_network(networks)
+    if panel.lines == ARM:
+        best = selections.best_settings(alone, late, ["arm"]).assign(kind=ARM, value=float("nan"))
+    elif panel.lines == EACH:
+        several = alone.groupby("arm")["group"].transform("nunique") > 1
+        best = alone.loc[several, ["arm", "group"]].drop_duplicates().assign(kind=EACH, candidates=1)
+        best["value"] = best.groupby("arm").cumcount().astype(float)
+    else:
+        plain = _varying(panels.plain(networks), panel.lines)
+        if plain.empty:
+            return plain
+        best = selections.best_settings(plain, late, [panel.lines]).assign(kind="value")
+        best["value"] = best[panel.lines].astype(float)
+    if panel.lines != EACH and len(own):
+        straight = selections.best_settings(own, late, []).assign(kind="linear", value=float("nan"))
+        best = pd.concat([best, straight], ignore_index=True)
+    if best.empty:
+        return best
+    straight_or_not = ["linear" if kind == "linear" else "network" for kind in best["kind"]]
+    told = panels.settings(best.assign(source=best["arm"], line=straight_or_not), ended)
+    values = [naming.setting({panel.lines: value}) for value in best["value"]]
+    best["line"] = [
+        value if kind == "value" else text for kind, text, value in zip(best["kind"], told, values, strict=True)
+    ]
+    best["place"] = best["kind"].eq("linear")
+    lines = theme.in_order(best, ["place", "arm", "value"])
+    return lines[["kind", "line", "value", "arm", "group", "candidates"]]
+
+
+def _of_one_network(networks: pd.DataFrame) -> pd.DataFrame:
+    """The arms within which neither network nor workload vary: no line can stand for several. All where none is so."""
+    several = [arm for arm, own in networks.groupby("arm") if frames.varying(own, "network.", "workload.")]
+    rows = networks[~networks["arm"].isin(several)]
+    return rows if len(rows) else networks
+
+
+def _varying(rows: pd.DataFrame, column: str) -> pd.DataFrame:
+    """The rows of arms in which this column takes several values."""
+    if column not in rows:
+        return rows.iloc[:0]
+    return rows[rows.groupby("arm")[column].transform("nunique") > 1]
+
+
+def _points(panel: Panel, rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows that a panel shows, each with its place on the axis below."""
+    shown = rows if panel.first is None else rows[rows["task"] < panel.first]
+    x = shown["step"] if panel.by_steps else shown["task"] + 1
+    columns = ["kind", "line", "value", "arm", "group", "candidates", "metric", "task", "step"]
+    numbers = ["mean", "ci_low", "ci_high", "seeds", "diverged", "members"]
+    about = {"panel": panel.title, "lines": panel.lines, "x": x, "axis": "steps" if panel.by_steps else "task"}
+    return shown[[*columns, *numbers]].assign(**about, gap=panel.beside_scratch)
+
+
+Line = tuple[str, str, str, float]  # kind, line, arm, share of the way from the smallest value to the largest
+
+
+def _lines(part: pd.DataFrame) -> list[Line]:
+    """The lines of a panel, in order."""
+    seen = part.drop_duplicates(["kind", "line", "arm"])
+    values = sorted(seen["value"].dropna().unique())
+    return [
+        (
+            row["kind"],
+            _text(row["line"]),
+            row["arm"],
+            values.index(row["value"]) / max(len(values) - 1, 1) if row["value"] in values else 0.0,
+        )
+        for row in seen.to_dict("records")
+    ]
+
+
+def _text(found: object) -> str:
+    """A text, which a CSV may have lost where it was empty."""
+    return found if isinstance(found, str) else ""
+
+
+def _called(line: object, arm: str, looks: dict[str, theme.Look]) -> str:
+    """A line's name in a sentence."""
+    return ", ".join(filter(None, (looks[arm].label, _text(line))))
+
+
+def _look(line: Line, looks: dict[str, theme.Look]) -> dict[str, Any]:
+    kind, _, arm, share = line
+    if kind == "linear":
+        return {"color": theme.LINEAR.color, "linestyle": "--", "zorder": 3}
+    if kind == ARM:
+        return {"color": looks[arm].color, "marker": looks[arm].marker}
+    return {"color": theme.shade(share)}
+
+
+def _handle(line: Line, looks: dict[str, theme.Look]) -> Line2D:
+    """A line's entry in a legend; of the settings of one arm the values alone, as their names stand above the panel."""
+    kind, text, arm, _ = line
+    if kind == "linear":
+        text = theme.LINEAR.label
+    elif kind == ARM:
+        text = f"{looks[arm].label} ({text})" if text else looks[arm].label
+    elif kind == EACH:
+        text = ", ".join(part.rpartition(" ")[2] for part in text.split(", "))
+    return Line2D([], [], label=text, **_look(line, looks))
+
+
+def _panel(axes: Axes, part: pd.DataFrame, looks: dict[str, theme.Look], sheet: Sheet) -> None:
+    """One panel's lines; those that are no arms, which the figure's legend has, with a legend of their own."""
+    first, begin, last = part.iloc[0], theme.begin(part, "x"), float(part["x"].max())
+    lines = _lines(part)
+    lost = []
+    for line, end in zip(lines, theme.ends(sheet, len(lines), begin, last), strict=True):
+        kind, text, arm, _ = line
+        same = part["line"].map(_text) == text
+        rows = part[same & (part["kind"] == kind) & (part["arm"] == arm)].assign(step=lambda rows: rows["x"])
+        theme.band(axes, rows, end=end, gid=f"{first['panel']}/{kind}/{arm}/{text}", **_look(line, looks))
+        if said := theme.missing(rows):
+            lost.append(f"{_called(text, arm, looks)}: {said.replace('from step', 'from')}")
+    theme.notes(axes, lost, sheet)
+    if first["gap"]:
+        axes.axhline(0, color="#4D4D4D", linewidth=1, linestyle="--")
+    else:
+        theme.value_axis(axes, part, ["kind", "line", "arm"], sheet)
+    whole = first["axis"] != "steps"
+    theme.steps_axis(axes, begin, last, beyond=theme.beyond(sheet, len(lines)), whole=whole)
+    axes.set_xlabel("task" if whole else theme.steps_label(first["batch"]))
+    label = textwrap.fill(naming.metric(first["metric"]), LABEL)
+    axes.set_ylabel(label + ("\nminus from scratch" if first["gap"] else ""))
+    names = ", ".join(setting.rpartition(" ")[0] for setting in _text(first["line"]).split(", "))
+    axes.set_title(f"{first['panel']}\n{names}" if first["kind"] == EACH else first["panel"])
+    if first["kind"] != ARM:
+        handles = [_handle(line, looks) for line in lines]
+        key = axes.legend(
+            handles=handles,
+            frameon=False,
+            fontsize=points(6.5),
+            handlelength=1.4,
+            labelspacing=0.25,
+            ncols=1 + (len(handles) > MOST_IN_A_COLUMN),
+        )
+        key.set_in_layout(False)  # or else it would take its room from all panels
