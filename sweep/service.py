@@ -65,8 +65,10 @@ def rounds_of(planned: Plan) -> dict[str, Any]:
     spec, rounds = planned.spec, planned.rounds
     facts: dict[str, Any] = {}
     if rounds.total > 1:
-        judged = {"objective": spec.objective, "window": spec.window}
+        judged = {"objective": spec.objective, "window": str(spec.window)}
         facts["rounds"] = {"asked": len(rounds.asked), "total": rounds.total, "later": rounds.later, **judged}
+    if spec.window.end == "first":
+        facts["select"] = {"objective": spec.objective, "window": str(spec.window)}
     if spec.search:
         facts["search"] = rounds.record()
     if spec.evaluate:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sweep.spec.model import Arm, Spec
-from workloads import metrics
+from workloads import kinds, metrics
 from workloads.diagnostics import DIAGNOSTICS
 from workloads.extensions import load_code, sources_of
 from workloads.methods.config import METHODS, OPTIMIZERS
@@ -34,6 +34,13 @@ class Trial:
     config: dict[str, Any]
     arms: tuple[str, ...]  # labels of all arms that mean it, in the order of the file
     group: str  # id of the config without its seed
+
+
+def planned_tasks(workload: Mapping[str, Any]) -> int:
+    """How many tasks a trial goes through, from its config; some streams' follows from their other fields."""
+    if "tasks" in workload:
+        return int(workload["tasks"])
+    return kinds.made(workload, 0).tasks
 
 
 def canonical(value: Any) -> str:

@@ -26,7 +26,7 @@ import workloads
 from sweep.cli.output import rendered
 from sweep.errors import InputError
 from sweep.results import naming
-from sweep.spec.grammar import seeds_of
+from sweep.spec.grammar import beginning, seeds_of
 from sweep.spec.model import Search
 from workloads import kinds, metrics
 from workloads.diagnostics import DIAGNOSTICS, look_cost
@@ -92,6 +92,8 @@ def keys() -> Iterator[Entry]:
     ranges = docstring(Path(__file__).parents[1] / "spec" / "ranges.py")
     use = "seeds: 30, or [3, 7], or {select: 5, evaluate: 20}; there objective and window may stand, as in search"
     yield Entry("key", "seeds", first(inspect.getdoc(seeds_of) or ""), use, rounds)
+    use = "select: {first: 10%}, beside seeds: 30 or in the place of a window in seeds or search"
+    yield Entry("key", "select", first(inspect.getdoc(beginning) or ""), use, rounds)
     use = "search: {sampler: tpe, trials: 60}, with a range where a list may stand, {log: [1e-4, 1e-1]}"
     text = f"{ranges}\n\n{rounds}"
     yield Entry("key", "search", first(inspect.getdoc(Search) or ""), use, text, model_settings(Search))

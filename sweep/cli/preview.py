@@ -72,8 +72,9 @@ def as_text(planned: Plan, workers: int | None = None) -> str:
 def stages(planned: Plan) -> list[str]:
     """The rounds of a sweep that has several: what is drawn, what is chosen by what, and what later ones come to."""
     spec, said = planned.spec, list[str]()
+    chosen = f"chosen by: {naming.metric(spec.objective)} over {spec.window.words}"
     if not planned.round:
-        return said
+        return [chosen] if spec.window.end == "first" else said
     settings = f"{count(len(spec.seeds), 'seed')} ({naming.numbers(spec.seeds)})"
     if (search := spec.search) is not None:
         drawn = [arm.label for arm in spec.arms if arm.ranges]
@@ -89,7 +90,7 @@ def stages(planned: Plan) -> list[str]:
             f"evaluation: the chosen setting of each arm on {count(len(spec.evaluate), 'fresh seed')}"
             f" ({naming.numbers(spec.evaluate)})"
         )
-    said.append(f"chosen by: {naming.metric(spec.objective)} over the last {spec.window:.0%} of the tasks")
+    said.append(chosen)
     if planned.later:
         said.append(f"this is {and_later(planned.round, planned.later)}")
     return said

@@ -15,7 +15,7 @@ import pandas as pd
 from sweep.errors import InputError
 from sweep.results import naming, windows
 from sweep.results.windows import Window
-from workloads import kinds
+from sweep.trials import planned_tasks
 from workloads.metrics import HEADLINES
 
 if TYPE_CHECKING:
@@ -123,13 +123,6 @@ def with_axes(curves: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
 def _memberships(record: SweepRecord) -> Iterator[tuple[Trial, str]]:
     """Every trial with each arm it belongs to."""
     return ((trial, arm) for trial in record.trials for arm in trial.arms)
-
-
-def planned_tasks(workload: Mapping[str, Any]) -> int:
-    """How many tasks a trial goes through, from its config; some streams' follows from their other fields."""
-    if "tasks" in workload:
-        return int(workload["tasks"])
-    return kinds.made(workload, 0).tasks
 
 
 def headline(trials: pd.DataFrame) -> str:

@@ -1,6 +1,6 @@
 """How well a setting did: what a search is told, and what the best setting of an arm is chosen by.
 
-A trial's value is the mean of the objective over the last part of its tasks; a setting's the mean over its seeds. A
+A trial's value is the mean of the objective over a window of its tasks; a setting's the mean over its seeds. A
 setting of which a seed diverged ranks behind every one of which none did, as in `sweep.results`.
 """
 
@@ -15,7 +15,8 @@ import numpy as np
 
 from sweep.ledger.ledger import Ledger
 from sweep.ledger.shards import numbers
-from sweep.trials import Trial
+from sweep.results.windows import Window
+from sweep.trials import Trial, planned_tasks
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +43,15 @@ def best(candidates: Iterable[tuple[str, Score]], *, higher: bool) -> str:
     return min(candidates, key=rank)[0]
 
 
-def scores(ledger: Ledger, trials: Sequence[Trial], objective: str, window: float) -> dict[str, Score]:
-    """Group -> its score over these trials, all of which have ended."""
+def scores(ledger: Ledger, trials: Sequence[Trial], objective: str, window: Window) -> dict[str, Score]:
+    """Group -> its score over these trials, all of which have ended; one that ended inside the window is lost."""
     ended = ledger.done()
+    planned = {trial.group: planned_tasks(trial.config["workload"]) for trial in trials}
+    tasks = {trial.id: planned[trial.group] for trial in trials}
     measured = {
-        id: late_mean(task, value, ended[id].tasks, window)
+        id: window.mean(task, value, tasks[id])
         for id, task, value in curves(ledger, [trial.id for trial in trials], objective)
-        if ended[id].status == "done"
+        if ended[id].status == "done" or ended[id].tasks >= window.bounds(tasks[id])[1]
     }
     seeds: dict[str, list[float]] = defaultdict(list)
     for trial in trials:
@@ -60,12 +63,6 @@ def score(values: Sequence[float]) -> Score:
     """A setting's score from its seeds' values, NaN or infinite for those that diverged."""
     finite = [value for value in values if math.isfinite(value)]
     return Score(len(values) - len(finite), sum(finite) / len(finite) if finite else math.nan)
-
-
-def late_mean(task: np.ndarray, value: np.ndarray, tasks: int, window: float) -> float:
-    """The mean over the last part of so many tasks; the last value where none was measured in them."""
-    late = value[task >= tasks - math.ceil(tasks * window)]
-    return float(late.mean() if len(late) else value[-1])
 
 
 def curves(ledger: Ledger, ids: Sequence[str], metric: str) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:

@@ -154,7 +154,8 @@ class Searched:
         spec, search = self.spec, self.search
         ranges = {name: [drawn.kind, drawn.values] for name, drawn in self.arm.ranges.items()}
         fixed = trial_id(self.config({}))
-        judged = [spec.objective, spec.window, spec.seeds]
+        window = str(spec.window) if spec.window.end == "first" else spec.window.percent / 100
+        judged = [spec.objective, window, spec.seeds]
         return digest(canonical([fixed, ranges, search.sampler, search.at_once, search.seed, judged]))
 
     @property

@@ -31,6 +31,7 @@ SCALED = (
     "workload",
     "network",
     "seeds",
+    "select",
     "search",
     "arms",
     "metrics",

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
 
+from sweep.results import windows
+from sweep.results.windows import Window
 from sweep.spec.axes import MOST_SETTINGS
 from sweep.spec.document import unknown_key
 from sweep.spec.figures import FIGURES
@@ -85,6 +88,16 @@ def keep_rule(value: Any) -> str | dict[str, int]:
     raise ValueError("must be none, final or {every: <tasks>}, at least 1")
 
 
+def beginning(value: Any) -> Window:
+    """Settings are chosen by the beginning of the stream alone: its end is not known to one who has to learn on it."""
+    if isinstance(value, dict) and list(value) == ["first"] and isinstance(value["first"], str):
+        with suppress(ValueError):
+            window = windows.parse(f"first {value['first']}")
+            if window.percent < 100:
+                return window
+    raise ValueError("must be {first: 10%}: the part of the tasks, from their beginning, that settings are chosen by")
+
+
 def named(kind: str, names: Callable[[], Iterable[str]]) -> Any:
     """A validator for a list of names; says the nearest one for a misspelling."""
 
@@ -107,6 +120,7 @@ class Settings(Strict):
     arms: Annotated[dict[Label, dict[str, Any]], Field(min_length=1)]
     network: dict[str, Any] = {}
     seeds: Annotated[Any, BeforeValidator(seeds_of)] = Seeds((0,))
+    select: Annotated[Any, BeforeValidator(beginning)] = None
     search: Search | None = None
     metrics: Annotated[tuple[str, ...], named("metric", all_metrics.known)] | None = None
     diagnostics: Diagnostics = Diagnostics()

@@ -11,12 +11,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from sweep.results import windows
 from sweep.spec import axes
 from sweep.spec.axes import MOST_SETTINGS, Section, section
 from sweep.spec.document import Document, Field, KeyPath, Problems, unknown_key
 from sweep.spec.figures import FIGURES
 from sweep.spec.grammar import EXAMPLES, OWNERS, Settings
-from sweep.spec.model import Arm, Spec, part_of_tasks
+from sweep.spec.model import Arm, Spec
 from sweep.spec.wording import explain
 from workloads import metrics
 from workloads.diagnostics import DIAGNOSTICS
@@ -108,7 +109,7 @@ class Checked:
             seeds=settings.seeds.select,
             evaluate=settings.seeds.evaluate,
             objective=judged.objective or next(name for name in metrics.HEADLINES if name in recorded),
-            window=part_of_tasks(judged.window),
+            window=settings.select or windows.parse(judged.window),
             search=settings.search,
             metrics=recorded,
             every=settings.diagnostics.every or stream.default_every,
@@ -293,6 +294,9 @@ class Checked:
         if spec.search and not any(arm.ranges for arm in spec.arms):
             text = "no arm has a range to search: give one in the place of a list, step_size: {log: [1e-4, 1e-1]}"
             self.wrong(("search",), text)
+        if settings.select and "window" in (settings.search or settings.seeds.judged).model_fields_set:
+            text = "`select` has settings chosen by the beginning of the stream: leave out one of the two"
+            self.wrong(("search" if spec.search else "seeds", "window"), text)
         if spec.search and settings.seeds.judged.model_fields_set:
             [name, *_] = settings.seeds.judged.model_fields_set
             self.wrong(("seeds", name), "a sweep that searches says in `search` by what settings are chosen")

@@ -6,13 +6,14 @@ Plain values that every later stage takes; `sweep.spec.grammar` and `sweep.spec.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from sweep.results import windows
+from sweep.results.windows import Window
 from sweep.spec.axes import Section
 from sweep.spec.ranges import Range
 
@@ -33,17 +34,14 @@ class Track(Strict):
     trials: bool = True  # false: runs for groups only
 
 
-def part_of_tasks(value: object) -> float:
-    """`last 25%` as 0.25. Raises ValueError."""
-    number = re.fullmatch(r"last (\d+(?:\.\d+)?) ?%", value) if isinstance(value, str) else None
-    if number is None or not 0 < float(number[1]) <= 100:
+def is_end(value: object) -> object:
+    """The value, where it says the last part of the tasks. Raises ValueError."""
+    try:
+        ended = windows.parse(value).end == "last" and value != "all"
+    except ValueError:
+        ended = False
+    if not ended:
         raise ValueError("must be the last part of the tasks, such as `last 25%`")
-    return float(number[1]) / 100
-
-
-def is_part(value: object) -> object:
-    """The value, where it says a part of the tasks."""
-    part_of_tasks(value)
     return value
 
 
@@ -51,7 +49,7 @@ class Judged(Strict):
     """By what a setting is chosen: the mean of a metric over the last part of the tasks, and over seeds."""
 
     objective: str | None = None  # a metric; null is the headline one
-    window: Annotated[str, BeforeValidator(is_part)] = "last 25%"  # of the tasks
+    window: Annotated[str, BeforeValidator(is_end)] = "last 25%"  # of the tasks
 
 
 class Search(Judged):
@@ -119,7 +117,7 @@ class Spec:
     seeds: tuple[int, ...]  # that every setting is trained with
     evaluate: tuple[int, ...]  # fresh ones for the chosen setting of each arm; empty without that stage
     objective: str  # the metric that settings are chosen by
-    window: float  # the last part of the tasks, over which its mean is taken
+    window: Window  # the part of the tasks over which its mean is taken
     search: Search | None
     metrics: tuple[str, ...]  # sorted; the stream's online metric is always among them
     every: int  # tasks between two diagnostics

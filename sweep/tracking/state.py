@@ -133,6 +133,7 @@ class State:
         import pandas as pd
 
         from sweep.results import frames
+        from sweep.trials import planned_tasks
 
         shown = {trial.id for group in groups for trial in self.shown(group, evaluated=evaluated)}
         frame = self.frame(groups)
@@ -140,7 +141,7 @@ class State:
         parts = [frame[frame["metric"] != metric]]
         for group, own in frame[frame["metric"] == metric].groupby("group", sort=False):
             workload = next(iter(self.members[str(group)].values())).config["workload"]
-            parts.append(frames.bins(own, bin_width(frames.planned_tasks(workload))))
+            parts.append(frames.bins(own, bin_width(planned_tasks(workload))))
         return pd.concat(parts, ignore_index=True).sort_values(["trial", "metric", "task"], ignore_index=True)
 
     def late(self, groups: Sequence[str]) -> dict[str, list[Point]]:

@@ -15,7 +15,7 @@ from sweep.ledger.sweeps import SweepRecord
 from sweep.results import frames
 from sweep.spec.model import Spec
 from sweep.spec.reading import parse
-from sweep.trials import Trial, expand
+from sweep.trials import Trial, expand, planned_tasks
 from workloads import kinds, metrics
 from workloads.diagnostics import BINS
 
@@ -68,7 +68,7 @@ class Synthetic:
 def flat(trial: Trial, metric: str) -> np.ndarray:
     """A curve that is the same at every task and differs a little between settings and seeds."""
     level = (int(trial.group, 16) % 97) / 97 + 0.01 * (trial.config["seed"] % 7)
-    return np.full(frames.planned_tasks(trial.config["workload"]), 0.1 + 0.5 * level)
+    return np.full(planned_tasks(trial.config["workload"]), 0.1 + 0.5 * level)
 
 
 def lost_at(task: int, values: Values = flat) -> Values:

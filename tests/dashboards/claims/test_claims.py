@@ -16,7 +16,7 @@ from dashboards.claims.claim import BACKPROP, CONTINUAL_BACKPROP, LINEAR
 from dashboards.claims.evidence import Evidence, Unread, best_by_other_half
 from dashboards.claims.judging import judged, p_above, would_decide
 from sweep.results import frames, intervals, naming, windows
-from sweep.trials import Trial
+from sweep.trials import Trial, planned_tasks
 
 SPEC = """
 name: known
@@ -221,7 +221,7 @@ metrics: [online_accuracy]
 
     def less_along_it(trial: Trial, metric: str) -> np.ndarray:
         value = {**trial.config["workload"], **trial.config["network"]}[column]
-        tasks = np.arange(frames.planned_tasks(trial.config["workload"]))
+        tasks = np.arange(planned_tasks(trial.config["workload"]))
         noise = np.random.default_rng(trial.config["seed"]).normal(0, 0.001, len(tasks))
         return 0.9 - (0.3 - 0.1 * np.log10(value)) * tasks / tasks[-1] + noise
 

@@ -25,7 +25,7 @@ NAMES = {
     "workload": set(WORKLOADS),
     "network": set(NETWORKS),
     "metric": set(metrics.known()),
-    "key": {"seeds", "search"},
+    "key": {"seeds", "select", "search"},
     "figure": set(FIGURES),
 }
 

@@ -13,6 +13,7 @@ import sweep
 from sweep.ledger.ledger import Ledger
 from sweep.results import frames, naming, selections
 from sweep.results.leaderboard import Leaderboard
+from sweep.results.windows import Window
 from sweep.search.judging import scores
 from sweep.tracking import notes
 from sweep.tracking.state import State
@@ -46,7 +47,7 @@ def test_the_leaderboard_is_of_fresh_seeds_at_the_setting_that_was_chosen_before
     ledger = Ledger(storage)
     record = ledger.sweep("two", "full")
     select = [trial for trial in record.trials if trial.config["seed"] < 2]
-    judged = scores(ledger, select, "online_error", 0.25)
+    judged = scores(ledger, select, "online_error", Window("last", 25))
     curves = frames.curves(record, ledger, ["online_error"])
     for standing in board.standings:
         own = {trial.group for trial in select if standing.arm in trial.arms}

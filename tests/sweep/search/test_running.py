@@ -14,9 +14,11 @@ from sweep.cli import status
 from sweep.cluster.worker import Listener, Progress
 from sweep.ledger.failures import Failure
 from sweep.ledger.ledger import Ledger
-from sweep.search.judging import late_mean, score, scores
+from sweep.results.windows import Window
+from sweep.search.judging import score, scores
 from sweep.trials import Trial
 
+LAST = Window("last", 25)
 TEXT = """
 workload: {name: slowly_changing_regression, tasks: 4, period: 50}
 network: {width: 3}
@@ -121,7 +123,7 @@ def test_a_score_is_the_mean_of_the_last_quarter_over_seeds(
     ledger = Ledger(tmp_path / "st")
     plain = [trial for trial in record.trials if trial.arms == ("plain",) and trial.config["seed"] < 2]
     last = {row["trial"]: row["value"] for row in ledger.curves([t.id for t in plain]).to_pylist() if row["task"] == 3}
-    [found] = scores(ledger, plain, "online_error", 0.25).values()
+    [found] = scores(ledger, plain, "online_error", LAST).values()
     assert found.diverged == 0 and found.mean == pytest.approx(sum(last.values()) / 2, rel=1e-15)
 
 
@@ -129,5 +131,5 @@ def test_a_seed_without_a_finite_value_counts_as_diverged() -> None:
     assert score([1.0, float("nan"), 3.0]).diverged == 1 and score([1.0, float("nan"), 3.0]).mean == 2.0
     assert score([1.0, 3.0]).value == 2.0 and score([1.0, float("inf")]).value is None
     tasks, values = np.array([0, 10]), np.array([5.0, 7.0])
-    assert late_mean(tasks, values, 20, 0.25) == 7.0, "the last one, where none was measured so late"
-    assert late_mean(np.arange(8), np.arange(8.0), 8, 0.25) == 6.5
+    assert LAST.mean(tasks, values, 20) == 7.0, "the last one, where none was measured so late"
+    assert LAST.mean(np.arange(8), np.arange(8.0), 8) == 6.5

@@ -392,6 +392,15 @@ MISTAKES = {
         PLAIN + "seeds: {select: [1, 7], evaluate: [7]}\n",
         "seed 7 is in select and in evaluate: what is chosen is judged on fresh seeds",
     ),
+    "a beginning that is an end": (
+        PLAIN + "select: {last: 10%}\n",
+        'mine.yaml:4: select = {"last": "10%"}: must be {first: 10%}: the part of the tasks',
+    ),
+    "a beginning that is all": (PLAIN + "select: {first: 100%}\n", "must be {first: 10%}"),
+    "a beginning and a window": (
+        PLAIN + "seeds: {select: 1, evaluate: 2, window: last 10%}\nselect: {first: 10%}\n",
+        "seeds.window: `select` has settings chosen by the beginning of the stream: leave out one of the two",
+    ),
     "a window of nothing": (
         PLAIN + "seeds: {select: 1, evaluate: 2, window: last 0%}\n",
         "window: must be the last part of the tasks, such as `last 25%`",
