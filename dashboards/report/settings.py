@@ -1,6 +1,6 @@
 """The settings that a page shows: one row for every arm at one of its settings, and what they may be chosen by.
 
-A page offers few hundred settings: each arm at its best in every panel, then the others from the best down. The tables
+A page offers some hundred settings: each arm at its best in every panel, then the others from the best down. The tables
 of `sweep results` and the CSV beside the page are of all.
 """
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sweep.ledger.sweeps import SweepRecord
     from sweep.results.leaderboard import Leaderboard
 
-MOST = 300  # settings of one sweep on a page
+MOST = 150  # settings of one sweep on a page
 MENU = 30  # values of a hyperparameter that a menu offers; a search draws as many as it has trials
 
 

@@ -228,12 +228,12 @@ arms:
 metrics: [online_error]
 """
     facts = facts_of(synthetic.sweep(text))
-    assert len(facts.settings) == 300 and facts.left_out == 100
+    assert len(facts.settings) == 150 and facts.left_out == 250
     assert any(setting.best for setting in facts.settings)
     assert sum(len(row["task"]) for row in facts.rows["curves"]) <= tables.BUDGET
     assert all(row["task"][-1] == 300 for row in facts.rows["curves"]), "the last task is always shown"
     page = rendered(facts)
-    assert len(page) < 5_000_000 and "100 that are not shown here" in page
+    assert len(page) < 5_000_000 and "250 that are not shown here" in page
 
 
 def test_colours_stand_out_from_dark_paper() -> None:
