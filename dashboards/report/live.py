@@ -36,19 +36,18 @@ class Pages:
         self.watched, self.clock = watched, clock
         self.turn = threading.Lock()
         self.fragment, self.content = "", ""
-        self.stale, self.due = True, 0.0  # whether there is more to show than the page shows; when it may be made anew
+        self.stale, self.due = False, 0.0  # whether there is more to show than the page shows; when it may be made anew
 
     def progress(self) -> tuple[str, bool]:
         """How the sweep stands, as HTML, and whether the page is to be asked for again."""
         with self.turn:
-            if self.watched.changed():
-                self.stale = True
-                self.fragment = progress_of(self._look())
+            self._ask()
             return self.fragment, self.stale and self.clock() >= self.due
 
     def page(self) -> str:
         """The whole page."""
         with self.turn:
+            self._ask()
             if not self.content or (self.stale and self.clock() >= self.due):
                 first, began = not self.content, time.thread_time()
                 record, ledger = self.watched.record(), self.watched.ledger
@@ -57,6 +56,11 @@ class Pages:
                 self.due = self.clock() + watching.pause(spent, EVERY)
                 self.stale = False
             return self.content
+
+    def _ask(self) -> None:
+        """Look whether anything was written."""
+        if self.watched.changed():
+            self.stale, self.fragment = True, progress_of(self._look())
 
     def _look(self) -> Look:
         return watching.look(self.watched.record(), self.watched.ledger)

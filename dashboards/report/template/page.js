@@ -39,7 +39,7 @@
     const config = dark.matches ? facts.dark : facts.light;
     const { view } = await vegaEmbed(element, spec, { config, ast: true, actions: false, renderer: "canvas", logLevel: ERRORS });
     view.addEventListener("click", (_, item) => {
-      const command = item?.datum?.repeat;
+      const command = item?.datum?.repeat ?? item?.datum?.datum?.repeat; // a point, or the region nearest to one
       if (command) document.querySelector("#command code").textContent = command;
     });
     views.set(element.id, view);
