@@ -31,7 +31,7 @@ test: install
 
 slow: install
 	$(BIN)/pytest -m 'slow and cluster' --durations=15
-	$(BIN)/pytest -m 'slow and not cluster' -n 2 --durations=15
+	$(BIN)/pytest -m 'slow and not cluster' -n 2 --dist worksteal --durations=15
 
 lint: install
 	$(BIN)/ruff check .

@@ -92,7 +92,8 @@ def test_lifted_is_looped_for_large_networks(arm: Arm, shape: Shape) -> None:
 
 @pytest.mark.parametrize("path", ["lifted", pytest.param("lanes", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("activation", ["leaky_relu", "tanh", "sigmoid", "elu", "swish", "selu", "linear"])
-def test_a_path_is_looped_for_every_activation(activation: str, path: str) -> None:
+def test_a_path_is_looped_for_every_activation(activation: str, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    compilers.lightly(monkeypatch)
     shape = Shape(width=5, depth=2, inputs=6, outputs=2, loss="squared_error", batch=2, activation=activation)
     assert both(Arm("adam", ("continual_backprop",)), shape, steps=60, path=path) < 1e-10
 
