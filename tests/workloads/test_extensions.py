@@ -84,6 +84,12 @@ def test_entries_join_every_registry_and_leave_again() -> None:
     assert [dict(table) for table in (METHODS, OPTIMIZERS, STREAMS, NETWORKS, IMPLEMENTATIONS)] == before
 
 
+def test_a_class_may_name_its_settings_for_a_type_checker() -> None:
+    typed = HEAD.replace("(Method):", "(Method[Settings]):").replace("(Network):", "(Network[Settings]):")
+    load_code({"mine.py": typed + 'METHODS = {"a": Thing}\nNETWORKS = {"d": Net}\n'})
+    assert IMPLEMENTATIONS["a"].acts == {"after_step"} and METHODS["a"].config is NETWORKS["d"].config
+
+
 def test_changed_files_replace_the_earlier_ones() -> None:
     load_code({"mine.py": HEAD + 'METHODS = {"a": Thing}'})
     load_code({"mine.py": HEAD.replace("semantics = 2", "semantics = 5") + 'METHODS = {"z": Thing}'})
