@@ -118,10 +118,10 @@ def counts(record: SweepRecord, ledger: Ledger) -> str:
 
 def by_claim(paper: str, findings: Iterable[Finding]) -> dict[str, list[Finding]]:
     """The findings of each claim that has any, in the paper's order."""
-    found: dict[str, list[Finding]] = {claim.name: [] for claim in CLAIMS[paper]}
+    by_name: dict[str, list[Finding]] = {claim.name: [] for claim in CLAIMS[paper]}
     for finding in findings:
-        found[finding.claim.name].append(finding)
-    return {name: those for name, those in found.items() if those}
+        by_name[finding.claim.name].append(finding)
+    return {name: those for name, those in by_name.items() if those}
 
 
 def unanswered(paper: str, studies: Iterable[Study], findings: Iterable[Finding]) -> dict[str, str]:

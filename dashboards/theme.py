@@ -294,9 +294,9 @@ def band(axes: Axes, rows: pd.DataFrame, *, marker: str = "", end: float | None 
     that is returned, and has the `gid`, goes through all points.
     """
     means = rows["mean"].to_numpy(dtype=float)
-    known = np.isfinite(means)
-    missing = bool((rows["seeds"] < rows["members"])[known].any())
-    marked = _marked(known, few=known.sum() <= FEW, thin=bool(marker))
+    there = np.isfinite(means)
+    missing = bool((rows["seeds"] < rows["members"])[there].any())
+    marked = _marked(there, few=there.sum() <= FEW, thin=bool(marker))
     style = {**look, "marker": (marker or "o") if marked else "", "markevery": marked or None}
     if missing:
         style |= {"linestyle": ":", "linewidth": 1.2}
@@ -309,7 +309,7 @@ def band(axes: Axes, rows: pd.DataFrame, *, marker: str = "", end: float | None 
         axes.fill_between(rows["step"], rows["ci_low"], rows["ci_high"], color=color, alpha=0.15, linewidth=0)
     else:
         _bar(axes, end, rows.iloc[-1], color, marker or "o")
-    if len(alone := rows[_alone(known)]):
+    if len(alone := rows[_alone(there)]):
         axes.vlines(alone["step"], alone["ci_low"], alone["ci_high"], color=color, alpha=0.5, linewidth=1)
     return line
 
@@ -320,19 +320,19 @@ def _bar(axes: Axes, place: float, point: Mapping[Any, Any] | pd.Series[Any], co
     axes.plot([place], [point["mean"]], color=color, marker=marker, markersize=mpl.rcParams["lines.markersize"] * 0.75)
 
 
-def _alone(known: np.ndarray) -> np.ndarray:
+def _alone(there: np.ndarray) -> np.ndarray:
     """Which of the known points have no known one beside them."""
-    padded = np.r_[False, known, False]
-    alone: np.ndarray = known & ~padded[:-2] & ~padded[2:]
+    padded = np.r_[False, there, False]
+    alone: np.ndarray = there & ~padded[:-2] & ~padded[2:]
     return alone
 
 
-def _marked(known: np.ndarray, *, few: bool, thin: bool) -> list[int]:
+def _marked(there: np.ndarray, *, few: bool, thin: bool) -> list[int]:
     """Which points get a mark: all of a few; else those that stand alone, and, where lines have marks, five spread."""
-    places = np.flatnonzero(known)
+    places = np.flatnonzero(there)
     if few:
         return [int(place) for place in places]
-    marks = set(np.flatnonzero(_alone(known)).tolist())
+    marks = set(np.flatnonzero(_alone(there)).tolist())
     if thin:
         marks.update(int(places[round(spot)]) for spot in np.linspace(0, len(places) - 1, 6))
     return sorted(marks)

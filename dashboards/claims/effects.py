@@ -232,14 +232,14 @@ def lost(curves: np.ndarray, *, higher: bool) -> tuple[np.ndarray, np.ndarray]:
 
 def neighbours(lines: list[list[tuple[float, int]]], factor: float, *, up: bool) -> dict[int, int]:
     """Setting -> the one that is farthest from it on its line, up or down, within a factor; none where none is."""
-    found = {}
+    neighbour = {}
     for line in lines:
         for value, setting in line:
             near = [(max(other / value, value / other), there) for other, there in line if (other > value) == up]
             near = [(ratio, there) for ratio, there in near if 1 < ratio <= factor * 1.001]  # 1e-4 x 10 is not 1e-3
             if near:
-                found[setting] = max(near)[1]
-    return found
+                neighbour[setting] = max(near)[1]
+    return neighbour
 
 
 def along(evidence: Evidence, side: Side, axis: str, *, whole: bool = True) -> list[list[tuple[float, int]]]:
@@ -256,7 +256,7 @@ def along(evidence: Evidence, side: Side, axis: str, *, whole: bool = True) -> l
         if complete[place] and isinstance(value, Real) and float(value) > 0:
             key = tuple(sorted((column, str(each)) for column, each in settings.items()))
             lines.setdefault(key, []).append((float(value), place))
-    found = [sorted(line) for line in lines.values() if len(line) > 1]
-    if not found:
+    ordered = [sorted(line) for line in lines.values() if len(line) > 1]
+    if not ordered:
         raise Unread(f"{naming.words(axis.rpartition('.')[2])} has no two values, all else equal")
-    return found
+    return ordered

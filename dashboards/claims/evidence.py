@@ -100,13 +100,13 @@ class Evidence:
         axes = [axis for axis in frames.panel_axes(networks) if axis not in (without, TIED.get(without or ""))]
         shared = [axis for axis in axes if axis not in frames.SHAPE]
         cells = networks[axes].drop_duplicates().sort_values(axes) if axes else networks.iloc[:1][axes]
-        found = self._panels[without] = {}
+        panels = self._panels[without] = {}
         for cell in cells.to_dict("records"):
             own = networks[matches(networks, {axis: cell[axis] for axis in axes})]
             beside = linear[matches(linear, {axis: cell[axis] for axis in shared})]
             panel = naming.setting({str(axis): value for axis, value in cell.items()})
-            found[panel] = pd.concat([own, beside])
-        return found
+            panels[panel] = pd.concat([own, beside])
+        return panels
 
     def side(self, place: Place, learner: Learner, metric: str) -> Side:
         """A learner's numbers. Raises Unread where the sweep has no such trials or did not record the metric."""
@@ -242,5 +242,5 @@ def spread(values: np.ndarray) -> np.ndarray:
     correlate by E[x]^2 / (K - 1), which is largest for K = 3 (0.36), and so the mean's error is up to sqrt(1.36) times
     what independent numbers would have.
     """
-    known = values[np.isfinite(values)]
-    return known.mean() + SPREAD * (values - known.mean()) if len(known) else values
+    finite = values[np.isfinite(values)]
+    return finite.mean() + SPREAD * (values - finite.mean()) if len(finite) else values

@@ -40,12 +40,12 @@ class Judged:
 
 def judged(places: Sequence[tuple[np.ndarray, float]], test: Test) -> list[Judged]:
     """A verdict for each place in which one claim is looked at: (S,) numbers, and d or what they are at most."""
-    known = [(values[np.isfinite(values)], limit) for values, limit in places]
-    above = holm([p_above(values, 0.0 if test == "more" else limit) for values, limit in known])
-    below = holm([p_above(-values, -limit) for values, limit in known])
+    finite = [(values[np.isfinite(values)], limit) for values, limit in places]
+    above = holm([p_above(values, 0.0 if test == "more" else limit) for values, limit in finite])
+    below = holm([p_above(-values, -limit) for values, limit in finite])
     if test == "at most":
         above, below = below, above
-    together = zip(known, above, below, strict=True)
+    together = zip(finite, above, below, strict=True)
     return [_judged(values, test, limit, yes, no) for (values, limit), yes, no in together]
 
 

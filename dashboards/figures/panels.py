@@ -64,9 +64,9 @@ def named(panels: pd.DataFrame, columns: list[str], trials: pd.DataFrame) -> pd.
     if columns:
         texts = [naming.setting(dict(zip(columns, row, strict=True))) for row in panels[columns].to_numpy(dtype=object)]
     else:
-        known = trials["network.activation"].dropna() if "network.activation" in trials else pd.Series(dtype=str)
-        known = known if len(known) else trials["network.name"]
-        texts = [naming.words(", ".join(known.unique()))] * len(panels)
+        names = trials["network.activation"].dropna() if "network.activation" in trials else pd.Series(dtype=str)
+        names = names if len(names) else trials["network.name"]
+        texts = [naming.words(", ".join(names.unique()))] * len(panels)
     return panels.assign(panel=texts)
 
 
@@ -175,8 +175,8 @@ def called(column: str) -> str:
 
 def measured_on_linear(metric: str) -> bool:
     """Whether a linear learner has this metric too: what is measured inside a network it has not."""
-    known = metrics.of(metric)
-    return known is not None and known.origin in ("online", "tested")
+    spec = metrics.of(metric)
+    return spec is not None and spec.origin in ("online", "tested")
 
 
 def facts(trials: pd.DataFrame, asked: Asked) -> dict[str, Any]:

@@ -37,8 +37,8 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame, asked: Asked = ALL) -> pd.D
     scratch = trials["reset.what"] == "all" if "reset.what" in trials else pd.Series(False, index=trials.index)
     baselines = list(dict.fromkeys(trials.loc[scratch, "arm"]))
     if len(baselines) != 1:
-        found = f"{len(baselines)} ({', '.join(map(str, baselines))})" if baselines else "none"
-        raise InputError(f"relative: it needs one arm with reset: {{what: all}}, the network from scratch, not {found}")
+        what = f"{len(baselines)} ({', '.join(map(str, baselines))})" if baselines else "none"
+        raise InputError(f"relative: it needs one arm with reset: {{what: all}}, the network from scratch, not {what}")
     trials = panels.finished(trials, asked, always=baselines)
     best = selections.best_settings(trials, selections.judged(trials, curves), ["arm"])
     values = panels.within(trials, curves, metric, asked)

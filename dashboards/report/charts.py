@@ -226,9 +226,9 @@ def _of_setting(chart: alt.Chart, offered: Offered) -> alt.Chart:
     asked = (
         " && ".join(f"(menus[{k}] === '' || menus[{k}] === datum.values[{k}])" for k in range(offered.menus)) or "true"
     )
-    known = ["name", "arm", "panels", "best", "values", "repeat"]
+    fields = ["name", "arm", "panels", "best", "values", "repeat"]
     return chart.transform_lookup(
-        lookup="s", from_=alt.LookupData(data=alt.NamedData("settings"), key="s", fields=known)
+        lookup="s", from_=alt.LookupData(data=alt.NamedData("settings"), key="s", fields=fields)
     ).transform_filter(OF_SETTING.replace("{menus}", asked))
 
 

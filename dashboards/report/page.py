@@ -170,10 +170,10 @@ def _pairs(facts: Facts) -> Iterator[Chart]:
     if facts.headline is None:
         return
     measured, higher = f"late {naming.metric(facts.headline)}", higher_is_better(facts.headline)
-    found: dict[tuple[int, str, str], list[tables.Row]] = {}
+    by_pair: dict[tuple[int, str, str], list[tables.Row]] = {}
     for row in facts.rows["pairs"]:
-        found.setdefault((row["arm"], row["x"], row["y"]), []).append(row)
-    for place, ((arm, x, y), rows) in enumerate(found.items()):
+        by_pair.setdefault((row["arm"], row["x"], row["y"]), []).append(row)
+    for place, ((arm, x, y), rows) in enumerate(by_pair.items()):
         if max(len({row[key] for row in rows}) for key in ("value_x", "value_y")) > charts.CELLS:
             continue
         titles = settings.label(x), settings.label(y)
@@ -251,8 +251,8 @@ def standing(told: Told) -> str:
 
 def metric_label(name: str) -> str:
     """A metric's name, and which way is better where one is."""
-    known = of(name)
-    arrow = {"up": " (higher is better)", "down": " (lower is better)"}.get(known.better or "" if known else "", "")
+    spec = of(name)
+    arrow = {"up": " (higher is better)", "down": " (lower is better)"}.get(spec.better or "" if spec else "", "")
     return naming.metric(name) + arrow
 
 

@@ -144,9 +144,9 @@ def _manifest(manifest: Mapping[str, Any]) -> dict[str, str]:
 
 def _counts(trials: pd.DataFrame) -> dict[str, int]:
     """How the trials stand; those that have not ended are left."""
-    found = Counter(trials["status"].mask(so_far.under_way(trials), "under way"))
-    named = {status: found[status] for status in ("done", "diverged", "under way", "censored", "failed")}
-    return {"trials": len(trials), **named, "left": len(trials) - found["done"] - found["diverged"]}
+    counts = Counter(trials["status"].mask(so_far.under_way(trials), "under way"))
+    named = {status: counts[status] for status in ("done", "diverged", "under way", "censored", "failed")}
+    return {"trials": len(trials), **named, "left": len(trials) - counts["done"] - counts["diverged"]}
 
 
 def _losses(record: SweepRecord, trials: pd.DataFrame) -> list[Lost]:
@@ -177,11 +177,11 @@ def _faults(failures: Mapping[str, Failure]) -> list[Fault]:
     trials: dict[str, list[str]] = {}
     for trial, failure in failures.items():
         trials.setdefault(failure.reason, []).append(trial)
-    found = []
+    faults = []
     for reason, own in sorted(trials.items(), key=lambda item: -len(item[1])):
         last = max((failures[trial] for trial in own), key=lambda failure: failure.time)
         packs = len({failures[trial].pack for trial in own})
-        found.append(
+        faults.append(
             Fault(
                 reason=reason,
                 packs=packs,
@@ -192,7 +192,7 @@ def _faults(failures: Mapping[str, Failure]) -> list[Fault]:
                 traceback=last.traceback or last.message,
             )
         )
-    return found
+    return faults
 
 
 def _costs(record: SweepRecord, ends: Mapping[str, Done]) -> list[Cost]:
@@ -205,15 +205,15 @@ def _costs(record: SweepRecord, ends: Mapping[str, Done]) -> list[Cost]:
         for trial in own:
             if trial.group not in shapes:
                 shapes[trial.group] = _shape(trial.config)
-        known = [(ends[trial.id], shape) for trial in own if (shape := shapes[trial.group])]
-        sizes = sorted({shape.parameters for _, shape in known})
+        shaped = [(ends[trial.id], shape) for trial in own if (shape := shapes[trial.group])]
+        sizes = sorted({shape.parameters for _, shape in shaped})
         costs.append(
             Cost(
                 arm=arm,
                 trials=len(own),
                 settings=len({trial.group for trial in own}),
                 parameters=_span(sizes),
-                steps=sum(shape.steps * min(end.tasks, shape.tasks) // shape.tasks for end, shape in known),
+                steps=sum(shape.steps * min(end.tasks, shape.tasks) // shape.tasks for end, shape in shaped),
                 seconds=sum(
                     (ends[trial.id].finished - ends[trial.id].began)
                     / together[ends[trial.id].pack, ends[trial.id].attempt]

@@ -41,8 +41,10 @@ def report(
 
     if out is not None and out.suffix not in (".html", ".htm"):
         raise InputError(f"--out {out}: a page is called FILE.html")
-    found = {record.identity: (record, ledger) for record, ledger in (opened_sweep(name, storage) for name in sweeps)}
-    for path in write(list(found.values()), out.absolute() if out else page_of(list(found.values()))):
+    by_identity = {
+        record.identity: (record, ledger) for record, ledger in (opened_sweep(name, storage) for name in sweeps)
+    }
+    for path in write(list(by_identity.values()), out.absolute() if out else page_of(list(by_identity.values()))):
         say(str(path))
 
 

@@ -93,9 +93,9 @@ def expect(studies: tuple[str, ...], scale: str, storage: str | None, workers: i
     seconds, unmeasured = 0.0, 0
     for plan in plans:
         times = [plan.seconds(pack, measured) for pack in plan.packs]
-        known = [time for time in times if time is not None]
-        seconds += placement.together(known, placement.at_once(plan.packs, workers)) if known else 0.0
-        unmeasured += len(times) - len(known)
+        taken = [time for time in times if time is not None]
+        seconds += placement.together(taken, placement.at_once(plan.packs, workers)) if taken else 0.0
+        unmeasured += len(times) - len(taken)
     took = f", about {duration(seconds)} of training" if missing and not unmeasured else ""
     said = "1 study" if len(studies) == 1 else f"{len(studies)} studies"
     say(f"{said} at scale {scale}: {count(missing, 'trial')} to run{took}")

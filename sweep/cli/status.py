@@ -64,24 +64,24 @@ def standing(
     }
 
 
-def as_text(found: Mapping[str, Any]) -> str:
+def as_text(facts: Mapping[str, Any]) -> str:
     """`facts` for people: the sweep, its arms, and the packs that are not finished."""
     from rich.table import Table
 
     said = [
-        f"{found['sweep']}: {count(found['trials'], 'trial')}, {found['done']:,} done, {found['diverged']:,} diverged, "
-        f"{found['left']:,} left" + (f", {found['censored']:,} of them censored" if found["censored"] else "")
+        f"{facts['sweep']}: {count(facts['trials'], 'trial')}, {facts['done']:,} done, {facts['diverged']:,} diverged, "
+        f"{facts['left']:,} left" + (f", {facts['censored']:,} of them censored" if facts["censored"] else "")
     ]
-    if rounds := found["rounds"]:
+    if rounds := facts["rounds"]:
         said.append(and_later(f"round {rounds['asked']} of {rounds['total']}", rounds["later"]))
-    columns = ("trials", "done", "diverged", *(name for name in ("failed", "censored") if found[name]), "left")
+    columns = ("trials", "done", "diverged", *(name for name in ("failed", "censored") if facts[name]), "left")
     table = Table("arm", box=None, pad_edge=False)
     for column in columns:
         table.add_column(column, justify="right")
-    for arm, standing in found["arms"].items():
+    for arm, standing in facts["arms"].items():
         table.add_row(arm, *(f"{standing[column]:,}" for column in columns))
-    said += ["", rendered(table), "", packs_of(found["packs"])]
-    under_way = [pack for pack in found["packs"] if not pack["finished"]]
+    said += ["", rendered(table), "", packs_of(facts["packs"])]
+    under_way = [pack for pack in facts["packs"] if not pack["finished"]]
     for pack in under_way[:SHOWN]:
         said += pack_lines(pack)
     if len(under_way) > SHOWN:

@@ -52,12 +52,12 @@ def bands(
         if not len(rows):
             continue
         start, stop = point[rows].min(), point[rows].max() + 1
-        known, member = np.unique(seeds[rows], return_inverse=True)
-        values = np.full((len(known), stop - start), np.nan)
+        own_seeds, member = np.unique(seeds[rows], return_inverse=True)
+        values = np.full((len(own_seeds), stop - start), np.nan)
         values[member, point[rows] - start] = numbers[rows]
         columns[:4, start:stop] = intervals.of_points(values, seed=seed, draws=draws)
         if diverged is not None:
-            lost = np.zeros(len(known), dtype=bool)
+            lost = np.zeros(len(own_seeds), dtype=bool)
             lost[member[diverged[rows]]] = True
             columns[4, start:stop] = (np.isnan(values) & lost[:, None]).sum(0)
     for name, column in zip(COLUMNS[: 4 if diverged is None else 5], columns, strict=False):

@@ -69,8 +69,8 @@ def paired_difference(
     for arm in (arm_a, arm_b):
         side = frame.loc[frame["arm"] == arm, columns]
         if side.empty:
-            known = ", ".join(map(str, pd.unique(frame["arm"])))
-            raise InputError(f"no arm {arm!r} to compare: there are {known}")
+            arms = ", ".join(map(str, pd.unique(frame["arm"])))
+            raise InputError(f"no arm {arm!r} to compare: there are {arms}")
         if side.duplicated(keys).any():
             raise InputError(f"arm {arm!r} has several values of one seed: pick one setting of it first")
         sides.append(side)

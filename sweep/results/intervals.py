@@ -93,32 +93,32 @@ def tested(
     """
     numbers = np.asarray(values, dtype=float)
     there = np.isfinite(numbers)
-    known = numbers[there]
-    if not known.size:
+    finite = numbers[there]
+    if not finite.size:
         return NOTHING, math.nan
     groups = _groups(
-        None if strata is None else [stratum for stratum, known in zip(strata, there, strict=True) if known], known.size
+        None if strata is None else [stratum for stratum, here in zip(strata, there, strict=True) if here], finite.size
     )
     if statistic == "median":
-        return _median(known, level)
+        return _median(finite, level)
     if statistic == "mean":
-        center, error = known.mean(), _error(known[None], groups)[0]
-        if known.size < 2:
+        center, error = finite.mean(), _error(finite[None], groups)[0]
+        if finite.size < 2:
             return Estimate(float(center), math.nan, math.nan, 1), math.nan
-        if known.size < FEWEST_SEEDS or min(map(len, groups)) < 2:
-            return _student(known, level)
-        drawn = _studentised(known[None], groups, seed, DRAWS)[0]
+        if finite.size < FEWEST_SEEDS or min(map(len, groups)) < 2:
+            return _student(finite, level)
+        drawn = _studentised(finite[None], groups, seed, DRAWS)[0]
     else:
-        center, error = _iqm(known[None])[0], _iqm_error(known[None])[0]
-        if known.size < FEWEST_SEEDS:
-            return Estimate(float(center), math.nan, math.nan, known.size), math.nan
-        drawn = _studentised_iqm(known, groups, seed)
+        center, error = _iqm(finite[None])[0], _iqm_error(finite[None])[0]
+        if finite.size < FEWEST_SEEDS:
+            return Estimate(float(center), math.nan, math.nan, finite.size), math.nan
+        drawn = _studentised_iqm(finite, groups, seed)
     low, high = np.percentile(drawn, _tails(level))
-    found = Estimate(float(center), float(center - high * error), float(center - low * error), known.size)
+    interval = Estimate(float(center), float(center - high * error), float(center - low * error), finite.size)
     if error <= 0:
-        return found, 0.0 if center else 1.0
+        return interval, 0.0 if center else 1.0
     beyond = min((drawn >= center / error).sum(), (drawn <= center / error).sum())
-    return found, float(min(1.0, 2 * (beyond + 1) / (len(drawn) + 1)))
+    return interval, float(min(1.0, 2 * (beyond + 1) / (len(drawn) + 1)))
 
 
 def of_points(
@@ -285,13 +285,13 @@ def tolerance(values: Sequence[float] | np.ndarray, share: float = 0.9, level: f
     By order statistics (Wilks 1941), as many cut from either end as the confidence allows. NaN where there are fewer
     seeds than `tolerance_seeds`.
     """
-    known = np.sort(np.asarray(values, dtype=float))
-    known = known[np.isfinite(known)]
-    if known.size < tolerance_seeds(share, level):
+    finite = np.sort(np.asarray(values, dtype=float))
+    finite = finite[np.isfinite(finite)]
+    if finite.size < tolerance_seeds(share, level):
         return math.nan, math.nan
-    gaps = next(gaps for gaps in range(1, known.size) if _binomial(gaps - 1, known.size, share) >= level)
-    cut = known.size - 1 - gaps
-    return float(known[cut // 2]), float(known[known.size - 1 - (cut - cut // 2)])
+    gaps = next(gaps for gaps in range(1, finite.size) if _binomial(gaps - 1, finite.size, share) >= level)
+    cut = finite.size - 1 - gaps
+    return float(finite[cut // 2]), float(finite[finite.size - 1 - (cut - cut // 2)])
 
 
 def tolerance_seeds(share: float = 0.9, level: float = LEVEL) -> int:

@@ -145,8 +145,8 @@ def of_frames(
 
 def direction(metric: str) -> bool | None:
     """Whether more of it is better; None where neither is."""
-    known = metrics.of(metric)
-    return None if known is None or known.better is None else known.better == "up"
+    spec = metrics.of(metric)
+    return None if spec is None or spec.better is None else spec.better == "up"
 
 
 def recorded(trials: pd.DataFrame, metric: str) -> None:
@@ -230,10 +230,10 @@ def _beside_first(
     """The standings of a panel, the others beside the first: p-values are corrected for all of them."""
     first, *others = standings
     yield first
-    found = [differences.paired(own, values[0], higher=higher, statistic=statistic) for own in values[1:]]
-    adjusted = intervals.holm([math.nan if difference is None else difference.p for difference in found])
+    raw_differences = [differences.paired(own, values[0], higher=higher, statistic=statistic) for own in values[1:]]
+    adjusted = intervals.holm([math.nan if difference is None else difference.p for difference in raw_differences])
     smallest = verdicts.smallest_effect(metric, first.late.mean)
-    for standing, raw, p in zip(others, found, adjusted, strict=True):
+    for standing, raw, p in zip(others, raw_differences, adjusted, strict=True):
         difference = None if raw is None else replace(raw, adjusted=p)
         verdict = verdicts.verdict(difference, higher=higher)
         needed = None if verdict in verdicts.TOLD else verdicts.seeds_needed(difference, smallest)

@@ -33,12 +33,12 @@ def colors(arms: Iterable[str]) -> dict[str, str]:
 
     Other labels, such as a user's own arms, take free ones in the order in which they are given.
     """
-    known = list(ARMS)
-    names = sorted(dict.fromkeys(arms), key=lambda name: known.index(name) if name in ARMS else len(known))
-    found: dict[str, str] = {}
+    places = list(ARMS)
+    names = sorted(dict.fromkeys(arms), key=lambda name: places.index(name) if name in ARMS else len(places))
+    color_of: dict[str, str] = {}
     for name in names:
         own = ARMS.get(name)
-        if own is None or own in found.values():
-            own = next((color for color in SPARE if color not in found.values()), SPARE[0])
-        found[name] = own
-    return found
+        if own is None or own in color_of.values():
+            own = next((color for color in SPARE if color not in color_of.values()), SPARE[0])
+        color_of[name] = own
+    return color_of

@@ -43,19 +43,19 @@ class TrainedNetwork:
 def load(trial: str, *, task: int | None, storage: str) -> TrainedNetwork:
     """The network of a trial (an id or its beginning), final or after `task` tasks. Raises InputError."""
     ledger = Ledger(storage)
-    found = ledger.find_trial(trial)
-    kept = dict(ledger.weights(found))
+    trial_id = ledger.find_trial(trial)
+    kept = dict(ledger.weights(trial_id))
     label = "final" if task is None else task
     if label not in kept:
         have = ", ".join(map(str, kept)) or "nothing: its sweep says `keep: none`"
-        raise InputError(f"trial {found} has no weights for {label}; kept: {have}")
+        raise InputError(f"trial {trial_id} has no weights for {label}; kept: {have}")
     held = torch.load(io.BytesIO(kept[label]), weights_only=True)
     config = json.loads(held["config"])
     if config["code"]:
-        load_code(dict(located(ledger, found)[0].manifest["code"]))
+        load_code(dict(located(ledger, trial_id)[0].manifest["code"]))
     workload = workload_of(config, config["seed"])
     network, (optimizer, methods) = network_of(config, workload), ways_of_learning(config)
     learner = Learner(network, loss_of(workload), optimizer, methods)
     hyper = mapped(torch.tensor, learner.hyper_of(optimizer[1], methods))
     state = held.get("inputs", {})
-    return TrainedNetwork(found, config, network, held["params"], lambda x: learner.shown(x, state, hyper))
+    return TrainedNetwork(trial_id, config, network, held["params"], lambda x: learner.shown(x, state, hyper))

@@ -38,8 +38,8 @@ def verdict(difference: Difference | None, *, higher: bool | None) -> Verdict:
 
 def smallest_effect(metric: str, beside: float) -> float:
     """The smallest difference that matters, of a metric whose value it is beside; a claim may know better."""
-    known = metrics.of(metric)
-    return MATTERS_OF_A_SHARE if known is not None and known.unit == "share" else MATTERS * abs(beside)
+    spec = metrics.of(metric)
+    return MATTERS_OF_A_SHARE if spec is not None and spec.unit == "share" else MATTERS * abs(beside)
 
 
 def seeds_needed(difference: Difference | None, smallest: float) -> int | None:

@@ -47,13 +47,13 @@ class Runs:
         condition = f"tags.`pliant.kind` = '{kind}'"
         if group is not None:
             condition += f" and tags.`pliant.group` = '{group}'"
-        found: dict[str, Run] = {}
+        by_tag: dict[str, Run] = {}
         twice = []
         for run in sorted(self._search(condition), key=lambda run: (run.info.start_time, run.info.run_id)):
-            if found.setdefault(run.data.tags[key], run) is not run:
+            if by_tag.setdefault(run.data.tags[key], run) is not run:
                 twice.append(run)
         self.discard(twice)
-        return found
+        return by_tag
 
     def _search(self, condition: str, *, deleted: bool = False) -> list[Run]:
         """All runs that meet a condition: the live ones, or those that were deleted."""
@@ -68,9 +68,9 @@ class Runs:
             runs += page
         return runs
 
-    def write(self, drafts: Mapping[str, Draft], known: Mapping[str, Run]) -> None:
+    def write(self, drafts: Mapping[str, Draft], earlier: Mapping[str, Run]) -> None:
         """Make runs hold their drafts, those that are not known or cannot be emptied as new ones."""
-        kept = self.emptied({name: known[name] for name in drafts if name in known})
+        kept = self.emptied({name: earlier[name] for name in drafts if name in earlier})
         new = [name for name in drafts if name not in kept]
         runs = {name: run.info.run_id for name, run in kept.items()}
         runs |= zip(new, self.create([drafts[name] for name in new]), strict=True)
@@ -78,18 +78,18 @@ class Runs:
 
     def renew(self, kind: str, drafts: Mapping[str, Draft]) -> int:
         """Have a run for every draft (place -> draft) of a kind, anew where its content changed; how many there are."""
-        known = self.find(kind, "pliant.place")
+        earlier = self.find(kind, "pliant.place")
         same = {
             place
             for place, draft in drafts.items()
-            if place in known and known[place].data.tags.get("pliant.content") == draft.tags["pliant.content"]
+            if place in earlier and earlier[place].data.tags.get("pliant.content") == draft.tags["pliant.content"]
         }
-        stale = {place: run for place, run in known.items() if place not in same}
+        stale = {place: run for place, run in earlier.items() if place not in same}
         left = {place: run for place, run in stale.items() if place in drafts and self.writer.rewrites}
         self.discard([run for place, run in stale.items() if place not in left])
-        whole = {place for place in same if known[place].info.status == "FINISHED"}
+        whole = {place for place in same if earlier[place].info.status == "FINISHED"}
         changed = {place: draft for place, draft in drafts.items() if place not in whole}
-        self.write(changed, left | {place: known[place] for place in same})
+        self.write(changed, left | {place: earlier[place] for place in same})
         return len(drafts)
 
     def emptied(self, runs: Mapping[str, Run]) -> dict[str, Run]:

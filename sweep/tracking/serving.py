@@ -65,8 +65,8 @@ def view_address(tracking_uri: str, identity: str) -> str | None:
     """
     check(tracking_uri)  # says within seconds what a client would try for minutes
     with explained(tracking_uri):
-        found = writer_for(with_driver(tracking_uri)).client.get_experiment_by_name(identity)
-    if found is None or found.lifecycle_stage != "active":
+        experiment = writer_for(with_driver(tracking_uri)).client.get_experiment_by_name(identity)
+    if experiment is None or experiment.lifecycle_stage != "active":
         return None
-    there = views.TAG + "arms" in found.tags
-    return views.address(found.experiment_id, "arms") if there else views.runs(found.experiment_id)
+    there = views.TAG + "arms" in experiment.tags
+    return views.address(experiment.experiment_id, "arms") if there else views.runs(experiment.experiment_id)

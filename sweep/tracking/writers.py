@@ -268,10 +268,10 @@ def as_expected(tables: Mapping[str, Table]) -> bool:
         "metrics": set(METRIC_COLUMNS),
         "latest_metrics": set(METRIC_COLUMNS),
     }
-    for name, known in filled.items():
+    for name, filled_here in filled.items():
         columns = tables[name].columns
         needed = {column.name for column in columns if not column.nullable and column.default is None}
-        if not needed <= known <= set(columns.keys()):
+        if not needed <= filled_here <= set(columns.keys()):
             return False
     return True
 
@@ -281,24 +281,24 @@ def experiment_for(writer: ApiWriter, identity: str, artifact_root: str | None, 
     from mlflow.exceptions import MlflowException
 
     client = writer.client
-    found = client.get_experiment_by_name(identity)
-    if found is None:
+    experiment = client.get_experiment_by_name(identity)
+    if experiment is None:
         try:
             # The tag makes MLflow's page open on runs and charts instead of language-model traces.
             client.create_experiment(identity, artifact_root, {"mlflow.experimentKind": "custom_model_development"})
         except MlflowException:
             if client.get_experiment_by_name(identity) is None:  # nobody else was quicker
                 raise
-        found = client.get_experiment_by_name(identity)
-        assert found is not None
-    if found.lifecycle_stage != "active":
+        experiment = client.get_experiment_by_name(identity)
+        assert experiment is not None
+    if experiment.lifecycle_stage != "active":
         raise TrackingError(
             f"The experiment {identity} was deleted in MLflow, and its name stays taken.\n"
             f"Bring it back: MLFLOW_TRACKING_URI={shlex.quote(shown(tracking_uri))} {shlex.quote(sys.executable)}"
-            f" -m mlflow experiments restore --experiment-id {found.experiment_id}"
+            f" -m mlflow experiments restore --experiment-id {experiment.experiment_id}"
         )
-    earlier = found.artifact_location.startswith("file:") and found.artifact_location.endswith("/artifacts")
+    earlier = experiment.artifact_location.startswith("file:") and experiment.artifact_location.endswith("/artifacts")
     if artifact_root == RELATIVE and earlier and isinstance(writer, TableWriter):
-        writer.relocate(found)
-        found = client.get_experiment(found.experiment_id)
-    return found
+        writer.relocate(experiment)
+        experiment = client.get_experiment(experiment.experiment_id)
+    return experiment

@@ -241,10 +241,10 @@ class Online(Seated):
 
     def _load_units(self, state: Tree) -> None:
         """Continual backprop's statistics."""
-        found = of_kind(self.learner, ContinualBackprop)
-        if self.units is None or found is None:
+        method = of_kind(self.learner, ContinualBackprop)
+        if self.units is None or method is None:
             return
-        own = state[found[0]]
+        own = state[method[0]]
         for key in ("utility", "mean", "age"):
             self.buffers[key] = [self.widened(own[key][site.name]) for site in self.network.sites]
         self.single["counter"] = own["counter"].double().clone()
@@ -255,9 +255,9 @@ class Online(Seated):
 
     def _units_state(self) -> Tree:
         """The inverse of `_load_units`."""
-        found = of_kind(self.learner, ContinualBackprop)
-        assert found is not None
-        own = dict(self.given[found[0]])
+        method = of_kind(self.learner, ContinualBackprop)
+        assert method is not None
+        own = dict(self.given[method[0]])
         for key in ("utility", "mean", "age"):
             own[key] = {
                 site.name: value[:, : site.units].clone()
@@ -265,7 +265,7 @@ class Online(Seated):
             }
         own["counter"] = self.single["counter"].clone()
         own["due"] = torch.zeros_like(own["due"])
-        return {found[0]: own, "replaced": self.single["replaced"].clone()}
+        return {method[0]: own, "replaced": self.single["replaced"].clone()}
 
     # ---- what is owed ----
 

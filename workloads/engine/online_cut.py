@@ -88,9 +88,9 @@ class Cut:
         Raises NotLowered.
         """
         self.examples = list(examples)
-        found = traced(step, examples)
-        self.graph, self.seen, self.constants = found.graph, found.seen, found.constant
-        self.placeholders, self.outputs = found.arguments, found.results
+        trace_of_step = traced(step, examples)
+        self.graph, self.seen, self.constants = trace_of_step.graph, trace_of_step.seen, trace_of_step.constant
+        self.placeholders, self.outputs = trace_of_step.arguments, trace_of_step.results
         self.lasting = set(self.placeholders[leaves : leaves + hypers])
         self.leaf_of = {node: k for k, node in enumerate(self.placeholders[:leaves])}
         self.order = {node: k for k, node in enumerate(self.graph.nodes)}
@@ -111,7 +111,7 @@ class Cut:
     # ---- products ----
 
     def _layers(self) -> list[Layer]:
-        found: list[Layer] = []
+        layers: list[Layer] = []
         backs: dict[int, fx.Node] = {}
         others: list[fx.Node] = []
         for node in self.graph.nodes:
@@ -122,27 +122,27 @@ class Cut:
             if number is None:
                 others.append(node)
             elif odd:
-                if any(number == layer.weight for layer in found):
+                if any(number == layer.weight for layer in layers):
                     raise NotLowered("a weight matrix that is used twice")
-                found.append(Layer(number, *self._begun(node), node.args[0]))
+                layers.append(Layer(number, *self._begun(node), node.args[0]))
             elif number in backs:
                 raise NotLowered("a weight matrix that is used twice")
             else:
                 backs[number] = node
-        if not found:
+        if not layers:
             raise NotLowered("a network without a matrix of weights")
-        for layer in sorted(found, key=lambda own: own.weight not in backs):
+        for layer in sorted(layers, key=lambda own: own.weight not in backs):
             layer.back = backs.get(layer.weight)
             layer.outer = next((n for n in others if self._matches(layer, n)), None)
             if layer.outer is None:
                 raise NotLowered("a weight matrix whose gradient is no product of its input and its error")
             others.remove(layer.outer)
-        return found
+        return layers
 
     def _sums(self, layer: Layer) -> list[Sum]:
         """The sums of the layer's new weights, as they are after the whole step."""
         new, odd = stripped(self.outputs[layer.weight])
-        found = []
+        sums = []
         for node in self.graph.nodes:
             if node.target not in (aten.mean.dim, aten.sum.dim_IntList) or len(node.args[1]) != 1:
                 continue
@@ -152,8 +152,8 @@ class Cut:
             base, flipped = stripped(size.args[0])
             if base is new:
                 incoming = (node.args[1][0] % 2 == 1) != (turned ^ flipped ^ odd)
-                found.append(Sum(node, incoming, node.target == aten.mean.dim))
-        return found
+                sums.append(Sum(node, incoming, node.target == aten.mean.dim))
+        return sums
 
     def _begun(self, product: fx.Node) -> tuple[fx.Node, fx.Node | None]:
         """The product with its bias added, where that is all it is for, and the bias."""
@@ -243,15 +243,15 @@ class Cut:
 
     def _heavy(self) -> set[fx.Node]:
         """Nodes made of whole matrices of weights, their gradients or their slots."""
-        found = {node for node, leaf in self.leaf_of.items() if leaf in self.owner}
+        heavy = {node for node, leaf in self.leaf_of.items() if leaf in self.owner}
         outer = {layer.outer for layer in self.layers}
         for node in self.graph.nodes:
             if node in outer:
-                found.add(node)
+                heavy.add(node)
             elif node.op == "call_function" and node not in self.products and node not in self.constants:
-                if any(n in found for n in node.all_input_nodes):
-                    found.add(node)
-        return found
+                if any(n in heavy for n in node.all_input_nodes):
+                    heavy.add(node)
+        return heavy
 
     def _cut_chain(self, number: int, layer: Layer) -> None:
         """Fill in the layer's chain. Raises NotLowered where it is not elementwise."""
@@ -288,16 +288,16 @@ class Cut:
         """Whether an elementwise node is (in, out); None where it is alike in all places. Raises NotLowered."""
         if node.op != "call_function" or node in self.products or any(n not in flipped for n in node.all_input_nodes):
             raise NotLowered(f"{node.name} for every weight")
-        found = {flipped[n] for n in node.all_input_nodes} - {None}
-        if node.target == aten.permute.default and found:
-            return not found.pop()
-        if node.target in RESHAPES and not found:
+        orders = {flipped[n] for n in node.all_input_nodes} - {None}
+        if node.target == aten.permute.default and orders:
+            return not orders.pop()
+        if node.target in RESHAPES and not orders:
             return None
         if node.target not in SAME and torch.Tag.pointwise not in getattr(node.target, "tags", ()):
             raise NotLowered(f"{node.target} of whole matrices of weights")
-        if len(found) > 1:
+        if len(orders) > 1:
             raise NotLowered("a matrix of weights together with its transpose")
-        return found.pop() if found else None
+        return orders.pop() if orders else None
 
     def chain(self, layer: Layer) -> Callable[..., list[Tensor]]:
         """The chain of ONE weight: (gradient, leaves..., scalars...), all 0-d, to the evolving leaves' new values."""
@@ -319,13 +319,13 @@ class Cut:
 
     def small(self, node: fx.Node, values: dict[fx.Node, Tensor]) -> Tensor:
         """A single number's value from those of placeholders, in whatever precision these have."""
-        found = dict(values)
+        computed = dict(values)
         for step in self.ancestors([node]):
             if step in self.constants:
-                found[step] = self.seen[step]
-            elif step not in found:
-                found[step] = evaluated(step, found)
-        return found[node].flatten()[0]
+                computed[step] = self.seen[step]
+            elif step not in computed:
+                computed[step] = evaluated(step, computed)
+        return computed[node].flatten()[0]
 
     # ---- segments ----
 
@@ -410,30 +410,30 @@ def traced(step: Callable[..., Sequence[Tensor]], examples: Sequence[Tensor]) ->
 
     Many numbers over one become their products with its reciprocal, a rounding away at most.
     """
-    found = trace(step, examples)
-    for node in list(found.graph.nodes):
+    whole = trace(step, examples)
+    for node in list(whole.graph.nodes):
         if node.target == aten.addmm.default and not node.kwargs:
-            with found.graph.inserting_before(node):
-                product = found.graph.call_function(aten.mm.default, node.args[1:])
-                both = found.graph.call_function(aten.add.Tensor, (node.args[0], product))
-            found.seen[product] = found.seen[both] = found.seen[node]
+            with whole.graph.inserting_before(node):
+                product = whole.graph.call_function(aten.mm.default, node.args[1:])
+                both = whole.graph.call_function(aten.add.Tensor, (node.args[0], product))
+            whole.seen[product] = whole.seen[both] = whole.seen[node]
             node.replace_all_uses_with(both)
-            found.graph.erase_node(node)
-        elif node.target == aten.sum.dim_IntList and found.seen[node].numel() == found.seen[node.args[0]].numel():
-            with found.graph.inserting_before(node):  # over one example
-                same = found.graph.call_function(aten.view.default, (node.args[0], list(found.seen[node].shape)))
-            found.seen[same] = found.seen[node]
+            whole.graph.erase_node(node)
+        elif node.target == aten.sum.dim_IntList and whole.seen[node].numel() == whole.seen[node.args[0]].numel():
+            with whole.graph.inserting_before(node):  # over one example
+                same = whole.graph.call_function(aten.view.default, (node.args[0], list(whole.seen[node].shape)))
+            whole.seen[same] = whole.seen[node]
             node.replace_all_uses_with(same)
-            found.graph.erase_node(node)
+            whole.graph.erase_node(node)
         elif node.target == aten.div.Tensor and isinstance(by := node.args[1], fx.Node):
-            if found.seen[by].numel() == 1 < found.seen[node].numel() and by not in found.constant:
-                with found.graph.inserting_before(node):
-                    inverse = found.graph.call_function(aten.reciprocal.default, (by,))
-                    same = found.graph.call_function(aten.mul.Tensor, (node.args[0], inverse))
-                found.seen[inverse], found.seen[same] = found.seen[by].reciprocal(), found.seen[node]
+            if whole.seen[by].numel() == 1 < whole.seen[node].numel() and by not in whole.constant:
+                with whole.graph.inserting_before(node):
+                    inverse = whole.graph.call_function(aten.reciprocal.default, (by,))
+                    same = whole.graph.call_function(aten.mul.Tensor, (node.args[0], inverse))
+                whole.seen[inverse], whole.seen[same] = whole.seen[by].reciprocal(), whole.seen[node]
                 node.replace_all_uses_with(same)
-                found.graph.erase_node(node)
-    return found
+                whole.graph.erase_node(node)
+    return whole
 
 
 def stripped(node: Any) -> tuple[fx.Node, bool]:

@@ -105,22 +105,22 @@ def sleep_of(cut: Cut, layer: Layer) -> Asleep:
 
 def kinds(cut: Cut, layer: Layer, gradient: int = ZERO) -> list[int]:
     """What the chain's results are, where the gradient is of a kind."""
-    found: dict[fx.Node, int] = dict.fromkeys(layer.scalars, NUMBER)
+    kind_of: dict[fx.Node, int] = dict.fromkeys(layer.scalars, NUMBER)
     if layer.outer is not None:
-        found[layer.outer] = gradient
-    found |= {cut.placeholders[k]: LINEAR for k in layer.evolving}
-    found |= {cut.placeholders[k]: FIXED for k in layer.constant}
+        kind_of[layer.outer] = gradient
+    kind_of |= {cut.placeholders[k]: LINEAR for k in layer.evolving}
+    kind_of |= {cut.placeholders[k]: FIXED for k in layer.constant}
     for node in layer.nodes:
         if node in cut.constants:
-            found[node] = ZERO if bool((cut.seen[node] == 0).all()) else NUMBER
+            kind_of[node] = ZERO if bool((cut.seen[node] == 0).all()) else NUMBER
         else:
-            found[node] = _kind(node, [_of(a, found) for a in node.args if isinstance(a, fx.Node | int | float)])
-    return [found[cut.outputs[k]] for k in layer.evolving]
+            kind_of[node] = _kind(node, [_of(a, kind_of) for a in node.args if isinstance(a, fx.Node | int | float)])
+    return [kind_of[cut.outputs[k]] for k in layer.evolving]
 
 
-def _of(argument: fx.Node | float, found: dict[fx.Node, int]) -> int:
+def _of(argument: fx.Node | float, kind_of: dict[fx.Node, int]) -> int:
     if isinstance(argument, fx.Node):
-        return found[argument]
+        return kind_of[argument]
     return ZERO if argument == 0 else NUMBER
 
 

@@ -107,20 +107,20 @@ class Plan:
     @property
     def units(self) -> ContinualBackpropConfig | None:
         """How units are replaced, where they are."""
-        found = of_kind(self.learner, ContinualBackprop)
-        return found[1] if found and self.learner.network.sites else None
+        method = of_kind(self.learner, ContinualBackprop)
+        return method[1] if method and self.learner.network.sites else None
 
     @property
     def noise(self) -> bool:
         """Whether weights are perturbed after every step."""
-        found = of_kind(self.learner, ShrinkAndPerturb)
-        return found is not None and found[1].when == "step"
+        method = of_kind(self.learner, ShrinkAndPerturb)
+        return method is not None and method[1].when == "step"
 
     @property
     def lazy(self) -> bool:
         """Whether a sleeping row's noise waits. Where every weight is read in every step, none sleeps."""
-        found = of_kind(self.learner, ShrinkAndPerturb)
-        waits = found is not None and found[1].when == "step" and found[1].noise == "lazy"
+        method = of_kind(self.learner, ShrinkAndPerturb)
+        waits = method is not None and method[1].when == "step" and method[1].noise == "lazy"
         return waits and not self.adam and self.units is None
 
     @property
@@ -140,17 +140,17 @@ class Plan:
         elif "weight_decay" in optimizer:
             scalars["decay"] = optimizer["weight_decay"].double()
         for kind in (L2, ShrinkAndPerturb):
-            if (found := of_kind(self.learner, kind)) is not None:
-                scalars["decay"] = scalars["decay"] + hyper[found[0]]["strength"].double()
+            if (method := of_kind(self.learner, kind)) is not None:
+                scalars["decay"] = scalars["decay"] + hyper[method[0]]["strength"].double()
         if isinstance(self.learner.optimizer, AdamO):
             every = self.learner.optimizer.config.every
             rate = every * optimizer["isometry_step_size"] * optimizer["isometry_strength"]
             scalars["pull"] = rate.double()
-        if self.noise and (found := of_kind(self.learner, ShrinkAndPerturb)):
-            scalars["noise"] = hyper[found[0]]["perturb_scale"].double()
-        if self.units is not None and (found := of_kind(self.learner, ContinualBackprop)):
+        if self.noise and (method := of_kind(self.learner, ShrinkAndPerturb)):
+            scalars["noise"] = hyper[method[0]]["perturb_scale"].double()
+        if self.units is not None and (method := of_kind(self.learner, ContinualBackprop)):
             for name in ("replacement_rate", "maturity_threshold"):
-                scalars[name] = hyper[found[0]][name].double()
+                scalars[name] = hyper[method[0]][name].double()
         return {name: value.clone() for name, value in scalars.items()}
 
     def tables(self) -> dict[str, Tensor]:

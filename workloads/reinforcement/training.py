@@ -111,12 +111,12 @@ class ControlTraining(Members[ChangingControl, Acting]):
     def diagnosed(self, names: Sequence[str], task: int) -> dict[str, Tensor]:
         """See Members; of the policy's network."""
         tree = self.engine.state()
-        found: dict[str, Tensor] = {}
+        values: dict[str, Tensor] = {}
         for count, alike in by_probe(names, self.config["probe"]).items():
             probe = torch.from_numpy(self.stream.probe(task, count)).to(self.dtype)
             x = torch.stack([self.shown(probe, tree, place) for place in range(len(self.seeds))])
-            found |= measure(alike, Look(self.network, evaluated(tree), x))
-        return found
+            values |= measure(alike, Look(self.network, evaluated(tree), x))
+        return values
 
     def shown(self, probe: Tensor, tree: Tree, place: int) -> Tensor:
         """What a member's policy is shown of a probe (N, 4)."""
