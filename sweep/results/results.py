@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from sweep.results import answers, frames, leaderboard, windows
+from sweep.results import answers, comparisons, frames, leaderboard, windows
+from sweep.results.comparisons import Comparison
 from sweep.results.intervals import Statistic
 from sweep.results.leaderboard import Leaderboard
 from sweep.results.selections import Stage
@@ -57,6 +58,22 @@ class Results:
             by=[by] if isinstance(by, str) else by,
             stage=stage,
             statistic=statistic,
+        )
+
+    def compare(
+        self,
+        ours: str,
+        theirs: str,
+        *,
+        metric: str | None = None,
+        window: str = str(windows.LATE),
+        stage: Stage | None = None,
+        statistic: Statistic = "mean",
+    ) -> list[Comparison]:
+        """One arm beside another, paired by seed, in every panel: see `sweep.results.comparisons.compare`."""
+        over = windows.asked(window)
+        return comparisons.compare(
+            self.record, self.ledger, ours, theirs, metric=metric, window=over, stage=stage, statistic=statistic
         )
 
     def _repr_html_(self) -> str:
