@@ -122,15 +122,20 @@ def _varying(settings: Iterable[Mapping[str, Any]]) -> list[str]:
     return sorted(varying, key=ranks.__getitem__)
 
 
+def axis(column: str, arm: str = "") -> str:
+    """A column's name: `step size`, and `l2 strength` unless the arm's label says the method."""
+    part, _, field = column.rpartition(".")
+    plain = part in ("optimizer", "network", "workload", "") or words(part) in words(arm)
+    return FIELDS.get(column, words(field if plain else f"{part} {field}"))
+
+
 def _field(column: str, value: Any, arm: str) -> str:
     """One column with its value: `replacement rate 1e-4`, `tanh`, `linear`."""
     if column == "network.activation":
         return words(str(value))
     if column == "network.depth" and value == 0:
         return "linear"
-    part, _, field = column.rpartition(".")
-    plain = part in ("optimizer", "network", "workload", "") or words(part) in words(arm)
-    text = FIELDS.get(column, words(field if plain else f"{part} {field}"))
+    text = axis(column, arm)
     if isinstance(value, bool):
         return f"{text} {'yes' if value else 'no'}"
     return f"{text} {value if isinstance(value, str) else number(float(value))}"

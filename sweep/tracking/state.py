@@ -14,7 +14,6 @@ import numpy as np
 
 from sweep.errors import InputError
 from sweep.ledger.commits import began
-from sweep.ledger.sweeps import fresh_seeds
 from sweep.results import naming
 from sweep.tracking import notes, views
 from sweep.tracking.drafts import (
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
 
 BLOCK = 2_000_000  # values in memory at a time; a block reads packs whole, so many small ones would read them often
 LAYOUT = 2  # of groups' and trials' runs; raised when those written earlier are to be written again
-PAGE = 1  # likewise, of arms' runs, notes and views
+PAGE = 2  # likewise, of arms' runs, notes and views
 
 
 class State:
@@ -123,19 +122,19 @@ class State:
         kept["seed"] = kept["trial"].map({name: trial.config["seed"] for name, trial in trials.items()})
         return kept
 
-    def shown(self, group: str, *, evaluated: bool) -> list[Trial]:
-        """The ended trials that an arm at this setting is shown by: on fresh seeds alone where it is evaluated."""
-        fresh = fresh_seeds(self.record)
-        return [trial for trial in self.ended[group] if not evaluated or trial.config["seed"] in fresh]
+    def shown(self, group: str, *, evaluated: bool, stage: str = "evaluate") -> list[Trial]:
+        """The ended trials that an arm at this setting is shown by: where it is evaluated, on that stage's seeds."""
+        seeds = frozenset(self.record.manifest.get("seeds", {}).get(stage, ()))
+        return [trial for trial in self.ended[group] if not evaluated or trial.config["seed"] in seeds]
 
-    def binned(self, groups: Sequence[str], metric: str, *, evaluated: bool) -> pd.DataFrame:
+    def binned(self, groups: Sequence[str], metric: str, *, evaluated: bool, stage: str = "evaluate") -> pd.DataFrame:
         """As `frame`, of what is `shown`, the metric averaged over bins of tasks: they differ more than arms do."""
         import pandas as pd
 
         from sweep.results import frames
         from sweep.trials import planned_tasks
 
-        shown = {trial.id for group in groups for trial in self.shown(group, evaluated=evaluated)}
+        shown = {trial.id for group in groups for trial in self.shown(group, evaluated=evaluated, stage=stage)}
         frame = self.frame(groups)
         frame = frame[frame["trial"].isin(shown)]
         parts = [frame[frame["metric"] != metric]]

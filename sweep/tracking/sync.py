@@ -137,10 +137,12 @@ class Sync:
             self._sync_groups(touched, None)
         board = self.state.board()
         shown = self.runs.renew("arm", arms.drafts(self.state, board, self.runs.experiment) if board else {})
+        values = arms.values(self.state, board, self.runs.experiment) if board else {}
+        shown += self.runs.renew("value", values)
         groups = sum(1 for told in self.state.told.values() if told)
         trials = sum(map(len, self.state.told.values())) if self.state.track["trials"] else 0
         total = 1 + shown + groups + trials
-        self._finish_sweep(parent, board, {"pliant.content": content, "pliant.runs": str(total)})
+        self._finish_sweep(parent, board, arms.axes(values), {"pliant.content": content, "pliant.runs": str(total)})
         updated = len(self.runs.updated - self.runs.created)
         return SyncReport(len(self.runs.created), updated, total - len(self.runs.created) - updated)
 
@@ -162,7 +164,9 @@ class Sync:
         record = self.state.record
         return digest([LAYOUT, PAGE, record.manifest, record.file_text, trials, ended, failed, drawn, told])
 
-    def _finish_sweep(self, parent: Run, board: Leaderboard | None, last: Mapping[str, str]) -> None:
+    def _finish_sweep(
+        self, parent: Run, board: Leaderboard | None, axes: Sequence[tuple[str, str]], last: Mapping[str, str]
+    ) -> None:
         """The files first, then what is said of the sweep; the tag that says that all is there last."""
         run_id = parent.info.run_id
         self.runs.keep(parent, f"{self.state.record.name}.yaml", self.state.record.file_text.encode())
@@ -183,7 +187,7 @@ class Sync:
         )
         self.runs.tag(run_id, {f"pliant.{name}": str(count) for name, count in asdict(counts).items()})
         self.runs.tag(run_id, {notes.TAG: notes.of_sweep(told)})
-        self.runs.describe_experiment({notes.TAG: notes.of_experiment(told), **self._views(board)})
+        self.runs.describe_experiment({notes.TAG: notes.of_experiment(told), **self._views(board, axes)})
         if counts.ended == counts.trials:
             ended = max(milliseconds(done.finished) for done in self.state.done.values())
             self.runs.client.set_terminated(run_id, "FINISHED", ended)
@@ -197,13 +201,14 @@ class Sync:
         pictures = ",".join(path.name for path in figures if path.suffix == ".svg")
         self.runs.tag(run.info.run_id, {"pliant.pictures": pictures, "pliant.figures": content})
 
-    def _views(self, board: Leaderboard | None) -> dict[str, str]:
+    def _views(self, board: Leaderboard | None, axes: Sequence[tuple[str, str]]) -> dict[str, str]:
         """Tags of the experiment: the views in the order in which the page's menu is to list them."""
         if board is None:
             return {}
         columns = list(dict.fromkeys(column for params in self.state.params.values() for column in params))
         panels = list(dict.fromkeys(standing.panel for standing in board.standings))
-        made = views.of_sweep(arms.measured(self.state, board), columns, panels, [], trials=self.state.track["trials"])
+        measured = arms.measured(self.state, board)
+        made = views.of_sweep(measured, columns, panels, axes, trials=self.state.track["trials"])
         return views.tags(made, self.runs.experiment.creation_time or 0)
 
     # Groups and their trials

@@ -26,7 +26,7 @@ ALL, FIRST_TEN = "SHOW_ALL", "FIRST_10_RUNS"
 
 VERDICT = "pliant.verdict"  # tag of an arm's run
 VALUE = "value"  # metric of a run in a view of sensitivity: the place of its value among those of the axis
-MOST_VIEWS = 24  # of sensitivity; the menu is a list without folds
+MOST_VIEWS = 24  # of sensitivity: the menu is a list without folds
 
 
 def final(metric: str) -> str:
@@ -141,8 +141,8 @@ def of_sweep(
 ) -> list[View]:
     """The views of a sweep, in the order of the menu.
 
-    Its arms (panel by panel too), their diagnostics, an arm's sensitivity to each of its `axes` (arm, name of the
-    axis), its settings, its trials.
+    Its arms (panel by panel too), their diagnostics, an arm's sensitivity to each of its `axes` (arm, column), its
+    settings, its trials.
     """
     arm = {"pliant.kind": "arm"}
     made = [View(key="arms", name="Arms at their best", where=arm, measured=measured, columns=columns, compared=True)]
@@ -150,9 +150,9 @@ def of_sweep(
         made.append(replace(made[0], key=f"arms{number}", name=f"Arms, {panel}", where=arm | {"pliant.panel": panel}))
     if len(measured.names) > 1:
         made.append(replace(made[0], key="diagnostics", name="Diagnostics of arms", diagnostics=True))
-    for number, (label, axis) in enumerate(axes[:MOST_VIEWS]):
-        name = f"Sensitivity: {naming.words(label)} to {axis}"
-        where = {"pliant.kind": "value", "pliant.arm": label, "pliant.axis": axis}
+    for number, (label, column) in enumerate(axes[:MOST_VIEWS]):
+        name = f"Sensitivity: {naming.words(label)} to {naming.axis(column, label)}"
+        where = {"pliant.kind": "value", "pliant.arm": label, "pliant.axis": column}
         made.append(
             View(key=f"sensitivity{number}", name=name, where=where, measured=measured, columns=columns, order=VALUE)
         )

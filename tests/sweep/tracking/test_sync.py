@@ -44,7 +44,7 @@ from sweep.tracking.writers import ApiWriter, TableWriter, writer_for
 
 def test_a_run_for_the_sweep_each_arm_each_group_and_each_trial(uri: str) -> None:
     record, ledger = small_sweep()
-    assert sync(record, ledger, uri) == SyncReport(created=8, updated=0, unchanged=0)
+    assert sync(record, ledger, uri) == SyncReport(created=10, updated=0, unchanged=0)
     groups, trials = runs(uri, "group"), runs(uri, "trial")
     assert set(groups) == {"backprop-0.1", "backprop-0.01"}
     assert set(trials) == {trial.id for trial in record.trials}
@@ -112,7 +112,7 @@ def test_files_of_the_sweep(uri: str, tmp_path: Path) -> None:
     assert sync(record, ledger, uri, figures=[figure]).updated == 0
     assert sync(record, ledger, uri).updated == 0
     figure.write_text("<svg></svg>")
-    assert sync(record, ledger, uri, figures=[figure]) == SyncReport(0, 1, 7)
+    assert sync(record, ledger, uri, figures=[figure]) == SyncReport(0, 1, 9)
     assert (folder / "figures" / "arms.svg").read_text() == "<svg></svg>"
 
 
@@ -158,7 +158,7 @@ def test_trials_that_another_sweep_computed_say_so(uri: str) -> None:
 def test_groups_only(uri: str) -> None:
     record, ledger = small_sweep()
     record.manifest["track"]["trials"] = False
-    assert sync(record, ledger, uri) == SyncReport(created=4, updated=0, unchanged=0)
+    assert sync(record, ledger, uri) == SyncReport(created=6, updated=0, unchanged=0)
     assert runs(uri, "trial") == {}
     assert curve(uri, runs(uri, "group")["backprop-0.1"], "stable_rank/mean") == [
         (0, 2.0),
@@ -178,7 +178,7 @@ def test_a_second_sync_changes_nothing(uri: str, either_writer: str) -> None:
     record, ledger = small_sweep()
     sync(record, ledger, uri)
     before = rows(uri)
-    assert sync(record, ledger, uri) == SyncReport(created=0, updated=0, unchanged=8)
+    assert sync(record, ledger, uri) == SyncReport(created=0, updated=0, unchanged=10)
     assert rows(uri) == before
 
 
@@ -187,11 +187,13 @@ def test_a_group_waits_for_its_last_seed(uri: str, either_writer: str) -> None:
     last = record.trials[-1]
     values = ledger.values[last.id]
     del ledger.statuses[last.id]
-    assert sync(record, ledger, uri).created == 7
+    assert sync(record, ledger, uri).created == 9
     group = runs(uri, "group")[last.group]
     assert (group.info.status, group.data.metrics) == ("RUNNING", {})
     ledger.add(last, values)
-    assert sync(record, ledger, uri).unchanged == 4  # all but the trial, its group, the arm and the sweep
+    assert (
+        sync(record, ledger, uri).unchanged == 5
+    )  # all but the trial, its group, that of its value, the arm and the sweep
     group = runs(uri, "group")[last.group]
     assert (group.info.status, group.data.metrics["online_error/mean"]) == ("FINISHED", 128.0)
     assert runs(uri, "sweep")["regression@smoke"].info.status == "FINISHED"
@@ -204,14 +206,14 @@ def test_a_sweep_that_grows_by_a_seed_gets_new_group_curves(uri: str, either_wri
     third = make_trial(0.1, 2)
     ledger.add(third, {"online_error": [(task, 5 * value) for task, value in CURVE]})
     record.trials.append(third)
-    # The arm's best setting, which is the other group, and its trials; a database's group is written in place.
-    assert sync(record, ledger, uri).unchanged == (6 if either_writer == "database" else 4)
+    # The arm's best setting, which is the other group, its value and trials; a database's group is written in place.
+    assert sync(record, ledger, uri).unchanged == (7 if either_writer == "database" else 5)
     groups, trials = runs(uri, "group"), runs(uri, "trial")
     assert curve(uri, groups["backprop-0.1"], "online_error/mean") == [(task, 3 * value) for task, value in CURVE]
     assert {name: run.info.run_id for name, run in trials.items() if name != third.id} == before
     parents = {run.data.tags["mlflow.parentRunId"] for run in trials.values()}
     assert parents == {run.info.run_id for run in groups.values()}
-    assert sync(record, ledger, uri) == SyncReport(created=0, updated=0, unchanged=9)
+    assert sync(record, ledger, uri) == SyncReport(created=0, updated=0, unchanged=11)
 
 
 @pytest.mark.parametrize("kill", ["TableWriter.create", "TableWriter.fill", "ApiWriter._fill_one", "Runs.tag"])
@@ -254,7 +256,9 @@ def test_two_syncs_at_once_leave_no_duplicates(uri: str) -> None:
     at_once(lambda: sync(record, ledger, uri))
     assert [len(runs(uri, kind)) for kind in ("sweep", "group", "trial")] == [1, 2, 4]
     assert len(runs(uri, "arm")) == 1
-    assert len(rows(uri)["metrics"]) == 143
+    assert len(rows(uri)["metrics"]) == 143 + 2 * (21 + 9 + 3 + 1), (
+        "those of values: curves with ends, late performance, their place"
+    )
 
 
 def test_without_a_common_lock_one_run_of_a_pair_is_kept(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -306,9 +310,9 @@ def test_a_run_that_was_deleted_by_hand_comes_back(uri: str, either_writer: str)
     for run in deleted:
         client.delete_run(run.info.run_id)
     assert rows(uri) != before
-    assert sync(record, ledger, uri) == SyncReport(created=0, updated=3, unchanged=5)
+    assert sync(record, ledger, uri) == SyncReport(created=0, updated=3, unchanged=7)
     assert rows(uri) == before
-    assert sync(record, ledger, uri) == SyncReport(created=0, updated=0, unchanged=8)
+    assert sync(record, ledger, uri) == SyncReport(created=0, updated=0, unchanged=10)
 
 
 def test_what_a_sync_has_deleted_stays_away(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -319,7 +323,7 @@ def test_what_a_sync_has_deleted_stays_away(uri: str, monkeypatch: pytest.Monkey
     ledger.add(third, {"online_error": CURVE})
     record.trials.append(third)
     sync(record, ledger, uri)  # the group's run is replaced, as MLflow takes no curve back
-    assert sync(record, ledger, uri) == SyncReport(created=0, updated=0, unchanged=9)
+    assert sync(record, ledger, uri) == SyncReport(created=0, updated=0, unchanged=11)
     assert len(runs(uri, "group")) == 2
 
 
@@ -343,7 +347,7 @@ def test_a_failed_trial_says_why_until_it_is_done(uri: str, either_writer: str) 
     last = record.trials[-1]
     del ledger.statuses[last.id]
     ledger.fallen[last.id] = failure_of(ATTEMPT)
-    assert sync(record, ledger, uri).created == 8
+    assert sync(record, ledger, uri).created == 10
     run = runs(uri, "trial")[last.id]
     assert (run.info.status, run.data.tags["pliant.status"]) == ("FAILED", "failed")
     assert run.data.tags["pliant.reason"] == "ArithmeticError: the switch is on (faulty.py:8)"
@@ -351,7 +355,7 @@ def test_a_failed_trial_says_why_until_it_is_done(uri: str, either_writer: str) 
     assert run.info.end_time - run.info.start_time == 10_250
     assert runs(uri, "group")[last.group].data.tags["pliant.failed"] == "1"
     assert "**1 failed**" in runs(uri, "sweep")["regression@smoke"].data.tags["mlflow.note.content"]
-    assert sync(record, ledger, uri) == SyncReport(created=0, updated=0, unchanged=8)
+    assert sync(record, ledger, uri) == SyncReport(created=0, updated=0, unchanged=10)
 
     ledger.fallen[last.id] = failure_of(ATTEMPT.replace("2213", "2214"), "still on")
     sync(record, ledger, uri)
@@ -409,7 +413,7 @@ def test_a_database_of_an_earlier_version_is_brought_up_to_date(uri: str, tmp_pa
     for table in ("tags", "metrics", "latest_metrics"):
         assert set(found[table]) == set(expected[table])
     assert [row for row in found["params"] if "pliant.kind=sweep" not in row[-1]] == expected["params"]
-    assert sync(record, ledger, uri) == SyncReport(created=0, updated=0, unchanged=8)
+    assert sync(record, ledger, uri) == SyncReport(created=0, updated=0, unchanged=10)
 
 
 def test_verdicts_and_differences_can_be_sorted_by(uri: str, either_writer: str) -> None:
@@ -422,6 +426,34 @@ def test_verdicts_and_differences_can_be_sorted_by(uri: str, either_writer: str)
     assert metrics["difference/online_error"] == pytest.approx(-144)
     assert metrics["difference/online_error/ci_low"] < -144 < metrics["difference/online_error/ci_high"] < 0
     assert "difference/online_error" not in arms["backprop"].data.metrics
+
+
+def test_sensitivity_is_a_curve_for_each_value_at_the_best_of_all_else(uri: str, either_writer: str) -> None:
+    ledger = FakeLedger()
+    trials = []
+    for step_size, decay, factor in ((0.1, 0.0, 4), (0.1, 0.5, 2), (0.01, 0.0, 3), (0.01, 0.5, 8)):
+        for seed in range(2):
+            trial = make_trial(step_size, seed)
+            trial.config["optimizer"]["momentum"] = decay
+            trial = replace(trial, id=f"{step_size}-{decay}-{seed}", group=f"{step_size}-{decay}")
+            ledger.add(trial, {"online_error": [(task, factor * value) for task, value in CURVE]})
+            trials.append(trial)
+    record = make_record(trials)
+    sync(record, ledger, uri)
+    values = {run.data.tags["pliant.place"]: run for run in found(uri, "regression@smoke", "value")}
+    late = {place: run.data.metrics["final/online_error"] / 64 for place, run in values.items()}
+    assert late == {  # the smaller of what the other axis has
+        "optimizer.step_size/step size 0.01/backprop": 3,
+        "optimizer.step_size/step size 0.1/backprop": 2,
+        "optimizer.momentum/momentum 0/backprop": 3,
+        "optimizer.momentum/momentum 0.5/backprop": 2,
+    }
+    smallest = values["optimizer.step_size/step size 0.01/backprop"]
+    assert smallest.info.run_name == "0.01: backprop, momentum 0" and smallest.data.metrics["value"] == 0
+    assert curve(uri, smallest, "online_error/mean") == [(task, 3 * value) for task, value in CURVE]
+    tags = writer_for(uri).client.get_experiment_by_name("regression@smoke").tags
+    names = {json.loads(value)["name"] for key, value in tags.items() if key.startswith("mlflow.sharedViewState.")}
+    assert {"Sensitivity: backprop to step size", "Sensitivity: backprop to momentum"} < names
 
 
 def test_the_description_begins_with_the_answer_and_leads_to_the_report(uri: str, tmp_path: Path) -> None:

@@ -148,7 +148,7 @@ def test_postgres(postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     reports: list[SyncReport] = []
     at_once(lambda: reports.append(sync(record, ledger, postgres, artifact_root=place)))
     assert sorted(report.created for report in reports) == [0, 8]
-    assert sync(record, ledger, postgres, artifact_root=place) == SyncReport(0, 0, 8)
+    assert sync(record, ledger, postgres, artifact_root=place) == SyncReport(0, 0, 10)
     uri = with_driver(postgres)
     assert [len(runs(uri, kind)) for kind in ("sweep", "group", "trial")] == [1, 2, 4]
     trial = runs(uri, "trial")["backprop-0.01-1"]
@@ -181,7 +181,7 @@ def test_a_tracking_server(uri: str, tmp_path: Path, closed_port: int) -> None:
                 assert server.poll() is None and time.monotonic() < deadline
                 threading.Event().wait(0.1)
         at_once(lambda: sync(record, ledger, address))
-        assert sync(record, ledger, address) == SyncReport(0, 0, 8)
+        assert sync(record, ledger, address) == SyncReport(0, 0, 10)
         assert [len(runs(address, kind)) for kind in ("sweep", "group", "trial")] == [1, 2, 4]
         group = runs(address, "group")["backprop-0.01"]
         assert curve(address, group, "online_error/ci_low") == at_end(-1)
