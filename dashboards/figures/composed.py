@@ -145,7 +145,7 @@ def _chosen(panel: Panel, ended: pd.DataFrame, late: pd.DataFrame) -> pd.DataFra
         best = alone.loc[several, ["arm", "group"]].drop_duplicates().assign(kind=EACH, candidates=1)
         best["value"] = best.groupby("arm").cumcount().astype(float)
     else:
-        plain = _varying(panels.plain(networks), panel.lines)
+        plain = _at(panel.lines, panels.plain(networks))
         if plain.empty:
             return plain
         best = selections.best_settings(plain, late, [panel.lines]).assign(kind="value")
@@ -173,11 +173,12 @@ def _of_one_network(networks: pd.DataFrame) -> pd.DataFrame:
     return rows if len(rows) else networks
 
 
-def _varying(rows: pd.DataFrame, column: str) -> pd.DataFrame:
-    """The rows of arms in which this column takes several values."""
+def _at(column: str, rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of arms in which this column takes several values; of step sizes, which all have, one will do."""
     if column not in rows:
         return rows.iloc[:0]
-    return rows[rows.groupby("arm")[column].transform("nunique") > 1]
+    several = rows[rows.groupby("arm")[column].transform("nunique") > 1]
+    return _of_one_network(rows) if several.empty and column == panels.STEP_SIZE and len(rows) else several
 
 
 def _points(panel: Panel, rows: pd.DataFrame) -> pd.DataFrame:

@@ -13,6 +13,7 @@ import pandas as pd
 from sweep.errors import InputError
 from sweep.packing import Shape, shape_of
 from sweep.results import answers, frames, leaderboard, naming, so_far
+from sweep.results.costs import seconds
 from sweep.spec.studies import is_study
 
 if TYPE_CHECKING:
@@ -197,7 +198,7 @@ def _faults(failures: Mapping[str, Failure]) -> list[Fault]:
 
 def _costs(record: SweepRecord, ends: Mapping[str, Done]) -> list[Cost]:
     """What every arm took; a pack's time is shared evenly by its members."""
-    together = Counter((end.pack, end.attempt) for end in ends.values())
+    spent = seconds(ends)
     shapes: dict[str, Shape | None] = {}
     costs = []
     for arm in record.arms:
@@ -214,11 +215,7 @@ def _costs(record: SweepRecord, ends: Mapping[str, Done]) -> list[Cost]:
                 settings=len({trial.group for trial in own}),
                 parameters=_span(sizes),
                 steps=sum(shape.steps * min(end.tasks, shape.tasks) // shape.tasks for end, shape in shaped),
-                seconds=sum(
-                    (ends[trial.id].finished - ends[trial.id].began)
-                    / together[ends[trial.id].pack, ends[trial.id].attempt]
-                    for trial in own
-                ),
+                seconds=sum(spent[trial.id] for trial in own),
             )
         )
     return costs

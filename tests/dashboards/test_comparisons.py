@@ -1,0 +1,227 @@
+"""Figures that compare arms and hyperparameters, and the papers': their numbers, by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import synthetic
+from matplotlib.figure import Figure
+
+from dashboards import figures
+from dashboards.figures import (
+    cost_quality,
+    heat_map,
+    loss_of_plasticity_1,
+    loss_of_plasticity_2,
+    loss_of_plasticity_ed3,
+    loss_of_plasticity_ed4,
+    paired_differences,
+    performance_profiles,
+    ranks,
+    relative,
+    sensitivity,
+)
+from dashboards.figures.panels import Asked
+from dashboards.sheets import Sheet
+from sweep.errors import InputError, SpecError
+from sweep.results import windows
+from sweep.spec.reading import parse
+from sweep.trials import Trial
+
+FILE = """\
+workload: {name: slowly_changing_regression, tasks: 20, period: 100, task_boundaries: shown}
+network: {width: 5}
+seeds: 4
+arms:
+  backprop: {optimizer: sgd, step_size: [0.01, 0.001]}
+  cbp: {optimizer: sgd, step_size: 0.01, continual_backprop: {replacement_rate: [1e-4, 1e-3, 1e-2]}}
+  adamo: {optimizer: adamo, step_size: [0.01, 0.001], isometry_strength: [1e-2, 1e-1, 1]}
+  scratch: {optimizer: sgd, step_size: 0.01, reset: {what: all}}
+metrics: [online_error, effective_rank, dead_fraction, weight_magnitude, dormant_fraction, stable_rank_99]
+diagnostics: {every: 1}
+figures: [arms]
+"""
+
+
+def level(trial: Trial) -> float:
+    """What a trial's curve is at in its last tasks."""
+    config = trial.config
+    rate = config["methods"].get("continual_backprop", {}).get("replacement_rate", 0.0)
+    scratch = 0.05 if "reset" in config["methods"] else 0.0
+    strength = config["optimizer"].get("isometry_strength", 0.0)
+    return 0.5 + 10 * config["optimizer"]["step_size"] - 20 * rate + 0.01 * config["seed"] - scratch + 0.1 * strength
+
+
+def values(trial: Trial, metric: str) -> np.ndarray:
+    return np.linspace(0.0, 1.0, 20) * 0 + level(trial) + np.where(np.arange(20) < 10, 1.0, 0.0)
+
+
+MADE = synthetic.sweep(FILE, values)
+
+
+def table(figure: figures.FigureFile, asked: Asked = figures.ALL) -> pd.DataFrame:
+    return figure.data(*MADE.frames(), asked)
+
+
+def levels(arm: str, **fields: float) -> list[float]:
+    """Of an arm's trials with these settings, in the order of their seeds."""
+    found = []
+    for trial in MADE.record.trials:
+        known = dict(trial.config["optimizer"]) | dict(trial.config["methods"].get("continual_backprop", {}))
+        if arm in trial.arms and all(known[field] == value for field, value in fields.items()):
+            found.append(level(trial))
+    return found
+
+
+def gids(figure: Figure) -> set[str]:
+    return {line.get_gid() for axes in figure.axes for line in axes.lines if line.get_gid()}
+
+
+def test_sensitivity_is_one_hyperparameter_with_the_others_at_their_best() -> None:
+    data = table(sensitivity)
+    assert list(dict.fromkeys(data["parameter"])) == ["step size", "replacement rate", "isometry strength"]
+    assert data.groupby("parameter", sort=False)["arm"].unique().map(list).to_dict() == {
+        "step size": ["backprop", "adamo"],
+        "replacement rate": ["cbp"],
+        "isometry strength": ["adamo"],
+    }
+    rates = data[data["parameter"] == "replacement rate"]
+    assert rates["value"].to_list() == [1e-4, 1e-3, 1e-2] and set(rates["candidates"]) == {1}
+    np.testing.assert_allclose(rates["mean"], [np.mean(levels("cbp", replacement_rate=r)) for r in (1e-4, 1e-3, 1e-2)])
+    step = data[(data["parameter"] == "step size") & (data["arm"] == "adamo")]
+    assert set(step["candidates"]) == {3}  # strengths, of which 0.01 is best
+    expected = [np.mean(levels("adamo", step_size=s, isometry_strength=1e-2)) for s in (0.001, 0.01)]
+    np.testing.assert_allclose(step["mean"], expected)
+    drawn = sensitivity.draw(data)
+    assert "relu/step size/adamo" in gids(drawn) and drawn.axes[0].get_xscale() == "log"
+
+
+def test_a_heat_map_has_every_pair_of_an_arm() -> None:
+    data = table(heat_map)
+    assert set(data["arm"]) == {"adamo"} and len(data) == 6
+    assert set(zip(data["across"], data["up"], strict=True)) == {("step size", "isometry strength")}
+    cell = data[(data["x"] == 0.01) & (data["y"] == 1)].iloc[0]
+    assert cell["mean"] == pytest.approx(np.mean(levels("adamo", step_size=0.01, isometry_strength=1)))
+    assert cell["half"] == pytest.approx((cell["ci_high"] - cell["ci_low"]) / 2)
+    assert len([patch for patch in heat_map.draw(data).axes[0].patches if patch.get_gid()]) == 6
+
+
+def test_differences_are_within_seeds_at_the_best_settings() -> None:
+    data = table(paired_differences)
+    assert set(data["baseline"]) == {"backprop"} and list(dict.fromkeys(data["arm"])) == ["cbp", "adamo", "scratch"]
+    own = data[data["arm"] == "cbp"]
+    expected = np.array(levels("cbp", replacement_rate=1e-2)) - np.array(levels("backprop", step_size=0.001))
+    np.testing.assert_allclose(own.loc[own["kind"] == "seed", "mean"], expected)
+    [mean] = own[own["kind"] == "mean"].to_dict("records")
+    assert mean["mean"] == pytest.approx(expected.mean()) and mean["seeds"] == 4
+    assert mean["ci_low"] == pytest.approx(mean["ci_high"])  # every seed has the same
+    turned = table(paired_differences, Asked(arms=("cbp", "backprop")))
+    assert set(turned["baseline"]) == {"cbp"} and set(turned["arm"]) == {"backprop"}
+    with pytest.raises(InputError, match="cbp is the only arm"):
+        table(paired_differences, Asked(arms=("cbp",)))
+    with pytest.raises(InputError, match="differences, which a logarithmic axis cannot"):
+        paired_differences.draw(data, Sheet(log=True))
+
+
+def test_ranks_are_of_every_seed() -> None:
+    data = table(ranks)
+    assert data["arm"].to_list() == ["cbp", "backprop", "adamo", "scratch"]
+    assert data["mean"].to_list() == [1, 2, 3, 4] and set(data["problems"]) == {4} and set(data["friedman"]) == {0}
+    assert data["critical"].iloc[0] == pytest.approx(2.569 * np.sqrt(4 * 5 / (6 * 4)), abs=1e-3)
+    assert data["bars"].to_list() == ["a", "a b", "a b", "b"]
+    assert {"bar a", "bar b"} <= gids(ranks.draw(data))
+    with pytest.raises(InputError, match="effective_rank is better neither high nor low|arms are better"):
+        table(ranks, Asked(metric="weight_magnitude"))
+
+
+def test_a_profile_is_the_share_of_seeds_that_reach_a_level() -> None:
+    data = table(performance_profiles)
+    for arm, found in (("cbp", levels("cbp", replacement_rate=1e-2)), ("scratch", levels("scratch"))):
+        rows = data[data["arm"] == arm]
+        expected = [np.mean(np.array(found) <= at + 1e-12) for at in rows["level"]]
+        np.testing.assert_allclose(rows["mean"], expected)
+        assert (rows["ci_low"] <= rows["mean"] + 1e-12).all() and (rows["mean"] <= rows["ci_high"] + 1e-12).all()
+    assert performance_profiles.draw(data).axes[0].xaxis_inverted()  # better to the right
+
+
+def test_cost_is_a_trials_share_of_its_pack() -> None:
+    data = figures.table("cost_quality", MADE.record, MADE)
+    assert set(data["seconds"]) == {60.0 / len(MADE.record.trials)}
+    assert data.groupby("arm")["best"].sum().to_dict() == {"backprop": 1, "cbp": 1, "adamo": 1, "scratch": 1}
+    assert data.groupby("arm")["candidates"].first().to_dict() == {"backprop": 2, "cbp": 3, "adamo": 6, "scratch": 1}
+    assert len(gids(cost_quality.draw(data))) == 2 + 3 + 6 + 1
+
+
+def test_a_window_is_what_is_shown() -> None:
+    early = table(sensitivity, Asked(window=windows.parse("first 10%")))
+    late = table(sensitivity)
+    np.testing.assert_allclose(early["mean"], late["mean"] + 1)
+    assert "over the first tenth of the tasks" in sensitivity.caption(early).text
+    assert "over the last tenth of the tasks" in sensitivity.caption(late).text
+    curve = figures.table("arms", MADE.record, MADE, Asked(window=windows.parse("last 25%")))
+    assert curve.loc[curve["metric"] == "online_error", "step"].min() > 1500
+    assert figures.picture(curve).axes[0].get_xlim()[0] > 1400
+
+
+def test_figure_1_has_early_late_and_ways_of_learning() -> None:
+    data = table(loss_of_plasticity_1)
+    assert list(dict.fromkeys(data["panel"])) == ["the first ten tasks", "plain backprop", "ways of learning"]
+    early = data[data["panel"] == "the first ten tasks"]
+    assert set(early["arm"]) == {"backprop"} and set(early["line"]) == {"step size 0.01", "step size 0.001"}
+    assert sorted(set(early["x"])) == list(range(1, 11))
+    ways = data[data["panel"] == "ways of learning"]
+    assert set(ways["arm"]) == {"backprop", "cbp", "adamo", "scratch"}
+    assert set(ways.loc[ways["arm"] == "backprop", "line"]) == {"step size 0.001"}
+    with pytest.raises(InputError, match="leave out --metric"):
+        table(loss_of_plasticity_1, Asked(metric="effective_rank"))
+
+
+def test_figure_2_is_relative_and_what_the_network_looks_like() -> None:
+    data = table(loss_of_plasticity_2)
+    beside = data[data["panel"] == "beside a network from scratch"]
+    np.testing.assert_allclose(beside["mean"], table(relative)["mean"])
+    assert list(dict.fromkeys(data["metric"])) == ["online_error", "dormant_fraction", "stable_rank_99"]
+
+
+def test_extended_figure_3_draws_what_a_sweep_has() -> None:
+    data = table(loss_of_plasticity_ed3)
+    assert list(dict.fromkeys(data["panel"])) == ["step size", "dead units", "weights", "effective rank"]
+    assert set(data["arm"]) == {"backprop"}
+    with pytest.raises(InputError, match="nothing for any panel of the figure.*step size, width"):
+        table(loss_of_plasticity_ed3, Asked(arms=("adamo",)))
+
+
+def test_extended_figure_4_has_a_panel_for_the_settings_of_every_arm() -> None:
+    data = table(loss_of_plasticity_ed4)
+    titles = ["online accuracy", "dead units", "weights", "effective rank", "backprop", "continual backprop", "AdamO"]
+    assert list(dict.fromkeys(data["panel"])) == titles
+    own = data[data["panel"] == "continual backprop"]
+    assert list(dict.fromkeys(own["line"])) == [f"replacement rate {rate}" for rate in ("1e-4", "0.001", "0.01")]
+    drawn = loss_of_plasticity_ed4.draw(data)
+    assert drawn.axes[5].get_title() == "continual backprop\nreplacement rate"
+
+
+@pytest.mark.parametrize(
+    ("figure", "changed", "said"),
+    [
+        ("heat_map", ("isometry_strength: [1e-2, 1e-1, 1]", "isometry_strength: 1"), "it crosses two hyperparameters"),
+        ("ranks", ("seeds: 4", "seeds: 1"), "it ranks the arms on every seed: give `seeds` two or more"),
+        ("loss_of_plasticity_ed2", ("optimizer: sgd", "optimizer: adam"), "it shows plain SGD"),
+        ("loss_of_plasticity_2", (", reset: {what: all}", ""), "it needs one arm with reset"),
+    ],
+)
+def test_a_figure_says_what_it_needs_before_anything_is_run(figure: str, changed: tuple[str, str], said: str) -> None:
+    text = FILE.replace("figures: [arms]", f"figures: [{figure}]")
+    parse(text, Path("mine.yaml"))
+    with pytest.raises(SpecError, match=said):
+        parse(text.replace(*changed), Path("mine.yaml"))
+
+
+@pytest.mark.parametrize("name", ["sensitivity", "heat_map", "paired_differences", "ranks", "performance_profiles"])
+def test_a_paper_has_them_bare(name: str) -> None:
+    data = figures.table(name, MADE.record, MADE)
+    figure = figures.picture(data, Sheet(style="paper"))
+    assert figure.texts == [] and figure.get_size_inches()[0] in (3.5, 7.2)
