@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from dashboards.claims import isometry, loss_of_plasticity, warm_start
 from dashboards.claims.claim import Claim
 from dashboards.claims.effects import Reading
@@ -60,8 +62,8 @@ def check(record: SweepRecord, ledger: Ledger) -> tuple[list[Finding], list[Unan
     Of a sweep in two stages the fresh seeds alone are read.
     """
     part = selections.reported(record, ledger)
-    names = {group: name for (_, group), name in naming.names(part.trials).items()}
-    evidence = Evidence(frames.trials(part, ledger), lambda metric: frames.curves(part, ledger, [metric]), names)
+    trials = frames.trials(part, ledger)
+    evidence = Evidence(trials, lambda metric: frames.curves(part, ledger, [metric]), names(part, trials))
     findings, unanswered = list[Finding](), list[Unanswered]()
     for paper, claims in CLAIMS.items():
         for claim in claims:
@@ -72,6 +74,15 @@ def check(record: SweepRecord, ledger: Ledger) -> tuple[list[Finding], list[Unan
             except Unread as lacking:
                 unanswered.append(Unanswered(paper, claim, str(lacking)))
     return findings, unanswered
+
+
+def names(part: SweepRecord, trials: pd.DataFrame) -> dict[str, str]:
+    """Group -> what its setting is called within a panel."""
+    axes = frames.panel_axes(frames.split(trials)[0])
+    return {
+        group: naming.name(arm, {column: value for column, value in values.items() if column not in axes})
+        for (arm, group), values in naming.settings(part.trials).items()
+    }
 
 
 def of_claim(paper: str, claim: Claim, sweep: str, evidence: Evidence) -> list[Finding]:

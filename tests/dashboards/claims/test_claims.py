@@ -15,7 +15,7 @@ from dashboards.claims import telling
 from dashboards.claims.claim import BACKPROP, CONTINUAL_BACKPROP, LINEAR
 from dashboards.claims.evidence import Evidence, Unread, best_by_other_half
 from dashboards.claims.judging import judged, p_above, would_decide
-from sweep.results import frames, intervals, naming, windows
+from sweep.results import frames, intervals, windows
 from sweep.trials import Trial, planned_tasks
 
 SPEC = """
@@ -231,9 +231,8 @@ metrics: [online_accuracy]
 
 
 def evidence_of(made: synthetic.Synthetic) -> Evidence:
-    names = {group: name for (_, group), name in naming.names(made.record.trials).items()}
     trials, curves = made.frames()
-    return Evidence(trials, lambda metric: curves[curves["metric"] == metric], names)
+    return Evidence(trials, lambda metric: curves[curves["metric"] == metric], claims.names(made.record, trials))
 
 
 def test_the_last_stretch_is_the_window_of_the_leaderboard() -> None:
