@@ -123,13 +123,14 @@ template <class L> struct Rows {
 
     // Function(v, s, c) on every vector v of a row: what is kept per weight, and what only is read.
     template <typename Function> inline void each(int row, Function function) const {
-        const int64_t at = int64_t(row) * L::C;
+        Vec* at[N + M];  // own ones: a vector stored might be what `array` points to, for all the compiler knows
+        for (int a = 0; a < N + M; ++a) at[a] = vectors(array[a] + int64_t(row) * L::C);
         const auto one = [&](int v) {
             Number s[N], c[M + 1];
-            for (int a = 0; a < N; ++a) s[a] = (Number)vectors(array[a] + at)[v];
-            for (int a = 0; a < M; ++a) c[a] = (Number)vectors(array[N + a] + at)[v];
+            for (int a = 0; a < N; ++a) s[a] = (Number)at[a][v];
+            for (int a = 0; a < M; ++a) c[a] = (Number)at[N + a][v];
             function(v, s, c);
-            for (int a = 0; a < N; ++a) vectors(array[a] + at)[v] = kept(v, s[a]);
+            for (int a = 0; a < N; ++a) at[a][v] = kept(v, s[a]);
         };
         if constexpr (V <= IN_REGISTERS) {
 #pragma GCC unroll 14
