@@ -25,6 +25,7 @@ demo: install
 	$(BIN)/sweep run demo_mnist --scale $$scale
 	@echo
 	@echo "Browse the runs:  $(BIN)/sweep ui demo --storage $(PLIANT_STORAGE)"
+	@$(BIN)/sweep results demo@laptop
 
 test: install
 	$(BIN)/pytest -n 2 --durations=15

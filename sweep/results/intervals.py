@@ -89,7 +89,8 @@ def tested(
 ) -> tuple[Estimate, float]:
     """As `estimate`, and the two-sided p of that statistic being 0; NaN where there is no interval.
 
-    p is the level at which the interval would end at 0; of a median, that of the sign test.
+    p is the level at which the interval would end at 0, and further out than resamples reach that of Student's t: where
+    many comparisons are corrected for, such levels matter. Of a median it is that of the sign test.
     """
     numbers = np.asarray(values, dtype=float)
     there = np.isfinite(numbers)
@@ -117,8 +118,22 @@ def tested(
     interval = Estimate(float(center), float(center - high * error), float(center - low * error), finite.size)
     if error <= 0:
         return interval, 0.0 if center else 1.0
-    beyond = min((drawn >= center / error).sum(), (drawn <= center / error).sum())
-    return interval, float(min(1.0, 2 * (beyond + 1) / (len(drawn) + 1)))
+    cut = 0 if statistic == "mean" else int(TRIMMED * finite.size)
+    return interval, _p(float(center / error), drawn, finite.size - 2 * cut - 1)
+
+
+def _p(reached: float, drawn: np.ndarray, freedom: int) -> float:
+    """Two-sided p of a statistic so many standard errors from 0, by what was drawn; further out by Student's t."""
+    beyond = min((drawn >= reached).sum(), (drawn <= reached).sum())
+    p = min(1.0, 2 * float(beyond + 1) / (len(drawn) + 1))
+    return p if beyond else min(p, _t_test(reached, freedom))
+
+
+def _t_test(reached: float, freedom: int) -> float:
+    """Student's two-sided p of a mean so many standard errors from 0."""
+    from scipy.special import stdtr
+
+    return 2 * float(stdtr(freedom, -abs(reached)))
 
 
 def of_points(
@@ -244,12 +259,10 @@ def student(level: float, freedom: int) -> float:
 
 def _student(values: np.ndarray, level: float) -> tuple[Estimate, float]:
     """The mean with Student's t interval, and the p of its t test."""
-    from scipy.special import stdtr
-
     mean, error = values.mean(), values.std(ddof=1) / math.sqrt(values.size)
     reach = student(level, values.size - 1) * error
-    p = 2 * stdtr(values.size - 1, -abs(mean) / error) if error > 0 else float(mean == 0)
-    return Estimate(float(mean), float(mean - reach), float(mean + reach), values.size), float(p)
+    p = _t_test(float(mean / error), values.size - 1) if error > 0 else float(mean == 0)
+    return Estimate(float(mean), float(mean - reach), float(mean + reach), values.size), p
 
 
 def _median(values: np.ndarray, level: float) -> tuple[Estimate, float]:

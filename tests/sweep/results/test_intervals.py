@@ -85,6 +85,12 @@ def test_p_is_below_5_percent_where_the_interval_leaves_out_0() -> None:
             assert (p < 0.0497) <= (not found.low <= 0 <= found.high) <= (p < 0.0503)
 
 
+def test_p_goes_on_beyond_what_resamples_tell() -> None:
+    """Two thousand of them end at 0.001, which sixty comparisons would make 0.06: nothing could ever be told."""
+    values = np.random.default_rng(9).normal(2, 1, size=20)
+    assert intervals.tested(values)[1] == pytest.approx(stats.ttest_1samp(values, 0).pvalue)
+
+
 def test_resampling_stays_within_strata() -> None:
     """Two problems whose levels are far apart: what differs inside each is little, and so is the interval."""
     rng = np.random.default_rng(2)
