@@ -1,4 +1,5 @@
-"""What the shell offers after TAB: studies and files, scales, sweeps and trials of the storage, figures, datasets.
+"""What the shell offers after TAB: studies and files, scales, sweeps of the storage with their trials, arms and
+metrics, figures, datasets.
 
 `sweep --install-completion` sets it up. Nothing is said here: a storage that cannot be read has no sweeps to offer.
 """
@@ -7,10 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from sweep.errors import PliantError
+
+if TYPE_CHECKING:
+    from sweep.ledger.sweeps import SweepRecord
 
 MOST = 200  # trials offered at once
 
@@ -90,6 +95,32 @@ def trials(ctx: typer.Context, args: list[str], incomplete: str) -> Iterator[tup
         return
     for trial in list(by_id.values())[:MOST]:
         yield trial.id, f"{', '.join(trial.arms)}, seed {trial.config['seed']}"
+
+
+def arms(ctx: typer.Context, args: list[str], incomplete: str) -> list[str]:
+    """The arms of the sweep that was named before."""
+    record = recorded(ctx)
+    return [arm for arm in record.arms if arm.startswith(incomplete)] if record else []
+
+
+def metrics(ctx: typer.Context, args: list[str], incomplete: str) -> list[str]:
+    """What the sweep that was named before recorded, else all there are."""
+    from workloads import metrics
+
+    record = recorded(ctx)
+    names = record.trials[0].config["metrics"] if record else metrics.known()
+    return [name for name in metrics.ranked(names) if name.startswith(incomplete)]
+
+
+def recorded(ctx: typer.Context) -> SweepRecord | None:
+    """The sweep that was named before, where the storage has one."""
+    from sweep.ledger.ledger import Ledger
+    from sweep.lookup import find_sweep, storage_of
+
+    try:
+        return find_sweep(Ledger(storage_of(ctx.params.get("storage"))), named(ctx, "sweep"))
+    except PliantError:
+        return None
 
 
 def kinds(ctx: typer.Context, args: list[str], incomplete: str) -> list[str]:

@@ -53,6 +53,7 @@ def figure(
         typer.Option(
             help="The metric shown. Settings are chosen by what judges the sweep in any case.",
             show_default="what judges the sweep",
+            autocompletion=completion.metrics,
         ),
     ] = None,
     window: Annotated[

@@ -72,6 +72,7 @@ Metric = Annotated[
     str | None,
     typer.Option(
         help="The metric shown. Settings are chosen by what judges the sweep in any case.",
+        autocompletion=completion.metrics,
         show_default="what judges the sweep",
     ),
 ]
@@ -135,8 +136,24 @@ def results_command(
 @app.command()
 def compare(
     sweep: Sweep,
-    ours: Annotated[str, typer.Argument(metavar="ARM", help="An arm of it, by its label.", show_default=False)],
-    theirs: Annotated[str, typer.Argument(metavar="ARM", help="The arm that it is compared with.", show_default=False)],
+    ours: Annotated[
+        str,
+        typer.Argument(
+            metavar="ARM",
+            help="An arm of it, by its label.",
+            show_default=False,
+            autocompletion=completion.arms,
+        ),
+    ],
+    theirs: Annotated[
+        str,
+        typer.Argument(
+            metavar="ARM",
+            help="The arm that it is compared with.",
+            show_default=False,
+            autocompletion=completion.arms,
+        ),
+    ],
     metric: Metric = None,
     window: Over = "last 10%",
     stage: Stage = None,

@@ -41,6 +41,10 @@ def test_what_can_follow(command: Command, ran: Path, tmp_path: Path, monkeypatc
         "sweep figure tiny --name ar": ["arms"],
         "sweep data fetch mn": ["mnist"],
         "sweep stat": ["status"],
+        "sweep compare tiny s": ["sgd"],
+        "sweep compare tiny sgd s": ["sgd"],
+        "sweep results tiny --metric ": ["online_error", "effective_rank"],
+        "sweep results nothing --metric online_a": ["online_accuracy"],
         "sweep run demo --set workload.tas": ["workload.tasks=", "workload.task_boundaries="],
         "sweep plan mine.yaml --scale smoke --set arms.sgd.": [
             *("arms.sgd.step_size=", "arms.sgd.momentum=", "arms.sgd.weight_decay="),

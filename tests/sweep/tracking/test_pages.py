@@ -31,6 +31,11 @@ DRAWN_WITHIN = 60  # seconds, on a machine that does other things too
 CURVES = """[...document.querySelectorAll('.js-plotly-plot')].map(
     plot => [...new Set(plot.data.map(curve => [curve.name, curve.metricKey, curve.y.length].join(', ')))].sort()
 )"""
+# The first line of the experiment's description, and where it says that the report is.
+DESCRIPTION = """[
+    document.querySelector('h3').innerText,
+    [...document.querySelectorAll('a')].find(link => link.innerText === 'the report').getAttribute('href'),
+]"""
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
@@ -161,11 +166,11 @@ def test_the_printed_address_shows_a_curve_for_each_arm(command: Command, tmp_pa
     moved = storage.rename(tmp_path / "moved")
     with served(moved) as (address, process), chromium(tmp_path / "profile") as page:
         page.goto(address)
-        page.wait_for_function(f"() => ({CURVES}).length === 3", timeout=DRAWN_WITHIN * 1000)
-        mean, interval, late = page.evaluate(CURVES)
+        page.wait_for_function(f"() => ({CURVES}).length === 4", timeout=DRAWN_WITHIN * 1000)
+        mean, interval, late, apart = page.evaluate(CURVES)
         assert mean == ["adam, online_error/mean, 2", "sgd 0.01, online_error/mean, 2"], "one curve per arm"
         assert len(interval) == 6 and "adam, online_error/ci_high, 2" in interval
-        assert len(late) == 1
+        assert len(late) == 1 and len(apart) == 1
         text = page.inner_text("body")
         for shown in ("Does a small sweep run?", "Arms at their best", "2 matching runs", "online squared error"):
             assert shown in text
@@ -180,6 +185,17 @@ def test_the_printed_address_shows_a_curve_for_each_arm(command: Command, tmp_pa
             })"""
         )
         assert picture > 400, "the figure in the description, though the storage was moved"
+        answer, report = page.evaluate(DESCRIPTION)
+        assert "no difference to sgd can be told from chance" in answer, "the first line is the answer"
+        page.goto(address.replace("ShareKey=arms", "ShareKey=sensitivity0"))
+        page.reload()
+        page.wait_for_function(f"() => ({CURVES}).length === 3", timeout=DRAWN_WITHIN * 1000)
+        values, *_ = page.evaluate(CURVES)
+        assert values == ["0.003: sgd, online_error/mean, 2", "0.01: sgd, online_error/mean, 2"], "one curve per value"
+        page.goto(f"{address.partition('#')[0]}{report}")
+        inside = page.wait_for_selector("iframe", timeout=DRAWN_WITHIN * 1000).content_frame()
+        inside.wait_for_selector("text=Does a small sweep run?", timeout=DRAWN_WITHIN * 1000)
+        inside.wait_for_selector("canvas, svg", timeout=DRAWN_WITHIN * 1000)
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=30) == 0, "Ctrl-C ends it well"
 
