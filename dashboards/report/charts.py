@@ -34,6 +34,7 @@ CHOSEN: dict[str, Any] = {
     "single": False,  # seeds
     "window": "",
 }
+WHOLE = "datum.value % 1 ? '' : format(datum.value, ',d')"  # of an axis: half a task is none
 IN_PANEL = "datum.panel === '' || datum.panel === panel"
 OF_SETTING = (
     "arms[datum.arm] && (best ? indexof(datum.best, panel) >= 0 : indexof(datum.panels, panel) >= 0"
@@ -57,7 +58,7 @@ def curves(metric: str, offered: Offered, *, description: str) -> Spec:
         "datum.task >= first && datum.task <= last && (!log || datum.mean > 0)"
     )
     flat = flat.transform_calculate(low="log && datum.low !== null && datum.low <= 0 ? datum.mean : datum.low")
-    x = alt.X("task:Q", title="task", scale=alt.Scale(zero=False, nice=False), axis=alt.Axis(tickMinStep=1))
+    x = alt.X("task:Q", title="task", scale=alt.Scale(zero=False, nice=False), axis=alt.Axis(labelExpr=WHOLE))
     near = alt.selection_point(
         name="near", on="pointermove", nearest=True, clear="pointerout", fields=["task", "s"], empty=False
     )

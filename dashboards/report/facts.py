@@ -65,7 +65,8 @@ def gather(sweeps: Sequence[tuple[SweepRecord, Ledger]]) -> Facts:
     first = 0
     for sweep in read:
         if sweep.board:
-            _add(facts, sweep, sweep.board, first, most=settings.MOST // len(boards))
+            prefix = f"{sweep.record.identity}: " if len(read) > 1 else ""
+            _add(facts, sweep, sweep.board, first, most=settings.MOST // len(boards), prefix=prefix)
         first += len(sweep.record.arms)
     facts.panels = list(dict.fromkeys(facts.panels))
     facts.columns = list(dict.fromkeys(facts.columns))
@@ -113,10 +114,10 @@ class _Sweep:
         return trials, selections.late(*so_far.shortened(trials, curves, self.reach), metric, windows.LATE)
 
 
-def _add(facts: Facts, sweep: _Sweep, board: Leaderboard, first: int, *, most: int) -> None:
+def _add(facts: Facts, sweep: _Sweep, board: Leaderboard, first: int, *, most: int, prefix: str) -> None:
     """Add what a sweep's charts are drawn from; its arms are those from place `first` on."""
     places = {arm: first + place for place, arm in enumerate(sweep.record.arms)}
-    shown = settings.of_sweep(sweep.record, sweep.trials, sweep.late, board, places, most=most)
+    shown = settings.of_sweep(sweep.record, sweep.trials, sweep.late, board, places, most=most, prefix=prefix)
     base = len(facts.settings)
     groups = {(setting.label, setting.group): base + place for place, setting in enumerate(shown)}
     facts.settings += shown

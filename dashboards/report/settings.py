@@ -44,10 +44,12 @@ def of_sweep(
     places: Mapping[str, int],
     *,
     most: int,
+    prefix: str = "",
 ) -> list[Setting]:
     """The settings to show, the best of every arm and panel first, then by rank inside their arms.
 
-    trials and late are of what is reported: `frames.trials` and a frame of `windows.late`; places: of every arm.
+    trials and late are of what is reported: `frames.trials` and a frame of `windows.late`; places: of every arm;
+    prefix: of every name.
     """
     ended = trials[trials["status"].isin(frames.FINISHED)]
     panel_axes = frames.panel_axes(frames.split(ended)[0])
@@ -67,7 +69,7 @@ def of_sweep(
                 arm=places[arm],
                 label=arm,
                 group=group,
-                name=naming.name(arm, own),
+                name=f"{prefix}{naming.name(arm, own)}",
                 panels=_panels(config, panel_axes, every),
                 best=tuple(best.get((arm, group), ())),
                 values={column: text(config[column]) for column in columns if not pd.isna(config[column])},

@@ -152,9 +152,12 @@ def _counts(trials: pd.DataFrame) -> dict[str, int]:
 
 def _losses(record: SweepRecord, trials: pd.DataFrame) -> list[Lost]:
     """The settings with diverged trials, those that lost the largest share first."""
+    diverged = trials.loc[trials["status"] == "diverged", "group"].unique()
+    if not len(diverged):
+        return []
     names = naming.names(record.trials)
     lost = []
-    for (arm, group), own in trials.groupby(["arm", "group"], sort=False):
+    for (arm, group), own in trials[trials["group"].isin(diverged)].groupby(["arm", "group"], sort=False):
         gone = own[own["status"] == "diverged"]
         if len(gone):
             ended = own["status"].isin(frames.FINISHED).sum()

@@ -214,6 +214,8 @@ def test_several_sweeps_share_their_charts() -> None:
     assert len({arm.color for arm in facts.arms}) == 4
     owners = {facts.arms[facts.settings[row["s"]].arm].label for row in facts.rows["curves"]}
     assert len(owners) == 4, "the curves of both"
+    names = [setting.name for setting in facts.settings]
+    assert len(set(names)) == len(names) == 12, "settings of both that are called alike are told apart"
     page = whole(rendered(facts))
     assert "synthetic@full: Is" in page and "other@full: Is" in page
 
