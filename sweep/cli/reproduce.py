@@ -41,7 +41,7 @@ def reproduce(
     track: Annotated[bool, typer.Option(help="Write MLflow runs.")] = True,
     tracking_uri: Tracking = None,
 ) -> None:
-    """Run all studies of a paper and build a page: its figures and a verdict on each of its claims.
+    """Run all studies of a paper. Builds a page of its figures, with a verdict on each of its claims.
 
     What was trained before is not trained again. Ctrl-C stops cleanly; the same command continues.
     """
