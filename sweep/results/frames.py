@@ -38,7 +38,7 @@ def curves(record: SweepRecord, ledger: Ledger, metrics: Sequence[str] | None = 
     values["trial"] = values["trial"].astype("category")
     values["metric"] = values["metric"].astype("category")
     members = list(_memberships(record))
-    known = pd.DataFrame(
+    memberships = pd.DataFrame(
         {
             "code": values["trial"].cat.categories.get_indexer([trial.id for trial, _ in members]),
             "sweep": pd.Categorical([record.identity] * len(members)),
@@ -48,7 +48,7 @@ def curves(record: SweepRecord, ledger: Ledger, metrics: Sequence[str] | None = 
         }
     )
     values["code"] = values["trial"].cat.codes.astype("int64")
-    tidy: pd.DataFrame = values.merge(known, on="code")[list(COLUMNS)]
+    tidy: pd.DataFrame = values.merge(memberships, on="code")[list(COLUMNS)]
     return tidy
 
 
@@ -64,8 +64,8 @@ def trials(record: SweepRecord, ledger: Ledger) -> pd.DataFrame:
     headline one where it is missing) over the window `chosen_over` the sweep's file has settings chosen.
     """
     statuses: dict[str, str] = dict.fromkeys(ledger.failures(), "failed")
-    known = ledger.ends()
-    statuses |= {id: end.status for id, end in known.items()}
+    ends = ledger.ends()
+    statuses |= {id: end.status for id, end in ends.items()}
     objective, chosen_over = chosen_by(record)
     members = list(_memberships(record))
     listed = [trial for trial, _ in members]
@@ -76,7 +76,7 @@ def trials(record: SweepRecord, ledger: Ledger) -> pd.DataFrame:
             "group": [trial.group for trial in listed],
             "seed": [trial.config["seed"] for trial in listed],
             "status": [statuses.get(trial.id, "pending") for trial in listed],
-            "ended": [known[trial.id].tasks if trial.id in known else np.nan for trial in listed],
+            "ended": [ends[trial.id].tasks if trial.id in ends else np.nan for trial in listed],
             "objective": objective,
             "chosen_over": str(chosen_over),
         }
@@ -115,8 +115,8 @@ def with_axes(curves: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
     """`curves` with the `axes` of `trials` as further columns, so that a mean over an arm need not mix its settings."""
     columns = axes(trials)
     once = trials.loc[~trials.index.duplicated(), columns]  # a trial of two arms has one config
-    known = once.reindex(curves["trial"].cat.categories)
-    settings = known.take(curves["trial"].cat.codes.to_numpy()).set_axis(curves.index)
+    settings_of = once.reindex(curves["trial"].cat.categories)
+    settings = settings_of.take(curves["trial"].cat.codes.to_numpy()).set_axis(curves.index)
     return pd.concat([curves, settings], axis=1)
 
 
@@ -205,14 +205,14 @@ def _ends(finished: pd.DataFrame, grids: pd.DataFrame) -> pd.DataFrame:
     for grid, tasks in finished[["grid", "tasks"]].drop_duplicates("grid").itertuples(index=False):
         if grid in alive:
             continue
-        known = grids[grids["grid"] == grid].sort_values("task")
+        of_grid = grids[grids["grid"] == grid].sort_values("task")
         begin, pace, stride = tasks - 1, 0.0, 1
-        if len(known):
-            last = known.iloc[-1]
+        if len(of_grid):
+            last = of_grid.iloc[-1]
             pace = last["step"] / (last["task"] + 1)
-            stride = int(known["task"].diff().min()) if len(known) > 1 else 1
+            stride = int(of_grid["task"].diff().min()) if len(of_grid) > 1 else 1
             begin = int(last["task"]) + stride
-        left = sorted({*range(begin, tasks, stride), tasks - 1} - set(known["task"]))
+        left = sorted({*range(begin, tasks, stride), tasks - 1} - set(of_grid["task"]))
         steps = [round(pace * (task + 1)) for task in left]
         ends.append(pd.DataFrame({"grid": grid, "task": left, "step": steps}))
     return pd.concat(ends, ignore_index=True) if ends else grids.iloc[:0]

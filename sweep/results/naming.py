@@ -53,8 +53,8 @@ def numbers(whole: Sequence[int]) -> str:
 
 def metric(name: str) -> str:
     """A metric's name for people."""
-    known = metrics.known()
-    return known[name].label if name in known else words(name)
+    every = metrics.known()
+    return every[name].label if name in every else words(name)
 
 
 def setting(values: Mapping[str, Any], arm: str = "") -> str:
@@ -84,12 +84,12 @@ def settings(trials: Iterable[Trial]) -> dict[tuple[str, str], dict[str, Any]]:
             inside = groups.setdefault(arm, {})
             if trial.group not in inside:
                 inside[trial.group] = dict(fields(trial.config))
-    found: dict[tuple[str, str], dict[str, Any]] = {}
+    by_setting: dict[tuple[str, str], dict[str, Any]] = {}
     for arm, inside in groups.items():
         columns = _varying(inside.values())
         for group, values in inside.items():
-            found[arm, group] = {column: values.get(column) for column in columns}
-    return found
+            by_setting[arm, group] = {column: values.get(column) for column in columns}
+    return by_setting
 
 
 def names(trials: Iterable[Trial]) -> dict[tuple[str, str], str]:

@@ -213,4 +213,4 @@ def _repeat(told: Told) -> str:
 
 
 def _link(text: str, experiment: str, where: dict[str, str]) -> str:
-    return f"[{text}]({views.found(experiment, where)[1:]})"
+    return f"[{text}]({views.searched(experiment, where)[1:]})"

@@ -149,9 +149,9 @@ class Sync:
     # The sweep's run
 
     def _sweep_run(self) -> Run:
-        found = self.runs.find("sweep", "pliant.sweep")
-        if self.state.identity in found:
-            return found[self.state.identity]
+        runs = self.runs.find("sweep", "pliant.sweep")
+        if self.state.identity in runs:
+            return runs[self.state.identity]
         tags = {"pliant.kind": "sweep", "pliant.sweep": self.state.identity}
         begun = milliseconds(min((done.began for done in self.state.done.values()), default=time.time()))
         [run_id] = self.runs.create([Draft(self.state.identity, tags, begun, begun)])
@@ -215,9 +215,9 @@ class Sync:
 
     def _sync_groups(self, only: set[str] | None, progress: Callable[[int, int], None] | None) -> set[str]:
         """Write the groups in which something is new, or `only` those named; returns which were looked at."""
-        known = self.runs.find("group", "pliant.group")
+        earlier = self.runs.find("group", "pliant.group")
         if only is None:
-            tags = {group: run.data.tags for group, run in known.items()}
+            tags = {group: run.data.tags for group, run in earlier.items()}
             only = {
                 group
                 for group, told in self.state.told.items()
@@ -235,7 +235,7 @@ class Sync:
             curves = thin_curves(frame, self.state.track["points"])
             bands = band_curves(frame[frame["group"].isin([name for name in block if self.state.complete(name)])])
             for group in block:
-                self._sync_group(group, known.get(group), curves, bands.get(group, []), late)
+                self._sync_group(group, earlier.get(group), curves, bands.get(group, []), late)
                 written += len(self.state.told[group])
                 if progress:
                     progress(written, total)
@@ -244,20 +244,20 @@ class Sync:
     def _sync_group(
         self,
         group: str,
-        known: Run | None,
+        earlier: Run | None,
         curves: Mapping[str, list[Point]],
         bands: list[Point],
         late: Mapping[str, list[Point]],
     ) -> None:
         draft = self._group_draft(group, bands, late.get(group, []))
         # Curves over fewer seeds, or a run as an earlier version wrote it.
-        stale = known is not None and known.data.tags.get("pliant.members") != draft.tags["pliant.members"]
-        if known and stale:
-            known = self.runs.emptied({group: known}).get(group)
-        run_id = known.info.run_id if known else self.runs.create([draft])[0]
+        stale = earlier is not None and earlier.data.tags.get("pliant.members") != draft.tags["pliant.members"]
+        if earlier and stale:
+            earlier = self.runs.emptied({group: earlier}).get(group)
+        run_id = earlier.info.run_id if earlier else self.runs.create([draft])[0]
         if self.state.track["trials"]:
             self._sync_trials(group, run_id, curves, late)
-        if not known or stale or known.info.status != draft.status:
+        if not earlier or stale or earlier.info.status != draft.status:
             self.runs.fill({run_id: draft})
         told = Counter(self.state.status(trial) for trial in self.state.told[group])
         tags = {"pliant.diverged": str(told["diverged"]), "pliant.failed": str(told["failed"])}
@@ -270,14 +270,14 @@ class Sync:
         curves: Mapping[str, list[Point]],
         late: Mapping[str, list[Point]],
     ) -> None:
-        known = self.runs.find("trial", "pliant.trial", group) if self.trials_known else {}
+        earlier = self.runs.find("trial", "pliant.trial", group) if self.trials_known else {}
         drafts = {
             trial.id: self._trial_draft(trial, parent, [*curves.get(trial.id, []), *late.get(trial.id, [])])
             for trial in self.state.told[group]
-            if trial.id not in known or not self._as_written(known[trial.id], trial)
+            if trial.id not in earlier or not self._as_written(earlier[trial.id], trial)
         }
-        self.runs.write(drafts, known)
-        for name, run in known.items():
+        self.runs.write(drafts, earlier)
+        for name, run in earlier.items():
             if name not in drafts:
                 self.runs.nest(run, parent)
 

@@ -197,7 +197,7 @@ def address(experiment: str, key: str) -> str:
     return f"{runs(experiment)}&viewStateShareKey={key}"
 
 
-def found(experiment: str, where: Mapping[str, str]) -> str:
+def searched(experiment: str, where: Mapping[str, str]) -> str:
     """Where the runs with these tags are, on their server, without a view."""
     return f"{runs(experiment)}&searchFilter={quote(search(where), safe='')}"
 
