@@ -128,7 +128,9 @@ def page(sheet: Sheet, width: float, height: float, caption: Caption, handles: S
     columns = _legend_columns([str(handle.get_label()) for handle in handles], width / scale)
     rows = -(-len(handles) // columns)
     legend = (0.190 * rows + 0.08) * scale if rows else 0.0
-    inner = max(SLIDE[1] - head - legend - foot, 1.5) if sheet.style == "slide" else height * scale
+    inner = height * scale
+    if sheet.style == "slide":  # which is higher than its format where many rows could not be read
+        inner = max(SLIDE[1] - head - legend - foot, 0.7 * inner)
     total = head + inner + legend + foot
     figure = Figure(figsize=(width, total), layout="constrained")
     engine = figure.get_layout_engine()

@@ -125,7 +125,7 @@ def averaged(members: pd.Series[int], binned: str, *, ends: bool = False) -> str
     if int(members.max()) == 1:
         return f"One seed, so there is no interval{'; means' * bool(binned)}{binned}."
     where = "at the right: that of the last point, with its" if ends else "shaded:"
-    return f"Mean over {span(members)} seeds{binned}; {where} 95 % bootstrap interval."
+    return f"Mean over {span(members)} seeds{binned}; {where} 95 % interval."
 
 
 def dotted(data: pd.DataFrame) -> str:

@@ -48,8 +48,7 @@ def caption(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Caption:
     """What a mark is, and how settings were chosen."""
     text = (
         f"Mean over {theme.over(data)}, over {theme.span(data['members'])} seeds, against a trial's share of"
-        " the time of its pack on one core. Faint: every setting; marked: each arm's best, with its 95 % bootstrap"
-        " interval."
+        " the time of its pack on one core. Faint: every setting; marked: each arm's best, with its 95 % interval."
     )
     text += theme.selected(data)
     return Caption(f"{theme.workload(data['workload'].iloc[0])}: cost against quality", text)

@@ -98,7 +98,7 @@ def caption(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Caption:
     title = f"{theme.workload(data['workload'].iloc[0])}: step size, replacement rate, isometry"
     text = (
         f"Mean of {theme.over(data)} over {theme.span(data['members'])} seeds, ± half the width of its"
-        f" 95 % bootstrap interval. {cells.SAYS}"
+        f" 95 % interval. {cells.SAYS}"
     )
     if (data["candidates"] > 1).any():
         text += " Settings other than these axes are the best by the same mean, selected on these same seeds."

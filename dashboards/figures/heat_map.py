@@ -53,7 +53,7 @@ def caption(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Caption:
     """What a cell says, and how its setting was chosen."""
     text = (
         f"Mean of {theme.over(data)} over {theme.span(data['members'])} seeds, ± half the width of its"
-        f" 95 % bootstrap interval. {cells.SAYS}"
+        f" 95 % interval. {cells.SAYS}"
     )
     if (data["candidates"] > 1).any():
         text += " Further hyperparameters are the best by the same mean, selected on these same seeds."

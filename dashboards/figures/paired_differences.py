@@ -56,7 +56,7 @@ def caption(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Caption:
     means = data[data["kind"] == "mean"]
     text = (
         f"Mean over {theme.over(data)} minus that of {naming.words(means['baseline'].iloc[0])}, paired by"
-        f" seed: a dot for each of {theme.span(means['members'])} seeds, the mean with its 95 % bootstrap interval."
+        f" seed: a dot for each of {theme.span(means['members'])} seeds, the mean with its 95 % interval."
     )
     looks = theme.looks(data["arm"])
     lost = [

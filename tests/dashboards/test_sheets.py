@@ -65,7 +65,8 @@ def test_a_paper_has_a_bare_picture_at_its_real_size_and_the_caption_beside_it(n
     caption = paths[3].read_text()
     for said in (
         "over 3 seeds",
-        "95 % bootstrap",
+        "95 % interval",
+        "interval: 95% of the mean by Student's t",
         "last tenth of the tasks, selected on these same seeds",
         "sweep synthe",
     ):
