@@ -11,7 +11,7 @@ from typing import Any
 from sweep.cli.output import sparkline
 from sweep.ledger.ledger import Ledger
 from sweep.ledger.sweeps import SweepRecord
-from sweep.results import answers, intervals, leaderboard, naming
+from sweep.results import answers, intervals, leaderboard, naming, verdicts
 from sweep.results.answers import Standing
 from sweep.results.comparisons import Comparison
 from sweep.spec.figures import FIGURES
@@ -51,10 +51,14 @@ def as_text(told: Comparison, again: Again) -> str:
         estimate = difference.estimate
         lines += [
             f"difference      {estimate.mean:+.4g} {answers.between(estimate, '+')}, {seeds} that both have",
-            *([f"better in       {difference.probability:.0%} of them"] * math.isfinite(difference.probability)),
-            *([f"chance          {_chance(told)}"] * math.isfinite(difference.p)),
+            *(
+                [f"better in       {difference.probability:.0%} of them"]
+                if math.isfinite(difference.probability)
+                else []
+            ),
+            *([f"chance          {_chance(told)}"] if math.isfinite(difference.p) else []),
             f"matters from    {told.smallest:.3g}{_small(told)}",
-            *([f"it takes        {_needed(told)}"] * (told.seeds_needed is not None)),
+            *([f"it takes        {_needed(told)}"] if told.seeds_needed is not None else []),
             f"over the tasks  {_over(told)}",
             "",
         ]
@@ -86,8 +90,9 @@ def _chance(told: Comparison) -> str:
 
 def _small(told: Comparison) -> str:
     """What the interval says of the smallest effect that matters."""
-    estimate = told.ours.difference.estimate if told.ours.difference else intervals.NOTHING
-    if -told.smallest < estimate.low and estimate.high < told.smallest:
+    difference = told.ours.difference
+    assert difference is not None
+    if difference.seeds >= intervals.FEWEST_SEEDS and verdicts.too_small(difference, told.smallest):
         return ": if there is a difference, it is too small to matter"
     return ""
 

@@ -51,5 +51,8 @@ def _winner(standings: tuple[Standing, ...]) -> str:
         return naming.words(better.arm)
     if others and all(standing.verdict == "worse" for standing in others):
         return naming.words(first.arm)
-    few = others and all(standing.verdict in ("too few seeds", "nothing to compare") for standing in others)
+    kinds = {standing.verdict for standing in others}
+    if kinds == {"nothing to compare"}:
+        return "nothing to compare"
+    few = bool(kinds) and kinds <= {"too few seeds", "nothing to compare"}
     return "too few seeds" if few else OPEN if others else "one arm"

@@ -168,6 +168,21 @@ def test_results_in_python_show_a_table_and_escape_what_files_say() -> None:
     assert set(shown.curves["arm"]) == {"sgd", "adam", "linear"}
 
 
+def told_of(made: Any) -> str:
+    made.storage = type("Storage", (), {"uri": "/here"})()
+    [told] = comparisons.compare(made.record, made, "adam", "sgd")
+    return comparing.as_text(told, comparing.again(made.record, made))
+
+
+def test_one_seed_and_a_sweep_that_diverged_wholly_are_told_too() -> None:
+    one = told_of(sweep(FILE.replace("seeds: 12", "seeds: 1")))
+    assert "1 seed that both have" in one and "it takes 6 at least" in one and "it takes  " not in one
+    lost = synthetic.sweep(FILE, synthetic.lost_at(3))
+    said = told_of(lost)
+    assert "no value, 0 of 12 seeds" in said and "One of them has no value, so there is nothing to compare." in said
+    assert kept.won(board(lost)) == "nothing to compare"
+
+
 CURSE = """\
 workload: {{name: slowly_changing_regression, tasks: 10, period: 100}}
 network: {{width: 5}}
