@@ -144,7 +144,7 @@ def _table(standings: Sequence[Standing], board: Leaderboard) -> Iterator[str]:
     for standing in standings:
         difference = _late(standing.difference.estimate) if standing.difference else ""
         lost = f"{standing.diverged} of {standing.members}" if standing.diverged else ""
-        cells = (f"{standing.name}{APART}", _late(standing.late), standing.late.seeds, difference)
+        cells = (f"{standing.name}{APART}", _late(standing.late), standing.late.seeds, f"{difference}{APART}")
         yield f"| {' | '.join(map(str, cells))} | {standing.verdict} | {lost} |"
 
 
