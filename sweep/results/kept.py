@@ -21,9 +21,12 @@ OPEN = "no arm beats the first"
 
 
 def keep(record: SweepRecord, ledger: Ledger, board: Leaderboard) -> None:
-    """Write what won, and of how many ended trials."""
+    """Write what won, and of how many ended trials, where that is news."""
     done = ledger.done()
-    answer = {"won": won(board), "ended": sum(trial.id in done for trial in record.trials)}
+    winner, ended = won(board), sum(trial.id in done for trial in record.trials)
+    if read(ledger.storage, record.identity) == (winner, ended):
+        return
+    answer = {"won": winner, "ended": ended}
     ledger.storage.write_bytes(f"{SWEEPS}/{record.identity}/{ANSWER}", json.dumps(answer).encode())
 
 

@@ -272,18 +272,21 @@ def test_a_run_tracks_its_trials_groups_and_sweep(command: Command, storage: Pat
     with sqlite3.connect(storage / "mlflow.db") as database:
         kinds = dict(database.execute("select value, count(*) from tags where key = 'pliant.kind' group by value"))
     database.close()
-    assert kinds == {"sweep": 1, "arm": 1, "group": 2, "trial": 4}
+    assert kinds == {"sweep": 1, "arm": 1, "value": 2, "group": 2, "trial": 4}
 
 
 def test_a_failed_tracker_leaves_the_results_and_exit_code_1(
     command: Command, storage: Path, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(self: Tracker, figures: object = ()) -> dict[str, int]:
+    def fail(self: Tracker, figures: object = (), page: object = None) -> dict[str, int]:
         raise TrackingError("MLflow at http://x failed: gone")
 
     monkeypatch.setattr(Tracker, "finish", fail)
     said = command("run", file, "--storage", storage, "--inline")
-    assert said.code == 1 and said.err == "writing MLflow's runs\nerror: MLflow at http://x failed: gone\n"
+    assert (
+        said.code == 1
+        and said.err == "writing the report\nwriting MLflow's runs\nerror: MLflow at http://x failed: gone\n"
+    )
     assert f"results   {storage}" in said.out and "MLflow" not in said.out
 
 

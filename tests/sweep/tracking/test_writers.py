@@ -41,8 +41,8 @@ def test_both_writers_leave_the_same_rows(uri: str, tmp_path: Path, monkeypatch:
     other = f"sqlite:///{tmp_path / 'other.db'}"
     sync(record, ledger, other)
     assert rows(other) == rows(uri)
-    # Points of trials, of groups and of the arm, and their summaries.
-    assert len(rows(uri)["metrics"]) == 4 * (7 + 3 + 1) + (2 + 1) * 3 * (7 + 3 + 1)
+    # Points of trials, of groups, of the arm and of the values of its axis, and their summaries; a value has its place.
+    assert len(rows(uri)["metrics"]) == 4 * (7 + 3 + 1) + (2 + 1 + 2) * 3 * (7 + 3 + 1) + 2
 
 
 def test_a_half_written_run_is_completed(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,7 +147,7 @@ def test_postgres(postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     place = str(tmp_path / "a")
     reports: list[SyncReport] = []
     at_once(lambda: reports.append(sync(record, ledger, postgres, artifact_root=place)))
-    assert sorted(report.created for report in reports) == [0, 8]
+    assert sorted(report.created for report in reports) == [0, 10]
     assert sync(record, ledger, postgres, artifact_root=place) == SyncReport(0, 0, 10)
     uri = with_driver(postgres)
     assert [len(runs(uri, kind)) for kind in ("sweep", "group", "trial")] == [1, 2, 4]
