@@ -48,7 +48,8 @@ arms:
 metrics: [online_error]
 """
 TRIALS = 16
-REPLACING = 8  # of them, which record units_replaced too
+VALUES = 4  # two step sizes, two replacement rates
+REPLACING = 8  # of the trials, which record units_replaced too
 TASKS, STEPS = 25, 25 * 2000  # of each of the two packs
 DIAGNOSED = 9  # tasks 0, 3, ..., 24
 KILLS = 5
@@ -254,7 +255,8 @@ def check_each_trial_is_tracked_once(storage: Path) -> None:
         kinds = database.execute(query, ("pliant.kind",)).fetchall()
     assert sorted(trials) == sorted((trial, "FINISHED") for trial in wanted)
     groups, arms = len(set(wanted.values())), len(record.arms)
-    assert Counter(kind for kind, _ in kinds) == {"trial": TRIALS, "group": groups, "arm": arms, "sweep": 1}
+    expected = {"trial": TRIALS, "group": groups, "value": VALUES, "arm": arms, "sweep": 1}
+    assert Counter(kind for kind, _ in kinds) == expected
 
 
 def check_another_run_does_nothing(study: Path, storage: Path, environment: Mapping[str, str]) -> None:
