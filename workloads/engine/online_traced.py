@@ -142,7 +142,7 @@ class TracedOnline(Seated):
         if "path" in state:
             self._resume(plan, state["path"])
         for i in range(self.members):
-            self._count(i)
+            self._count(i, self.step)
         if "sums" in state.get("path", {}):
             self._resume_sums(state["path"]["sums"])
 
@@ -221,11 +221,11 @@ class TracedOnline(Seated):
             }
         return path
 
-    def _count(self, member: int) -> None:
-        """A member's sums of weights, anew."""
+    def _count(self, member: int, step: int) -> None:
+        """A member's sums of weights, anew, from those before `step`."""
         if self.summed:
             _, library, scratch = next(iter(self.made.values()))
-            library.count(self.pointers(self.leaves, self.awake, member), scratch.data_ptr(), self.step)
+            library.count(self.pointers(self.leaves, self.awake, member), scratch.data_ptr(), step)
 
     def _resume_sums(self, path: Tree) -> None:
         """Go on from sums that were kept, member by member, where but for rounding they are those of the weights."""
@@ -337,7 +337,7 @@ class TracedOnline(Seated):
             self.leaves[k][member].copy_(inside(value[None], value.dtype)[0])
         for awake in self.awake:
             awake[member] = step + 1
-        self._count(member)
+        self._count(member, step + 1)
 
     def _repair(self, member: int, step: int) -> None:
         """The events that the step before `step` counted."""
@@ -361,7 +361,7 @@ class TracedOnline(Seated):
             self.leaves[k][member].copy_(self._inside(k, value[None])[0])
         for awake in self.awake:
             awake[member] = step
-        self._count(member)
+        self._count(member, step)
 
 
 def outside(weight: Tensor, like: Tensor) -> Tensor:
