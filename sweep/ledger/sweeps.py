@@ -143,7 +143,7 @@ def _trials_table(storage: Storage, name: str, scale: str, columns: list[str] | 
         message = unknown(f"{name}@{scale}", "sweep", identities) if identities else f"no sweep {name}@{scale}: none is"
         raise InputError(f"{message} in {storage.uri}") from error
     try:
-        return parquet.ParquetFile(pa.BufferReader(content)).read(columns=columns)
+        return parquet.ParquetFile(pa.BufferReader(content)).read(columns=columns, use_threads=False)
     except (OSError, pa.ArrowException) as error:
         raise StorageError(f"{storage.where(file)} is damaged: {error}") from error
 

@@ -34,7 +34,7 @@ def curves(record: SweepRecord, ledger: Ledger, metrics: Sequence[str] | None = 
     A value has one row for each arm that its trial belongs to.
     """
     table = ledger.curves([trial.id for trial in record.trials], metrics)
-    values = table.to_pandas()
+    values = table.to_pandas(use_threads=False)
     values["trial"] = values["trial"].astype("category")
     values["metric"] = values["metric"].astype("category")
     members = list(_memberships(record))

@@ -114,7 +114,7 @@ class State:
         Finite values only: a curve ends where its trial diverged. Sorted by trial, metric and task.
         """
         trials = {trial.id: trial for group in groups for trial in self.ended[group]}
-        frame = self.ledger.curves(list(trials)).to_pandas()
+        frame = self.ledger.curves(list(trials)).to_pandas(use_threads=False)
         tracked = first_metrics(frame["metric"].unique(), self.track["metrics"])
         finite = frame["metric"].isin(tracked) & np.isfinite(frame["value"])
         kept: pd.DataFrame = frame[finite].astype({"trial": object, "metric": object})

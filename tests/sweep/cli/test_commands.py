@@ -340,6 +340,17 @@ def test_a_second_run_computes_nothing_and_says_so(command: Command, ran: Path) 
     assert {name: (ran / name).stat().st_mtime_ns for name in written(ran)} == before, "something was written again"
 
 
+def test_results_are_read_without_threads_that_may_still_start_as_a_command_ends(ran: Path) -> None:
+    """Arrow's abort the interpreter then, now and then: apache/arrow 34314."""
+    code = (
+        "import os, numpy, pandas, pyarrow.parquet, scipy.stats, sweep\n"
+        "before = os.listdir('/proc/self/task')\n"
+        f"assert len(sweep.curves('tiny', storage={str(ran)!r})) and len(sweep.configs('tiny', storage={str(ran)!r}))\n"
+        "assert os.listdir('/proc/self/task') == before\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_arms_of_one_meaning_are_warned_of(command: Command, tmp_path: Path) -> None:
     file = tmp_path / "twins.yaml"
     twins = "  sgd: {optimizer: sgd}\n  twin: {optimizer: sgd, step_size: 0.01}\n"
