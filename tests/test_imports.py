@@ -138,3 +138,16 @@ def loaded_by(code: str) -> set[str]:
 )
 def test_light_things_stay_light(code: str) -> None:
     assert not loaded_by(code) & HEAVY
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import sweep.cli.commands",
+        "import sys, contextlib, sweep.cli.commands\nsys.argv = ['sweep', 'watch', '--help']\n"
+        "with contextlib.suppress(SystemExit): sweep.cli.commands.main()",
+    ],
+    ids=["import", "help"],
+)
+def test_what_commands_there_are_is_said_before_anything_is_loaded(code: str) -> None:
+    assert not loaded_by(code) & (HEAVY | {"numpy", "pyarrow", "ruamel"})

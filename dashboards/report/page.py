@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from dashboards.report import charts, look, settings, tables
 from dashboards.report.charts import Offered, Spec
 from dashboards.report.facts import Facts
-from sweep.cli import output, progress
+from sweep.cli import output
 from sweep.results import answers, naming, verdicts
 from workloads.metrics import higher_is_better, of
 
@@ -99,7 +99,7 @@ def progress_of(look: Look) -> str:
 
 
 def _progress(look: Look | None) -> dict[str, Any]:
-    return {"look": look, "soon": output.duration, "speed": progress.speed, "most": MOST_ROWS}
+    return {"look": look, "soon": output.duration, "speed": output.speed, "most": MOST_ROWS}
 
 
 def embedded(facts: Facts, drawn: Sequence[Chart]) -> str:

@@ -22,10 +22,11 @@ class Commands(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """See click."""
-        from sweep.spec.studies import is_study
+        if args[0] not in self.commands:
+            from sweep.spec.studies import is_study
 
-        if args[0] not in self.commands and is_study(args[0]):
-            raise InputError(f"{args[0]!r} is a study, not a command: sweep run {shlex.quote(args[0])}")
+            if is_study(args[0]):
+                raise InputError(f"{args[0]!r} is a study, not a command: sweep run {shlex.quote(args[0])}")
         return super().resolve_command(ctx, args)
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 WIDTH = 140  # of a table in a file
 BARS = "▁▂▃▄▅▆▇█"
 LINE = 40  # characters of a sparkline
+BAR = 20  # characters of a bar
 GONE = (errno.EPIPE, errno.ENOSPC, errno.EIO)
 
 
@@ -80,6 +81,17 @@ def duration(seconds: float | None) -> str:
 def size(count: float) -> str:
     """Bytes for people."""
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
+
+
+def bar(done: float) -> str:
+    """`[#####---------------]  25 %`."""
+    full = int(BAR * done)
+    return f"[{'#' * full}{'-' * (BAR - full)}] {100 * done:3.0f} %"
+
+
+def speed(rate: float) -> str:
+    """`21.5 M trial-steps/s`."""
+    return f"{rate / 1e6:.1f} M trial-steps/s" if rate >= 1e5 else f"{rate:,.0f} trial-steps/s"
 
 
 def sparkline(values: list[float]) -> str:

@@ -15,14 +15,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
-from sweep.cli.output import count
+from sweep.cli.output import BAR, bar, count, speed
 from sweep.cli.pace import Pace
 from sweep.cluster.worker import Progress as PackProgress
 from sweep.packing import PlannedPack
 from workloads.paths import COMPILED
 
 LINE_EVERY = 15.0  # seconds between lines where there is no terminal
-BAR = 20  # characters, in a line
 
 
 class ProgressView:
@@ -145,17 +144,6 @@ def line(text: str) -> None:
     """A line on standard error; that it cannot be read any more ends no training."""
     with contextlib.suppress(OSError):
         print(text, file=sys.stderr, flush=True)
-
-
-def bar(done: float) -> str:
-    """`[#####---------------]  25 %`."""
-    full = int(BAR * done)
-    return f"[{'#' * full}{'-' * (BAR - full)}] {100 * done:3.0f} %"
-
-
-def speed(rate: float) -> str:
-    """`21.5 M trial-steps/s`."""
-    return f"{rate / 1e6:.1f} M trial-steps/s" if rate >= 1e5 else f"{rate:,.0f} trial-steps/s"
 
 
 def clock(seconds: float) -> str:

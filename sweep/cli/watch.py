@@ -14,8 +14,7 @@ import typer
 from sweep.cli import completion
 from sweep.cli.app import StorageOption, app, opened
 from sweep.cli.findings import show_results
-from sweep.cli.output import count, duration, rendered, say
-from sweep.cli.progress import bar, speed
+from sweep.cli.output import bar, count, duration, rendered, say, speed
 from sweep.errors import InputError
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ import pytest
 from tiny import TINY
 
 from sweep import service
+from sweep.cli.output import speed
 from sweep.cli.pace import Pace
-from sweep.cli.progress import ProgressView, clock, speed
+from sweep.cli.progress import ProgressView, clock
 from sweep.cluster import calibration, placement
 from sweep.cluster.worker import Progress, given_up
 from sweep.packing import PlannedPack
