@@ -91,7 +91,7 @@ class _Sweep:
             board = leaderboard.of_frames(record, trials, curves, self.part)
             ended = board.finished - int(so_far.under_way(self.trials).sum())
             self.board = replace(board, finished=ended)
-            self.late = selections.late(trials, curves, metric, windows.LATE)
+            self.judged, self.late = _late(trials, curves, metric)
         except InputError as error:
             self.why = str(error)
 
@@ -104,20 +104,27 @@ class _Sweep:
         recorded = dict.fromkeys(name for names in self.trials["metrics"].unique() for name in names.split())
         return [name for name in recorded if name not in PARTS]
 
-    def chosen_by(self, metric: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Trials and their late performance, of every setting: where there are two stages, those of the first."""
+    def chosen_by(self, board: Leaderboard) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+        """Every setting's trials, what they are chosen by and their late performance: of two stages, in the first."""
         part = selections.selection(self.record)
         if self.part in (self.record, part):
-            return self.trials, self.late
+            return self.trials, self.judged, self.late
         trials = frames.trials(part, self.ledger)
-        curves = frames.curves(part, self.ledger, [metric])
-        return trials, selections.late(*so_far.shortened(trials, curves, self.reach), metric, windows.LATE)
+        curves = frames.curves(part, self.ledger, [board.metric, board.selection.metric])
+        return trials, *_late(*so_far.shortened(trials, curves, self.reach), board.metric)
+
+
+def _late(trials: pd.DataFrame, curves: pd.DataFrame, metric: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What settings are chosen by, and late performance: the same unless the sweep's file says otherwise."""
+    late = selections.late(trials, curves, metric, windows.LATE)
+    same = selections.chosen_by(trials) == (metric, windows.LATE)
+    return late if same else selections.judged(trials, curves), late
 
 
 def _add(facts: Facts, sweep: _Sweep, board: Leaderboard, first: int, *, most: int, prefix: str) -> None:
     """Add what a sweep's charts are drawn from; its arms are those from place `first` on."""
     places = {arm: first + place for place, arm in enumerate(sweep.record.arms)}
-    shown = settings.of_sweep(sweep.record, sweep.trials, sweep.late, board, places, most=most, prefix=prefix)
+    shown = settings.of_sweep(sweep.record, sweep.trials, sweep.judged, board, places, most=most, prefix=prefix)
     base = len(facts.settings)
     groups = {(setting.label, setting.group): base + place for place, setting in enumerate(shown)}
     facts.settings += shown
@@ -144,10 +151,11 @@ def _add(facts: Facts, sweep: _Sweep, board: Leaderboard, first: int, *, most: i
         if sweep.reach is not None:
             observed = frames.observed(*so_far.shortened(trials, curves, sweep.reach), metric)
         facts.rows["late"] += tables.late_rows(observed, groups)
-    trials, late = sweep.chosen_by(board.metric)
+    trials, judged, late = sweep.chosen_by(board)
     columns, panels = settings.hyperparameters(trials), settings.panels_of(trials, board)
+    of_panels = trials[trials["status"].isin(frames.FINISHED)].assign(panel=panels)
     for name, rows in (("sensitivity", tables.sensitivity_rows), ("pairs", tables.pair_rows)):
-        facts.rows[name] += rows(late, trials, columns, panels, places, higher=board.higher is True)
+        facts.rows[name] += rows(of_panels, judged, late, columns, places)
 
 
 def _colored(read: Sequence[_Sweep]) -> Iterator[tuple[str, str]]:

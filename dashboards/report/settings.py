@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from sweep.results import frames, naming
+from workloads.metrics import higher_is_better
 
 if TYPE_CHECKING:
     from sweep.ledger.sweeps import SweepRecord
@@ -39,7 +40,7 @@ class Setting:
 def of_sweep(
     record: SweepRecord,
     trials: pd.DataFrame,
-    late: pd.DataFrame,
+    judged: pd.DataFrame,
     board: Leaderboard,
     places: Mapping[str, int],
     *,
@@ -48,7 +49,7 @@ def of_sweep(
 ) -> list[Setting]:
     """The settings to show, the best of every arm and panel first, then by rank inside their arms.
 
-    trials and late are of what is reported: `frames.trials` and a frame of `windows.late`; places: of every arm;
+    trials and judged are of what is reported: `frames.trials`, and what settings are chosen by; places: of every arm;
     prefix: of every name.
     """
     ended = trials[trials["status"].isin(frames.FINISHED)]
@@ -60,7 +61,7 @@ def of_sweep(
     known = naming.settings(record.trials)
     columns = hyperparameters(trials)
     shown = []
-    for arm, group in _ranked(late, list(best), higher=board.higher is True)[:most]:
+    for arm, group in _ranked(judged, list(best))[:most]:
         members = ended[(ended["arm"] == arm) & (ended["group"] == group)]
         config = members.iloc[0]
         own = {column: value for column, value in known[arm, group].items() if column not in panel_axes}
@@ -124,9 +125,10 @@ def _parts(trials: pd.DataFrame) -> list[str]:
     return sorted({column.partition(".")[0] + "." for column in trials.columns if "." in column})
 
 
-def _ranked(late: pd.DataFrame, first: Sequence[tuple[str, str]], *, higher: bool) -> list[tuple[str, str]]:
+def _ranked(judged: pd.DataFrame, first: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     """All (arm, group): `first`, then the best of every arm, the second of every arm, and so on."""
-    means = late.groupby(["arm", "group"], sort=False)["value"].mean().reset_index()
+    higher = higher_is_better(str(judged["metric"].iloc[0]))
+    means = judged.groupby(["arm", "group"], sort=False)["value"].mean().reset_index()
     means["rank"] = means.groupby("arm")["value"].rank(ascending=not higher, method="first", na_option="bottom")
     order = means.sort_values("rank", kind="stable")[["arm", "group"]].itertuples(index=False, name=None)
     return list(dict.fromkeys([*first, *order]))

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from dashboards.report.settings import Setting, text
-from sweep.results import frames, windows
+from sweep.results import frames, selections, windows
 from sweep.results.bands import bands
 from workloads.metrics import of
 
@@ -99,44 +99,31 @@ def late_rows(observed: pd.DataFrame, places: Places) -> Iterator[Row]:
 
 
 def sensitivity_rows(
-    late: pd.DataFrame,
-    trials: pd.DataFrame,
-    columns: Sequence[str],
-    panels: pd.Series[str],
-    arms: Mapping[str, int],
-    *,
-    higher: bool,
+    trials: pd.DataFrame, judged: pd.DataFrame, late: pd.DataFrame, columns: Sequence[str], arms: Mapping[str, int]
 ) -> Iterator[Row]:
     """Late performance over one hyperparameter, all others at their best: arm, column, panel, value, mean, low, high.
 
-    `late` is a frame of `windows.late`, `panels` the panel of every trial, `arms` the arms' places.
+    `trials` are those that ended, each with its `panel`; by `judged` the others are chosen, as for the leaderboard;
+    `late` is a frame of `windows.late`, `arms` the arms' places.
     """
-    judged = _judged(late, trials, columns, panels)
     for column in columns:
-        own = judged[judged[column].notna()]
-        own = own[own.groupby("arm", observed=True)[column].transform("nunique") > 1]
-        for row in _best(own, ["arm", "panel", column], higher=higher):
-            at = {**_value("value", row[column]), **row["at"]}
+        own = trials[trials[column].notna()]
+        own = own[own.groupby("arm")[column].transform("nunique") > 1]
+        for row in _best(own, judged, late, [column]):
+            at = {**_value("value", row[column]), **_estimate(row)}
             yield {"arm": arms[row["arm"]], "column": column, "panel": row["panel"], **at}
 
 
 def pair_rows(
-    late: pd.DataFrame,
-    trials: pd.DataFrame,
-    columns: Sequence[str],
-    panels: pd.Series[str],
-    arms: Mapping[str, int],
-    *,
-    higher: bool,
+    trials: pd.DataFrame, judged: pd.DataFrame, late: pd.DataFrame, columns: Sequence[str], arms: Mapping[str, int]
 ) -> Iterator[Row]:
     """The same over two hyperparameters that vary inside one arm: arm, x, y (columns), panel, and their values."""
-    judged = _judged(late, trials, columns, panels)
-    for arm, own in judged.groupby("arm", sort=False, observed=True):
+    for arm, own in trials.groupby("arm", sort=False):
         inside = [column for column in columns if own[column].nunique() > 1]
         for place, y in enumerate(inside):
             for x in inside[:place]:
-                for row in _best(own[own[x].notna() & own[y].notna()], ["panel", x, y], higher=higher):
-                    at = {**_value("value_x", row[x]), **_value("value_y", row[y]), **row["at"]}
+                for row in _best(own[own[x].notna() & own[y].notna()], judged, late, [x, y]):
+                    at = {**_value("value_x", row[x]), **_value("value_y", row[y]), **_estimate(row)}
                     yield {"arm": arms[str(arm)], "x": x, "y": y, "panel": row["panel"], **at}
 
 
@@ -159,22 +146,17 @@ def points_each(curves: int, budget: int) -> int:
     return min(POINTS, max(FEWEST, budget // max(1, curves)))
 
 
-def _judged(late: pd.DataFrame, trials: pd.DataFrame, columns: Sequence[str], panels: pd.Series[str]) -> pd.DataFrame:
-    """`late` with the trials' hyperparameters and panels."""
-    once = trials.loc[~trials.index.duplicated(), list(columns)].assign(panel=panels)
-    return late.merge(once, left_on="trial", right_index=True)
-
-
-def _best(judged: pd.DataFrame, by: Sequence[str], *, higher: bool) -> Iterator[Row]:
-    """For every combination of the `by` columns its best group: those columns, and `at`, what it comes to."""
-    if judged.empty:
+def _best(
+    trials: pd.DataFrame, judged: pd.DataFrame, late: pd.DataFrame, columns: Sequence[str]
+) -> Iterator[Mapping[Any, Any]]:
+    """Of every arm, panel and combination of the columns the best setting: a row of `bands` of what it comes to."""
+    if trials.empty:
         return
-    made = bands(judged, ["arm", "group", *(column for column in by if column != "arm")])
-    made["rank"] = made["mean"].rank(ascending=not higher, na_option="bottom")
-    order = made.sort_values(["diverged", "rank"]).drop_duplicates(list(by)).sort_index()
-    for row in order.to_dict("records"):
+    by = ["arm", "panel", *columns]
+    best = selections.best_settings(trials, judged, by)[[*by, "group"]]
+    for row in bands(late.merge(best, on=["arm", "group"]), by).to_dict("records"):
         if math.isfinite(row["mean"]):
-            yield {**{column: row[column] for column in by}, "at": _estimate(row)}
+            yield row
 
 
 def _higher(metric: str) -> bool:

@@ -134,6 +134,29 @@ def test_sensitivity_has_the_others_at_their_best() -> None:
     assert pairs == {("0.01", "0.1"): 1.1, ("0.01", "1"): 2, ("0.001", "0.1"): 0.2, ("0.001", "1"): 1.1}
 
 
+def test_settings_are_chosen_by_what_the_file_says_and_shown_by_their_end() -> None:
+    """By the first tenth the stronger pull is the better one at every step size; it ends worse."""
+
+    def turns(trial: Trial, metric: str) -> np.ndarray:
+        optimizer = trial.config["optimizer"]
+        strength = optimizer.get("isometry_strength", 0)
+        return np.where(np.arange(40) < 4, 2 - strength, strength) + 10 * optimizer["step_size"]
+
+    found = synthetic.sweep(SWEEP, turns)
+    found.record.manifest["select"] = {"window": "first 10%"}
+    facts, board = facts_of(found), leaderboard.leaderboard(found.record, found)  # type: ignore[arg-type]
+    at_best = {
+        (facts.arms[row["arm"]].label, row["value"]): row["mean"]
+        for row in facts.rows["sensitivity"]
+        if row["column"] == "optimizer.step_size"
+    }
+    assert at_best["pulled", "0.01"] == 1.1 and at_best["pulled", "0.001"] == 1.01
+    [pulled] = [standing for standing in board.standings if standing.arm == "pulled"]
+    assert at_best["pulled", "0.001"] == pytest.approx(pulled.late.mean)
+    shown = [setting.values["optimizer.isometry_strength"] for setting in facts.settings if setting.label == "pulled"]
+    assert shown == ["1", "1", "0.1", "0.1"], "the best from the beginning first"
+
+
 def test_every_chart_is_vega_lite_and_a_page_has_its_data_once() -> None:
     page = whole(rendered(facts_of(synthetic.sweep(SWEEP))))
     found = embedded(page)
