@@ -289,7 +289,9 @@ def _median(values: np.ndarray, level: float) -> tuple[Estimate, float]:
 
 def _binomial(most: int, tries: int, chance: float = 0.5) -> float:
     """The chance of at most so many successes."""
-    return sum(math.comb(tries, k) * chance**k * (1 - chance) ** (tries - k) for k in range(most + 1))
+    from scipy.special import bdtr
+
+    return float(bdtr(most, tries, chance))
 
 
 def tolerance(values: Sequence[float] | np.ndarray, share: float = 0.9, level: float = LEVEL) -> tuple[float, float]:

@@ -114,6 +114,14 @@ def test_the_interval_of_a_median_lies_between_order_statistics() -> None:
     assert math.isnan(estimate([1.0, 2.0, 3.0], "median").low)
 
 
+def test_a_median_may_be_of_thousands_of_values() -> None:
+    """Of so many that 2 to their power is beyond a float."""
+    values = np.random.default_rng(3).normal(0.05, 1, size=2500)
+    found, p = intervals.tested(values, "median")
+    assert p == pytest.approx(stats.binomtest(int((values > 0).sum()), 2500).pvalue)
+    assert found.low < found.mean < found.high < found.low + 0.2
+
+
 def test_tolerance_intervals_hold_their_share_of_runs() -> None:
     assert intervals.tolerance_seeds(0.9, 0.95) == 46  # Wilks's table
     assert math.isnan(intervals.tolerance(range(45))[0]) and intervals.tolerance(range(46)) == (0, 45)
