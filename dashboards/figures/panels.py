@@ -109,9 +109,7 @@ def within(trials: pd.DataFrame, curves: pd.DataFrame, metric: str, asked: Asked
     values = frames.observed(trials, curves, metric)
     if asked.window is None:
         return values
-    bounds = {tasks: asked.window.bounds(int(tasks)) for tasks in values["tasks"].unique()}
-    begin, stop = (values["tasks"].map({tasks: bound[side] for tasks, bound in bounds.items()}) for side in (0, 1))
-    inside = values[(values["task"] >= begin) & (values["task"] < stop)]
+    inside = values[windows.within(values, asked.window)]
     if inside.empty:
         raise InputError(f"{metric} was not recorded in {asked.window.words}")
     return inside

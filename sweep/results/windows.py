@@ -83,15 +83,20 @@ def asked(text: str) -> Window:
         raise InputError(f"window {text!r}: {error}") from None
 
 
+def within(values: pd.DataFrame, window: Window) -> pd.Series[bool]:
+    """Which rows of an `observed` frame are of tasks inside the window of their trial."""
+    bounds = {tasks: window.bounds(int(tasks)) for tasks in values["tasks"].unique()}
+    begin, stop = (values["tasks"].map({tasks: bound[side] for tasks, bound in bounds.items()}) for side in (0, 1))
+    return (values["task"] >= begin) & (values["task"] < stop)
+
+
 def late(values: pd.DataFrame, window: Window = LATE) -> pd.DataFrame:
     """Each trial's mean over a window of its planned tasks, from an `observed` frame, as `Window.mean`.
 
     NaN where it diverged before the window's end. Columns trial, arm, group, seed, status, metric, value.
     """
     keys = ["trial", "arm", "group", "seed", "status", "metric"]
-    bounds = {tasks: window.bounds(int(tasks)) for tasks in values["tasks"].unique()}
-    begin, stop = (values["tasks"].map({tasks: bound[side] for tasks, bound in bounds.items()}) for side in (0, 1))
-    inside = (values["task"] >= begin) & (values["task"] < stop)
+    inside = within(values, window)
     measured = inside.groupby([values["trial"], values["arm"]]).transform("any")
     if not measured.all():
         tasks = values[~measured].groupby(["trial", "arm"])["task"]
