@@ -107,13 +107,11 @@ def view_of(watched: Watched) -> View:
 
 def arms_of(record: SweepRecord, ledger: SoFar) -> Arms:
     """The leaderboard after the tasks that every arm under way has completed; or why there is none."""
-    from sweep.results import frames, leaderboard, selections, so_far
+    from sweep.results import leaderboard, selections, so_far
 
     try:
         part = selections.reported(record, ledger)
-        trials = frames.trials(part, ledger)
-        metric, (objective, _) = frames.headline(trials), selections.chosen_by(trials)
-        curves = frames.curves(part, ledger, [metric, objective])
+        trials, curves, _ = leaderboard.read(part, ledger)
         board = leaderboard.of_frames(record, *so_far.shortened(trials, curves, so_far.reach(trials)), part)
     except InputError as error:
         return Arms([], "", str(error))

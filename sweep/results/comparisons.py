@@ -63,10 +63,7 @@ def compare(
     part = selections.shown(record, ledger, stage)
     if theirs != record.arms[0]:
         record, part = only(record, theirs, ours), only(part, theirs, ours)
-    trials = frames.trials(part, ledger)
-    shown = metric if metric is not None else frames.headline(trials)
-    leaderboard.recorded(trials, shown)
-    curves = frames.curves(part, ledger, list(dict.fromkeys([shown, selections.chosen_by(trials)[0]])))
+    trials, curves, shown = leaderboard.read(part, ledger, metric)
     board = leaderboard.of_frames(record, trials, curves, part, metric=shown, window=window, statistic=statistic)
     told = []
     for panel, standings in board.panels():

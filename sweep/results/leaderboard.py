@@ -82,6 +82,15 @@ def leaderboard(
     Raises InputError where no trial has ended, the metric was not recorded, or there is no such setting or stage.
     """
     part = selections.shown(record, ledger, stage)
+    trials, curves, shown = read(part, ledger, metric)
+    return of_frames(record, trials, curves, part, metric=shown, window=window, by=by, statistic=statistic)
+
+
+def read(part: SweepRecord, ledger: Ledger, metric: str | None = None) -> tuple[pd.DataFrame, pd.DataFrame, str]:
+    """What `of_frames` takes: the trials, the curves of what is shown and of what settings are chosen by, the metric.
+
+    Raises InputError where no trial has ended or the metric was not recorded.
+    """
     trials = frames.trials(part, ledger)
     headline = frames.headline(trials)
     shown = metric if metric is not None else headline

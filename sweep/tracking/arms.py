@@ -60,12 +60,10 @@ def _draft(state: State, standing: Standing, board: Leaderboard, experiment: str
 
 def values(state: State, board: Leaderboard, experiment: Experiment) -> dict[str, Draft]:
     """Axis, panel and arm -> what the run of an arm at its best setting with one value of the axis is to hold."""
-    from sweep.results import frames, leaderboard, selections
+    from sweep.results import leaderboard, selections
 
     chosen = selections.selection(state.record)
-    trials = frames.trials(chosen, state.ledger)
-    metrics = dict.fromkeys([board.metric, selections.chosen_by(trials)[0]])
-    curves = frames.curves(chosen, state.ledger, list(metrics))
+    trials, curves, _ = leaderboard.read(chosen, state.ledger, board.metric)
     settings = naming.settings(state.record.trials)
     made: dict[str, Draft] = {}
     for column, known in _axes(settings).items():

@@ -111,6 +111,13 @@ def test_what_cannot_be_compared_is_said() -> None:
         comparisons.compare(made.record, made, "adam", "sgd")
 
 
+def test_a_metric_of_a_sweep_that_has_just_begun_is_not_compared_yet() -> None:
+    made = sweep(pending=lambda trial: True)
+    made.record.manifest["select"] = {"objective": "effective_rank", "window": "last 10%"}
+    with pytest.raises(InputError, match="no trial of this sweep has finished yet"):
+        comparisons.compare(made.record, made, "adam", "sgd", metric="online_error")
+
+
 def test_settings_are_chosen_alike_whatever_is_shown() -> None:
     """Step size 0.01 is better in the first half; a board of it stands at the setting that is better in the last."""
     late, early = board(sweep()), board(sweep(), window=Window("first", 50))
