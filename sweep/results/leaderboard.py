@@ -96,8 +96,7 @@ def read(part: SweepRecord, ledger: Ledger, metric: str | None = None) -> tuple[
     shown = metric if metric is not None else headline
     recorded(trials, shown)
     objective, _ = selections.chosen_by(trials)
-    curves = frames.curves(part, ledger, list(dict.fromkeys([shown, objective])))
-    return of_frames(record, trials, curves, part, metric=metric, window=window, by=by, statistic=statistic)
+    return trials, frames.curves(part, ledger, list(dict.fromkeys([shown, objective]))), shown
 
 
 def of_frames(
@@ -127,13 +126,18 @@ def of_frames(
     best = best_of_arms(networks, linear, judged, axes)
     settings = naming.settings(record.trials)
     order = {arm: place for place, arm in enumerate(record.arms)}
+    members_of, values_of = (frame.groupby(["arm", "group"], sort=False) for frame in (ended, late))
     standings: list[Standing] = []
     for _, inside in best.groupby("panel", sort=False):
         places = inside.sort_values("arm", key=lambda arms: arms.map(order)).to_dict("records")
-        made = [_standing(row, settings[row["arm"], row["group"]], axes, ended, late, statistic) for row in places]
+        at = [(row["arm"], row["group"]) for row in places]
+        values = [values_of.get_group(place) for place in at]
+        made = [
+            _standing(row, settings[place], axes, members_of.get_group(place), own, statistic)
+            for row, place, own in zip(places, at, values, strict=True)
+        ]
         if selections.evaluated(part):
             made = [replace(standing, candidates=candidates(standing, settings, axes)) for standing in made]
-        values = [_chosen(late, row) for row in places]
         standings += sorted(_beside_first(made, values, metric, higher, statistic), key=lambda s: _rank(s, higher))
     once = trials[~trials.index.duplicated()]  # a trial has a row for each of its arms
     most = max(standing.candidates for standing in standings)
@@ -205,12 +209,11 @@ def _standing(
     row: Mapping[Any, Any],
     settings: Mapping[str, Any],
     axes: Sequence[str],
-    ended: pd.DataFrame,
+    members: pd.DataFrame,
     late: pd.DataFrame,
     statistic: Statistic,
 ) -> Standing:
-    """One arm's place in a panel, by itself."""
-    members = _chosen(ended, row)
+    """One arm's place in a panel, by itself, from the trials of its setting and their late performance."""
     lost = members.loc[members["status"] == "diverged", "ended"]
     return Standing(
         panel=row["panel"],
@@ -219,7 +222,7 @@ def _standing(
         group=row["group"],
         settings=settings,
         candidates=int(row["candidates"]),
-        late=intervals.estimate(_chosen(late, row)["value"].to_numpy(), statistic),
+        late=intervals.estimate(late["value"].to_numpy(), statistic),
         members=len(members),
         diverged=len(lost),
         diverged_in=(int(lost.min()), int(lost.max())) if len(lost) else None,
@@ -254,12 +257,6 @@ def candidates(standing: Standing, settings: Mapping[tuple[str, str], Mapping[st
     place = [standing.settings.get(axis) for axis in axes]
     others = (values for (arm, _), values in settings.items() if arm == standing.arm)
     return sum([values.get(axis) for axis in axes] == place for values in others)
-
-
-def _chosen(frame: pd.DataFrame, row: Mapping[Any, Any]) -> pd.DataFrame:
-    """The rows of one arm at one setting."""
-    rows: pd.DataFrame = frame[(frame["arm"] == row["arm"]) & (frame["group"] == row["group"])]
-    return rows
 
 
 def _rank(standing: Standing, higher: bool | None) -> tuple[bool, float]:
