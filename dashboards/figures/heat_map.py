@@ -37,7 +37,7 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame, asked: Asked = ALL) -> pd.D
     for _, own in networks.groupby("arm", sort=False):
         for x, y in itertools.combinations(panels.hyperparameters(own, axes), 2):
             best = selections.best_settings(own, late, ["arm", *axes, x, y])
-            named = best.assign(across=panels.called(x), up=panels.called(y))
+            named = best.assign(across=naming.axis(x), up=naming.axis(y))
             parts.append(named.rename(columns={x: "x", y: "y"}))
     if not parts:
         raise InputError("heat_map: no arm has two hyperparameters with two values or more each")

@@ -166,11 +166,6 @@ def hyperparameters(own: pd.DataFrame, axes: Collection[str]) -> list[str]:
     return sorted(numeric, key=lambda column: column != STEP_SIZE)
 
 
-def called(column: str) -> str:
-    """A hyperparameter's name: `step size`, `l2 strength`."""
-    return naming.setting({column: 1.0}).rpartition(" ")[0]
-
-
 def measured_on_linear(metric: str) -> bool:
     """Whether a linear learner has this metric too: what is measured inside a network it has not."""
     spec = metrics.of(metric)

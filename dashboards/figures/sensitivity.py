@@ -42,7 +42,7 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame, asked: Asked = ALL) -> pd.D
     for _, own in shown.groupby("arm", sort=False):
         for column in panels.hyperparameters(own, axes):
             best = selections.best_settings(own, late, ["arm", *axes, column])
-            parts.append(best.rename(columns={column: "value"}).assign(parameter=panels.called(column)))
+            parts.append(best.rename(columns={column: "value"}).assign(parameter=naming.axis(column)))
     if not parts:
         raise InputError("sensitivity: no arm has a hyperparameter with two values or more")
     best = pd.concat(parts, ignore_index=True)

@@ -19,8 +19,8 @@ from dashboards.report import charts, look, settings, tables
 from dashboards.report.charts import Offered, Spec
 from dashboards.report.facts import Facts
 from sweep.cli import output
-from sweep.results import answers, naming, verdicts
-from workloads.metrics import higher_is_better, of
+from sweep.results import answers, leaderboard, naming, verdicts
+from workloads.metrics import higher_is_better
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -82,7 +82,7 @@ def rendered(facts: Facts, *, data: Sequence[str] = (), every: float = 0, look: 
     }
     helpers = {
         "words": naming.words,
-        "label": settings.label,
+        "label": naming.axis,
         "metric_label": metric_label,
         "verdict": verdict,
         "told": verdicts.TOLD,
@@ -157,7 +157,7 @@ def _sensitivity(facts: Facts) -> Iterator[Chart]:
             continue
         numeric = None not in values and len(set(values)) > WORDS
         log = numeric and min(values) > 0 and max(values) / min(values) > 20
-        title = settings.label(column)
+        title = naming.axis(column)
         text = f"{measured} over {title}, a line for each arm, the other hyperparameters at their best."
         spec = charts.sensitivity(
             column, title, measured, Offered(len(facts.arms), 0), numeric=numeric, log=log, description=text
@@ -176,7 +176,7 @@ def _pairs(facts: Facts) -> Iterator[Chart]:
     for place, ((arm, x, y), rows) in enumerate(by_pair.items()):
         if max(len({row[key] for row in rows}) for key in ("value_x", "value_y")) > charts.CELLS:
             continue
-        titles = settings.label(x), settings.label(y)
+        titles = naming.axis(x), naming.axis(y)
         title = f"{facts.arms[arm].label}: {titles[0]} and {titles[1]}"
         text = f"{title}, the other hyperparameters at their best."
         yield Chart(f"pair-{place}", title, charts.pair(arm, (x, y), titles, measured, higher=higher, description=text))
@@ -251,9 +251,7 @@ def standing(told: Told) -> str:
 
 def metric_label(name: str) -> str:
     """A metric's name, and which way is better where one is."""
-    spec = of(name)
-    arrow = {"up": " (higher is better)", "down": " (lower is better)"}.get(spec.better or "" if spec else "", "")
-    return naming.metric(name) + arrow
+    return naming.metric(name) + leaderboard.BETTER[leaderboard.direction(name)]
 
 
 def repeat(trial: str) -> str:

@@ -107,13 +107,6 @@ def text(value: Any) -> str:
     return str(value) if isinstance(value, bool) else naming.number(float(value))
 
 
-def label(column: str) -> str:
-    """A hyperparameter's name: `step size`, `l2 strength`."""
-    part, _, field = column.rpartition(".")
-    plain = part in ("optimizer", "network", "workload", "")
-    return naming.FIELDS.get(column, naming.words(field if plain else f"{part} {field}"))
-
-
 def menus(settings: Sequence[Setting], columns: Sequence[str]) -> dict[str, list[str]]:
     """Hyperparameter -> the values there are of it, smallest first, for those that a menu can offer."""
     found = {column: {s.values[column] for s in settings if column in s.values} for column in columns}

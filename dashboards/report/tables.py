@@ -15,9 +15,8 @@ import numpy as np
 import pandas as pd
 
 from dashboards.report.settings import Setting, text
-from sweep.results import frames, selections, windows
+from sweep.results import frames, leaderboard, selections, windows
 from sweep.results.bands import bands
-from workloads.metrics import of
 
 if TYPE_CHECKING:
     from sweep.ledger.ledger import Ledger
@@ -85,14 +84,17 @@ def seed_rows(observed: pd.DataFrame, places: Places, *, points: int) -> Iterato
 
 
 def late_rows(observed: pd.DataFrame, places: Places) -> Iterator[Row]:
-    """What every setting comes to over each of `WINDOWS`: s, metric, higher (is better), window and the estimate."""
+    """What every setting comes to over each of `WINDOWS`: s, metric, higher (is better), window and the estimate.
+
+    Of a metric that is neither good nor bad the least is put first.
+    """
     over = [windows.late(observed, windows.parse(window)).assign(task=place) for place, window in enumerate(WINDOWS)]
     for row in bands(pd.concat(over, ignore_index=True), ["arm", "group", "metric", "task"]).to_dict("records"):
         if (row["arm"], row["group"]) in places and math.isfinite(row["mean"]):
             yield {
                 "s": places[row["arm"], row["group"]],
                 "metric": row["metric"],
-                "higher": _higher(row["metric"]),
+                "higher": leaderboard.direction(row["metric"]) is True,
                 "window": WINDOWS[row["task"]],
                 **_estimate(row),
             }
@@ -157,12 +159,6 @@ def _best(
     for row in bands(late.merge(best, on=["arm", "group"]), by).to_dict("records"):
         if math.isfinite(row["mean"]):
             yield row
-
-
-def _higher(metric: str) -> bool:
-    """Whether more of a metric is put first; of those that are neither good nor bad the least is."""
-    known = of(metric)
-    return known is not None and known.better == "up"
 
 
 def _value(key: str, value: Any) -> Row:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from sweep.ledger.ledger import Ledger
     from sweep.ledger.sweeps import SweepRecord
 
+BETTER = {True: " (higher is better)", False: " (lower is better)", None: ""}  # behind a metric's name
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leaderboard:
@@ -309,10 +311,9 @@ def _chance(p: float) -> str:
 
 def heading(board: Leaderboard) -> str:
     """What the numbers are: `online squared error, mean over the last tenth of the tasks (lower is better)`."""
-    better = {True: " (higher is better)", False: " (lower is better)", None: ""}[board.higher]
     over = "" if board.statistic == "mean" else f", {intervals.NAMES[board.statistic]} over seeds"
     part = f"; {board.finished:,} of {board.trials:,} trials have ended" if board.finished < board.trials else ""
-    return f"{naming.metric(board.metric)}, mean over {board.window.words}{over}{better}{part}"
+    return f"{naming.metric(board.metric)}, mean over {board.window.words}{over}{BETTER[board.higher]}{part}"
 
 
 def rows(board: Leaderboard) -> list[dict[str, Any]]:
