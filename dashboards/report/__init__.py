@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sweep.errors import InputError
 from sweep.ledger.storage import Storage
 from sweep.results import frames
 
@@ -16,37 +17,50 @@ if TYPE_CHECKING:
 MOST = 5_000_000  # rows of a CSV file, some 400 MB; `sweep.curves` gives any number
 
 
-def report(sweeps: Sequence[tuple[SweepRecord, Ledger]], path: Path) -> Iterator[Path]:
+def report(sweeps: Sequence[tuple[SweepRecord, Ledger]], path: Path, lacking: Callable[[str], None]) -> Iterator[Path]:
     """Write each sweep's values and the page beside them, each file whole or not at all; yields what is written.
 
-    Raises StorageError where a ledger is damaged or the place cannot be written.
+    `lacking` is told of which sweep there is no file, as it would be too large; so is the page. Raises StorageError
+    where a ledger is damaged or the place cannot be written.
     """
     from dashboards.report.facts import gather
     from dashboards.report.page import rendered
 
     beside = Storage(path.parent)
-    names = []
+    files: dict[str, str] = {}
+    without: dict[str, str] = {}
     for record, ledger in sweeps:
-        content = values(record, ledger)
+        sweep = record.identity
+        try:
+            content = values(record, ledger)
+        except InputError as error:
+            without[sweep] = str(error)
+            lacking(without[sweep])
+            continue
         if content is not None:
-            names.append(f"{record.identity}.csv")
-            beside.write_bytes(names[-1], content)
-            yield path.parent / names[-1]
-    beside.write_bytes(path.name, rendered(gather(sweeps), data=names).encode())
+            files[sweep] = f"{sweep}.csv"
+            beside.write_bytes(files[sweep], content)
+            yield path.parent / files[sweep]
+    beside.write_bytes(path.name, rendered(gather(sweeps), data=files, without=without).encode())
     yield path
 
 
 def values(record: SweepRecord, ledger: Ledger) -> bytes | None:
     """Every recorded value of a sweep and what tells settings apart, as `sweep.curves` gives them, in CSV.
 
-    None where there is none, or more than `MOST`.
+    None where there is none. Raises InputError where there are more than `MOST`.
     """
     import pyarrow as pa
     from pyarrow import csv
 
     curves = frames.curves(record, ledger)
-    if not 0 < len(curves) <= MOST:
+    if curves.empty:
         return None
+    if len(curves) > MOST:
+        raise InputError(
+            f"{record.identity} has {len(curves):,} values, too many for a CSV file:"
+            f' sweep.curves("{record.identity}") gives them in Python'
+        )
     table = frames.with_axes(curves, frames.trials(record, ledger))
     into = pa.BufferOutputStream()
     csv.write_csv(pa.Table.from_pandas(table, preserve_index=False), into)  # pandas takes ten times as long

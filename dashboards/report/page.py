@@ -46,11 +46,19 @@ class Chart:
     spec: Spec
 
 
-def rendered(facts: Facts, *, data: Sequence[str] = (), every: float = 0, look: Look | None = None) -> str:
+def rendered(
+    facts: Facts,
+    *,
+    data: Mapping[str, str] = {},
+    without: Mapping[str, str] = {},
+    every: float = 0,
+    look: Look | None = None,
+) -> str:
     """The page.
 
     Args:
-        data: names of the CSV files beside it, one for each sweep.
+        data: sweep -> the name of the CSV file beside it.
+        without: sweep -> why there is none.
         every: seconds after which a live page asks its server again; 0 for a file.
         look: of a live page, how its sweep stands.
     """
@@ -64,7 +72,8 @@ def rendered(facts: Facts, *, data: Sequence[str] = (), every: float = 0, look: 
         "facts": facts,
         "every": every,
         **_progress(look),
-        "data": list(data),
+        "data": data,
+        "without": without,
         "style": Markup(_style()),
         "script": Markup(_file("page.js")),
         "library": Markup(library()) if drawn else "",

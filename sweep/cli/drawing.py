@@ -59,7 +59,7 @@ def write_page(record: SweepRecord, ledger: Ledger) -> Path | None:
     from sweep.ledger.storage import Storage
 
     with working("writing the report"):
-        Storage(path.parent).write_bytes(path.name, rendered(gather([(record, ledger)]), data=[]).encode())
+        Storage(path.parent).write_bytes(path.name, rendered(gather([(record, ledger)])).encode())
     stamp.write_text(made_of)
     return path
 

@@ -9,7 +9,7 @@ import typer
 
 from sweep.cli import completion
 from sweep.cli.app import StorageOption, app, opened_sweep
-from sweep.cli.output import say
+from sweep.cli.output import say, warn
 from sweep.errors import InputError
 
 if TYPE_CHECKING:
@@ -41,10 +41,9 @@ def report(
 
     if out is not None and out.suffix not in (".html", ".htm"):
         raise InputError(f"--out {out}: a page is called FILE.html")
-    by_identity = {
-        record.identity: (record, ledger) for record, ledger in (opened_sweep(name, storage) for name in sweeps)
-    }
-    for path in write(list(by_identity.values()), out.absolute() if out else page_of(list(by_identity.values()))):
+    opened = [opened_sweep(name, storage) for name in sweeps]
+    once = list({record.identity: (record, ledger) for record, ledger in opened}.values())
+    for path in write(once, out.absolute() if out else page_of(once), lambda sentence: warn([sentence])):
         say(str(path))
 
 
