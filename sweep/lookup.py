@@ -63,6 +63,17 @@ def find_sweep(ledger: Ledger, name: str, scale: str | None = None) -> SweepReco
     )
 
 
+def latest(ledger: Ledger) -> SweepRecord | None:
+    """The sweep that was run last in a storage; None where there is none that can be read."""
+    records = (earlier(ledger, name, scale) for name, scale in ledger.sweeps())
+    return max(filter(None, records), key=lambda record: record.manifest.get("time") or "", default=None)
+
+
+def none_yet(ledger: Ledger) -> str:
+    """What is said of a storage without a sweep."""
+    return f"no sweep was run in {ledger.storage.uri} yet: sweep run STUDY, or name another --storage"
+
+
 def check_file(record: SweepRecord, file: Path) -> None:
     """Raises InputError where a sweep is another file's than the one it is asked for by."""
     there = record.manifest.get("origin")

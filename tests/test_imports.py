@@ -140,6 +140,15 @@ def test_light_things_stay_light(code: str) -> None:
     assert not loaded_by(code) & HEAVY
 
 
+def test_looking_on_loads_nothing_of_mlflow() -> None:
+    code = (
+        "import contextlib, sweep.cli.watch, sweep.cli.app, sweep.errors\n"
+        "ledger = sweep.cli.app.opened('/nonexistent/place')\n"
+        "with contextlib.suppress(sweep.errors.InputError): sweep.cli.watch.asked(ledger, None)"
+    )
+    assert not loaded_by(code) & (HEAVY | {"sqlalchemy"})
+
+
 @pytest.mark.parametrize(
     "code",
     [

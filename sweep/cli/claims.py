@@ -28,12 +28,12 @@ def claims_command(
 ) -> None:
     """Hold sweeps against the papers' claims. Supported, contradicted or undecided, with effect and interval."""
     from dashboards.claims import check, telling
-    from sweep.lookup import find_sweep
+    from sweep.lookup import find_sweep, none_yet
 
     ledger = opened(storage)
     asked = list(sweeps or (f"{name}@{scale}" for name, scale in ledger.sweeps()))
     if not asked:
-        raise InputError(f"no sweep was run in {ledger.storage.uri} yet: sweep run STUDY, or name another --storage")
+        raise InputError(none_yet(ledger))
     rows = []
     for name in asked:
         record = find_sweep(ledger, name)

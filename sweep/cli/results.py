@@ -191,7 +191,7 @@ def list_command(storage: StorageOption = None, as_json: AsJson = False) -> None
     """List the sweeps that a storage has. Their questions, how complete they are, what won, and when each was run."""
     from rich.table import Table
 
-    from sweep.lookup import sweeps
+    from sweep.lookup import none_yet, sweeps
 
     ledger = opened(storage)
     rows = sweeps(ledger)
@@ -199,7 +199,7 @@ def list_command(storage: StorageOption = None, as_json: AsJson = False) -> None
         print_json(rows)
         return
     if not rows:
-        say(f"no sweep was run in {ledger.storage.uri} yet: sweep run STUDY, or name another --storage")
+        say(none_yet(ledger))
         return
     heads = ("sweep", "question", "trials", "complete", "diverged", "won", "last run (UTC)")
     table = Table(*heads, box=None, pad_edge=False)

@@ -58,16 +58,15 @@ def ui(
 
 def experiment_of(sweeps: list[str], ledger: Ledger, uri: str) -> str | None:
     """The experiment to open on: a sweep's, or that of several side by side, which is brought up to date."""
-    from sweep.lookup import find_sweep
-    from sweep.tracking import beside, pages
+    from sweep.lookup import find_sweep, latest
+    from sweep.tracking import beside
     from sweep.tracking.addresses import default_artifact_root
 
     records = {record.identity: record for record in (find_sweep(ledger, name) for name in sweeps)}
     if len(records) > 1:
         return beside.sync(list(records.values()), ledger, uri, default_artifact_root(ledger.storage.uri, uri))
-    if latest := next(iter(records.values()), None) or pages.latest(ledger):
-        return latest.identity
-    return None
+    record = next(iter(records.values()), None) or latest(ledger)
+    return record.identity if record else None
 
 
 def visit(address: str, *, browser: bool, stops: bool = False) -> None:

@@ -87,12 +87,11 @@ class View:
 
 def asked(ledger: Ledger, name: str | None) -> SweepRecord:
     """The sweep of this name, or the one that was run last. Raises InputError."""
-    from sweep.lookup import find_sweep
-    from sweep.tracking import pages
+    from sweep.lookup import find_sweep, latest, none_yet
 
-    record = find_sweep(ledger, name) if name else pages.latest(ledger)
+    record = find_sweep(ledger, name) if name else latest(ledger)
     if record is None:
-        raise InputError(f"no sweep was run in {ledger.storage.uri} yet: sweep run STUDY, or name another --storage")
+        raise InputError(none_yet(ledger))
     return record
 
 

@@ -13,15 +13,12 @@ import webbrowser
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from sweep.errors import InputError, StorageError
+from sweep.errors import InputError
 from sweep.tracking import serving
 from sweep.tracking.redaction import redacted
 
 if TYPE_CHECKING:
     import uvicorn
-
-    from sweep.ledger.ledger import Ledger
-    from sweep.ledger.sweeps import SweepRecord
 
 HOST = "127.0.0.1"
 EVERY = 0.1  # seconds between two looks whether the pages answer
@@ -31,15 +28,6 @@ CLOSE_WITHIN = 2  # seconds that open pages are given when the server stops
 def has_own(tracking_uri: str) -> bool:
     """Whether it is a server, which has its own pages, rather than a database."""
     return tracking_uri.startswith(("http://", "https://"))
-
-
-def latest(ledger: Ledger) -> SweepRecord | None:
-    """The sweep that was run last in a storage; None where there is none that can be read."""
-    records = []
-    for name, scale in ledger.sweeps():
-        with contextlib.suppress(StorageError):
-            records.append(ledger.sweep(name, scale))
-    return max(records, key=lambda record: record.manifest.get("time") or "", default=None)
 
 
 def address(here: str, tracking_uri: str, experiment: str | None) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from tiny import TINY, Command
 
+from sweep import lookup
 from sweep.errors import InputError, TrackingError
 from sweep.ledger.ledger import Ledger
 from sweep.tracking import pages, serving, views
@@ -68,14 +69,14 @@ def test_a_port_is_free_again_at_once() -> None:
 def test_the_sweep_that_was_run_last_is_opened_by_default(tmp_path: Path, ran: Path) -> None:
     from dataclasses import replace
 
-    assert pages.latest(Ledger(str(tmp_path / "nothing"))) is None
+    assert lookup.latest(Ledger(str(tmp_path / "nothing"))) is None
     storage = shutil.copytree(ran, tmp_path / "copy")
     ledger = Ledger(str(storage))
     record = ledger.sweep("tiny", "full")
     for name, when in (("older", "2001-01-01"), ("newer", "2999-01-01")):
         ledger.save_sweep(replace(record, name=name, manifest=record.manifest | {"time": when}))
-    latest = pages.latest(ledger)
-    assert latest is not None and latest.name == "newer"
+    last = lookup.latest(ledger)
+    assert last is not None and last.name == "newer"
 
 
 def test_a_tracking_server_has_pages_of_its_own(monkeypatch: pytest.MonkeyPatch, ran: Path) -> None:
