@@ -52,7 +52,9 @@ def ui(
     with pages.held(port) as listening:  # first: nothing is started for a port that is taken
         experiment = experiment_of(sweeps or [], ledger, uri)
         pages.serve(
-            uri, listening, lambda here: visit(pages.address(here, uri, experiment), browser=browser, stops=True)
+            uri,
+            listening,
+            lambda here: visit(pages.address(here, uri, experiment), browser=browser, stops="Ctrl-C stops it"),
         )
 
 
@@ -69,12 +71,12 @@ def experiment_of(sweeps: list[str], ledger: Ledger, uri: str) -> str | None:
     return record.identity if record else None
 
 
-def visit(address: str, *, browser: bool, stops: bool = False) -> None:
-    """Say where the page is, and open it."""
+def visit(address: str, *, browser: bool = True, stops: str = "") -> None:
+    """Say where the page is and what `stops` it, and open it where there is a browser with a window."""
     from sweep.tracking import pages
 
     say(address)
     if stops:
-        say("(Ctrl-C stops it)")
+        say(f"({stops})")
     if browser and pages.has_browser():
         webbrowser.open(address)

@@ -15,6 +15,7 @@ from sweep.cli import completion
 from sweep.cli.app import StorageOption, app, opened
 from sweep.cli.findings import show_results
 from sweep.cli.output import bar, count, duration, rendered, say, speed
+from sweep.cli.ui import visit
 from sweep.errors import InputError
 
 if TYPE_CHECKING:
@@ -44,7 +45,10 @@ def watch(
     storage: StorageOption = None,
     once: Annotated[bool, typer.Option("--once", help="Show how it stands now, and end.")] = False,
     browser: Annotated[
-        bool, typer.Option("--browser", help="Serve the report, as it grows, on 127.0.0.1, and open it.")
+        bool,
+        typer.Option(
+            "--browser", help="Serve the report, as it grows, on 127.0.0.1, and open it where there is a browser."
+        ),
     ] = False,
     port: Annotated[int, typer.Option(help="Port of --browser.", min=1, max=65535)] = PORT,
 ) -> None:
@@ -206,14 +210,8 @@ def pack_line(pack: Training) -> str:
 
 def served(watched: Watched, port: int) -> None:
     """The live page, until Ctrl-C."""
-    import webbrowser
-
     from dashboards.report import live
     from sweep.tracking import pages
 
-    def ready(here: str) -> None:
-        say(f"{here}/\n(Ctrl-C stops it; the sweep goes on)")
-        webbrowser.open(here)
-
     with pages.held(port) as listening:
-        live.serve(watched, listening, ready)
+        live.serve(watched, listening, lambda here: visit(f"{here}/", stops="Ctrl-C stops it; the sweep goes on"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import webbrowser
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from commits import Snap, make_rows
+from ports import free_ports
 from tiny import Command
 
 from dashboards.report import live
@@ -25,6 +27,7 @@ from sweep.ledger.ledger import Ledger
 from sweep.ledger.so_far import SoFar
 from sweep.ledger.sweeps import SweepRecord
 from sweep.results import so_far
+from sweep.tracking import pages as mlflow_pages
 from sweep.watching import Watched
 
 NOW = 1_790_000_000.0  # unix seconds
@@ -202,6 +205,19 @@ def test_a_mistake_is_one_sentence(command: Command, ran: Path, tmp_path: Path) 
     assert said.code == 2 and "no sweep was run in" in said.err
     said = command("watch", "tiny", "--once", "--browser", "--storage", ran)
     assert said.code == 2 and "leave one of them out" in said.err
+
+
+@pytest.mark.parametrize("window", [True, False])
+def test_a_live_page_is_opened_where_there_is_a_browser(
+    window: bool, command: Command, ran: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    addresses: list[str] = []
+    monkeypatch.setattr(live, "serve", lambda watched, listening, ready: ready("http://here"))
+    monkeypatch.setattr(mlflow_pages, "has_browser", lambda: window)
+    monkeypatch.setattr(webbrowser, "open", addresses.append)
+    said = command("watch", "tiny", "--browser", "--port", *free_ports(1), "--storage", ran)
+    assert (said.code, said.out) == (0, "http://here/\n(Ctrl-C stops it; the sweep goes on)\n"), said.err
+    assert addresses == ["http://here/"] * window
 
 
 def test_a_live_page_is_made_anew_when_there_is_more_to_show(training: Training) -> None:
