@@ -103,6 +103,5 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
             if place + columns >= len(cells):
                 axes.set_xlabel("examples of the task")
                 axes.xaxis.set_tick_params(labelbottom=True)
-        if sheet.log:
-            theme.log_axis(grid[0, 0].yaxis, data["mean"], first["metric"])
+        theme.value_axis(grid[0, 0], data, ["arm", "panel", "task"], sheet)
     return figure

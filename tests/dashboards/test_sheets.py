@@ -13,7 +13,7 @@ import synthetic
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
-from dashboards import figures, sheets
+from dashboards import figures, sheets, theme
 from dashboards.figures.panels import Asked
 from dashboards.sheets import Sheet
 from sweep.errors import InputError
@@ -165,3 +165,30 @@ def test_a_plot_in_python_is_the_same_figure(monkeypatch: pytest.MonkeyPatch) ->
     own = figures.picture(table(asked=Asked(arms=("cbp", "adam"))), PAPER)
     assert [line.get_gid() for line in figure.axes[0].lines] == [line.get_gid() for line in own.axes[0].lines]
     assert figure.get_size_inches()[0] == sheets.SINGLE and figure.texts == []
+
+
+@pytest.mark.parametrize(
+    ("metric", "means", "half", "limits"),
+    [
+        ("online_error", [1.5, 1.0], 12.7, (0.0, 2.5)),  # 0 is its lower bound, and 1.5 + 2 (1.5 - 1) the most shown
+        ("dormant_fraction", [0.3, 0.5], 2.0, (0.0, 0.9)),
+        ("online_accuracy", [0.8, 0.9], 6.0, (0.6, 1.0)),  # 0.8 - 2 (0.9 - 0.8)
+        ("online_error", [2.0, 2.0], 3.0, (1.6, 2.4)),  # a flat line has a tenth of its height for one span
+    ],
+)
+def test_intervals_of_few_seeds_leave_a_panel_and_its_lines_fill_it(
+    metric: str, means: list[float], half: float, limits: tuple[float, float]
+) -> None:
+    line = pd.DataFrame({"arm": "sgd", "metric": metric, "mean": means})
+    line = line.assign(ci_low=line["mean"] - half, ci_high=line["mean"] + half)
+    axes = Figure().subplots()
+    theme.value_axis(axes, line, ["arm"])
+    edge = 0.05 * (limits[1] - limits[0])
+    assert axes.get_ylim() == pytest.approx((limits[0] - edge, limits[1] + edge))
+
+
+def test_an_axis_is_left_alone_where_everything_fits() -> None:
+    line = pd.DataFrame({"arm": "sgd", "metric": "online_error", "mean": [1.5, 1.0], "ci_low": 0.9, "ci_high": 1.7})
+    axes = Figure().subplots()
+    theme.value_axis(axes, line, ["arm"])
+    assert axes.get_autoscaley_on()
