@@ -20,6 +20,7 @@ from dashboards.sheets import SCREEN, Caption, Sheet, page
 from sweep.errors import InputError
 from sweep.results import naming
 from sweep.results.bands import bands
+from sweep.results.differences import within_seeds
 from workloads.metrics import HEADLINES
 
 METRICS = HEADLINES
@@ -37,13 +38,11 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame, asked: Asked = ALL) -> pd.D
     parts = []
     for (panel, arm), own in shown.groupby(["panel", "arm"], sort=False, observed=True):
         base = shown[(shown["panel"] == panel) & (shown["arm"] == baseline)]
-        pairs = own.merge(base[["seed", "value", "status"]], on="seed", suffixes=("", "_base"))
+        pairs = within_seeds(own, base)
         if arm == baseline or pairs.empty:
             continue
-        pairs["value"] -= pairs["value_base"]
-        pairs["status"] = pairs["status"].where(pairs["status_base"] != "diverged", "diverged")
         about = own[["panel", "arm", "setting", "group", "candidates", "metric"]].iloc[[0]].assign(baseline=baseline)
-        mean = bands(pairs, ["arm"]).drop(columns="arm").assign(kind="mean", members=len(pairs))
+        mean = bands(pairs, []).assign(kind="mean", members=len(pairs))
         each = pairs[["seed", "value"]].rename(columns={"value": "mean"}).assign(kind="seed", members=len(pairs))
         parts.append(about.merge(pd.concat([mean, each], ignore_index=True), how="cross"))
     if not parts:

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from sweep.errors import InputError
@@ -31,8 +30,7 @@ def paired(
     ours: pd.DataFrame, theirs: pd.DataFrame, *, higher: bool | None, statistic: Statistic = "mean"
 ) -> Difference | None:
     """ours minus theirs, frames with seed and value, a row for each seed; None where no seed has both values."""
-    pairs = ours[["seed", "value"]].merge(theirs[["seed", "value"]], on="seed", suffixes=("", "_theirs"))
-    within = (pairs["value"] - pairs["value_theirs"]).dropna().to_numpy()
+    within = within_seeds(ours, theirs)["value"].dropna().to_numpy()
     if not len(within):
         return None
     estimate, p = intervals.tested(within, statistic)
@@ -45,6 +43,22 @@ def paired(
         deviation=float(within.std(ddof=1)) if len(within) > 1 else math.nan,
         seeds=len(within),
     )
+
+
+def within_seeds(
+    ours: pd.DataFrame, theirs: pd.DataFrame, *, by: Sequence[str] = (), value: str = "value"
+) -> pd.DataFrame:
+    """ours minus theirs within each seed that both have: the columns of `by`, seed, value, and status where both do.
+
+    The status is diverged where that of either is.
+    """
+    keys = [*by, "seed"]
+    columns = [*keys, value, *(["status"] if "status" in ours and "status" in theirs else [])]
+    pairs = ours[columns].merge(theirs[columns], on=keys, suffixes=("", "_theirs"))
+    pairs[value] -= pairs[f"{value}_theirs"]
+    if "status" in columns:
+        pairs["status"] = pairs["status"].where(pairs["status_theirs"] != "diverged", "diverged")
+    return pairs[columns]
 
 
 def paired_difference(
@@ -63,22 +77,16 @@ def paired_difference(
     Seeds share stream and initial weights, so the difference within a seed is what the arms differ in. Raises
     InputError where an arm is missing, the arms share no seed, or an arm has several values of one seed.
     """
-    keys = [*by, "seed"]
-    columns = [*keys, value, *(["status"] if "status" in frame else [])]
     sides = []
     for arm in (arm_a, arm_b):
-        side = frame.loc[frame["arm"] == arm, columns]
+        side = frame[frame["arm"] == arm]
         if side.empty:
             arms = ", ".join(map(str, pd.unique(frame["arm"])))
             raise InputError(f"no arm {arm!r} to compare: there are {arms}")
-        if side.duplicated(keys).any():
+        if side.duplicated([*by, "seed"]).any():
             raise InputError(f"arm {arm!r} has several values of one seed: pick one setting of it first")
         sides.append(side)
-    pairs = sides[0].merge(sides[1], on=keys, suffixes=("_a", "_b"))
+    pairs = within_seeds(*sides, by=by, value=value)
     if pairs.empty:
         raise InputError(f"arms {arm_a!r} and {arm_b!r} share no seed, so no difference is paired")
-    pairs[value] = pairs[f"{value}_a"] - pairs[f"{value}_b"]
-    if "status" in frame:
-        lost = (pairs["status_a"] == "diverged") | (pairs["status_b"] == "diverged")
-        pairs["status"] = np.where(lost, "diverged", "done")
     return bands(pairs, by, value, seed=seed, draws=draws)
