@@ -1,7 +1,7 @@
 """A paper's figure as panels of curves: which lines each of them has is declared, and drawn here for all of them.
 
-A figure's file says PANELS and is made by `figure(PANELS, title)`. What a sweep has no lines for is left out: a paper's
-figure may come from two sweeps, each of which draws its part.
+A figure's file makes a `Composed` of its panels and offers what that has. What a sweep has no lines for is left out: a
+paper's figure may come from two sweeps, each of which draws its part.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ class Composed:
         """
         if asked.metric:
             raise InputError("a paper's figure shows the metrics of the paper: leave out --metric")
-        recorded = {name for names in trials["metrics"].unique() for name in names.split()}
-        parts = [part for panel in self.panels for part in _rows(panel, trials, curves, asked, recorded)]
+        source = _Source(trials, curves, asked)
+        parts = [part for panel in self.panels for part in _rows(panel, source)]
         if not parts:
             titles = naming.listed([panel.title for panel in self.panels])
             raise InputError(f"this sweep has nothing for any panel of the figure, which are: {titles}")
@@ -103,29 +103,41 @@ class Composed:
         return figure
 
 
-def _rows(
-    panel: Panel, trials: pd.DataFrame, curves: pd.DataFrame, asked: Asked, recorded: set[str]
-) -> Iterator[pd.DataFrame]:
+class _Source:
+    """A sweep as all panels read it."""
+
+    def __init__(self, trials: pd.DataFrame, curves: pd.DataFrame, asked: Asked) -> None:
+        self.trials, self.curves, self.asked = trials, curves, asked
+        self.judged = frames.headline(trials)
+        self.recorded = {name for names in trials["metrics"].unique() for name in names.split()}
+        self.ended = panels.finished(trials, asked)
+        self.late = selections.judged(self.ended, curves)
+        self._within: dict[str, pd.DataFrame] = {}
+
+    def within(self, metric: str) -> pd.DataFrame:
+        """`panels.within`, which several panels may show."""
+        if metric not in self._within:
+            self._within[metric] = panels.within(self.ended, self.curves, metric, self.asked)
+        return self._within[metric]
+
+
+def _rows(panel: Panel, source: _Source) -> Iterator[pd.DataFrame]:
     """The lines of a panel with their points; of several with lines `each`, of none where the sweep has no such."""
-    judged = frames.headline(trials)
-    metric = panel.metric or judged
-    if metric not in recorded:
+    metric = panel.metric or source.judged
+    if metric not in source.recorded:
         return
     if panel.beside_scratch:
-        rows = relative.data(trials, curves, asked).assign(kind=ARM, line="", value=float("nan"))
+        rows = relative.data(source.trials, source.curves, source.asked).assign(kind=ARM, line="", value=float("nan"))
         yield _points(panel, rows.assign(metric=metric))
         return
-    ended = panels.finished(trials, asked)
-    late = selections.judged(ended, curves)
-    best = _chosen(panel, ended, late)
+    best = _chosen(panel, source.ended, source.late)
     if best.empty:
         return
     if not panels.measured_on_linear(metric):
         best = best[best["kind"] != "linear"]
-    least = int(ended["tasks"].min()) // panels.FEWEST_BINS
-    width = max(1, min(panel.tasks_per_point, least)) if metric == judged and panel.first is None else 1
-    bands = curve_bands(panels.within(ended, curves, metric, asked), best, width=width)
-    rows = best.merge(bands, on=["arm", "group"])
+    least = int(source.ended["tasks"].min()) // panels.FEWEST_BINS
+    width = max(1, min(panel.tasks_per_point, least)) if metric == source.judged and panel.first is None else 1
+    rows = best.merge(curve_bands(source.within(metric), best, width=width), on=["arm", "group"])
     if panel.lines != EACH:
         yield _points(panel, rows)
         return
