@@ -250,7 +250,7 @@ def along(evidence: Evidence, side: Side, axis: str, *, whole: bool = True) -> l
     lines: dict[tuple[object, ...], list[tuple[float, int]]] = {}
     complete = np.isfinite(side.late).all(0) | (not whole)
     for place, group in enumerate(side.groups):
-        settings = dict(evidence.settings(group))
+        settings = dict(evidence.settings[group])
         value = settings.pop(axis, None)
         settings.pop(TIED.get(axis, ""), None)
         if complete[place] and isinstance(value, Real) and float(value) > 0:

@@ -13,6 +13,7 @@ is. The halves depend on each other a little, which `spread` makes up for.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -75,17 +76,13 @@ class Evidence:
         self.trials = known(trials[trials["status"].isin(frames.FINISHED)])
         self.headline = frames.headline(trials)
         self.higher = higher_is_better(self.headline)
+        self.workloads = frozenset(self.trials["workload.name"])
         self.recorded = frozenset(" ".join(trials["metrics"].unique()).split())
         self._read = read
         self._names = names  # group -> the setting's name for people
         self._panels: dict[str | None, dict[str, pd.DataFrame]] = {}  # axis that makes none -> panel -> trials
         self._stretches: dict[str, pd.DataFrame] = {}
         self._sides: dict[tuple[Place, Learner, str], Side] = {}
-
-    @property
-    def workloads(self) -> frozenset[str]:
-        """The streams it is about."""
-        return frozenset(self.trials["workload.name"])
 
     def places(self, optimizers: Sequence[str | None], without: str | None = None) -> Iterator[Place]:
         """The panels, each with every optimizer; an axis that a claim is about makes none."""
@@ -170,10 +167,12 @@ class Evidence:
         """What the settings that were chosen are called: `adam 0.003`, or `adam 0.01 or adam 0.003` of two halves."""
         return " or ".join(self._names[groups[place]] for place in dict.fromkeys(chosen.tolist()))
 
-    def settings(self, group: str) -> Mapping[str, object]:
-        """The columns of a setting."""
-        row = self.trials[self.trials["group"] == group].iloc[0]
-        return {str(column): value for column, value in row.items() if "." in str(column)}
+    @functools.cached_property
+    def settings(self) -> Mapping[str, Mapping[str, object]]:
+        """Group -> the columns of its setting."""
+        columns = [column for column in self.trials.columns if "." in column]
+        once = self.trials.drop_duplicates("group")[["group", *columns]]
+        return {group: dict(zip(columns, own, strict=True)) for group, *own in once.itertuples(index=False, name=None)}
 
 
 def known(trials: pd.DataFrame) -> pd.DataFrame:
