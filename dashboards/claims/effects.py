@@ -6,9 +6,9 @@ changes along an axis. `Move`: what it costs to move a setting from its best. `L
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from numbers import Real
-from typing import Protocol
 
 import numpy as np
 
@@ -29,35 +29,34 @@ class Reading:
     relative: bool = False  # a share of that
 
 
-class Effect(Protocol):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effect(ABC):
     """What a claim measures."""
+
+    learner: Learner  # the claim's subject
 
     @property
     def learners(self) -> tuple[Learner, ...]:
-        """Those it is about; the first is the claim's subject."""
+        """All that it is about."""
+        return (self.learner,)
 
     @property
     def without(self) -> str | None:
         """The axis it is about, which makes no panels then."""
+        return None
 
+    @abstractmethod
     def read(self, evidence: Evidence, place: Place) -> Reading:
         """Its numbers in one place. Raises Unread."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Loss:
+class Loss(Effect):
     """How far a learner's metric is, at the end, from its own best stretch; `rising`: from its lowest to the end."""
 
-    learner: Learner
     metrics: tuple[str, ...] = ()  # the first that was recorded; none: the headline
     rising: bool = False  # of a metric that grows as learning ages
     relative: bool = False  # to the best
-    without: str | None = None
-
-    @property
-    def learners(self) -> tuple[Learner, ...]:
-        """The one."""
-        return (self.learner,)
 
     def read(self, evidence: Evidence, place: Place) -> Reading:
         """See Effect."""
@@ -77,15 +76,13 @@ class Loss:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Gain:
+class Gain(Effect):
     """How far ahead of another a learner ends, by seed."""
 
-    learner: Learner
     over: Learner
     metrics: tuple[str, ...] = ()  # the first that was recorded; none: the headline
     lower: bool = False  # is ahead, of a metric that is no headline
     relative: bool = False  # to the other's
-    without: str | None = None
 
     @property
     def learners(self) -> tuple[Learner, ...]:
@@ -114,17 +111,11 @@ class Gain:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Slope:
+class Slope(Effect):
     """How much more of its own best a learner loses for every tenfold of a setting, all else equal."""
 
-    learner: Learner
     axis: str  # a config column
     shrinking: bool = False  # the claim is that loss gets less along the axis
-
-    @property
-    def learners(self) -> tuple[Learner, ...]:
-        """The one."""
-        return (self.learner,)
 
     @property
     def without(self) -> str | None:
@@ -150,18 +141,11 @@ class Slope:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Move:
+class Move(Effect):
     """What a learner ends behind its best setting of an axis when that is moved by up to `factor`: the dearer way."""
 
-    learner: Learner
     axis: str  # a config column
     factor: float = 10.0
-    without: str | None = None
-
-    @property
-    def learners(self) -> tuple[Learner, ...]:
-        """The one."""
-        return (self.learner,)
 
     def read(self, evidence: Evidence, place: Place) -> Reading:
         """See Effect."""
@@ -190,17 +174,10 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Level:
+class Level(Effect):
     """A metric of a learner at the end, at the setting it does best with."""
 
-    learner: Learner
     metrics: tuple[str, ...]  # the first that was recorded
-    without: str | None = None
-
-    @property
-    def learners(self) -> tuple[Learner, ...]:
-        """The one."""
-        return (self.learner,)
 
     def read(self, evidence: Evidence, place: Place) -> Reading:
         """See Effect."""
