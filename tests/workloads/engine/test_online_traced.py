@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+import compilers
 import numpy as np
 import pytest
 import torch
@@ -240,6 +241,14 @@ def test_other_networks_and_batches_are_looped(case: Case) -> None:
 @pytest.mark.parametrize(("case", "lowered"), [(MENDS, True), (REPLACES, True), (LAZY[17][0], False)], ids=str)
 def test_events_are_compiled_where_they_change_elements(case: Case, lowered: bool) -> None:
     assert Run(case, {0: {}}, TracedOnline).train(*data(case, 1)).engine.plan.lowered == lowered
+
+
+def test_sums_of_what_still_owes_are_counted_after_events_that_torch_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    compilers.lightly(monkeypatch)
+    case = Case(methods={"continual_backprop": CBP, "l2": L2, "Ordering": {"bound": 0.1}}, depth=1)
+    traced, looped = (Run(case, {0: {}}, kind).train(*data(case, 40)) for kind in (TracedOnline, Looped))
+    assert traced.engine.paces[0][0, 0] == Mode.OWED and not traced.engine.plan.lowered
+    assert distance(looped.state, traced.state) < 1e-10
 
 
 @pytest.mark.slow
