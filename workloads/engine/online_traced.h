@@ -70,9 +70,13 @@ template <class L> struct Rows {
         if constexpr (L::SLEEP != DENSE) L::read(m, scratch, numbers);
     }
 
+    // Whether a step is one multiplication and addition, and what a row owes stays a factor of it. Then sums of |w| are
+    // kept by what changes, and not taken anew in every step.
+    bool running() const { return L::DESCENDS && (mode == STILL || mode == OWED); }
+
     // Before the first step of a call.
     void prepare() const {
-        if (L::DESCENDS && (mode == STILL || mode == OWED)) return prepare_factors();
+        if (running()) return prepare_factors();
         if (mode != PACED) return;
         const double* pace = m.pace[L::NUMBER] + 1;
         Power<N> some, one;  // of no step at first, and of one
@@ -241,16 +245,12 @@ template <class L> struct Rows {
         if (L::LEAVING && shrink != 1)
             for (int j = 0; j < L::IN; ++j) across[j] *= shrink;
         alignas(64) Real change[L::C];
-        const auto pass = [&](auto leaving) {
-            constexpr bool LEAVING = decltype(leaving)::value;
-            if constexpr (BATCH == 1)
-                ::learn<L::C, L::BACK, L::ENTERING, LEAVING>(array[0], count, index, scaled, rest, times, error, back,
-                                                             change, across);
-            else
-                learn_batch<L::C, L::IN, L::BACK, L::ENTERING, LEAVING>(array[0], count, index, scaled, rest, times,
-                                                                        error, back, change, across);
-        };
-        pass(std::integral_constant<bool, bool(L::LEAVING)>());
+        if constexpr (BATCH == 1)
+            ::learn<L::C, L::BACK, L::ENTERING, L::LEAVING>(array[0], count, index, scaled, rest, times, error, back,
+                                                            change, across);
+        else
+            learn_batch<L::C, L::IN, L::BACK, L::ENTERING, L::LEAVING>(array[0], count, index, scaled, rest, times,
+                                                                       error, back, change, across);
         if (L::ENTERING)
             for (int i = 0; i < L::C; ++i) columns[i] = shrink * columns[i] + change[i];
     }
@@ -280,9 +280,6 @@ template <class L> struct Rows {
                 for (int i = 0; i < L::C; ++i) columns[i] += ((const Real*)sums)[i];
         }
     }
-
-    // Whether they are kept by what changes, and not taken anew in every step.
-    bool running() const { return L::DESCENDS && (mode == STILL || mode == OWED); }
 
     void entering(Real* to, double over) const {
         for (int i = 0; i < L::OUT; ++i) to[i] = Real(columns[i]) / Real(over);
@@ -370,7 +367,7 @@ template <class L> struct Rows {
         if (start)
             for (int b = 0; b < BATCH; ++b) std::memcpy(out + b * L::C, start, L::OUT * sizeof(Real));
         if constexpr (L::DESCENDS) {
-            if (mode == STILL || mode == OWED) {
+            if (running()) {
                 add_rows(count, index, value, out, now);
                 return count;
             }
@@ -398,7 +395,7 @@ template <class L> struct Rows {
         if constexpr (L::SLEEP == DENSE) L::read(m, scratch, numbers);
         if (L::BACK) std::memset(back, 0, BATCH * L::IN * sizeof(Real));
         if constexpr (L::DESCENDS)
-            if (mode == STILL || mode == OWED) return descend(count, index, value, error, back, now);
+            if (running()) return descend(count, index, value, error, back, now);
         if constexpr (L::SLEEP == DENSE) count = spread(count, index, value);
         if constexpr (BATCH == 1) {
             constexpr int TOGETHER = N + M == 1 ? 4 : 2;
