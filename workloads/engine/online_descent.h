@@ -120,4 +120,27 @@ inline void learn_batch(Real* weights, int count, const int* index, const Real* 
                                                           error, back, change, rows);
 }
 
+// The sums of |w| taken anew, of weights that are times(row) those stored; where null, this layer's are not wanted.
+template <int C, bool COUNT_IN, bool COUNT_OUT, typename Times>
+inline void add_magnitudes(const Real* weights, int count, Times times, double* columns, double* rows) {
+    constexpr int V = C / LANES;
+    if (COUNT_IN && columns) std::memset(columns, 0, C * sizeof(double));
+    for (int first = 0; first < count; first += 16) {  // few enough to be added in the weights' own precision
+        Vec sums[V] = {};
+        for (int j = first; j < count && j < first + 16; ++j) {
+            const Vec* w = vectors(weights + int64_t(j) * C);
+            const Real by = Real(std::fabs(times(j)));
+            Vec across[2] = {};
+            for (int v = 0; v < V; ++v) {
+                const Vec size = by * magnitude(w[v]);
+                if (COUNT_IN) sums[v] += size;
+                if (COUNT_OUT) across[v & 1] += size;
+            }
+            if (COUNT_OUT && rows) rows[j] = sum(across[0] + across[1]);
+        }
+        if (COUNT_IN && columns)
+            for (int i = 0; i < C; ++i) columns[i] += ((const Real*)sums)[i];
+    }
+}
+
 }  // namespace

@@ -262,23 +262,8 @@ template <class L> struct Rows {
     // The sums, taken anew from the weights as they are before step `now`.
     void recount(int64_t now) const {
         if (mode == PACED) settle(now);
-        if (L::ENTERING) std::memset(columns, 0, L::C * sizeof(double));
-        for (int first = 0; first < L::IN; first += 16) {  // few enough to be added in the weights' own precision
-            Vec sums[V] = {};
-            for (int j = first; j < L::IN && j < first + 16; ++j) {
-                const Vec* w = vectors(array[0] + int64_t(j) * L::C);
-                const Real by = mode == OWED ? Real(std::fabs(left(now - awake[j]))) : Real(1);
-                Vec row[2] = {};
-                for (int v = 0; v < V; ++v) {
-                    const Vec size = by * magnitude(w[v]);
-                    if (L::ENTERING) sums[v] += size;
-                    if (L::LEAVING) row[v & 1] += size;
-                }
-                if (L::LEAVING) across[j] = sum(row[0] + row[1]);
-            }
-            if (L::ENTERING)
-                for (int i = 0; i < L::C; ++i) columns[i] += ((const Real*)sums)[i];
-        }
+        const auto times = [&](int row) { return mode == OWED ? left(now - awake[row]) : 1.0; };
+        add_magnitudes<L::C, L::ENTERING, L::LEAVING>(array[0], L::IN, times, columns, across);
     }
 
     void entering(Real* to, double over) const {

@@ -5,26 +5,9 @@ namespace {
 // The running sums of |w| of one layer, taken anew.
 template <int C>
 void recount_layer(const Step& s, int l) {
-    constexpr int V = C / LANES;
-    const bool by_input = BY_INPUT && l < DEPTH, by_output = BY_OUTPUT && l > 0;
-    if (by_input) std::memset(s.m.columns[l], 0, C * sizeof(double));
-    const int rows = rows_of(l);
-    for (int first = 0; first < rows; first += 16) {  // few enough to be added in the weights' own precision
-        Vec sums[V] = {};
-        for (int j = first; j < rows && j < first + 16; ++j) {
-            const Vec* w = vectors(s.m.weights[l] + int64_t(j) * C);
-            const Real times = Real(std::fabs(s.power(s.now - s.m.awake[l][j])));
-            Vec across[2] = {};
-            for (int v = 0; v < V; ++v) {
-                const Vec size = times * magnitude(w[v]);
-                if (BY_INPUT) sums[v] += size;
-                if (BY_OUTPUT) across[v & 1] += size;
-            }
-            if (by_output) s.m.rows[l][j] = sum(across[0] + across[1]);
-        }
-        if (by_input)
-            for (int i = 0; i < C; ++i) s.m.columns[l][i] += ((Real*)sums)[i];
-    }
+    const auto times = [&](int row) { return s.power(s.now - s.m.awake[l][row]); };
+    double *columns = l < DEPTH ? s.m.columns[l] : nullptr, *rows = l > 0 ? s.m.rows[l] : nullptr;
+    add_magnitudes<C, BY_INPUT, BY_OUTPUT>(s.m.weights[l], rows_of(l), times, columns, rows);
 }
 
 void recount(const Step& s) {
