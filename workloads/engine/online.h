@@ -3,10 +3,7 @@
 namespace {
 
 constexpr int LAYERS = DEPTH + 1;
-constexpr double LEAST = 0.5;    // of a weight that decay may leave before the row pays
-constexpr int LONGEST = 256;     // steps for which a row that is read may owe decay
 constexpr int TABLE = 1024;      // powers of the decay kept in a table
-constexpr int REFRESH = 1000;    // steps after which running sums are taken anew
 
 constexpr int WIDE = padded(WIDTH), ENDS = padded(OUTPUTS), ROWS = larger(INPUTS, DEPTH ? WIDTH : 1);
 constexpr int COLUMNS = larger(DEPTH ? WIDE : 16, ENDS);

@@ -1,4 +1,7 @@
-"""How both online loops keep numbers: weights as [in][padded out], pictures as the C++ lays them out itself."""
+"""How both online loops keep numbers: weights as [in][padded out], pictures as the C++ lays them out itself.
+
+And when they make up for what they put off: decay that rows owe, sums of weights that are kept by what changes.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,10 @@ from torch import Tensor
 
 from workloads.data.entries import Bytes
 from workloads.random import Int64
+
+LEAST = 0.5  # of a weight that may be left, or its inverse, before what is owed is paid
+LONGEST = 256  # steps that a row which is read may owe
+REFRESH = 1000  # steps after which sums of weights that were kept by their changes are taken anew
 
 
 def padded(size: int) -> int:

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, fx
 
 from workloads.engine.online_cut import RESHAPES, Cut, Layer
+from workloads.engine.online_layout import LEAST, LONGEST, REFRESH
 from workloads.engine.operations import SAME
 
 aten = torch.ops.aten
@@ -55,9 +56,6 @@ class Asleep:
     descends: bool = False  # w ← a w + b g, alone, with two numbers that are the same for all weights
 
 
-LEAST = 0.5  # of a weight that may be left, or its inverse, before what is owed is paid
-LONGEST = 256  # steps that a row which is read may owe
-REFRESH = 1000  # steps after which sums of weights that were kept by their changes are taken anew
 TABLE = 512  # lengths of sleep whose effect on a weight is kept
 DOUBLINGS = 48  # and powers of two of them, of which longer ones are made
 LENGTHS = 2 * 8 * (TABLE + DOUBLINGS)  # bytes that this takes of scratch memory, for one number kept per weight
@@ -93,10 +91,10 @@ def sleep_of(cut: Cut, layer: Layer) -> Asleep:
     """How the layer's rows sleep."""
     if not all(cut.lasts(number) for number in layer.scalars):
         return Asleep(Sleep.DENSE)
-    descends = kinds(cut, layer) == [LINEAR] == kinds(cut, layer, gradient=LINEAR)
+    results = kinds(cut, layer)
+    descends = results == [LINEAR] == kinds(cut, layer, gradient=LINEAR)
     if layer.sums and not descends:  # only of those do the sums change by what the rows that are read change by
         return Asleep(Sleep.DENSE)
-    results = kinds(cut, layer)
     if all(kind in (ZERO, NUMBER, FIXED, LINEAR, AFFINE) for kind in results):
         homogeneous = all(kind in (ZERO, LINEAR) for kind in results)
         return Asleep(Sleep.LINEAR, homogeneous, descends)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from workloads.engine.layout import Tree
+from workloads.engine.online_layout import LEAST, LONGEST, REFRESH
 from workloads.learner import Learner
 from workloads.methods.adam import Adam, bias_correction
 from workloads.methods.adamo import AdamO
@@ -182,6 +183,8 @@ class Plan:
             **{name.upper(): place for place, name in enumerate(UTILITIES)},
             "UTILITY": UTILITIES.index(units.utility) if units else 0,
             "EVERY": settings.every if pulled else 1,
+            "LONGEST": LONGEST,
+            "REFRESH": REFRESH,
         }
         switches = {
             "BIASES": network.config.biases,
@@ -199,6 +202,7 @@ class Plan:
             "RESETS": units is not None and bool(units.reset_optimizer),
         }
         numbers = {
+            "LEAST": LEAST,
             "LEAKY_SLOPE": LEAKY_SLOPE,
             "BETA1": settings.beta1 if self.adam else 0.0,
             "BETA2": settings.beta2 if self.adam else 0.0,
