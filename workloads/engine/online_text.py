@@ -137,6 +137,7 @@ class _Writer:
         lanes = 64 // self.program.dtype.itemsize
         layers = range(len(self.cut.layers))
         rows = [f"Rows<wide::Layer{k}> rows{k}(m, scratch);" for k in layers]
+        passed = ", ".join(f"rows{k}" for k in layers)
         due = " || ".join(f"some((const int32_t*)m.leaf[{k}], {self.program.leaves[k].numel()})" for k in self.made.due)
         values = {
             "rows": "\n    ".join(rows),
@@ -145,11 +146,9 @@ class _Writer:
             "opening": "\n    ".join(opening),
             "body": "\n    ".join(body),
             "given": ", ".join(f"Rows<wide::Layer{k}>& rows{k}" for k in layers),
-            "passed": ", ".join(f"rows{k}" for k in layers),
+            "passed": passed,
             "due": due or "false",
-            "happen": f"happen({', '.join(['m', 'scratch', *(f'rows{k}' for k in layers), 'start + k'])});"
-            if self.made.lowered
-            else "return k + 1;",
+            "happen": f"happen(m, scratch, {passed}, start + k);" if self.made.lowered else "return k + 1;",
             "awake": "\n    ".join(f"rows{k}.settle(now + 1);" for k in layers),
             "events": "\n    ".join(events),
             "recount": "\n    ".join(f"rows{k}.recount(now + 1);" for k in layers if self.cut.layers[k].sums),

@@ -131,14 +131,15 @@ class TracedOnline(Seated):
         self.leaves = [self._inside(k, v) for k, v in enumerate(given)]
         self.numbers = [v.clone().contiguous() for v in flattened(self.hyper)[0]]
         self.paces = [self._paces(plan, number) for number in range(len(plan.cut.layers))]
-        sizes = [plan.program.leaves[layer.weight].shape[1] for layer in plan.cut.layers]
-        self.awake = [torch.full((self.members, size), self.step, dtype=torch.int64) for size in sizes]
-        shapes = [(plan.program.leaves[layer.weight].shape, bool(layer.sums)) for layer in plan.cut.layers]
-        blank = [
-            [torch.zeros(self.members, padded(s[d]) * on, dtype=torch.float64) for s, on in shapes] for d in (0, 1)
-        ]
-        self.columns, self.across = blank
-        self.summed = [k for k, (_, on) in enumerate(shapes) if on]
+        shapes = [plan.program.leaves[layer.weight].shape for layer in plan.cut.layers]
+        self.awake = [torch.full((self.members, inputs), self.step, dtype=torch.int64) for _, inputs in shapes]
+        self.summed = [k for k, layer in enumerate(plan.cut.layers) if layer.sums]
+
+        def blank(axis: int) -> list[Tensor]:
+            lengths = [padded(shape[axis]) if k in self.summed else 0 for k, shape in enumerate(shapes)]
+            return [torch.zeros(self.members, length, dtype=torch.float64) for length in lengths]
+
+        self.columns, self.across = blank(0), blank(1)
         if "path" in state:
             self._resume(plan, state["path"])
         for i in range(self.members):
