@@ -28,7 +28,7 @@ def parts_of(learner: Learner) -> list[Part]:
 
 def _part(
     made: Network[Settings] | Method[Settings],
-    specs: Mapping[str, MethodSpec] | Mapping[str, NetworkSpec],
+    specs: Mapping[str, MethodSpec | NetworkSpec],
     implementations: Mapping[str, type],
     names: Iterable[str],
 ) -> Part:

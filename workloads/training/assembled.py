@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import torch
 
@@ -11,9 +11,9 @@ from workloads import kinds, streams
 from workloads.kinds import Workload
 from workloads.losses.implementations import Loss
 from workloads.methods.base import Params
-from workloads.methods.config import METHODS, OPTIMIZERS
+from workloads.methods.config import METHODS, OPTIMIZERS, MethodSpec
 from workloads.networks.base import Network
-from workloads.networks.config import NETWORKS
+from workloads.networks.config import NETWORKS, NetworkSpec
 from workloads.networks.implementations import IMPLEMENTATIONS as NETWORK_IMPLEMENTATIONS
 from workloads.registry import fields_of, lookup
 from workloads.settings import Settings
@@ -21,16 +21,6 @@ from workloads.streams.base import Stream
 
 # tf32: float32, whose products a GPU may compute from rounded factors; on a CPU the same as float32.
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "tf32": torch.float32}
-
-S = TypeVar("S", bound=Settings, covariant=True)
-
-
-class Spec(Protocol[S]):
-    """Whatever a registry holds of a thing that has settings."""
-
-    @property
-    def config(self) -> type[S]: ...
-
 
 MakeStream = Callable[[int], Stream]
 MakeParams = Callable[[int], Params]
@@ -41,7 +31,7 @@ def dtype_of(config: Mapping[str, Any]) -> torch.dtype:
     return lookup(DTYPES, config["dtype"], "dtype")
 
 
-def built(table: Mapping[str, Spec[S]], fields: Mapping[str, Any], kind: str) -> tuple[str, S]:
+def built(table: Mapping[str, MethodSpec | NetworkSpec], fields: Mapping[str, Any], kind: str) -> tuple[str, Settings]:
     """(name, config object) from a config's {"name": ..., fields}."""
     name, settings = fields_of(fields)
     return name, lookup(table, name, kind).config(**settings)
