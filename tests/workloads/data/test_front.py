@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
-import socket
 import tarfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ports import free_ports
 
 from workloads.data import front, sources
 from workloads.data.catalogue import DATASETS
@@ -239,17 +239,11 @@ def test_a_failed_write_leaves_nothing_behind(folder: Path, monkeypatch: pytest.
 # Mirrors, on the loopback
 
 
-def closed_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def test_mirrors_are_tried_in_turn(folder: Path, site: tuple[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     address, root = site
     write_files(root / "other", TWIN, compressed=True)
     write_files(root / "good", TOY, compressed=True)
-    dead = f"http://127.0.0.1:{closed_port()}/"
+    dead = f"http://127.0.0.1:{free_ports(1)[0]}/"
     bad = (dead, f"{address}absent/", f"{address}other/")
     monkeypatch.setitem(DATASETS, "toy", replace(entry_of(TOY), mirrors=bad))
     with pytest.raises(DataError) as error:
