@@ -7,8 +7,8 @@
 // row that is read, the backward product and the update are one pass. Adam's moments move every weight in every step:
 // see online_adam.h.
 //
-// workloads/engine/online.py puts this text together: constants (sizes, loss, activation, way of learning), philox.h,
-// online.h, online_noise.h, online_units.h, online_adam.h, and this.
+// workloads/engine/online_source.py puts this text together: constants (sizes, loss, activation, way of learning),
+// philox.h, online_rows.h, online_descent.h, online.h, online_noise.h, online_units.h, online_adam.h, and this.
 
 namespace {
 
