@@ -54,14 +54,19 @@ Study = Annotated[
         autocompletion=completion.studies,
     ),
 ]
-Sweep = Annotated[
-    str,
-    typer.Argument(
+
+
+def swept(what: str, otherwise: str = "") -> Any:
+    """An argument that names a sweep of the storage, or several; `otherwise`: what is meant where none is named."""
+    return typer.Argument(
         metavar="SWEEP",
-        help="A sweep that was run: its name, or as `sweep list` has it where it was run in several ways.",
+        help=f"{what}; by name, or as `sweep list` has it where it was run in several ways.",
+        show_default=otherwise or False,
         autocompletion=completion.sweeps,
-    ),
-]
+    )
+
+
+Sweep = Annotated[str, swept("A sweep that was run")]
 Scale = Annotated[
     str | None,
     typer.Option(
@@ -97,6 +102,14 @@ Tracking = Annotated[
         help="Where MLflow's runs are kept: http://HOST:PORT of a server, or sqlite:///PATH.",
         envvar="MLFLOW_TRACKING_URI",
         show_default="SQLite in the storage",
+    ),
+]
+Metric = Annotated[
+    str | None,
+    typer.Option(
+        help="The metric shown. Settings are chosen by what judges the sweep in any case.",
+        autocompletion=completion.metrics,
+        show_default="what judges the sweep",
     ),
 ]
 Workers = Annotated[

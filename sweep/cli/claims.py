@@ -4,25 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
-from sweep.cli import completion
-from sweep.cli.app import AsJson, StorageOption, app, opened
+from sweep.cli.app import AsJson, StorageOption, app, opened, swept
 from sweep.cli.output import print_json, say, show, warn
 from sweep.errors import InputError
 
 
 @app.command(name="claims")
 def claims_command(
-    sweeps: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[SWEEP]...",
-            help="Sweeps that were run, as NAME or NAME@SCALE.",
-            show_default="all that the storage has",
-            autocompletion=completion.sweeps,
-        ),
-    ] = None,
+    sweeps: Annotated[list[str] | None, swept("Sweeps that were run", "all that the storage has")] = None,
     storage: StorageOption = None,
     as_json: AsJson = False,
 ) -> None:

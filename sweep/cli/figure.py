@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sweep.cli import completion
-from sweep.cli.app import StorageOption, app, opened_sweep
+from sweep.cli.app import Metric, StorageOption, app, opened_sweep, swept
 from sweep.cli.drawing import figure_folder
 from sweep.cli.output import say
 from sweep.errors import InputError
@@ -28,15 +28,7 @@ class Style(StrEnum):
 
 @app.command()
 def figure(
-    sweep: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="SWEEP",
-            help="A sweep that was run: its name, or NAME@SCALE where it was run at several scales.",
-            show_default=False,
-            autocompletion=completion.sweeps,
-        ),
-    ] = None,
+    sweep: Annotated[str | None, swept("A sweep that was run", "none, with --from")] = None,
     name: Annotated[
         str | None,
         typer.Option(
@@ -48,14 +40,7 @@ def figure(
     arms: Annotated[
         str | None, typer.Option(metavar="A,B", help="These arms alone, by their labels.", show_default="all")
     ] = None,
-    metric: Annotated[
-        str | None,
-        typer.Option(
-            help="The metric shown. Settings are chosen by what judges the sweep in any case.",
-            show_default="what judges the sweep",
-            autocompletion=completion.metrics,
-        ),
-    ] = None,
+    metric: Metric = None,
     window: Annotated[
         str | None,
         typer.Option(

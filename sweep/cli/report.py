@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweep.cli import completion
-from sweep.cli.app import StorageOption, app, opened_sweep
+from sweep.cli.app import StorageOption, app, opened_sweep, swept
 from sweep.cli.output import say, warn
 from sweep.errors import InputError
 
@@ -19,14 +18,7 @@ if TYPE_CHECKING:
 
 @app.command()
 def report(
-    sweeps: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="SWEEP...",
-            help="Sweeps that were run, NAME or NAME@SCALE; several share their charts.",
-            autocompletion=completion.sweeps,
-        ),
-    ],
+    sweeps: Annotated[list[str], swept("Sweeps that were run, of which several share their charts")],
     storage: StorageOption = None,
     out: Annotated[
         Path | None,

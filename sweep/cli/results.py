@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from sweep.cli import completion
-from sweep.cli.app import AsJson, StorageOption, Sweep, app, opened, opened_sweep
+from sweep.cli.app import AsJson, Metric, StorageOption, Sweep, app, opened, opened_sweep, swept
 from sweep.cli.drawing import figure_folder
 from sweep.cli.findings import show_board
 from sweep.cli.output import count, print_json, say, show, size
@@ -19,15 +19,7 @@ from sweep.errors import InputError
 
 @app.command(name="status")
 def status_command(
-    sweep: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="SWEEP",
-            help="A sweep that was run: NAME or NAME@SCALE. Without one, what there is.",
-            show_default=False,
-            autocompletion=completion.sweeps,
-        ),
-    ] = None,
+    sweep: Annotated[str | None, swept("A sweep that was run", "all there are")] = None,
     storage: StorageOption = None,
     digest: Annotated[
         bool, typer.Option("--digest", help="Print only the SHA-256 over all results: equal results, equal digests.")
@@ -68,14 +60,6 @@ class Stages(StrEnum):
     evaluate = "evaluate"
 
 
-Metric = Annotated[
-    str | None,
-    typer.Option(
-        help="The metric shown. Settings are chosen by what judges the sweep in any case.",
-        autocompletion=completion.metrics,
-        show_default="what judges the sweep",
-    ),
-]
 Over = Annotated[str, typer.Option("--window", help='The part of the tasks shown: "last 25%", "first 10%", all.')]
 Stage = Annotated[
     Stages | None,

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweep.cli import completion
-from sweep.cli.app import StorageOption, Tracking, app, opened
+from sweep.cli.app import StorageOption, Tracking, app, opened, swept
 from sweep.cli.output import say
 from sweep.errors import InputError
 
@@ -21,11 +20,9 @@ if TYPE_CHECKING:
 def ui(
     sweeps: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[SWEEP...]",
-            help="The sweep to open on; several stand side by side, arms of the one beside arms of the other.",
-            show_default="the one that was run last",
-            autocompletion=completion.sweeps,
+        swept(
+            "The sweep to open on; of several, arms of the one stand beside arms of the other",
+            "the one that was run last",
         ),
     ] = None,
     storage: StorageOption = None,

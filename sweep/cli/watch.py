@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweep.cli import completion
-from sweep.cli.app import StorageOption, app, opened
+from sweep.cli.app import StorageOption, app, opened, swept
 from sweep.cli.findings import show_results
 from sweep.cli.output import bar, count, duration, rendered, say, speed
 from sweep.cli.ui import visit
@@ -33,15 +32,7 @@ PORT = 8000
 
 @app.command()
 def watch(
-    sweep: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[SWEEP]",
-            help="A sweep that was begun: NAME or NAME@SCALE.",
-            show_default="the one that was run last",
-            autocompletion=completion.sweeps,
-        ),
-    ] = None,
+    sweep: Annotated[str | None, swept("A sweep that was begun", "the one that was run last")] = None,
     storage: StorageOption = None,
     once: Annotated[bool, typer.Option("--once", help="Show how it stands now, and end.")] = False,
     browser: Annotated[

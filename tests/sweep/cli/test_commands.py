@@ -514,6 +514,7 @@ def every_command(app: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]
 def test_every_command_explains_itself(command: Command, path: tuple[str, ...]) -> None:
     said = command(*path, "--help")
     assert said.code == 0 and said.out.startswith(f"Usage: sweep {' '.join(path)}")
+    assert "[[" not in said.out and "]]" not in said.out, "brackets are the usage line's to add"
     assert max(map(len, said.out.splitlines())) <= 80
     options = re.findall(r"^  (?:-\w, )?(--[a-z-]+)(.*(?:\n {10,}.*)*)", said.out, flags=re.MULTILINE)
     assert options and all(re.search(r"[A-Z].*\.", re.sub(r"<.*?>", "", text), re.DOTALL) for _, text in options)
