@@ -14,9 +14,7 @@ from sweep.ledger.sweeps import SweepRecord
 from sweep.results import answers, intervals, leaderboard, naming, verdicts
 from sweep.results.answers import Standing
 from sweep.results.comparisons import Comparison
-from sweep.spec.figures import FIGURES
 
-FIGURE = "paired_differences" if "paired_differences" in FIGURES else "arms"
 Again = Callable[[Comparison], dict[str, str]]  # what draws it, and what repeats one of its points
 
 
@@ -28,7 +26,7 @@ def again(record: SweepRecord, ledger: Ledger) -> Again:
     def commands(told: Comparison) -> dict[str, str]:
         arms = shlex.quote(f"{told.ours.arm},{told.theirs.arm}")
         return {
-            "draw": f"sweep figure {shlex.quote(record.identity)} --name {FIGURE} --arms {arms}{place}",
+            "draw": f"sweep figure {shlex.quote(record.identity)} --name paired_differences --arms {arms}{place}",
             "repeat": f"sweep trial {first[told.ours.group]} --run{place}",
         }
 

@@ -13,6 +13,7 @@ from sweep.errors import InputError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from dashboards.figures.panels import Asked
     from sweep.ledger.ledger import Ledger
     from sweep.ledger.sweeps import SweepRecord
 
@@ -89,13 +90,21 @@ def plotted(
 ) -> Figure:
     """One figure of a sweep, not written to disk."""
     from dashboards import figures
-    from dashboards.figures.panels import Asked
     from dashboards.sheets import Sheet
+
+    table = figures.table(name, record, ledger, asked_for(arms, metric, window))
+    return figures.picture(table, Sheet(style=style, width=width, log=log))
+
+
+def asked_for(arms: str | Sequence[str] | None, metric: str | None, window: str | None) -> Asked:
+    """What of a sweep is to be drawn: arms one by one or as `a, b`, and a window in words. Raises InputError."""
+    from dashboards.figures.panels import Asked
     from sweep.results import windows
 
-    shown = tuple(arms.split(",") if isinstance(arms, str) else arms)
-    asked = Asked(arms=shown, metric=metric, window=windows.asked(window) if window else None)
-    return figures.picture(figures.table(name, record, ledger, asked), Sheet(style=style, width=width, log=log))
+    labels = arms.split(",") if isinstance(arms, str) and arms else arms or ()
+    return Asked(
+        arms=tuple(label.strip() for label in labels), metric=metric, window=windows.asked(window) if window else None
+    )
 
 
 def figure_folder(record: SweepRecord, ledger: Ledger) -> Path:

@@ -10,7 +10,7 @@ import typer
 
 from sweep.cli import completion
 from sweep.cli.app import Metric, StorageOption, app, opened_sweep, swept
-from sweep.cli.drawing import figure_folder
+from sweep.cli.drawing import asked_for, figure_folder
 from sweep.cli.output import say
 from sweep.errors import InputError
 
@@ -91,11 +91,9 @@ def figure(
         raise InputError("name a sweep (`sweep list` has them), or a table with --from FILE.csv")
     from dashboards.figures import render
     from dashboards.figures.panels import Asked
-    from sweep.results import windows
 
     record, ledger = opened_sweep(sweep, storage)
-    shown = tuple(part.strip() for part in arms.split(",")) if arms else ()
-    asked = Asked(arms=shown, metric=metric, window=windows.asked(window) if window else None)
+    asked = asked_for(arms, metric, window)
     own = figure_folder(record, ledger)  # what a run draws there stays beside what is asked for
     folder = out or (own if (asked, sheet) == (Asked(), Sheet()) else own / "asked")
     for each in [name] if name else record.manifest["figures"]:

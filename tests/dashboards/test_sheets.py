@@ -154,14 +154,15 @@ def test_drawing_leaves_matplotlib_as_it_was() -> None:
     assert dict(mpl.rcParams) == before
 
 
-def test_a_plot_in_python_is_the_same_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("arms", [["cbp", "adam"], "cbp, adam"], ids=["listed", "as an option has them"])
+def test_a_plot_in_python_is_the_same_figure(arms: str | list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     import sweep
     from sweep import lookup
 
     synthetic_sweep = made()
     monkeypatch.setattr(lookup, "find_sweep", lambda ledger, name, scale: synthetic_sweep.record)
     monkeypatch.setattr("sweep.ledger.ledger.Ledger", lambda storage: synthetic_sweep.ledger)
-    figure = sweep.plot("mine", "arms", arms=["cbp", "adam"], style="paper")
+    figure = sweep.plot("mine", "arms", arms=arms, style="paper")
     own = figures.picture(table(asked=Asked(arms=("cbp", "adam"))), PAPER)
     assert [line.get_gid() for line in figure.axes[0].lines] == [line.get_gid() for line in own.axes[0].lines]
     assert figure.get_size_inches()[0] == sheets.SINGLE and figure.texts == []
