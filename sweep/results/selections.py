@@ -43,11 +43,6 @@ class Selection:
     to_come: tuple[int, ...] = ()  # fresh seeds that nothing was trained on yet
 
     @property
-    def flatters(self) -> bool:
-        """Whether what is shown looks better than it is."""
-        return self.seeds == "same" and self.candidates > 1
-
-    @property
     def by(self) -> str:
         """By what, for people."""
         return f"{naming.metric(self.metric)} over {self.window.words}"
