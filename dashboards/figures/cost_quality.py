@@ -27,9 +27,7 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame, asked: Asked = ALL) -> pd.D
     """One row per panel, arm and setting: group, best (is it the arm's), candidates, seconds (a trial's), mean, ..."""
     metric = asked.shown(frames.headline(trials))
     trials = panels.finished(trials, asked)
-    networks, _ = frames.split(trials)
-    axes = frames.panel_axes(networks)
-    shown = networks if axes else trials  # a linear learner has no place among panels of activations or widths
+    shown, networks, axes = panels.placed(trials)
     late = selections.judged(shown, curves)
     best = selections.best_settings(shown, late, [*axes, "arm"])
     every = shown.groupby(["arm", "group", *axes], sort=False, dropna=False)["seconds"].mean().reset_index()

@@ -70,6 +70,16 @@ def named(panels: pd.DataFrame, columns: list[str], trials: pd.DataFrame) -> pd.
     return panels.assign(panel=texts)
 
 
+def placed(trials: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+    """The trials that have a place in a panel, the networks that panels are named by, and the axes that make panels.
+
+    A linear learner has no place among panels of activations or widths.
+    """
+    networks, _ = frames.split(trials)
+    axes = frames.panel_axes(networks)
+    return networks if axes else trials, networks, axes
+
+
 def linear_lines(panels: pd.DataFrame, linear: pd.DataFrame, late: pd.DataFrame) -> pd.DataFrame:
     """For every panel the best setting of the linear learner: panel columns, `source` (its arm), group,
     candidates.

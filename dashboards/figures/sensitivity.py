@@ -34,9 +34,7 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame, asked: Asked = ALL) -> pd.D
     """
     metric = asked.shown(frames.headline(trials))
     trials = panels.finished(trials, asked)
-    networks, _ = frames.split(trials)
-    axes = frames.panel_axes(networks)
-    shown = networks if axes else trials  # a linear learner has no place among panels of activations or widths
+    shown, networks, axes = panels.placed(trials)
     late = selections.judged(shown, curves)
     parts = []
     for _, own in shown.groupby("arm", sort=False):
