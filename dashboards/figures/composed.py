@@ -95,11 +95,9 @@ class Composed:
         with sheet.settings():
             width = sheet.across(max(6.4, 2.5 * columns), columns)
             figure = page(sheet, width, 2.3 * down, self.caption(data, sheet), handles)
-            grid = figure.subplots(down, columns, squeeze=False)
+            grid = panels.grid(figure, len(titles), columns)
             for axes, title in zip(grid.flat, titles, strict=False):
                 _panel(axes, data[data["panel"] == title], looks, sheet)
-            for axes in grid.flat[len(titles) :]:
-                axes.set_axis_off()
         return figure
 
 

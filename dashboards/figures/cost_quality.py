@@ -64,7 +64,7 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
     ]
     with sheet.settings():
         figure = page(sheet, sheet.across(max(6.4, 2.8 * columns), columns), 2.7 * down, caption(data, sheet), handles)
-        grid = figure.subplots(down, columns, squeeze=False, sharex=True, sharey=True)
+        grid = panels.grid(figure, len(titles), columns, sharex=True, sharey=True)
         for axes, title in zip(grid.flat, titles, strict=False):
             for row in data[data["panel"] == title].to_dict("records"):
                 look = looks[row["arm"]]
@@ -82,9 +82,8 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
                     axes.vlines(row["seconds"], row["ci_low"], row["ci_high"], color=look.color)
             if len(titles) > 1:
                 axes.set_title(title)
+        for axes in panels.lowest(grid, len(titles)):
             axes.set_xlabel("seconds of one core per trial")
-        for axes in grid.flat[len(titles) :]:
-            axes.set_axis_off()
         for axes in grid[:, 0]:
             axes.set_ylabel(naming.metric(data["metric"].iloc[0]))
         if (data["seconds"] > 0).all():

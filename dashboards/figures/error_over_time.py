@@ -119,7 +119,7 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
     width = sheet.across(max(6.4, 2.15 * columns + 0.6), columns)
     with sheet.settings():
         figure = page(sheet, width, 1.95 * rows + 0.25, caption(data, sheet), handles)
-        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        grid = panels.grid(figure, len(places), columns, sharex=True, sharey=True)
         for axes, (arm, title) in zip(grid.flat, places, strict=False):
             part = data[(data["arm"] == arm) & (data["panel"] == title)]
             lost = []
@@ -136,14 +136,10 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
                     lost.append(f"{naming.number(step_size)}: {said}")
             theme.notes(axes, lost, sheet)
             axes.set_title(title if len(arms) == 1 else ", ".join(filter(None, (arms[arm].label, title))))
-        for axes in grid.flat[len(places) :]:
-            axes.set_axis_off()
         for axes in grid[:, 0]:
             axes.set_ylabel(naming.metric(first["metric"]))
         theme.steps_axis(grid[0, 0], begin, last, beyond=theme.beyond(sheet, _lines_in_a_panel(data)))
-        for column in range(columns):
-            lowest = grid[(len(places) - 1 - column) // columns, column]
-            lowest.set_xlabel(theme.steps_label(first["batch"]))
-            lowest.tick_params(labelbottom=True)
+        for axes in panels.lowest(grid, len(places)):
+            axes.set_xlabel(theme.steps_label(first["batch"]))
         theme.value_axis(grid[0, 0], data, ["arm", "panel", "line", "step_size"], sheet)
     return figure

@@ -76,7 +76,7 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
     width = sheet.across(max(6.4, each * columns + 1.0), columns)
     with sheet.settings():
         figure = page(sheet, width, down * max(0.40 * cell_rows + 0.75, 1.8), caption(data, sheet))
-        grid = figure.subplots(down, columns, squeeze=False)
+        grid = panels.grid(figure, len(maps), columns)
         for axes, ((arm, panel, across, up), part) in zip(grid.flat, maps, strict=False):
             xs, ys = sorted(part["x"].unique()), sorted(part["y"].unique())
             cells.empty(axes, len(xs), len(ys))
@@ -88,7 +88,5 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
             axes.set_yticks(range(len(ys)), [naming.number(value) for value in ys])
             axes.set(xlabel=across, ylabel=up)
             axes.set_title(f"{looks[str(arm)].label}, {panel}" if several else looks[str(arm)].label, size=points(8.5))
-        for axes in grid.flat[len(maps) :]:
-            axes.set_axis_off()
         theme.color_bar(figure, grid, scale, higher, naming.metric(metric))
     return figure

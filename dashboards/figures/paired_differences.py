@@ -78,13 +78,11 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
     width = sheet.across(max(6.6, 3.2 * columns + 1.4), columns)
     with sheet.settings():
         figure = page(sheet, width, down * (0.34 * len(looks) + 0.8), caption(data, sheet))
-        grid = figure.subplots(down, columns, squeeze=False, sharex=True, sharey=True)
+        grid = panels.grid(figure, len(titles), columns, sharex=True, sharey=True)
         for axes, title in zip(grid.flat, titles, strict=False):
             _panel(axes, data[data["panel"] == title], looks)
             if len(titles) > 1:
                 axes.set_title(title)
-        for axes in grid.flat[len(titles) :]:
-            axes.set_axis_off()
         labels = [
             panels.label(look, data[data["arm"] == arm], sheet) if len(titles) == 1 else look.label
             for arm, look in looks.items()
@@ -92,7 +90,7 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
         grid[0, 0].set_yticks(range(len(looks)), labels)
         grid[0, 0].set_ylim(len(looks) - 0.4, -0.6)
         first = data.iloc[0]
-        for axes in grid[-1]:
+        for axes in panels.lowest(grid, len(titles)):
             label = f"{naming.metric(first['metric'])} minus {naming.words(first['baseline'])}"
             axes.set_xlabel(textwrap.fill(label, panels.NARROW) if sheet.bare else label)
     return figure

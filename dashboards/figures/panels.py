@@ -9,7 +9,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from dashboards import theme
 from dashboards.sheets import SCREEN, Sheet
@@ -78,6 +81,24 @@ def placed(trials: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]
     networks, _ = frames.split(trials)
     axes = frames.panel_axes(networks)
     return networks if axes else trials, networks, axes
+
+
+def grid(figure: Figure, places: int, columns: int, **shared: Any) -> np.ndarray:
+    """Axes for so many panels, row after row. Places left over are empty, and the numbers of an axis that is shared
+    stand below the lowest panel of each column, wherever that is.
+    """
+    axes: np.ndarray = figure.subplots(-(-places // columns), columns, squeeze=False, **shared)
+    for empty in axes.flat[places:]:
+        empty.set_axis_off()
+    for panel in lowest(axes, places):
+        panel.tick_params(labelbottom=True)
+    return axes
+
+
+def lowest(grid: np.ndarray, places: int) -> list[Axes]:
+    """The lowest of so many panels in each column of a grid."""
+    columns = grid.shape[1]
+    return [grid[(places - 1 - column) // columns, column] for column in range(min(columns, places))]
 
 
 def linear_lines(panels: pd.DataFrame, linear: pd.DataFrame, late: pd.DataFrame) -> pd.DataFrame:

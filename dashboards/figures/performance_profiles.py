@@ -73,7 +73,7 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
     handles = [Line2D([], [], color=look.color, label=text) for look, text in zip(looks.values(), label, strict=True)]
     with sheet.settings():
         figure = page(sheet, sheet.across(max(6.4, 2.6 * columns), columns), 2.4 * down, caption(data, sheet), handles)
-        grid = figure.subplots(down, columns, squeeze=False, sharey=True)
+        grid = panels.grid(figure, len(titles), columns, sharey=True)
         for axes, title in zip(grid.flat, titles, strict=False):
             part = data[data["panel"] == title]
             for arm, look in looks.items():
@@ -91,8 +91,6 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
             axes.set_ylim(-0.02, 1.02)
             if len(titles) > 1:
                 axes.set_title(title)
-        for axes in grid.flat[len(titles) :]:
-            axes.set_axis_off()
         for axes in grid[:, 0]:
             axes.set_ylabel("share of seeds")
             axes.yaxis.set_major_formatter(PercentFormatter(1.0))

@@ -86,7 +86,7 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
     width = sheet.across(max(6.4, 2.3 * columns + 0.4), columns)
     with sheet.settings():
         figure = page(sheet, width, 2.2 * down, caption(data, sheet), handles)
-        grid = figure.subplots(down, columns, squeeze=False, sharey=True)
+        grid = panels.grid(figure, len(places), columns, sharey=True)
         for axes, (panel, parameter) in zip(grid.flat, places, strict=False):
             part = data[(data["panel"] == panel) & (data["parameter"] == parameter)]
             for arm in dict.fromkeys(part["arm"]):
@@ -98,8 +98,6 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
             axes.set_xlabel(parameter)
             if len(rows) > 1:
                 axes.set_title(panel)
-        for axes in grid.flat[len(places) :]:
-            axes.set_axis_off()
         for axes in grid[:, 0]:
             axes.set_ylabel(naming.metric(data["metric"].iloc[0]))
         theme.value_axis(grid[0, 0], data, ["panel", "parameter", "arm", "value"], sheet)

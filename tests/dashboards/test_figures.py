@@ -391,6 +391,17 @@ def test_an_arms_own_network_is_no_panel() -> None:
     assert frames.panel_axes(trials) == ["workload.flip"]
 
 
+@pytest.mark.parametrize("name", ["paired_differences", "cost_quality", "error_over_time"])
+def test_below_an_empty_place_the_axis_stands_at_the_panel_above(name: str) -> None:
+    made = sweep(activations=("relu", "tanh", "elu", "leaky_relu"), linear=False)
+    data = figures.table(name, made, made)
+    drawn = FIGURES[name].draw(data[data["arm"] != "adamo"])
+    drawn.draw_without_rendering()
+    assert [axes.axison for axes in drawn.axes] == [True] * 4 + [False] * 2
+    numbered = [any(label.get_visible() for label in axes.get_xticklabels()) for axes in drawn.axes]
+    assert numbered[:4] == [bool(axes.get_xlabel()) for axes in drawn.axes[:4]] == [False, True, True, True]
+
+
 def test_arms_never_look_alike() -> None:
     looks = theme.looks(["zeta", "cbp", "sgd", "backprop", "continual_backprop", "mine", *"abcdef"])
     assert len({(look.color, look.marker) for look in looks.values()}) == len(looks)
