@@ -77,7 +77,7 @@ class Evidence:
         self.headline = frames.headline(trials)
         self.higher = higher_is_better(self.headline)
         self.workloads = frozenset(self.trials["workload.name"])
-        self.recorded = frozenset(" ".join(trials["metrics"].unique()).split())
+        self.recorded = frozenset(frames.recorded_metrics(trials))
         self._read = read
         self._names = names  # group -> the setting's name for people
         self._panels: dict[str | None, dict[str, pd.DataFrame]] = {}  # axis that makes none -> panel -> trials

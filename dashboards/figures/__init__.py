@@ -70,7 +70,7 @@ def table(name: str, record: SweepRecord, ledger: Ledger, asked: Asked = ALL) ->
         trials["seconds"] = pd.Series(costs.seconds(ledger.ends()), dtype=float)
     read = figure_file.METRICS
     if callable(read):
-        read = read(dict.fromkeys(name for names in trials["metrics"].unique() for name in names.split()))
+        read = read(frames.recorded_metrics(trials))
     read = (*read, *([asked.metric] if asked.metric else []), selections.chosen_by(trials)[0])
     data = figure_file.data(trials, frames.curves(part, ledger, read), asked)
     once = trials[~trials.index.duplicated()]  # several arms may have one

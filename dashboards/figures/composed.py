@@ -107,7 +107,7 @@ class _Source:
     def __init__(self, trials: pd.DataFrame, curves: pd.DataFrame, asked: Asked) -> None:
         self.trials, self.curves, self.asked = trials, curves, asked
         self.judged = frames.headline(trials)
-        self.recorded = {name for names in trials["metrics"].unique() for name in names.split()}
+        self.recorded = frozenset(frames.recorded_metrics(trials))
         self.ended = panels.finished(trials, asked)
         self.late = selections.judged(self.ended, curves)
         self._within: dict[str, pd.DataFrame] = {}

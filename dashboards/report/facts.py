@@ -101,8 +101,7 @@ class _Sweep:
 
     def metrics(self) -> list[str]:
         """Those that it recorded whole, not by layers or stretches."""
-        recorded = dict.fromkeys(name for names in self.trials["metrics"].unique() for name in names.split())
-        return [name for name in recorded if name not in PARTS]
+        return [name for name in frames.recorded_metrics(self.trials) if name not in PARTS]
 
     def chosen_by(self, board: Leaderboard) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
         """Every setting's trials, what they are chosen by and their late performance: of two stages, in the first."""

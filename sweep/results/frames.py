@@ -130,18 +130,23 @@ def headline(trials: pd.DataFrame) -> str:
 
     Raises InputError where it recorded none or finished no trial.
     """
-    recorded = set(" ".join(trials["metrics"].unique()).split())
+    names = recorded_metrics(trials)
     for metric in HEADLINES:
-        if metric in recorded:
+        if metric in names:
             break
     else:
         raise InputError(
             f"a sweep is judged by {' or '.join(HEADLINES)}, and this one records"
-            f" {', '.join(sorted(recorded)) or 'no metric'}: add one of them to `metrics:` in the sweep file"
+            f" {', '.join(sorted(names)) or 'no metric'}: add one of them to `metrics:` in the sweep file"
         )
     if not trials["status"].isin(FINISHED).any():
         raise InputError("no trial of this sweep has finished yet")
     return metric
+
+
+def recorded_metrics(trials: pd.DataFrame) -> list[str]:
+    """The metrics that any trial records, in the order of the sweep file."""
+    return list(dict.fromkeys(" ".join(trials["metrics"].unique()).split()))
 
 
 def split(trials: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

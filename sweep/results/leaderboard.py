@@ -96,7 +96,7 @@ def read(part: SweepRecord, ledger: Ledger, metric: str | None = None) -> tuple[
     trials = frames.trials(part, ledger)
     headline = frames.headline(trials)
     shown = metric if metric is not None else headline
-    recorded(trials, shown)
+    check_recorded(trials, shown)
     objective, _ = selections.chosen_by(trials)
     return trials, frames.curves(part, ledger, list(dict.fromkeys([shown, objective]))), shown
 
@@ -164,9 +164,9 @@ def direction(metric: str) -> bool | None:
     return None if spec is None or spec.better is None else spec.better == "up"
 
 
-def recorded(trials: pd.DataFrame, metric: str) -> None:
+def check_recorded(trials: pd.DataFrame, metric: str) -> None:
     """Raises InputError where no trial recorded a metric: with the nearest name, and those there are."""
-    names = list(dict.fromkeys(name for names in trials["metrics"].unique() for name in names.split()))
+    names = frames.recorded_metrics(trials)
     if metric.partition("/")[0] not in names:
         close = nearest(metric, names)
         hint = f": did you mean {close!r}?" if close else "."
