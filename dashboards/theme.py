@@ -61,7 +61,7 @@ ARMS: dict[str, Look] = {
     "continual_backprop_adamo": Look("continual backprop + AdamO", palette.ARMS["continual_backprop_adamo"], "X"),
 }
 SPARE_MARKERS = ("<", ">", "d", "*", "8", "H")
-LINEAR = Look("linear learner", "#4D4D4D", "")
+LINEAR = Look("linear learner", palette.ARMS["linear"], "")
 DASHES: tuple[LineStyleType, ...] = ("--", "-.", (0, (8, 2)), (0, (3, 1, 1, 1, 1, 1)))  # of linear learners
 
 ACTIVATIONS = ("relu", "leaky_relu", "elu", "swish", "selu", "tanh", "sigmoid", "linear")

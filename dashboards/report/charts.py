@@ -20,6 +20,7 @@ Spec = dict[str, Any]
 DASHES = ([1, 0], [6, 2], [2, 2], [8, 2, 2, 2], [4, 4], [10, 3], [1, 3], [12, 2, 2, 2, 2, 2])
 CELLS = 14  # values along a side of a heat map, at most
 HEIGHT = 320  # pixels
+WIDTH = 300  # pixels, where the page does not say how wide
 
 # What the page's form elements set; see page.js. `best`: each arm's best setting alone, not all that the menus leave.
 CHOSEN: dict[str, Any] = {
@@ -35,6 +36,7 @@ CHOSEN: dict[str, Any] = {
     "window": "",
 }
 WHOLE = "datum.value % 1 ? '' : format(datum.value, ',d')"  # of an axis: half a task is none
+NAME = "containerSize()[0] < 600 ? 160 : 380"  # pixels of a setting's name beside its row
 IN_PANEL = "datum.panel === '' || datum.panel === panel"
 OF_SETTING = (
     "arms[datum.arm] && (best ? indexof(datum.best, panel) >= 0 : indexof(datum.panels, panel) >= 0"
@@ -121,7 +123,7 @@ def late(metric: str, offered: Offered, *, description: str) -> Spec:
         "name:N",
         title=None,
         sort=alt.EncodingSortField("rank", op="min"),
-        axis=alt.Axis(labelLimit=230, labelOverlap=False),
+        axis=alt.Axis(labelLimit=alt.ExprRef(NAME), labelOverlap=False),
     )
     x = alt.X("mean:Q", title="", scale=alt.Scale(zero=False, nice=True))
     tooltip = _tooltip(alt.Tooltip("name:N", title="arm"), alt.Tooltip("repeat:N", title="repeat"))
@@ -262,6 +264,11 @@ def _tooltip(*first: alt.Tooltip) -> list[alt.Tooltip]:
 def _spec(chart: alt.LayerChart | alt.FacetChart, description: str, height: Any, **chosen: Any) -> Spec:
     """As the page embeds it; altair has checked it against Vega-Lite's schema."""
     whole = chart.add_params(*(alt.param(name=name, value=value) for name, value in (CHOSEN | chosen).items()))
-    spec: Spec = whole.properties(width="container", height=height, description=description).to_dict()
+    if isinstance(height, dict):
+        # So many pixels a row. Vega-Lite takes that for a reason not to fit the width, and says so on the console: the
+        # page fits it (page.js).
+        spec: Spec = whole.properties(width=WIDTH, height=height, description=description).to_dict()
+        return spec
+    spec = whole.properties(width="container", height=height, description=description).to_dict()
     spec["autosize"] = {"type": "fit-x", "contains": "padding"}
     return spec

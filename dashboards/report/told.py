@@ -71,6 +71,11 @@ class Table:
     heads: list[str]
     rows: list[tuple[Standing, list[str]]]  # with a text for every head
 
+    @property
+    def lost(self) -> bool:
+        """Whether a trial of it diverged."""
+        return any(standing.diverged for standing, _ in self.rows)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:

@@ -16,6 +16,8 @@ from sweep.cli.findings import show_board
 from sweep.cli.output import count, print_json, say, show, size
 from sweep.errors import InputError
 
+NAME = 40  # characters of a sweep's name that stand in one line of a list
+
 
 @app.command(name="status")
 def status_command(
@@ -186,7 +188,10 @@ def list_command(storage: StorageOption = None, as_json: AsJson = False) -> None
         say(none_yet(ledger))
         return
     heads = ("sweep", "question", "trials", "complete", "diverged", "won", "last run (UTC)")
-    table = Table(*heads, box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    short = all(len(row["sweep"]) <= NAME for row in rows)  # a name is there to be copied: whole, in a line if it can be
+    for head in heads:
+        table.add_column(head, overflow="fold", no_wrap=head == "sweep" and short)
     for row in rows:
         ended = row["done"] + row["diverged"]
         complete = f"{math.floor(100 * ended / row['trials'])} %" if row["trials"] else ""

@@ -120,6 +120,8 @@ def followed(watched: Watched) -> None:
     from rich.live import Live
 
     if not sys.stdout.isatty():
+        record = watched.record()
+        say(head_of(record.identity, str(record.manifest.get("question", ""))))
         for view in looks(watched):
             say(line_of(view.look))
     else:
@@ -160,7 +162,7 @@ def looks(
 def text_of(view: View) -> str:
     """A whole screen."""
     look = view.look
-    lines = [f"{look.identity}: {look.question}" if look.question else look.identity, line_of(look)]
+    lines = [head_of(look.identity, look.question), line_of(look)]
     if look.training:
         lines += ["", f"{count(look.packs, 'pack')}, {look.finished:,} finished"]
         lines += [pack_line(pack) for pack in look.training[:SHOWN]]
@@ -175,6 +177,11 @@ def text_of(view: View) -> str:
     if look.reasons:
         lines += ["", "failed:", *(f"  {reason}" for reason in look.reasons[:SHOWN])]
     return "\n".join(lines)
+
+
+def head_of(identity: str, question: str) -> str:
+    """Which sweep it is, and what it asks."""
+    return f"{identity}: {question}" if question else identity
 
 
 def line_of(look: Look) -> str:

@@ -22,6 +22,7 @@ ARMS = {
     "coupled_isometry": "#999933",
     "head_reset": "#E69F00",
     "retrained": "#4D4D4D",
+    "linear": "#4D4D4D",
     "cbp_adamo": "#332288",
     "continual_backprop_adamo": "#332288",
 }

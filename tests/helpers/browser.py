@@ -13,6 +13,7 @@ import pytest
 
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
 GRAVE = ("serious", "critical")
+LOUD = ("error", "warning")
 WITHIN = 30_000  # milliseconds, on a machine that does other things too
 
 
@@ -21,7 +22,7 @@ class Visit:
     """A page that is open."""
 
     page: Any
-    complaints: list[str] = field(default_factory=list)  # errors on its console, and exceptions of its scripts
+    complaints: list[str] = field(default_factory=list)  # errors and warnings on its console, exceptions of its scripts
     asked: list[str] = field(default_factory=list)  # addresses
 
     def open(self, address: str) -> None:
@@ -46,6 +47,13 @@ class Visit:
         """Whether one has to scroll sideways."""
         return bool(self.page.evaluate("document.documentElement.scrollWidth > innerWidth"))
 
+    def cut(self) -> list[str]:
+        """What has to be scrolled sideways by itself to be read whole."""
+        found: list[str] = self.page.evaluate(
+            "[...document.querySelectorAll('.wide')].filter(e => e.scrollWidth > e.clientWidth).map(e => e.ariaLabel)"
+        )
+        return found
+
     def settled(self, script: str) -> None:
         """Wait until this is true in the page, which may forbid what Playwright would wait by."""
         ends = time.monotonic() + WITHIN / 1000
@@ -65,7 +73,7 @@ def chromium(width: int = 1280, scheme: Literal["light", "dark"] = "light") -> I
         window = driver.chromium.launch(executable_path=found, args=list(FLAGS))
         try:
             visit = Visit(window.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme))
-            visit.page.on("console", lambda said: visit.complaints.append(said.text) if said.type == "error" else None)
+            visit.page.on("console", lambda said: visit.complaints.append(said.text) if said.type in LOUD else None)
             visit.page.on("pageerror", lambda error: visit.complaints.append(str(error)))
             visit.page.on("request", lambda request: visit.asked.append(request.url))
             yield visit

@@ -196,7 +196,8 @@ def test_the_command_shows_a_sweep_under_way(command: Command, training: Trainin
 def test_the_command_ends_with_the_results_of_a_complete_sweep(command: Command, ran: Path) -> None:
     said = command("watch", "tiny", "--storage", ran)
     assert said.code == 0, said.err
-    first, rest = said.out.split("\n", 1)
+    head, first, rest = said.out.split("\n", 2)
+    assert head == "tiny@full: Does a small sweep run?", "a file of many watches says which is which"
     assert first == "[####################] 100 % 4 of 4 trials" and "arm, at its best setting" in rest
 
 

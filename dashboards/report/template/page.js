@@ -29,6 +29,15 @@
     return found;
   }
 
+  // As wide as its place, whatever its height: what Vega-Lite makes of "container" where the height is not one of steps.
+  function fitted(chart) {
+    if (chart.autosize?.type === "fit-x") return chart;
+    const { width, signals = [], ...rest } = chart;
+    const size = `max(containerSize()[0] || ${width}, 100)`;
+    const own = { name: "width", init: size, on: [{ update: size, events: "window:resize" }] };
+    return { ...rest, autosize: { type: "fit-x", contains: "padding" }, signals: [...signals, own] };
+  }
+
   async function draw(element) {
     const spec = structuredClone(facts.charts[element.id]);
     const set = chosen(element.id);
@@ -37,7 +46,7 @@
       for (const layer of spec.layer) layer.encoding.y.scale = { type: "log", nice: false };
     views.get(element.id)?.finalize();
     const config = dark.matches ? facts.dark : facts.light;
-    const { view } = await vegaEmbed(element, spec, { config, ast: true, actions: false, renderer: "canvas", logLevel: ERRORS });
+    const { view } = await vegaEmbed(element, spec, { config, ast: true, actions: false, renderer: "canvas", logLevel: ERRORS, patch: fitted });
     view.addEventListener("click", (_, item) => {
       const command = item?.datum?.repeat ?? item?.datum?.datum?.repeat; // a point, or the region nearest to one
       if (command) document.querySelector("#command code").textContent = command;

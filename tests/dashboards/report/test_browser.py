@@ -119,7 +119,8 @@ def test_everybody_can_read_it(report: Path, width: int, scheme: Literal["light"
         behind = visit.page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert behind == f"rgb({', '.join(str(int(paper[place : place + 2], 16)) for place in (1, 3, 5))})"
         assert visit.grave() == []
-        assert not visit.overflows(), "tables scroll by themselves"
+        assert not visit.overflows(), "what is too wide scrolls by itself"
+        assert visit.cut() == [], "no table is: on a telephone its rows are cards"
         reached = set()
         for _ in range(25):
             visit.page.keyboard.press("Tab")

@@ -111,6 +111,7 @@ def test_what_a_setting_comes_to_is_what_the_leaderboard_says() -> None:
         page = rendered(facts)
         assert f"{standing.late.mean:.4g}" in page and standing.name in page
     assert answers.sentence(board.standings) in page
+    assert page.index(answers.sentence(board.standings)) < page.index(board.selection.told()), "then its caveat"
 
 
 def test_sensitivity_has_the_others_at_their_best() -> None:
@@ -199,6 +200,17 @@ def test_a_page_fetches_nothing() -> None:
     assert len(page) < 1_500_000
 
 
+def test_a_table_has_a_column_of_what_diverged_where_something_has() -> None:
+    def some(trial: Trial, metric: str) -> np.ndarray:
+        return (synthetic.lost_at(4) if trial.config["seed"] == 1 else synthetic.flat)(trial, metric)
+
+    for values, column in ((synthetic.flat, 0), (some, 1)):
+        page = rendered(facts_of(synthetic.sweep(SWEEP, values)))
+        answer = page[page.index('<section id="answer"') : page.index('<section id="curves"')]
+        assert answer.count('<th scope="col">diverged</th>') == column
+        assert answer.count("1 of 3 diverged, in task 5") == 2 * column
+
+
 @pytest.mark.parametrize("case", ["empty", "one seed", "all diverged", "half", "one arm"])
 def test_any_sweep_gives_a_page(case: str) -> None:
     text, cut = SWEEP, synthetic.flat
@@ -220,7 +232,7 @@ def test_any_sweep_gives_a_page(case: str) -> None:
     }
     assert said[case] in page
     if case == "all diverged":
-        assert "diverged" in page and "3 of 3" in page and "<td>5</td>" in page, "in which task"
+        assert "diverged" in page and "3 of 3" in page and '"in task">5</td>' in page, "in which task"
 
 
 def test_several_sweeps_share_their_charts() -> None:

@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -422,6 +423,14 @@ def test_status_without_a_name_says_what_there_is(command: Command, ran: Path, t
     assert said == command("list", "--storage", ran)
     assert "no sweep was run in" in command("status", "--storage", tmp_path / "none").out
     refused(command("status", "--digest", "--storage", ran), "--digest is of one sweep")
+
+
+def test_a_long_name_is_listed_whole(command: Command, storage: Path) -> None:
+    ledger = Ledger(storage)
+    ledger.save_sweep(replace(ledger.sweep("tiny", "full"), name="long" * 30))
+    said = command("list", "--storage", storage).out
+    column = "".join(line.split()[0] for line in said.splitlines() if line.startswith(("long", "ong", "ng", "g")))
+    assert "…" not in said and column.startswith("long" * 30), said
 
 
 def test_status_says_arms_and_the_packs_that_are_not_finished(command: Command, ran: Path, tmp_path: Path) -> None:
