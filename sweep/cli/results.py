@@ -189,7 +189,7 @@ def list_command(storage: StorageOption = None, as_json: AsJson = False) -> None
         return
     heads = ("sweep", "question", "trials", "complete", "diverged", "won", "last run (UTC)")
     table = Table(box=None, pad_edge=False)
-    short = all(len(row["sweep"]) <= NAME for row in rows)  # a name is there to be copied: whole, in a line if it can be
+    short = all(len(row["sweep"]) <= NAME for row in rows)  # names are there to be copied: in one line, if they can be
     for head in heads:
         table.add_column(head, overflow="fold", no_wrap=head == "sweep" and short)
     for row in rows:
