@@ -7,8 +7,10 @@ import re
 import shlex
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 import typer
 from typer.main import get_command
 
@@ -114,6 +116,17 @@ def test_the_worked_example_is_what_is_emitted_and_computes_what_torch_does() ->
     names: dict[str, str] = {}
     exec(program, names)  # which compares its result with torch's
     assert names["body"] == shown.rstrip()
+
+
+def test_the_readmes_training_scripts_train() -> None:
+    scripts = [text for text in blocks((ROOT / "README.md").read_text(), "python") if "workloads.torch_optim" in text]
+    assert len(scripts) == 2
+    for script in scripts:
+        torch.manual_seed(0)
+        names: dict[str, Any] = {}
+        exec(script, names)
+        assert names["loss"].item() < 0.7  # 1 without learning
+        assert "cbp" not in names or names["cbp"].replaced > 0
 
 
 def test_the_changelog_begins_with_what_is_not_released() -> None:

@@ -140,6 +140,12 @@ def test_light_things_stay_light(code: str) -> None:
     assert not loaded_by(code) & HEAVY
 
 
+def test_what_scripts_import_is_torch_and_nothing_of_the_service() -> None:
+    loaded = loaded_by("import workloads.torch_optim")
+    assert "torch" in loaded
+    assert not loaded & ((HEAVY - {"torch"}) | {"sweep", "dashboards", "pyarrow", "ruamel", "typer", "rich"})
+
+
 def test_looking_on_loads_nothing_of_mlflow() -> None:
     code = (
         "import contextlib, sweep.cli.watch, sweep.cli.app, sweep.errors\n"

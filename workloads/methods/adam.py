@@ -26,6 +26,11 @@ def bias_correction(beta: float, steps: Tensor) -> Tensor:
     return -torch.expm1(steps * math.log(beta))
 
 
+def adam_direction(mean: Tensor, square: Tensor, steps: Tensor, *, beta1: float, beta2: float, eps: float) -> Tensor:
+    """m̂ / (√v̂ + ε) of moments that have seen `steps` gradients, 0-d or per element; same shape as the moments."""
+    return mean / bias_correction(beta1, steps) / (torch.sqrt(square / bias_correction(beta2, steps)) + eps)
+
+
 class Averaging(Settings, Protocol):
     """Settings of an optimizer that goes by Adam's moments."""
 
@@ -57,12 +62,7 @@ class Adam(Method[A]):
         mean = {n: beta1 * state["mean"][n] + (1 - beta1) * g for n, g in grads.items()}
         square = {n: beta2 * state["square"][n] + (1 - beta2) * g * g for n, g in grads.items()}
         steps = {n: t + 1 for n, t in state["steps"].items()}
-        directions = {
-            n: mean[n]
-            / bias_correction(beta1, steps[n])
-            / (torch.sqrt(square[n] / bias_correction(beta2, steps[n])) + eps)
-            for n in grads
-        }
+        directions = {n: adam_direction(mean[n], square[n], steps[n], beta1=beta1, beta2=beta2, eps=eps) for n in grads}
         return directions, {"mean": mean, "square": square, "steps": steps}
 
     def optimizer(self, params: Params, state: State, hyper: Hyper, seen: Seen, draw: Draw) -> tuple[Params, State]:

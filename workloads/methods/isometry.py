@@ -32,18 +32,22 @@ def isometry_gradient(weight: Tensor) -> Tensor:
     return 4 * ((weight @ weight.T - eye) @ weight)
 
 
+def isometry_pull(weight: Tensor, *, penalty: str, scale_by_gram: bool) -> Tensor:
+    """The penalty's gradient for a matrix (out, in) or a kernel (out, in, ...), same shape.
+
+    `penalty` "full" is eq. 16, "half" half of it; `scale_by_gram` divides it by min(out, in).
+    """
+    matrix = weight.flatten(1)
+    scale = (1.0 if penalty == "full" else 0.5) / (min(matrix.shape) if scale_by_gram else 1)
+    return scale * isometry_gradient(matrix).view_as(weight)
+
+
 def isometry_gradients(
     params: Params, network: Network[Settings], *, penalty: str, scale_by_gram: bool, head: bool
 ) -> Params:
-    """The gradient of the summed penalty for every weight matrix it acts on; biases are never pulled.
-
-    `penalty` "full" is eq. 16, "half" half of it; `scale_by_gram` divides each matrix's share by min(out, in).
-    """
-    gradients = {}
-    for name in network.weights:
-        if name == network.head and not head:
-            continue
-        matrix = params[name].flatten(1)
-        scale = (1.0 if penalty == "full" else 0.5) / (min(matrix.shape) if scale_by_gram else 1)
-        gradients[name] = scale * isometry_gradient(matrix).view_as(params[name])
-    return gradients
+    """The gradient of the summed penalty for every weight matrix it acts on; biases are never pulled."""
+    return {
+        name: isometry_pull(params[name], penalty=penalty, scale_by_gram=scale_by_gram)
+        for name in network.weights
+        if name != network.head or head
+    }

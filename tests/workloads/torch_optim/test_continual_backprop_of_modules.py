@@ -1,0 +1,370 @@
+"""Continual backprop of a module against our own trials: the same weights, data, settings and draws, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from beside import Beside, convnet, mlp, resnet
+from torch import Tensor, nn
+
+from workloads.errors import CheckpointError, InputError
+from workloads.methods.config import (
+    AdamConfig,
+    AdamOConfig,
+    AdamWConfig,
+    ContinualBackpropConfig,
+    SGDConfig,
+)
+from workloads.torch_optim import AdamO, ContinualBackprop
+
+SGD = (("sgd", SGDConfig(step_size=0.05)), lambda p: torch.optim.SGD(p, lr=0.05))
+MOMENTUM = (
+    ("sgd", SGDConfig(step_size=0.01, momentum=0.9, weight_decay=1e-3)),
+    lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9, weight_decay=1e-3),
+)
+ADAM = (("adam", AdamConfig(step_size=3e-3)), lambda p: torch.optim.Adam(p, lr=3e-3))
+ADAMW = (
+    ("adamw", AdamWConfig(step_size=3e-3, weight_decay=0.05)),
+    lambda p: torch.optim.AdamW(p, lr=3e-3, weight_decay=0.05),
+)
+ADAMO = (
+    ("adamo", AdamOConfig(step_size=3e-3, isometry_strength=0.1)),
+    lambda p: AdamO(p, lr=3e-3, isometry_strength=0.1),
+)
+SEQUENTIAL = (
+    ("adamo", AdamOConfig(step_size=3e-3, isometry_strength=0.1, order="sequential", penalty="half", every=2)),
+    lambda p: AdamO(p, lr=3e-3, isometry_strength=0.1, order="sequential", penalty="half", every=2),
+)
+OFTEN = {"replacement_rate": 0.05, "maturity_threshold": 8}
+RELU = {"initialisation": "kaiming"}
+CASES: dict[str, tuple[Any, Any, dict[str, Any], dict[str, Any]]] = {
+    "sgd": (mlp(), SGD, OFTEN, RELU),
+    "paper": (mlp(), SGD, {**OFTEN, "preset": "paper"}, RELU),
+    "random": (mlp(), SGD, {**OFTEN, "utility": "random"}, RELU),
+    "tanh": (mlp(activation="tanh"), SGD, {**OFTEN, "utility": "contribution"}, {**RELU, "activation": "tanh"}),
+    "default": (mlp(initialisation="default"), SGD, OFTEN, {}),
+    "momentum": (mlp(), MOMENTUM, OFTEN, RELU),
+    "momentum reset": (mlp(), MOMENTUM, {**OFTEN, "reset_optimizer": True}, RELU),
+    "adam": (mlp(), ADAM, OFTEN, RELU),
+    "adam not reset": (mlp(), ADAM, {**OFTEN, "reset_optimizer": False}, RELU),
+    "adamw": (mlp(), ADAMW, OFTEN, RELU),
+    "adamo": (mlp(), ADAMO, OFTEN, RELU),
+    "adamo sequential": (mlp(), SEQUENTIAL, OFTEN, RELU),
+    "crelu and layer norm": (mlp(activation="crelu", normalisation="layer"), ADAM, {**OFTEN, "preset": "paper"}, RELU),
+    "convnet": (convnet, MOMENTUM, {**OFTEN, "preset": "official_conv"}, {}),
+    "convnet by adam": (convnet, ADAM, {**OFTEN, "preset": "paper"}, {}),
+}
+
+
+def assert_step_by_step(case: tuple[Any, Any, dict[str, Any], dict[str, Any]], steps: int, **more: Any) -> None:
+    made, (ours, theirs), settings, drawn = case
+    beside = Beside.of(made, steps, ours, {"continual_backprop": ContinualBackpropConfig(**settings)})
+    optimizer = theirs(beside.model.parameters())
+    cbp = ContinualBackprop(beside.model, optimizer, **settings, **drawn, **more)
+    for k, trained in enumerate(beside.ours(cbp.seed)):
+        beside.backward(optimizer, k)
+        optimizer.step()
+        cbp.step()
+        own = trained.state["continual_backprop"]
+        for name, age in own["age"].items():
+            assert torch.equal(cbp.state["age"][name], age), (k, name)  # so the same units were replaced
+            torch.testing.assert_close(cbp.state["utility"][name], own["utility"][name], rtol=1e-9, atol=1e-12)
+        beside.assert_same(trained, 1e-9)
+        assert cbp.replaced == int(trained.state["replaced"])
+    assert cbp.replaced > 10
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_step_by_step_as_our_trials(name: str) -> None:
+    assert_step_by_step(CASES[name], 60)
+
+
+def test_batch_norm_and_skip_paths_with_layers_named() -> None:
+    """The released ResNet code's rule; fresh units have fresh gains and running statistics."""
+    network, _ = resnet()
+    layers = [(site.name, f"{site.name}_norm", site.outgoing_weight.removesuffix(".weight")) for site in network.sites]
+    settings = {**OFTEN, "preset": "official_resnet", "utility": "contribution", "maturity_threshold": 4}
+    case = (resnet, MOMENTUM, settings, {"initialisation": "kaiming_normal"})
+    assert_step_by_step(case, 14, layers=layers)
+
+
+# What a script may do with it
+
+
+def script(dtype: torch.dtype = torch.float64, seed: int = 0, **settings: Any) -> tuple[Any, Any, ContinualBackprop]:
+    """conv - batch norm - relu - pool - flatten - linear - tanh - dropout - linear, and its Adam."""
+    torch.manual_seed(seed)
+    model = nn.Sequential(
+        *(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()),
+        *(nn.Linear(36, 8), nn.Tanh(), nn.Dropout(0.1), nn.Linear(8, 3)),
+    ).to(dtype)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    return model, optimizer, ContinualBackprop(model, optimizer, **{**OFTEN, **settings})
+
+
+def run(model: Any, optimizer: Any, cbp: ContinualBackprop, start: int, steps: int) -> list[int]:
+    replaced = []
+    for k in range(start, start + steps):
+        torch.manual_seed(k)
+        like = model[0].weight
+        x = torch.randn(4, 1, 8, 8, dtype=like.dtype)
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(x), torch.randint(0, 3, (4,))).backward()
+        optimizer.step()
+        replaced.append(cbp.step())
+    return replaced
+
+
+def test_layers_are_found_through_norms_pools_and_flattening() -> None:
+    model, optimizer, cbp = script()
+    run(model, optimizer, cbp, 0, 1)
+    assert cbp.state_dict()["layers"] == [("0", "1", "5"), ("5", "8")]
+    named_model, named_optimizer, named = script(layers=[("0", "1", "2", "5"), ("5", "8")])
+    named.seed = cbp.seed
+    run(named_model, named_optimizer, named, 0, 1)
+    assert run(model, optimizer, cbp, 1, 40) == run(named_model, named_optimizer, named, 1, 40)
+    assert cbp.replaced > 10
+    assert all(map(torch.equal, model.state_dict().values(), named_model.state_dict().values()))
+
+
+def test_a_renewed_unit_is_fresh_in_module_and_optimizer() -> None:
+    """Incoming drawn in the layer's bounds, bias 0, nothing leaves it, the norm's 1 and 0, moments 0, its own count."""
+    model, optimizer, cbp = script(reset_optimizer=True)
+    fresh: dict[str, list[int]] = {"0": [], "5": []}
+    while not fresh["0"]:
+        (done,) = run(model, optimizer, cbp, cbp.steps, 1)
+        fresh = {name: torch.nonzero(age == 0).flatten().tolist() for name, age in cbp.state["age"].items()}
+        assert sum(map(len, fresh.values())) == done
+    for j in fresh["0"]:
+        assert model[0].weight[j].abs().max() <= 1 / 3 and model[0].bias[j] == 0
+        columns = model[5].weight[:, 9 * j : 9 * j + 9]
+        assert torch.count_nonzero(columns) == 0
+        assert [float(t[j]) for t in (model[1].weight, model[1].bias, model[1].running_mean, model[1].running_var)] == [
+            *(1, 0, 0, 1)
+        ]
+        for key in ("exp_avg", "exp_avg_sq"):
+            assert torch.count_nonzero(optimizer.state[model[0].weight][key][j]) == 0
+            assert torch.count_nonzero(optimizer.state[model[5].weight][key][:, 9 * j : 9 * j + 9]) == 0
+    for j in fresh["5"]:
+        assert torch.count_nonzero(model[8].weight[:, j]) == 0 and model[5].bias[j] == 0
+
+
+def test_the_same_generator_gives_the_same_units_and_weights() -> None:
+    ends = []
+    for seed in (7, 7, 8):
+        model, optimizer, cbp = script(generator=torch.Generator().manual_seed(seed), utility="random")
+        run(model, optimizer, cbp, 0, 30)
+        ends.append(model.state_dict())
+    assert all(map(torch.equal, ends[0].values(), ends[1].values()))
+    assert not all(map(torch.equal, ends[0].values(), ends[2].values()))
+
+
+def test_a_script_goes_on_from_its_states(tmp_path: Path) -> None:
+    """To the bit, through a file that torch.load reads by its own safe rules."""
+    model, optimizer, cbp = script()
+    run(model, optimizer, cbp, 0, 25)
+    kept = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "cbp": cbp.state_dict()}
+    torch.save(kept, tmp_path / "kept.pt")
+    straight = run(model, optimizer, cbp, 25, 25)
+    other, own, second = script(seed=5)
+    read = torch.load(tmp_path / "kept.pt")
+    other.load_state_dict(read["model"])
+    own.load_state_dict(read["optimizer"])
+    second.load_state_dict(read["cbp"])
+    assert run(other, own, second, 25, 25) == straight and sum(straight) > 5
+    assert second.replaced == cbp.replaced
+    assert all(map(torch.equal, model.state_dict().values(), other.state_dict().values()))
+
+
+def test_a_state_of_other_layers_is_refused() -> None:
+    _, _, cbp = first = script()
+    run(*first, 0, 1)
+    *_, named = script(layers=[("5", "8")])
+    with pytest.raises(CheckpointError, match=r"the state is of layers \[\('0', '1', '5'\), \('5', '8'\)\]"):
+        named.load_state_dict(cbp.state_dict())
+    wider = nn.Sequential(nn.Linear(36, 9), nn.Tanh(), nn.Linear(9, 3))
+    other = ContinualBackprop(wider, torch.optim.SGD(wider.parameters()), layers=[("0", "2")])
+    narrow = nn.Sequential(nn.Linear(36, 8), nn.Tanh(), nn.Linear(8, 3))
+    own = ContinualBackprop(narrow, torch.optim.SGD(narrow.parameters()), layers=[("0", "2")])
+    with pytest.raises(CheckpointError, match="of other sizes"):
+        own.load_state_dict(other.state_dict())
+
+
+def test_rate_0_changes_nothing() -> None:
+    model, optimizer, cbp = script(replacement_rate=0.0)
+    plain, own, beside = script(replacement_rate=0.0)
+    beside.remove()
+    run(model, optimizer, cbp, 0, 20)
+
+    class Idle:
+        def step(self) -> int:
+            return 0
+
+    run(plain, own, Idle(), 0, 20)  # type: ignore[arg-type]
+    assert all(map(torch.equal, model.state_dict().values(), plain.state_dict().values()))
+
+
+def test_removed_it_leaves_no_hooks() -> None:
+    model, optimizer, cbp = script()
+    run(model, optimizer, cbp, 0, 12)
+    cbp.remove()
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+    assert not optimizer._optimizer_step_post_hooks
+    with pytest.raises(InputError, match="was removed"):
+        cbp.step()
+
+
+def test_it_follows_the_module_to_another_type() -> None:
+    model, optimizer, cbp = script()
+    run(model, optimizer, cbp, 0, 12)
+    model.float()
+    optimizer.load_state_dict(optimizer.state_dict())  # as after moving a module: its state follows the parameters
+    assert sum(run(model, optimizer, cbp, 12, 20)) > 3
+    assert cbp.state["utility"]["5"].dtype == torch.float32
+    assert cbp.state["counter"].dtype == torch.float64 and cbp.state["due"].dtype == torch.int32
+
+
+def test_looking_without_training_is_not_seen() -> None:
+    """Evaluation, without gradients or in eval mode, and after the training pass, changes nothing."""
+    ends = []
+    for looks in (False, True):
+        model, optimizer, cbp = script()
+        for k in range(20):
+            torch.manual_seed(k)
+            x = torch.randn(4, 1, 8, 8, dtype=torch.float64)
+            loss = model(x).square().sum()
+            if looks:
+                model.eval()
+                model(x + 1)
+                with torch.no_grad():
+                    model(x - 1)
+                model.train()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            cbp.step()
+        ends.append(cbp.state)
+    assert all(map(torch.equal, ends[0]["utility"].values(), ends[1]["utility"].values()))
+
+
+def test_a_step_without_a_forward_pass_is_refused() -> None:
+    model, optimizer, cbp = script()
+    with pytest.raises(InputError, match="no forward pass of the module in training mode"):
+        cbp.step()
+    run(model, optimizer, cbp, 0, 2)
+    with pytest.raises(InputError, match="5 saw no forward pass in training mode"):
+        cbp.step()
+
+
+# What is refused
+
+
+class Net(nn.Module):
+    """Whatever its forward function makes of these layers."""
+
+    def __init__(self, forward: Callable[[Any, Tensor], Any]) -> None:
+        super().__init__()
+        self.fc1, self.fc2, self.fc3, self.head = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 2)
+        self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
+        self.lstm, self.wide, self.narrow = nn.LSTM(4, 4, batch_first=True), nn.Linear(4, 8), nn.Linear(2, 2)
+        self.made = forward
+
+    def forward(self, x: Tensor) -> Any:
+        return self.made(self, x)
+
+
+def halves(net: Any, x: Tensor) -> Tensor:
+    found: Tensor = net.head(nn.functional.glu(net.wide(x)))
+    return found
+
+
+def attended(net: Any, x: Tensor) -> Tensor:
+    hidden = net.fc1(x)[None]
+    found: Tensor = net.head(net.attention(hidden, hidden, hidden)[0])
+    return found
+
+
+REFUSED: dict[str, tuple[Callable[[Any, Tensor], Any], str]] = {
+    "two successors": (
+        lambda n, x: n.head(n.fc2(h := n.fc1(x).relu()) * n.fc3(h)),
+        "fc1 feeds two layers, fc2 and fc3",
+    ),
+    "two heads": (lambda n, x: (n.head((h := n.fc1(x)).relu()), n.fc2(h)), "fc1 feeds two layers, head and fc2"),
+    "skip": (lambda n, x: n.head(n.fc2(h := n.fc1(x)).relu() + h), "head is fed by fc1 and fc2 together"),
+    "features too": (lambda n, x: (n.head(h := n.fc1(x).relu()), h), "fc1 feeds head, and goes to the module's output"),
+    "attention": (attended, "attention.* of a (MultiheadAttention|NonDynamicallyQuantizableLinear) stands on the way"),
+    "recurrent": (lambda n, x: n.head(n.lstm(n.fc1(x)[None])[0][0]), "lstm.weight.* of a LSTM stands on the way"),
+    "shared": (lambda n, x: n.head(n.fc1(n.fc1(x)).relu()), "fc1 is used more than once"),
+    "moved": (lambda n, x: n.head(n.fc1(x).flip(1).relu()), "between fc1 and head stands Flip"),
+    "gated": (halves, "between wide and head stands Glu"),
+    "sums of pairs": (
+        lambda n, x: n.head(n.wide(x).view(-1, 4, 2).sum(2)),
+        "wide has 8 units, and head takes 4 inputs",
+    ),
+    "nothing hidden": (lambda n, x: n.head(x), "no Linear or Conv2d layer feeds another"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_graph_that_is_not_understood_is_refused_by_name(case: str) -> None:
+    forward, said = REFUSED[case]
+    net = Net(forward)
+    cbp = ContinualBackprop(net, torch.optim.SGD(net.parameters()))
+    net(torch.ones(3, 4))
+    with pytest.raises(InputError, match=said):
+        cbp.step()
+
+
+def test_two_heads_are_taken_where_the_layers_are_named() -> None:
+    net = Net(REFUSED["two heads"][0])
+    cbp = ContinualBackprop(net, torch.optim.SGD(net.parameters()), layers=[("fc1", "head")])
+    net(torch.ones(3, 4))
+    cbp.step()
+    assert list(cbp.state["age"]) == ["fc1"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"replacement_rat": 1e-3}, "unknown setting of ContinualBackprop 'replacement_rat': did you mean"),
+        ({"replacement_rate": 2.0}, r"replacement_rate=2.0: .*less than or equal to 1"),
+        ({"utility": "worth"}, "utility='worth'"),
+        ({"preset": "official_resnet"}, "knows the utilities contribution and weight alone"),
+        ({"activation": "rely"}, "unknown activation 'rely': did you mean 'relu'"),
+        ({"initialisation": "he"}, "unknown initialisation 'he'"),
+        ({"layers": [("fc1", "hed")]}, "unknown module 'hed': did you mean 'head'"),
+        ({"layers": [("fc1", "attention")]}, "attention is a MultiheadAttention"),
+        ({"layers": [("fc1",)]}, "allowed: a layer, norms that follow it"),
+        ({"layers": []}, "layers is empty"),
+        ({"layers": [("wide", "narrow")]}, "wide has 8 units, and narrow takes 2 inputs"),
+        ({"layers": [("fc1", "head"), ("fc1", "fc2")]}, "layers names fc1 twice"),
+    ],
+    ids=str,
+)
+def test_settings_that_are_not_allowed_are_refused_at_once(settings: dict[str, Any], said: str) -> None:
+    net = Net(lambda n, x: x)
+    with pytest.raises(InputError, match=said):
+        ContinualBackprop(net, torch.optim.SGD(net.parameters()), **settings)
+
+
+def test_optimizers_whose_state_is_not_known_are_refused_unless_left_alone() -> None:
+    net = Net(lambda n, x: n.head(n.fc1(x).relu()))
+    optimizer = torch.optim.RMSprop(net.parameters())
+    with pytest.raises(InputError, match="how RMSprop keeps its state is not known; give reset_optimizer=False"):
+        ContinualBackprop(net, optimizer)
+    cbp = ContinualBackprop(net, optimizer, reset_optimizer=False, replacement_rate=1.0, maturity_threshold=0)
+    net(torch.ones(3, 4)).sum().backward()
+    optimizer.step()
+    assert cbp.step() == 4
+
+
+def test_layers_that_are_not_trained_are_refused() -> None:
+    net = Net(lambda n, x: n.head(n.fc1(x).relu()))
+    cbp = ContinualBackprop(net, torch.optim.SGD(net.head.parameters()))
+    net(torch.ones(3, 4)).sum().backward()
+    with pytest.raises(InputError, match=r"fc1\.weight is not trained by the optimizer \(SGD\)"):
+        cbp.step()

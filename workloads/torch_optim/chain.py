@@ -1,0 +1,156 @@
+"""Which layer of a module feeds which: read off the graph that autograd built for one forward pass.
+
+So activations may be modules or plain functions, and nothing has to be traced or declared. From what a layer was given
+the graph is followed back to the layers that it came from. Units are renewed where a layer feeds exactly one layer
+and that one is fed by it alone: what leaves a unit can then be cut in one place. Anything else is refused by name
+rather than guessed at.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+from torch.autograd.graph import Node
+from torch.utils import _pytree as pytree
+
+from workloads.errors import InputError
+from workloads.torch_optim.attached import INSTEAD, LAYERS, NORMS, Names, layer_of
+
+# What a graph holds where units change places, are mixed, or stop being whole: by the names of autograd's nodes.
+MOVING = (
+    *("Permute", "Transpose", "T", "Flip", "Roll", "Index", "IndexSelect", "Gather", "Slice", "Select", "Split"),
+    *("SplitWithSizes", "Chunk", "Unbind", "Stack", "Repeat", "PixelShuffle", "PixelUnshuffle", "Glu", "Unfold"),
+    *("Mm", "Addmm", "Bmm", "Baddbmm", "Mv", "Dot", "ScaledDotProduct", "Cumsum", "Sort", "Topk"),
+)
+MOVES = re.compile(rf"(?:{'|'.join(MOVING)})(?:[A-Z]\w*Attention\w*)?Backward\d*")
+
+
+@dataclass(slots=True)
+class Fed:
+    """What one tensor came from, back to the nearest layers."""
+
+    layers: list[str] = field(default_factory=list)
+    norms: list[str] = field(default_factory=list)
+    moved: list[str] = field(default_factory=list)  # nodes that move units
+    joined: bool = False  # whether tensors were put side by side
+
+
+class Chain:
+    """Watches a module's forward passes, until `layers` has been understood of the last one."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.given: dict[str, Tensor] = {}  # layer -> its input
+        self.result: list[Tensor] = []  # of the whole module, where it was called as a whole
+        self._made: dict[str, Node] = {}  # layer or norm -> the node of its output
+        watched = [(n, m) for n, m in model.named_modules() if n and isinstance(m, (*LAYERS, *NORMS))]
+        self._hooks = [m.register_forward_hook(self._noter(n), with_kwargs=True) for n, m in watched]
+        self._hooks.append(model.register_forward_hook(self._note_result))
+
+    def _noter(self, name: str) -> Any:
+        def note(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Tensor) -> None:
+            if not self.model.training or output.grad_fn is None:
+                return
+            self._made[name] = output.grad_fn
+            if isinstance(module, LAYERS):
+                self.given[name] = args[0] if args else kwargs["input"]
+
+        return note
+
+    def _note_result(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        if module.training:
+            self.result = [leaf for leaf in pytree.tree_leaves(output) if isinstance(leaf, Tensor)]
+
+    def close(self) -> None:
+        """Watch no longer, and let go of the graph."""
+        for hook in self._hooks:
+            hook.remove()
+        self.given, self.result, self._made = {}, [], {}
+
+    def layers(self) -> list[Names]:
+        """(layer, norms between, the layer that it feeds), in the order in which they were computed.
+
+        Raises InputError, which names the module, for a graph in which a unit's share cannot be told apart.
+        """
+        found: dict[str, Names] = {}
+        for name, given in self.given.items():
+            fed = self._fed(given.grad_fn, f"the input of {name}")
+            if len(fed.layers) > 1:
+                both = " and ".join(sorted(fed.layers))
+                raise InputError(f"{name} is fed by {both} together (a sum, a product or a concatenation); {INSTEAD}")
+            if not fed.layers:
+                continue
+            (before,) = fed.layers
+            self._check_path(before, name, fed)
+            if before in found:
+                raise InputError(f"{before} feeds two layers, {found[before][-1]} and {name}; {INSTEAD}")
+            found[before] = (before, *fed.norms, name)
+        self._check_result(found)
+        if not found:
+            raise InputError("no Linear or Conv2d layer feeds another: there are no hidden units to renew")
+        return [found[name] for name in self.given if name in found]
+
+    def _check_path(self, before: str, name: str, fed: Fed) -> None:
+        if fed.moved:
+            raise InputError(
+                f"between {before} and {name} stands {fed.moved[0]}, after which a unit is not found again; {INSTEAD}"
+            )
+        layer, following = layer_of(self.model, before), layer_of(self.model, name)
+        units, inputs = layer.weight.shape[0], following.weight.shape[1]
+        flattened = isinstance(layer, nn.Conv2d) and isinstance(following, nn.Linear)
+        if fed.joined and (flattened or inputs == units) or not (fed.joined or flattened or inputs == units):
+            raise InputError(
+                f"{before} has {units} units, and {name} takes {inputs} inputs: not each one's own; {INSTEAD}"
+            )
+
+    def _check_result(self, found: Mapping[str, Names]) -> None:
+        """What leaves the module must not come straight from a layer that feeds another."""
+        for tensor in self.result:
+            for name in self._fed(tensor.grad_fn, "the module's output").layers:
+                if name in found:
+                    raise InputError(f"{name} feeds {found[name][-1]}, and goes to the module's output too; {INSTEAD}")
+
+    def _fed(self, start: Node | None, what: str) -> Fed:
+        """Everything between a node and the layers before it. Raises InputError for a layer of an unknown kind."""
+        named = {node: name for name, node in self._made.items()}
+        fed, waiting, seen = Fed(), [start], set()
+        while waiting:
+            node = waiting.pop()
+            if node is None or node in seen:
+                continue
+            seen.add(node)
+            name = named.get(node)
+            if name in self.given:
+                fed.layers.append(str(name))
+                continue
+            if name is not None:
+                fed.norms.append(name)
+            elif MOVES.fullmatch(node.name()):
+                fed.moved.append(re.sub(r"Backward\d*$", "", node.name()))
+            fed.joined |= node.name().startswith("CatBackward")
+            variable = getattr(node, "variable", None)
+            if variable is not None and variable.ndim > 1:
+                self._refuse(variable, what)
+            waiting.extend(before for before, _ in node.next_functions)
+        return fed
+
+    def _refuse(self, weight: Tensor, what: str) -> None:
+        """For a matrix on the way that belongs to no layer just called: raises InputError that names its module."""
+        names = (name for name, parameter in self.model.named_parameters() if parameter is weight)
+        name = next(names, None)
+        if name is None:
+            return  # not the module's: an input that asks for a gradient
+        owner = name.rpartition(".")[0]
+        kind = type(self.model.get_submodule(owner)).__name__
+        if owner in self.given:
+            raise InputError(f"{owner} is used more than once in a forward pass, on the way to {what}; {INSTEAD}")
+        raise InputError(f"{name} of a {kind} stands on the way to {what}, and is not renewed; {INSTEAD}")
+
+
+def seen_by(names: Iterable[Names]) -> list[str]:
+    """The layers whose inputs are looked at: the last of each."""
+    return list(dict.fromkeys(each[-1] for each in names))
