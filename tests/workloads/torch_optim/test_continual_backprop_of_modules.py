@@ -143,9 +143,8 @@ def test_a_renewed_unit_is_fresh_in_module_and_optimizer() -> None:
         assert model[0].weight[j].abs().max() <= 1 / 3 and model[0].bias[j] == 0
         columns = model[5].weight[:, 9 * j : 9 * j + 9]
         assert torch.count_nonzero(columns) == 0
-        assert [float(t[j]) for t in (model[1].weight, model[1].bias, model[1].running_mean, model[1].running_var)] == [
-            *(1, 0, 0, 1)
-        ]
+        norm = (model[1].weight, model[1].bias, model[1].running_mean, model[1].running_var)
+        assert [values[j].item() for values in norm] == [1, 0, 0, 1]
         for key in ("exp_avg", "exp_avg_sq"):
             assert torch.count_nonzero(optimizer.state[model[0].weight][key][j]) == 0
             assert torch.count_nonzero(optimizer.state[model[5].weight][key][:, 9 * j : 9 * j + 9]) == 0
