@@ -40,7 +40,7 @@ def paired(
         p=p,
         adjusted=p,
         probability=math.nan if higher is None else float(((better > 0) + 0.5 * (better == 0)).mean()),
-        deviation=float(within.std(ddof=1)) if len(within) > 1 else math.nan,
+        deviation=intervals.deviation(within),
         seeds=len(within),
     )
 

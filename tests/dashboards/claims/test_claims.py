@@ -14,8 +14,9 @@ from dashboards import claims
 from dashboards.claims import telling
 from dashboards.claims.claim import BACKPROP, CONTINUAL_BACKPROP, LINEAR
 from dashboards.claims.evidence import Evidence, Unread, best_by_other_half
-from dashboards.claims.judging import judged, p_above, would_decide
-from sweep.results import frames, intervals, windows
+from dashboards.claims.judging import judged, p_above
+from sweep.results import frames, intervals, verdicts, windows
+from sweep.results.differences import Difference
 from sweep.trials import Trial, planned_tasks
 
 SPEC = """
@@ -252,18 +253,30 @@ def test_the_best_is_chosen_by_the_other_half() -> None:
     assert best_by_other_half(lost, higher=True).tolist() == [0, 1, 0, 1]  # the odd ones see that a seed is lost
 
 
-def test_p_values_by_hand() -> None:
-    assert p_above(np.array([1.0, 2.0, 3.0]), 0) == 1 / 8
-    assert p_above(np.array([1.0, 2.0, -3.0]), 0) == pytest.approx(5 / 8)  # sums of signs at least 0: 6, 0, 0, 2 and 4
-    assert p_above(np.array([]), 0) == 1
+def test_one_sided_p_values_are_half_of_what_leaderboards_take() -> None:
+    values = np.random.default_rng(4).normal(0.4, 1, 9)
+    _, p = intervals.tested(values - 0.1)
+    assert p_above(values, 0.1) == p / 2 < 0.5 and p_above(-values, -0.1) == 1 - p / 2
+    assert p_above(values[:5] + 100, 0) == p_above(np.array([]), 0) == 1  # too few, whatever they are
     assert intervals.holm([0.01, 0.04, 0.02]) == pytest.approx([0.03, 0.04, 0.04])
 
 
-def test_seeds_that_would_decide() -> None:
-    """(1.96 + 0.84)^2 x 2 / 1 = 15.7 of a variance of two, one from the limit, and 1.96^2 / 2 more for guessing it."""
-    assert would_decide(np.array([0.0, 2.0]), 0.0) == 18
-    assert would_decide(np.array([1.0, 1.0]), 1.0) is None
-    assert would_decide(np.array([1.0]), 0.0) is None
+def test_six_seeds_decide_in_two_places_at_once() -> None:
+    """Flips of six signs come to 1 in 64 at best, which two places would make 3.1 %."""
+    values = np.random.default_rng(1).normal(2.0, 0.3, 6)
+    assert [each.verdict for each in judged([(values, 0.5), (values, 0.5)], "more")] == ["supported"] * 2
+
+
+def test_claims_and_leaderboards_tell_the_same_differences() -> None:
+    """Of a gain without a smallest size, in one place: supported is better, and the opposite worse."""
+    for seed in range(60):
+        values = np.random.default_rng(seed).laplace(0.25, 0.5, 12)
+        estimate, p = intervals.tested(values)
+        told = verdicts.verdict(
+            Difference(estimate=estimate, p=p, adjusted=p, probability=0.5, deviation=1.0, seeds=12), higher=True
+        )
+        [claimed] = judged([(values, 1e-9)], "more")
+        assert (claimed.verdict == "supported") == (told == "better")
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,16 @@ def test_a_heavy_tail_is_held_less_often_than_is_said_and_more_often_than_by_stu
     assert 0.88 < held < 0.93 and held > (abs(mean - truth) <= reach).mean() + 0.03
 
 
+@pytest.mark.parametrize("seeds", [6, 10, 30])
+@pytest.mark.parametrize("shape", ["laplace", "standard_t"])
+def test_heavy_tails_to_both_sides_as_paired_differences_have_are_held(shape: str, seeds: int) -> None:
+    """The studentised bootstrap by itself holds 92 % of these, so that 8 of 100 differences told would be none."""
+    rng = np.random.default_rng(11)
+    size = (seeds, SWEEPS)
+    _, low, high, _ = intervals.of_points(rng.laplace(size=size) if shape == "laplace" else rng.standard_t(3, size))
+    assert 0.94 <= ((low <= 0) & (0 <= high)).mean() <= 0.98
+
+
 @pytest.mark.parametrize("statistic", ["iqm", "median"])
 def test_the_intervals_of_other_statistics_hold_them(statistic: Statistic) -> None:
     """Of symmetric values all of them are 0; of exponential ones the median is the logarithm of 2."""
@@ -164,3 +174,9 @@ def test_so_many_seeds_tell_an_effect_in_four_sweeps_of_five() -> None:
         power = 1 - stats.nct.cdf(reach, seeds - 1, effect * math.sqrt(seeds))
         assert 0.79 < power < 0.83
     assert intervals.seeds_needed(1.0, 0.0) is None and intervals.seeds_needed(0.1, 5.0) == intervals.FEWEST_SEEDS
+    assert intervals.seeds_needed(1.0, 1e-3) is None and intervals.seeds_needed(math.nan, 1.0) is None
+
+
+def test_seeds_that_would_decide_by_hand() -> None:
+    """(1.96 + 0.84)^2 x 2 / 1 = 15.7 of a variance of two, one from nothing, and 1.96^2 / 2 more for guessing it."""
+    assert intervals.seeds_needed(intervals.deviation(np.array([0.0, 2.0])), 1.0) == 18
