@@ -103,6 +103,12 @@ def arms(ctx: typer.Context, args: list[str], incomplete: str) -> list[str]:
     return [arm for arm in record.arms if arm.startswith(incomplete)] if record else []
 
 
+def several_arms(ctx: typer.Context, args: list[str], incomplete: str) -> list[str]:
+    """The same for a list, `A,B`: another arm behind the last comma."""
+    before, comma, last = incomplete.rpartition(",")
+    return [f"{before}{comma}{arm}" for arm in arms(ctx, args, last) if arm not in before.split(",")]
+
+
 def metrics(ctx: typer.Context, args: list[str], incomplete: str) -> list[str]:
     """What the sweep that was named before recorded, else all there are."""
     from workloads import metrics

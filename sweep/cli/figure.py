@@ -38,7 +38,13 @@ def figure(
         ),
     ] = None,
     arms: Annotated[
-        str | None, typer.Option(metavar="A,B", help="These arms alone, by their labels.", show_default="all")
+        str | None,
+        typer.Option(
+            metavar="A,B",
+            help="These arms alone, by their labels.",
+            show_default="all",
+            autocompletion=completion.several_arms,
+        ),
     ] = None,
     metric: Metric = None,
     window: Annotated[

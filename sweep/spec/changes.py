@@ -13,8 +13,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sweep.errors import InputError, SpecError
-from sweep.spec.document import Problems, read_document
+from sweep.spec.document import Problems, plain, read_document
 
+KEY = re.compile(r"[\w-]+(\.[\w-]+)*")
 LONGEST_VALUE, LONGEST = 24, 100  # characters in a name; what is longer is told by its hash
 
 
@@ -23,12 +24,23 @@ def read(words: Iterable[str]) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     for word in words:
         key, given, text = word.partition("=")
-        if not given or not re.fullmatch(r"[\w-]+(\.[\w-]+)*", key):
+        if not given or not KEY.fullmatch(key):
             raise InputError(f"--set {word}: write KEY=VALUE, such as --set seeds=5 or --set arms.sgd.step_size=0.01")
         if key in changes:
             raise InputError(f"--set {word}: {key} is set already, to {json.dumps(changes[key])}")
         changes[key] = _value(word, text)
     return changes
+
+
+def given(changed: Mapping[str, Any]) -> dict[str, Any]:
+    """The same from Python, `{"workload.tasks": 10}`, with values in the words of a file. Raises InputError."""
+    for key in changed:
+        if not isinstance(key, str) or not KEY.fullmatch(key):
+            raise InputError(f"changed: {key!r} is no key, such as 'seeds' or 'arms.sgd.step_size'")
+    try:
+        return {key: plain(value, (key,)) for key, value in changed.items()}
+    except (TypeError, RecursionError) as error:
+        raise InputError(f"changed: {error}") from None
 
 
 def _value(word: str, text: str) -> Any:

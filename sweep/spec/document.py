@@ -208,21 +208,21 @@ def as_file(sweep: Mapping[str, Any]) -> tuple[str, str]:
     if not isinstance(name, str):
         raise SpecError("a sweep given as a mapping needs a name: its key `name`, or name=... beside it")
     try:
-        return json.dumps(_plain(sweep), indent=2, ensure_ascii=False), name
+        return json.dumps(plain(sweep), indent=2, ensure_ascii=False), name
     except (TypeError, RecursionError) as error:
         raise SpecError(f"{name}: {error}") from None
 
 
-def _plain(value: Any, at: KeyPath = ()) -> Any:
+def plain(value: Any, at: KeyPath = ()) -> Any:
     """A value in the words of a file: dicts with words for keys, lists, text, numbers."""
     if isinstance(value, Mapping):
         if wrong := [key for key in value if not isinstance(key, str)]:
             raise TypeError(f"{dotted(at)}: keys must be text, not {wrong[0]!r}".lstrip(": "))
-        return {key: _plain(part, (*at, key)) for key, part in value.items()}
+        return {key: plain(part, (*at, key)) for key, part in value.items()}
     if hasattr(value, "tolist"):  # numpy's arrays and scalars
         value = value.tolist()
     if isinstance(value, list | tuple | range):
-        return [_plain(part, (*at, i)) for i, part in enumerate(value)]
+        return [plain(part, (*at, i)) for i, part in enumerate(value)]
     if value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
     raise TypeError(f"{dotted(at)} = {value!r:.60} is no text, finite number, list or mapping")

@@ -41,7 +41,7 @@ def seeds_of(value: Any) -> Seeds:
     if not isinstance(value, dict):
         return Seeds(seed_list(value))
     if wrong := [key for key in value if key not in STAGES]:
-        raise ValueError(unknown_key(str(wrong[0]), STAGES))
+        raise ValueError(f"{wrong[0]}: {unknown_key(str(wrong[0]), STAGES)}")
     if missing := [key for key in STAGES[:2] if key not in value]:
         raise ValueError(
             f"{missing[0]} is missing: {{select: 5, evaluate: 20}} chooses on 5 seeds and judges on 20 fresh"

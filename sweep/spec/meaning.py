@@ -25,7 +25,7 @@ from workloads.extensions import owner, told
 from workloads.kinds import WORKLOADS, Workload
 from workloads.methods.config import METHODS, OPTIMIZERS
 from workloads.networks.config import NETWORKS
-from workloads.registry import fields_of
+from workloads.registry import fields_of, nearest
 from workloads.reinforcement import CONTROLS
 
 SINGLE = (1.17549435e-38, 3.40282347e38)
@@ -211,7 +211,9 @@ class Checked:
         ]
         chosen = fields.get("optimizer")
         if chosen is None:
-            self.wrong(at, f"optimizer is missing; allowed: {', '.join(OPTIMIZERS)}")
+            close = nearest("optimizer", own)
+            hint = f" (or is {close!r} meant?)" if close else ""
+            self.wrong(at, f"optimizer is missing{hint}; allowed: {', '.join(OPTIMIZERS)}")
             return None
         if not isinstance(chosen.value, str) or chosen.value not in OPTIMIZERS:
             text = (

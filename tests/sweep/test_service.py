@@ -11,6 +11,7 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tiny import PACED, TINY, Command, without_compiling
@@ -22,6 +23,7 @@ from sweep.errors import InputError, PliantError, StorageError, TrackingError
 from sweep.ledger.commits import attempt_name
 from sweep.ledger.failures import Failure, without_error
 from sweep.ledger.ledger import Ledger
+from sweep.spec import changes, studies
 from sweep.tracking.behind import Tracker
 from workloads.training.pack import Snapshot
 
@@ -305,6 +307,22 @@ def test_a_mapping_is_run_like_a_file(alone: None, uncompiled: None, tmp_path: P
     assert sweep.run(asked | {"name": "quick"}, storage=storage, inline=True, track=False).computed == 0
     with pytest.raises(InputError, match="name= is for a sweep given as a mapping"):
         sweep.run("demo", name="quick", storage=storage)
+
+
+def test_what_is_changed_in_python_is_what_set_changes(alone: None, uncompiled: None, tmp_path: Path) -> None:
+    file, storage = tmp_path / "tiny.yaml", str(tmp_path / "storage")
+    file.write_text(TINY)
+    changed = {"workload.tasks": np.int64(2), "arms.sgd.step_size": (0.01, 0.003)}
+    outcome = sweep.run(file, changed=changed, storage=storage, inline=True, track=False)
+    words = changes.read(["workload.tasks=2", "arms.sgd.step_size=[0.01, 0.003]"])
+    assert outcome.record.identity == f"tiny@{studies.load(file, None, words).scale}"
+    assert outcome.record.manifest["set"] == words
+    with pytest.raises(InputError, match="--set: workload.taks: unknown key; did you mean 'tasks'?"):
+        sweep.run(file, changed={"workload.taks": 2}, storage=storage)
+    with pytest.raises(InputError, match="changed: 3 is no key"):
+        sweep.run(file, changed={3: 2}, storage=storage)  # type: ignore[dict-item]
+    with pytest.raises(InputError, match="changed: seeds = <object"):
+        sweep.run(file, changed={"seeds": object()}, storage=storage)
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.script_method:DeprecationWarning")  # inside torch itself

@@ -361,6 +361,7 @@ MISTAKES = {
         "arms.a.isometry_strength: belongs to optimizer adamo; this arm's is sgd",
     ),
     "torch's word": (arm("optimizer: sgd, lr: 1"), "arms.a.lr: unknown key; it is called 'step_size' here"),
+    "optimizer misspelt": (arm("optimzer: sgd"), "arms.a: optimizer is missing (or is 'optimzer' meant?); allowed: sgd"),
     "no optimizer": (arm("l2: null"), "mine.yaml:3: arms.a: optimizer is missing; allowed: sgd, adam"),
     "an optimizer axis": (
         arm("optimizer: [sgd, adam]"),
@@ -385,7 +386,7 @@ MISTAKES = {
     "a seed twice": (PLAIN + "seeds: [3, 1, 3]\n", "seed 3 is given twice"),
     "a seed out of range": (PLAIN + "seeds: [4294967296]\n", "a seed is from 0 to 4294967295"),
     "a seed that is a bool": (PLAIN + "seeds: true\n", "seeds = true: must be a number of seeds"),
-    "stages misspelt": (PLAIN + "seeds: {selec: 1}\n", "unknown key; did you mean 'select'?"),
+    "stages misspelt": (PLAIN + "seeds: {selec: 1}\n", "selec: unknown key; did you mean 'select'?"),
     "half of the stages": (PLAIN + "seeds: {select: 1}\n", 'mine.yaml:4: seeds = {"select": 1}: evaluate is missing'),
     "a stage of no seeds": (PLAIN + "seeds: {select: 0, evaluate: 2}\n", "select: must be a number of seeds from 1"),
     "a seed in both stages": (
