@@ -80,7 +80,7 @@ def run(
         study: the path of a sweep file, a shipped study's name, or a mapping of what a file would hold.
         name: of a sweep given as a mapping without the key `name`.
         scale: `laptop` where the file has one, else the file as written (`full`; in a shipped study `paper`).
-        changed: other values for this run alone, as `--set` has them: {"workload.tasks": 10, "arms.sgd.step_size": 0.1}.
+        changed: other values for this run alone, as `--set` has them: {"workload.tasks": 10, "arms.sgd.momentum": 0.9}.
             It is a sweep of its own then, called NAME@SCALE+KEY=VALUE.
         storage: a folder or an s3:// or gs:// address; default $PLIANT_STORAGE, else ./pliant.
         address: of a Ray cluster; a local Ray otherwise.
@@ -100,9 +100,7 @@ def run(
         if not isinstance(study, Mapping):
             raise InputError("name= is for a sweep given as a mapping; a file is called as it is, or by its key `name`")
         study = {**study, "name": name}
-    planned = service.plan(
-        study, scale=scale, changed=changes.given(changed or {}), storage=storage, workers=workers
-    )
+    planned = service.plan(study, scale=scale, changed=changes.given(changed or {}), storage=storage, workers=workers)
     tracker = Tracker(planned.identity, planned.ledger, tracking_uri) if track else None
     outcome = service.execute(
         planned,

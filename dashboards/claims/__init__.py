@@ -29,6 +29,9 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
 }
 
 
+UNDECIDED_BASELINE = "whether the baseline loses anything here is undecided"
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """What one sweep says to one claim in one place."""
@@ -126,5 +129,5 @@ def moot(paper: str, evidence: Evidence, place: Place) -> str:
         if verdict.verdict == "contradicted":
             return "the baseline loses nothing here that could be kept"
         if verdict.verdict == "undecided":
-            return "whether the baseline loses anything here is undecided"
+            return UNDECIDED_BASELINE
     return ""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from dashboards.claims import Finding
+from dashboards.claims import UNDECIDED_BASELINE, Finding
 from sweep.results.intervals import FEWEST_SEEDS, Estimate
 
 if TYPE_CHECKING:
@@ -29,16 +29,22 @@ def sentence(finding: Finding) -> str:
 
 def undecided(finding: Finding) -> str:
     """Why there is no verdict; nothing where there is one."""
-    if finding.moot:
+    needed, seeds = finding.judged.would_decide, finding.judged.effect.seeds
+    if finding.moot and not (few(finding) and finding.moot == UNDECIDED_BASELINE):  # more seeds decide that too
         return finding.moot
     if finding.judged.verdict != "undecided":
         return ""
-    needed, seeds = finding.judged.would_decide, finding.judged.effect.seeds
-    if seeds < FEWEST_SEEDS:
-        return f"too few seeds: it takes {max(needed or 0, FEWEST_SEEDS):,} at least"
+    if few(finding):
+        more = f", for what is seen here some {needed:,}" if needed and needed > FEWEST_SEEDS else ""
+        return f"too few seeds: it takes {FEWEST_SEEDS} at least{more}"
     if needed is None:
         return "no number of seeds is in sight that would decide"
     return f"some {max(needed, seeds + 1):,} seeds would decide"
+
+
+def few(finding: Finding) -> bool:
+    """Whether there are so few seeds that nothing could be decided, whatever they say."""
+    return finding.judged.effect.seeds < FEWEST_SEEDS
 
 
 def estimated(estimate: Estimate, *, relative: bool) -> str:
@@ -72,10 +78,15 @@ def table(findings: Sequence[Finding]) -> Table:
 
 
 def summary(findings: Sequence[Finding]) -> str:
-    """`3 supported, 1 contradicted, 2 undecided`."""
+    """`3 supported, 1 contradicted, 2 undecided`, and that more seeds are needed where there are too few for any."""
     verdicts = [finding.verdict for finding in findings]
     kinds = ("supported", "contradicted", "undecided")
-    return ", ".join(f"{verdicts.count(kind)} {kind}" for kind in kinds if kind in verdicts)
+    counted = ", ".join(f"{verdicts.count(kind)} {kind}" for kind in kinds if kind in verdicts)
+    if not findings or not all(map(few, findings)):
+        return counted
+    most = max(finding.judged.effect.seeds for finding in findings)
+    seeds = f"{most} seeds" if most > 1 else "1 seed"
+    return f"{counted}: with {seeds} nothing can be decided, it takes {FEWEST_SEEDS} at least"
 
 
 def row(finding: Finding) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from sweep.ledger.sweeps import SweepRecord
 from sweep.results import answers, intervals, leaderboard, naming, verdicts
 from sweep.results.answers import Standing
 from sweep.results.comparisons import Comparison
+from sweep.results.intervals import Estimate
 
 Again = Callable[[Comparison], dict[str, str]]  # what draws it, and what repeats one of its points
 
@@ -49,11 +50,8 @@ def as_text(told: Comparison, again: Again) -> str:
         estimate = difference.estimate
         lines += [
             f"difference      {estimate.mean:+.4g} {answers.between(estimate, '+')}, {seeds} that both have",
-            *(
-                [f"better in       {difference.probability:.0%} of them"]
-                if math.isfinite(difference.probability)
-                else []
-            ),
+            *([f"better in       {answers.better_in(difference)}"] if math.isfinite(difference.probability) else []),
+            *([f"improvement     {_improvement(told.improvement, names)}"] if told.improvement is not None else []),
             *([f"chance          {_chance(told)}"] if math.isfinite(difference.p) else []),
             f"matters from    {told.smallest:.3g}{_small(told)}",
             *([f"it takes        {_needed(told)}"] if told.seeds_needed is not None else []),
@@ -75,14 +73,21 @@ def _arm(standing: Standing) -> list[str]:
     return [f"{standing.name}: {value}, {late.seeds} of {standing.members} seeds, {chosen}{lost}"]
 
 
+def _improvement(odds: Estimate, names: tuple[str, str]) -> str:
+    """The probability of improvement, of runs whose seeds need not be the same."""
+    chance = f"{odds.mean:.0%} [{odds.low:.0%}, {odds.high:.0%}]"
+    return f"{chance}: how likely some run of {names[0]} is better than some run of {names[1]}, whatever their seeds"
+
+
 def _chance(told: Comparison) -> str:
     difference = told.ours.difference
     assert difference is not None
+    normal = ", if differences are normal (Student's t)" if difference.seeds < intervals.FEWEST_SEEDS else ""
     if told.comparisons < 2:
-        return f"p = {difference.p:.2g}, of one comparison, not corrected"
+        return f"p = {difference.p:.2g}, of one comparison, not corrected{normal}"
     return (
         f"p = {difference.p:.2g}, and {difference.adjusted:.2g} corrected for the {told.comparisons} arms that are"
-        f" compared with {naming.words(told.theirs.arm)} (Holm)"
+        f" compared with {naming.words(told.theirs.arm)} (Holm){normal}"
     )
 
 
@@ -128,6 +133,7 @@ def facts(told: Comparison, again: Again) -> dict[str, Any]:
         "selection": {**asdict(board.selection), "window": str(board.selection.window)},
         "ours": asdict(told.ours),
         "theirs": asdict(told.theirs),
+        "probability_of_improvement": asdict(told.improvement) if told.improvement else None,
         "comparisons": told.comparisons,
         "smallest_effect_that_matters": told.smallest,
         "seeds_needed": told.seeds_needed,

@@ -51,7 +51,7 @@ def _sentences(standings: Sequence[Standing]) -> list[str]:
     if not first.late.seeds:
         return [f"{arm} has no value to compare with: {lost(first) or 'none was measured'}."]
     if few := too_few(first, others):
-        return [few]
+        return [few, seen(first, others)]
     told = [answer(first, others)]
     if len(others) > 1:
         told.append(f"Beside {arm}, {_level(len(others))}: {_sorted_out(others)}.")
@@ -65,11 +65,27 @@ def too_few(first: Standing, others: Sequence[Standing]) -> str:
         return ""
     few = "1 seed" if seeds == 1 else f"{seeds} seeds"
     enough = [standing.seeds_needed for standing in others if standing.seeds_needed is not None]
-    more = f"; for what is seen here, {min(enough)}" if enough and min(enough) > FEWEST_SEEDS else ""
+    more = f"; for what is seen here, some {min(enough):,}" if enough and min(enough) > FEWEST_SEEDS else ""
     arm = naming.words(first.arm)
     return (
         f"With {few} in common no difference to {arm} can be told from chance; it takes {FEWEST_SEEDS} at least{more}."
     )
+
+
+def seen(first: Standing, others: Sequence[Standing]) -> str:
+    """What few seeds say of the best of the other arms: `What is seen: adam at +0.5 [-0.1, 1.1], ahead in 3 of 3.`"""
+    best = next(standing for standing in others if standing.difference is not None)
+    assert best.difference is not None
+    by, seeds = best.difference.estimate, best.difference.seeds
+    said = f"What is seen: {_told(best)} at {by.mean:+.3g} {between(by, '+')}".rstrip()
+    if seeds < 2 or math.isnan(best.difference.probability):
+        return f"{said} beside {naming.words(first.arm)}."
+    return f"{said} beside {naming.words(first.arm)}, ahead in {better_in(best.difference)}."
+
+
+def better_in(difference: Difference) -> str:
+    """In how many seeds the first is better, equal ones counting half: `3 of 3 seeds`."""
+    return f"{difference.probability * difference.seeds:g} of {difference.seeds} seeds"
 
 
 def answer(first: Standing, others: Sequence[Standing]) -> str:

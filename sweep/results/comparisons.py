@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from sweep.errors import InputError
-from sweep.results import frames, leaderboard, selections, verdicts, windows
+from sweep.results import frames, intervals, leaderboard, selections, verdicts, windows
 from sweep.results.answers import Standing
 from sweep.results.bands import COLUMNS
 from sweep.results.differences import paired_difference
-from sweep.results.intervals import Statistic
+from sweep.results.intervals import Estimate, Statistic
 from sweep.results.leaderboard import Leaderboard
 from sweep.results.selections import Stage
 from sweep.results.windows import Window
@@ -35,6 +35,7 @@ class Comparison:
     panel: str
     ours: Standing  # its difference is to theirs
     theirs: Standing
+    improvement: Estimate | None  # how likely any run of ours is better than any of theirs; None where neither way is
     comparisons: int  # that p is corrected for
     smallest: float  # effect that matters
     seeds_needed: int | None  # to tell a difference of this size, or the smallest that matters, from none
@@ -65,6 +66,7 @@ def compare(
         record, part = only(record, theirs, ours), only(part, theirs, ours)
     trials, curves, shown = leaderboard.read(part, ledger, metric)
     board = leaderboard.of_frames(record, trials, curves, part, metric=shown, window=window, statistic=statistic)
+    late = selections.late(trials, curves, shown, window)
     told = []
     for panel, standings in board.panels():
         by_arm = {standing.arm: standing for standing in standings}
@@ -77,6 +79,7 @@ def compare(
                     panel=panel,
                     ours=sides[0],
                     theirs=sides[1],
+                    improvement=_improvement(late, sides, board.higher),
                     comparisons=len(standings) - 1,
                     smallest=smallest,
                     seeds_needed=verdicts.seeds_needed(sides[0].difference, smallest),
@@ -99,6 +102,14 @@ def only(record: SweepRecord, *arms: str) -> SweepRecord:
         if not set(arms).isdisjoint(trial.arms)
     ]
     return replace(record, trials=trials, manifest={**record.manifest, "arms": list(arms)})
+
+
+def _improvement(late: pd.DataFrame, sides: tuple[Standing, Standing], higher: bool | None) -> Estimate | None:
+    """Of late performance, a row for each trial; None where neither direction is better."""
+    if higher is None:
+        return None
+    ours, theirs = (late.loc[(late["arm"] == s.arm) & (late["group"] == s.group), "value"].to_numpy() for s in sides)
+    return intervals.improvement(ours, theirs, higher=higher)
 
 
 def _curve(trials: pd.DataFrame, curves: pd.DataFrame, metric: str, sides: tuple[Standing, Standing]) -> pd.DataFrame:

@@ -128,6 +128,12 @@ def test_few_seeds_decide_nothing_and_say_how_many_would() -> None:
     said = found(as_published, SPEC.replace("seeds: 12", "seeds: 3"))
     assert {finding.verdict for finding in said.values()} == {"undecided"}
     assert telling.sentence(said["backprop_declines"]).endswith("too few seeds: it takes 6 at least")
+    better = telling.sentence(said["continual_backprop_beats_backprop"])
+    assert better.endswith("(3 seeds); too few seeds: it takes 6 at least")  # and not that the baseline is undecided
+    assert telling.summary(list(said.values())).endswith(
+        "undecided: with 3 seeds nothing can be decided, it takes 6 at least"
+    )
+    assert "nothing can be decided" not in telling.summary(list(found(as_published).values()))
     alone = found(as_published, SPEC.replace("seeds: 12", "seeds: 1"))
     assert {finding.verdict for finding in alone.values()} == {"undecided"}
 

@@ -89,7 +89,8 @@ def test_it_is_told_whole(capsys: pytest.CaptureFixture[str]) -> None:
         "Settings were chosen by online squared error over the last tenth of the tasks, from up to 2 for an arm, on the"
         " same seeds that are shown: that flatters arms with many.",
         "12 of 12 seeds, best of its 2 settings",
-        "better in       100% of them",
+        "better in       12 of 12 seeds",
+        "improvement     100% [",
         "corrected for the 2 arms that are compared with sgd (Holm)",
         "adam beats sgd by ",
         f"sweep trial {[t.id for t in made.record.trials if t.group == told.ours.group][0]} --run --storage /here",
@@ -155,6 +156,8 @@ def test_too_few_seeds_say_how_many_would_do() -> None:
     [linear] = [s for s in found.standings if s.arm == "linear"]
     assert linear.seeds_needed is not None and linear.seeds_needed >= 6
     assert "With 3 seeds in common no difference to sgd can be told" in answers.sentence(found.standings)
+    said = answers.sentence(found.standings)
+    assert "What is seen: adam at -" in said and said.endswith("beside sgd, ahead in 3 of 3 seeds.")
     assert kept.won(found) == "too few seeds" and kept.won(board(sweep())) == "adam"
 
 
@@ -183,6 +186,7 @@ def told_of(made: Any) -> str:
 
 def test_one_seed_and_a_sweep_that_diverged_wholly_are_told_too() -> None:
     one = told_of(sweep(FILE.replace("seeds: 12", "seeds: 1")))
+    assert "if differences are normal" in told_of(sweep(FILE.replace("seeds: 12", "seeds: 5")))
     assert "1 seed that both have" in one and "it takes 6 at least" in one and "it takes  " not in one
     lost = synthetic.sweep(FILE, synthetic.lost_at(3))
     said = told_of(lost)

@@ -361,7 +361,10 @@ MISTAKES = {
         "arms.a.isometry_strength: belongs to optimizer adamo; this arm's is sgd",
     ),
     "torch's word": (arm("optimizer: sgd, lr: 1"), "arms.a.lr: unknown key; it is called 'step_size' here"),
-    "optimizer misspelt": (arm("optimzer: sgd"), "arms.a: optimizer is missing (or is 'optimzer' meant?); allowed: sgd"),
+    "optimizer misspelt": (
+        arm("optimzer: sgd"),
+        "arms.a: optimizer is missing (or is 'optimzer' meant?); allowed: sgd",
+    ),
     "no optimizer": (arm("l2: null"), "mine.yaml:3: arms.a: optimizer is missing; allowed: sgd, adam"),
     "an optimizer axis": (
         arm("optimizer: [sgd, adam]"),
