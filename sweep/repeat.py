@@ -139,6 +139,8 @@ def sources(ledger: Ledger, pack: PlannedPack) -> dict[str, Path]:
     code = dict(record.manifest.get("code", []))
     with native.recorded() as loaded, suppress(_Enough):
         run_pack(Pack(id=trial.id, members=[trial], path=pack.path, code=code), lambda snapshot: None, stepped=_enough)
+    if not loaded:
+        raise InputError(f"path {pack.path} has no C++ for the step of trial {pack.id}: torch carries it out, lifted")
     return loaded
 
 

@@ -13,6 +13,8 @@ from sweep import repeat
 from sweep.cluster.worker import Progress
 from sweep.errors import InputError
 from sweep.ledger.ledger import Ledger
+from workloads.engine.lanes import Lanes
+from workloads.engine.trace import NotLowered
 
 
 def test_difference_is_relative_to_the_largest_magnitude() -> None:
@@ -86,6 +88,21 @@ def test_the_source_of_a_trials_step_is_shown(ran: Path, command: Command) -> No
     assert said.code == 2 and "path lifted emits no C++" in said.err
     said = command("trial", trial, "--source", "--run", "--storage", ran)
     assert said.code == 2 and "leave one of them out" in said.err
+
+
+def test_a_step_that_no_source_can_be_written_of_is_said(
+    ran: Path, uncompiled: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def knot(*_: object) -> None:
+        raise NotLowered("a knot")
+
+    monkeypatch.setattr(Lanes, "_prepare", knot)
+    ledger = Ledger(ran)
+    with (
+        pytest.warns(UserWarning, match="trains lifted, not lanes, since its step has a knot"),
+        pytest.raises(InputError, match=r"path lanes has no C\+\+ for the step of trial"),
+    ):
+        repeat.sources(ledger, repeat.alone(ledger, first_trial(ledger), "lanes"))
 
 
 def test_the_path_its_results_are_from_is_the_one_it_is_repeated_on(ran: Path, uncompiled: None) -> None:

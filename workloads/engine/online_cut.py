@@ -88,7 +88,7 @@ class Cut:
         Raises NotLowered.
         """
         self.examples = list(examples)
-        trace_of_step = traced(step, examples)
+        trace_of_step = traced(step, examples, leaves)
         self.graph, self.seen, self.constants = trace_of_step.graph, trace_of_step.seen, trace_of_step.constant
         self.placeholders, self.outputs = trace_of_step.arguments, trace_of_step.results
         self.lasting = set(self.placeholders[leaves : leaves + hypers])
@@ -405,12 +405,14 @@ class Cut:
         return run
 
 
-def traced(step: Callable[..., Sequence[Tensor]], examples: Sequence[Tensor]) -> Trace:
+def traced(step: Callable[..., Sequence[Tensor]], examples: Sequence[Tensor], leaves: int) -> Trace:
     """The step's trace with every bias apart from its product, the one small and the other not, and no sums of one.
 
-    Many numbers over one become their products with its reciprocal, a rounding away at most.
+    Many numbers over one become their products with its reciprocal, a rounding away at most. `leaves`: how many
+    arguments are of the state. Their matrices stand on the right of their products.
     """
     whole = trace(step, examples)
+    state = set(whole.arguments[:leaves])
     for node in list(whole.graph.nodes):
         if node.target == aten.addmm.default and not node.kwargs:
             with whole.graph.inserting_before(node):
@@ -433,7 +435,27 @@ def traced(step: Callable[..., Sequence[Tensor]], examples: Sequence[Tensor]) ->
                 whole.seen[inverse], whole.seen[same] = whole.seen[by].reciprocal(), whole.seen[node]
                 node.replace_all_uses_with(same)
                 whole.graph.erase_node(node)
+        elif node.target == aten.mm.default and stripped(node.args[0])[0] in state:
+            # So torch has a gradient by inputs that lie by columns, as a single number does: AB = (Bᵀ Aᵀ)ᵀ.
+            turned(whole, node)
     return whole
+
+
+def turned(whole: Trace, node: fx.Node) -> None:
+    """The product of two matrices becomes the transpose of that of their transposes, in the other order."""
+    with whole.graph.inserting_before(node):
+        left, right = (transposed(whole, factor) for factor in reversed(node.args))
+        product = whole.graph.call_function(aten.mm.default, (left, right))
+        whole.seen[product] = whole.seen[node].mT
+        node.replace_all_uses_with(transposed(whole, product))
+    whole.graph.erase_node(node)
+
+
+def transposed(whole: Trace, node: Any) -> fx.Node:
+    """A node for a matrix's transpose."""
+    made = whole.graph.call_function(aten.permute.default, (node, [1, 0]))
+    whole.seen[made] = whole.seen[node].mT
+    return made
 
 
 def stripped(node: Any) -> tuple[fx.Node, bool]:

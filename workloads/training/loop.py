@@ -7,6 +7,7 @@ measured to `report` as it goes, together with a checkpoint from which a later c
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from workloads.engine import Engine, build
 from workloads.engine.computing import computing
 from workloads.engine.layout import Tree, mapped, stacked
 from workloads.engine.tasks import task_begun
+from workloads.engine.trace import NotLowered
 from workloads.errors import InputError
 from workloads.extensions import load_code, owner
 from workloads.networks.config import NETWORKS
@@ -166,12 +168,29 @@ class Training(Members[Stream, Engine]):
         if self.follow():
             for engine in self.engines:
                 engine.load(engine.state())  # which reads the step sizes anew
-        how, examples = self.feed.examples(self.engine, self.step, count)
-        for engine in self.engines:
-            getattr(engine, how)(*examples, self.which, self.step)
+        try:
+            self.advance(count)
+        except NotLowered as error:  # raised before a step is made
+            self.lift(f"its step has {error}")
+            self.advance(count)
         self.step += count
         if self.step in stops:
             self.pause(task)
+
+    def advance(self, count: int) -> None:
+        """The coming steps, on every engine."""
+        how, examples = self.feed.examples(self.engine, self.step, count)
+        for engine in self.engines:
+            getattr(engine, how)(*examples, self.which, self.step)
+
+    def lift(self, why: str) -> None:
+        """Go on lifted, where what was declared of the path was more than it can do: the same but for rounding."""
+        warnings.warn(f"pack {self.pack.id} trains lifted, not {self.path}, since {why}", stacklevel=2)
+        self.path = "lifted"
+        states = [engine.state() for engine in self.engines]
+        self.engine, self.fresh = self.new_engine(), None if self.fresh is None else self.new_engine()
+        for engine, state in zip(self.engines, states, strict=True):
+            engine.load({name: value for name, value in state.items() if name != "path"})
 
     def follow(self) -> bool:
         """Bring the step sizes to what the stream's schedule says for the coming step; whether that changed them."""

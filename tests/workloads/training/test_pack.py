@@ -17,6 +17,8 @@ from torch.utils import _pytree as pytree
 from workloads.diagnostics import DIAGNOSTICS
 from workloads.engine import compiling
 from workloads.errors import CheckpointError, InputError
+from workloads.methods.config import METHODS
+from workloads.paths import Paths
 from workloads.streams.permuted_mnist import PermutedMNIST, PermutedMNISTConfig
 from workloads.training import feed, loop, probes
 from workloads.training.assembled import network_of, stream_of
@@ -437,3 +439,18 @@ def test_what_a_reading_drew_of_lazy_noise_is_what_training_goes_on_from() -> No
         assert moved.std().item() == pytest.approx(0.01 * 40**0.5, rel=4 / (2 * moved.numel()) ** 0.5)
     assert abs((steps[0] * steps[1]).mean() / (steps[0].std() * steps[1].std())) < 4 / steps[0].numel() ** 0.5
     assert all(torch.equal(one, other) for one, other in zip(found, readings(looks=4), strict=True))
+
+
+def test_a_pack_whose_path_cannot_run_it_after_all_trains_lifted_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiling.Programs, "compile", lambda self, *_: setattr(self, "compiled", False))
+    spec = METHODS["coupled_isometry"]  # which uses every weight matrix twice
+    monkeypatch.setitem(METHODS, "coupled_isometry", replace(spec, paths=Paths(lanes=True, online=True)))
+    own = [
+        config(seed, methods={"coupled_isometry": {"strength": 1e-3}}, metrics=["plasticity_gap"], fresh_every=1)
+        for seed in (0, 1)
+    ]
+    expected = run(pack(own, "lifted"))
+    said = "pack p trains lifted, not online, since its step has a weight matrix that is used twice"
+    with pytest.warns(UserWarning, match=said):
+        got = run(pack(own, "online"))
+    assert table(got) == table(expected)
