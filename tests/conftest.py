@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-# Tests draw the same examples in every run, so that none fails by the luck of the day. Whoever wants others, and many of
-# them, asks for `pytest --hypothesis-profile=hunt`; what is found there becomes a test of its own.
+# The same examples in every run, so that none fails by the luck of the day. Whoever wants others, and many of them,
+# asks for `pytest --hypothesis-profile=hunt`; what is found there becomes a test of its own.
 settings.register_profile("same", derandomize=True, database=None, deadline=None, max_examples=25)
 settings.register_profile("hunt", database=None, deadline=None, max_examples=500)
 settings.load_profile("same")
