@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import pandas as pd
@@ -49,10 +48,8 @@ def test_a_paper_is_repeated_from_one_command_and_continued(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     asked = ("reproduce", "loss-of-plasticity", "--scale", "smoke", "--storage", tmp_path / "storage", "--inline")
-    began = time.monotonic()
     said = command(*asked, "--no-track")
     assert said.code == 0, said.err
-    assert time.monotonic() - began < 240
     page = tmp_path / "loss-of-plasticity-smoke" / "index.html"
     assert str(page.relative_to(tmp_path)) in said.out
     for study in PAPERS["loss-of-plasticity"].studies:
