@@ -177,13 +177,18 @@ class Evidence:
 
 def known(trials: pd.DataFrame) -> pd.DataFrame:
     """Trials with what they are: learner (the optimizer), acting (its methods), linear."""
-    rows = trials.to_dict("records")
+    once = trials.drop_duplicates("group")  # the trials of one differ in seed alone
+    rows = once.to_dict("records")
     everywhere = all(row.get("reset.what") == "head" for row in rows)  # the stream's protocol, and no method of an arm
-    return trials.assign(
-        learner=["adam" if without_pull(row) else row["optimizer.name"] for row in rows],
-        acting=[" ".join(sorted(acting(row) - ({"reset"} if everywhere else set()))) for row in rows],
-        linear=[row.get("network.depth") == 0 for row in rows],
+    told = pd.DataFrame(
+        {
+            "learner": ["adam" if without_pull(row) else row["optimizer.name"] for row in rows],
+            "acting": [" ".join(sorted(acting(row) - ({"reset"} if everywhere else set()))) for row in rows],
+            "linear": [row.get("network.depth") == 0 for row in rows],
+        },
+        index=once["group"],
     )
+    return trials.join(told, on="group")
 
 
 def without_pull(row: Mapping[object, object]) -> bool:

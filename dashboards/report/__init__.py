@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,20 +30,29 @@ def report(sweeps: Sequence[tuple[SweepRecord, Ledger]], path: Path, lacking: Ca
     beside = Storage(path.parent)
     files: dict[str, str] = {}
     without: dict[str, str] = {}
-    for record, ledger in sweeps:
-        sweep = record.identity
-        try:
-            content = values(record, ledger)
-        except InputError as error:
-            without[sweep] = str(error)
-            lacking(without[sweep])
-            continue
-        if content is not None:
-            files[sweep] = f"{sweep}.csv"
-            beside.write_bytes(files[sweep], content)
-            yield path.parent / files[sweep]
-    beside.write_bytes(path.name, rendered(gather(sweeps), data=files, without=without).encode())
+    with ThreadPoolExecutor(1) as aside:  # millions of values as text take as long as the page, and no interpreter
+        written = [(record.identity, aside.submit(_write, record, ledger, beside)) for record, ledger in sweeps]
+        facts = gather(sweeps)
+        for sweep, file in written:
+            try:
+                if file.result():
+                    files[sweep] = str(file.result())
+                    yield path.parent / files[sweep]
+            except InputError as error:
+                without[sweep] = str(error)
+                lacking(without[sweep])
+    beside.write_bytes(path.name, rendered(facts, data=files, without=without).encode())
     yield path
+
+
+def _write(record: SweepRecord, ledger: Ledger, beside: Storage) -> str:
+    """The file of a sweep's `values`; nothing where there is none."""
+    content = values(record, ledger)
+    if content is None:
+        return ""
+    file = f"{record.identity}.csv"
+    beside.write_bytes(file, content)
+    return file
 
 
 def values(record: SweepRecord, ledger: Ledger) -> bytes | None:

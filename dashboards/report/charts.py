@@ -18,7 +18,6 @@ import altair as alt
 Spec = dict[str, Any]
 
 DASHES = ([1, 0], [6, 2], [2, 2], [8, 2, 2, 2], [4, 4], [10, 3], [1, 3], [12, 2, 2, 2, 2, 2])
-CELLS = 14  # values along a side of a heat map, at most
 HEIGHT = 320  # pixels
 WIDTH = 300  # pixels, where the page does not say how wide
 

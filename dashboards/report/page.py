@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import json
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -86,6 +87,7 @@ def rendered(
         "measured": f"late {naming.metric(facts.headline)}" if facts.headline else "",
         "windows": tables.WINDOWS,
         "thinned": _thinned(facts),
+        "values_thinned": _values_thinned(facts),
         "repeat_example": repeat(facts.settings[0].trial) if facts.settings else "",
         "swatch": functools.partial(_swatch, facts),
     }
@@ -175,16 +177,12 @@ def _sensitivity(facts: Facts) -> Iterator[Chart]:
 
 
 def _pairs(facts: Facts) -> Iterator[Chart]:
-    """A heat map for every pair of hyperparameters that vary inside an arm, and that have few enough values."""
+    """A heat map for every pair of hyperparameters that there are rows of."""
     if facts.headline is None:
         return
     measured, higher = f"late {naming.metric(facts.headline)}", higher_is_better(facts.headline)
-    by_pair: dict[tuple[int, str, str], list[tables.Row]] = {}
-    for row in facts.rows["pairs"]:
-        by_pair.setdefault((row["arm"], row["x"], row["y"]), []).append(row)
-    for place, ((arm, x, y), rows) in enumerate(by_pair.items()):
-        if max(len({row[key] for row in rows}) for key in ("value_x", "value_y")) > charts.CELLS:
-            continue
+    by_pair = dict.fromkeys((row["arm"], row["x"], row["y"]) for row in facts.rows["pairs"])
+    for place, (arm, x, y) in enumerate(by_pair):
         titles = naming.axis(x), naming.axis(y)
         title = f"{facts.arms[arm].label}: {titles[0]} and {titles[1]}"
         text = f"{title}, the other hyperparameters at their best."
@@ -239,6 +237,14 @@ def _thinned(facts: Facts) -> str:
     """Said where not every task is drawn."""
     most = max((len(row["task"]) for row in facts.rows["curves"]), default=0)
     return f"; drawn at {most} of {facts.tasks:,} tasks" if 1 < most < facts.tasks else ""
+
+
+def _values_thinned(facts: Facts) -> str:
+    """Said where not every value of a hyperparameter is drawn."""
+    most = max(
+        Counter((row["arm"], row["column"], row["panel"]) for row in facts.rows["sensitivity"]).values(), default=0
+    )
+    return f" At most {most} values of each are drawn." if most == tables.VALUES else ""
 
 
 def verdict(standing: Standing) -> str:

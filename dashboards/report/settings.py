@@ -60,9 +60,11 @@ def of_sweep(
         best[standing.arm, standing.group].append(standing.panel)
     known = naming.settings(record.trials)
     columns = hyperparameters(trials)
+    chosen = _ranked(judged, list(best))[:most]
+    of_setting = dict(iter(ended[ended["group"].isin([group for _, group in chosen])].groupby(["arm", "group"])))
     shown = []
-    for arm, group in _ranked(judged, list(best))[:most]:
-        members = ended[(ended["arm"] == arm) & (ended["group"] == group)]
+    for arm, group in chosen:
+        members = of_setting[arm, group]
         config = members.iloc[0]
         own = {column: value for column, value in known[arm, group].items() if column not in panel_axes}
         shown.append(
@@ -91,12 +93,11 @@ def panels_of(trials: pd.DataFrame, board: Leaderboard) -> pd.Series[str]:
     ended = trials[trials["status"].isin(frames.FINISHED)]
     axes = frames.panel_axes(frames.split(ended)[0])
     every = tuple(dict.fromkeys(standing.panel for standing in board.standings))
-    once = ended.drop_duplicates("group").set_index("group", drop=False)
-    found = {}
-    for group, config in once.iterrows():
-        own = _panels(config, axes, every)
-        found[group] = own[0] if len(own) == 1 else ""
-    panels = ended["group"].map(found)
+    once = ended.drop_duplicates("group").set_index("group")
+    columns = [column for column in dict.fromkeys([*axes, "network.depth"]) if column in once]
+    alike = once.groupby(columns, dropna=False, sort=False).ngroup() if columns else pd.Series(0, once.index)
+    told = [_panels(once.loc[group], axes, every) for group in alike.drop_duplicates().index]  # settings are many
+    panels = ended["group"].map(alike.map(lambda place: told[place][0] if len(told[place]) == 1 else ""))
     return panels[~panels.index.duplicated()]
 
 

@@ -32,6 +32,8 @@ BUDGET = 45_000  # points of all curves together: about 1.5 MB, and seconds of r
 SEED_FEW = 6  # points that are marked each
 SEED_BUDGET = 45_000  # of single seeds: about 0.5 MB
 DIGITS = 4  # of a number that is drawn
+VALUES = 200  # of a hyperparameter that are drawn of an arm, at most
+CELLS = 14  # values along a side of a heat map, at most
 WINDOWS = ("last 10%", "last 25%", "first 10%", "all")
 
 
@@ -111,6 +113,7 @@ def sensitivity_rows(
     for column in columns:
         own = trials[trials[column].notna()]
         own = own[own.groupby("arm")[column].transform("nunique") > 1]
+        own = own[own.groupby(["arm", "panel"])[column].transform(_spread)]
         for row in _best(own, judged, late, [column]):
             at = {**_value("value", row[column]), **_estimate(row)}
             yield {"arm": arms[row["arm"]], "column": column, "panel": row["panel"], **at}
@@ -119,14 +122,24 @@ def sensitivity_rows(
 def pair_rows(
     trials: pd.DataFrame, judged: pd.DataFrame, late: pd.DataFrame, columns: Sequence[str], arms: Mapping[str, int]
 ) -> Iterator[Row]:
-    """The same over two hyperparameters that vary inside one arm: arm, x, y (columns), panel, and their values."""
+    """The same over two hyperparameters that vary inside one arm: arm, x, y (columns), panel, and their values.
+
+    Of those that have more than `CELLS` values there is no heat map, and so no row.
+    """
     for arm, own in trials.groupby("arm", sort=False):
-        inside = [column for column in columns if own[column].nunique() > 1]
+        inside = [column for column in columns if 1 < own[column].nunique() <= CELLS]
         for place, y in enumerate(inside):
             for x in inside[:place]:
                 for row in _best(own[own[x].notna() & own[y].notna()], judged, late, [x, y]):
                     at = {**_value("value_x", row[x]), **_value("value_y", row[y]), **_estimate(row)}
                     yield {"arm": arms[str(arm)], "x": x, "y": y, "panel": row["panel"], **at}
+
+
+def _spread(values: pd.Series[Any]) -> pd.Series[bool]:
+    """Which of these are among `VALUES` of those there are, evenly spread, the least and the greatest among them."""
+    every = np.sort(values.unique())
+    places = np.unique(np.linspace(0, len(every) - 1, min(VALUES, len(every))).round().astype(int))
+    return values.isin(every[places])
 
 
 def thinned(observed: pd.DataFrame, points: int) -> pd.DataFrame:

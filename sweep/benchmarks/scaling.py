@@ -173,23 +173,24 @@ def run(place: Place) -> Work:
     return lambda: service.execute(planned, listener=lambda progress: None, inline=True)
 
 
-def status(place: Place) -> Work:
-    """`sweep status`."""
-    return lambda: command_status(place, digest=False)
+def command(*words: str) -> Callable[[Place], Work]:
+    """`sweep ...` of these words, SWEEP among them the sweep's name; it must end well."""
 
+    def begin(place: Place) -> Work:
+        import typer
 
-def digest(place: Place) -> Work:
-    """`sweep status --digest`."""
-    return lambda: command_status(place, digest=True)
+        from sweep.cli.commands import app
 
+        arguments = [*(place.name if word == "SWEEP" else word for word in words), "--storage", place.storage]
 
-def command_status(place: Place, *, digest: bool) -> str:
-    """What `sweep status` prints."""
-    from sweep.cli.results import status_command
+        def work() -> object:
+            with contextlib.redirect_stdout(io.StringIO()) as told:
+                typer.main.get_command(app).main(arguments, standalone_mode=False)
+            return told.getvalue()
 
-    with contextlib.redirect_stdout(io.StringIO()) as said:
-        status_command(place.name, storage=place.storage, digest=digest, as_json=False)
-    return said.getvalue()
+        return work
+
+    return begin
 
 
 def curves(place: Place) -> Work:
@@ -258,8 +259,14 @@ STAGES: dict[str, Stage] = {
     "run, all done": Stage(begin=run),
     "track trials": Stage(begin=track, most=10_000),
     "track groups": Stage(begin=track, seeds=100, track_trials=False),
-    "status": Stage(begin=status),
-    "digest": Stage(begin=digest),
+    "status": Stage(begin=command("status", "SWEEP")),
+    "digest": Stage(begin=command("status", "SWEEP", "--digest")),
+    "list": Stage(begin=command("list")),
+    "results": Stage(begin=command("results", "SWEEP")),
+    "watch": Stage(begin=command("watch", "SWEEP", "--once")),
+    "claims": Stage(begin=command("claims", "SWEEP")),
+    "figure": Stage(begin=command("figure", "SWEEP", "--name", "arms")),
+    "report": Stage(begin=command("report", "SWEEP")),
     "curves": Stage(begin=curves),
     "configs": Stage(begin=configs),
     "bands": Stage(begin=bands),

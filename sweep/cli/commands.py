@@ -5,6 +5,7 @@ A user's mistake ends with one sentence and exit code 2, packs that failed with 
 
 from __future__ import annotations
 
+import gc
 import sys
 
 import typer
@@ -31,9 +32,12 @@ from sweep.cli.output import kept_quiet
 from sweep.errors import PliantError
 from sweep.tracking.redaction import redacted
 
+EASY = 100_000  # new objects before cycles are looked for: a large sweep's trials are a million objects that stay
+
 
 def main() -> None:
     """Entry point: errors that are the user's to read are one sentence, not a traceback."""
+    gc.set_threshold(EASY)
     with kept_quiet():
         try:
             app()

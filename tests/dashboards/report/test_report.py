@@ -269,8 +269,20 @@ metrics: [online_error]
     assert any(setting.best for setting in facts.settings)
     assert sum(len(row["task"]) for row in facts.rows["curves"]) <= tables.BUDGET
     assert all(row["task"][-1] == 300 for row in facts.rows["curves"]), "the last task is always shown"
+    drawn = [row["value_number"] for row in facts.rows["sensitivity"]]
+    assert len(drawn) == tables.VALUES and {min(drawn), max(drawn)} == {0.001, 0.03}, "an interval each, and no more"
     page = rendered(facts)
     assert len(page) < 5_000_000 and "250 that are not shown here" in page
+    assert "At most 200 values of each are drawn." in page
+
+
+def test_no_interval_is_computed_for_a_heat_map_that_is_too_large() -> None:
+    def text(count: int) -> str:
+        many = ", ".join(f"{size:.5f}" for size in np.linspace(0.001, 0.03, count))
+        return SWEEP.replace("step_size: [0.01, 0.001]", f"step_size: [{many}]")
+
+    assert len(facts_of(synthetic.sweep(text(tables.CELLS))).rows["pairs"]) == 2 * tables.CELLS
+    assert facts_of(synthetic.sweep(text(tables.CELLS + 1))).rows["pairs"] == []
 
 
 def test_colours_stand_out_from_dark_paper() -> None:
