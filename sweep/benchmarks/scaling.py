@@ -179,7 +179,8 @@ def command(*words: str) -> Callable[[Place], Work]:
     def begin(place: Place) -> Work:
         import typer
 
-        from sweep.cli.commands import app
+        import sweep.cli.commands  # noqa: F401 - which gives the app its commands
+        from sweep.cli.app import app
 
         arguments = [*(place.name if word == "SWEEP" else word for word in words), "--storage", place.storage]
 
