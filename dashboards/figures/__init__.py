@@ -5,11 +5,12 @@ A figure is a module with METRICS (what it reads, or a function that says so of 
 `draw(data, sheet)` (the picture of that table, no arithmetic) and `caption(data, sheet)` (what it says of itself). So a
 figure can be drawn again from its CSV, on another sheet or after an edit. One with EVERY_SETTING shows those
 settings that were not chosen too; of a sweep in two stages it is drawn from the first. One with NEEDS_SECONDS is given
-what a trial took, as a column of `trials`; INTERVAL says what its intervals are, where they are not of means.
+what a trial took, as a column of `trials`, one with NEEDS_RANGES the ranges of its arm, as JSON; INTERVAL says what its intervals are, where they are not of means.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Callable, Iterable
@@ -25,6 +26,7 @@ from dashboards.figures.panels import ALL, Asked
 from dashboards.sheets import SCREEN, Caption, Sheet, footnote
 from sweep.errors import InputError
 from sweep.results import costs, frames, intervals, selections, windows
+from sweep.search.rounds import ranges
 from sweep.spec.figures import FIGURES as NAMES
 from workloads.registry import lookup
 
@@ -68,6 +70,8 @@ def table(name: str, record: SweepRecord, ledger: Ledger, asked: Asked = ALL) ->
     frames.headline(trials)
     if getattr(figure_file, "NEEDS_SECONDS", False):
         trials["seconds"] = pd.Series(costs.seconds(ledger.ends()), dtype=float)
+    if getattr(figure_file, "NEEDS_RANGES", False):
+        trials["ranges"] = trials["arm"].map({arm: json.dumps(own) for arm, own in ranges(record.manifest).items()})
     read = figure_file.METRICS
     if callable(read):
         read = read(frames.recorded_metrics(trials))

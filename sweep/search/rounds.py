@@ -118,6 +118,12 @@ class Rounds:
         return Round(EVALUATION, with_seeds(chosen, self.spec.evaluate))
 
 
+def ranges(manifest: Mapping[str, Any]) -> dict[str, dict[str, list[Any]]]:
+    """Arm -> column -> [kind, values] of a sweep that was run; nothing where it has no search, or an older record."""
+    searches: Mapping[str, Any] = manifest.get("search", {})
+    return {key.rpartition(":")[0]: search["ranges"] for key, search in searches.items() if "ranges" in search}
+
+
 def places(spec: Spec, arm: Arm) -> Iterator[tuple[Section, Section]]:
     """Every setting of workload and network that an arm is trained in."""
     for workload in alone(spec.workload):
@@ -169,8 +175,11 @@ class Searched:
         return math.ceil(self.left / self.search.at_once)
 
     def record(self) -> dict[str, Any]:
-        """What was asked for, round by round, and what an earlier run asked for that this one has not come to yet."""
-        return {"of": self.meaning, "asked": [*self.asked, *self.recorded[len(self.asked) :]]}
+        """What was asked for, round by round, and what an earlier run asked for that this one has not come to yet; of
+        which ranges, for those who look at it.
+        """
+        ranges = {name: [drawn.kind, list(drawn.values)] for name, drawn in self.arm.ranges.items()}
+        return {"of": self.meaning, "ranges": ranges, "asked": [*self.asked, *self.recorded[len(self.asked) :]]}
 
     def read(self, rounds: Sequence[Sequence[Mapping[str, Any]]]) -> list[list[dict[str, Any]]]:
         """What `record` said, from JSON: of a choice the very value, which may be a tuple."""

@@ -2,7 +2,7 @@
 
 A study lives in the driver's memory and nowhere else. It is rebuilt by asking it the same once more and telling it
 the same: its sampler is seeded, so that it comes to the same settings. Where it does not, as after an upgrade of
-Optuna, the settings that were asked for then stand.
+Optuna, the settings that were asked for then stand. Of one that is over, `known` makes a study to look at.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import optuna
 from optuna.distributions import (
@@ -27,6 +27,10 @@ from optuna.trial import TrialState, create_trial
 
 from sweep.spec.ranges import Range
 
+if TYPE_CHECKING:
+    from matplotlib.figure import SubFigure
+
+Picture = Literal["slices", "contours"]
 DIGITS = 4  # significant ones of a drawn number: a setting is to be read, and written by hand again
 SAMPLERS: dict[str, Callable[..., BaseSampler]] = {
     "tpe": TPESampler,  # Bergstra et al. 2011; settings that run count as poor ones (constant liar)
@@ -106,6 +110,67 @@ def as_written(value: Any, drawn: Range) -> Any:
     if isinstance(low, int):
         return int(value)
     return min(max(float(f"{value:.{DIGITS}g}"), low), high)
+
+
+def known(
+    ranges: Mapping[str, Range], settings: Sequence[Mapping[str, Any]], values: Sequence[float | None], *, higher: bool
+) -> optuna.Study:
+    """The study of a search that is over: its settings in their order, and how they did, None where one diverged.
+
+    Of a choice it has the words and not their places, as it is to be shown.
+    """
+    worst = -math.inf if higher else math.inf
+    kinds = {
+        name: CategoricalDistribution([str(value) for value in drawn.values])
+        if drawn.kind == "choice"
+        else distribution(drawn)
+        for name, drawn in ranges.items()
+    }
+    with quiet():
+        study = optuna.create_study(direction="maximize" if higher else "minimize")
+        for setting, value in zip(settings, values, strict=True):
+            params = {
+                name: str(setting[name]) if drawn.kind == "choice" else setting[name] for name, drawn in ranges.items()
+            }
+            score = worst if value is None else value
+            study.add_trial(create_trial(params=params, distributions=kinds, value=score))
+    return study
+
+
+def importances(study: optuna.Study) -> dict[str, float]:
+    """How much each range decided, as shares of 1, by Optuna's own measure (PED-ANOVA)."""
+    with quiet():
+        return optuna.importance.get_param_importances(study)
+
+
+def draw(picture: Picture, study: optuna.Study, figure: SubFigure, label: str) -> None:
+    """Optuna's own picture of a study on a part of a figure; `label` is what settings are valued by."""
+    from optuna.visualization import matplotlib as pictures
+
+    plot = pictures.plot_slice if picture == "slices" else pictures.plot_contour
+    with quiet(), drawing_on(figure):
+        plot(study, target_name=label)
+    figure.suptitle("")
+    for axes in figure.axes:
+        axes.set_title("")
+        if axes.get_ylabel() == "Trial":  # a bar of colours: what is a trial there is a setting here
+            axes.set_ylabel("place in the search")
+
+
+@contextmanager
+def drawing_on(figure: SubFigure) -> Iterator[None]:
+    """pyplot, with which Optuna makes a figure of its own in a style of its own, gives it this one as it is."""
+    from matplotlib import pyplot
+
+    def subplots(*args: Any, figsize: object = None, **options: Any) -> tuple[SubFigure, Any]:
+        return figure, figure.subplots(*args, **options)
+
+    before = pyplot.subplots, pyplot.style.use
+    pyplot.subplots, pyplot.style.use = subplots, lambda style: None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        pyplot.subplots, pyplot.style.use = before  # type: ignore[assignment]
 
 
 @contextmanager

@@ -77,6 +77,18 @@ def _numbers(arm: Arm) -> int:
     )
 
 
+def needs_a_search(spec: Spec) -> str | None:
+    """It shows what a search has tried."""
+    return None if spec.search else "it is of a search: give ranges in the place of lists, and `search`"
+
+
+def needs_two_ranges(spec: Spec) -> str | None:
+    """It crosses two ranges of a search."""
+    if spec.search and all(len(arm.ranges) < 2 for arm in spec.arms):
+        return "it crosses two ranges of an arm: give one of them two"
+    return needs_a_search(spec)
+
+
 def needs_two_arms(spec: Spec) -> str | None:
     """It compares arms."""
     return None if len(spec.arms) > 1 else f"{spec.arms[0].label} is the only arm: there is nothing to compare with it"
@@ -135,6 +147,9 @@ FIGURES: dict[str, Callable[[Spec], str | None]] = {
     "ranks": needs_common_seeds,
     "performance_profiles": needs_two_arms,
     "cost_quality": needs_nothing,
+    "optuna_importances": needs_a_search,
+    "optuna_slices": needs_a_search,
+    "optuna_contours": needs_two_ranges,
     "loss_of_plasticity_1": needs_nothing,
     "loss_of_plasticity_2": needs_a_baseline,
     "loss_of_plasticity_ed1": needs_nothing,

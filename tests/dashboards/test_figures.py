@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 
 from dashboards import figures, theme
 from dashboards.figures import FIGURES, arms, error_over_time, four_axes, relative, render, within_task
+from dashboards.figures.panels import Asked
 from sweep.errors import InputError
 from sweep.results import frames
 
@@ -159,8 +160,42 @@ def scratch_sweep() -> Sweep:
     return result
 
 
+def searched_sweep() -> Sweep:
+    """Two searches, one in two ranges, of which a setting diverges, and one in a choice; and an arm without."""
+    ranges = {
+        "sgd:0": {"optimizer.step_size": ["log", [1e-4, 1.0]], "optimizer.momentum": ["uniform", [0.0, 1.0]]},
+        "l2:0": {"l2.when": ["choice", ["step", "task"]]},
+    }
+    result = Sweep(manifest={"commit": "abc123", "search": {arm: {"ranges": own} for arm, own in ranges.items()}})
+    for place in range(8):
+        step_size, momentum = 10.0 ** (-place / 2), (0.37 * place) % 1
+        parts: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+            "sgd": ({"name": "sgd", "step_size": step_size, "momentum": momentum}, {}),
+            "l2": ({"name": "sgd", "step_size": 0.01}, {"l2": {"when": "step" if place % 2 else "task", "x": place}}),
+            "plain": ({"name": "sgd", "step_size": 0.01}, {}),
+        }
+        for arm, (optimizer, methods) in parts.items():
+            for seed in (0, 1) if place == 0 or arm != "plain" else ():
+                config = {
+                    "workload": {"name": "slowly_changing_regression", "tasks": 4, "batch": 1},
+                    "network": {"name": "mlp", "width": 5, "depth": 1, "activation": "relu"},
+                    "optimizer": optimizer,
+                    "methods": methods,
+                    "seed": seed,
+                    "metrics": ["online_error"],
+                    "every": 1,
+                }
+                values = np.full(4, 1 + (np.log10(step_size) + 2) ** 2 + 0.01 * seed)
+                if arm == "sgd" and place == 0 and seed:
+                    values[2:] = np.nan
+                result.add(arm, config, values, ())
+    return result
+
+
 def sweep_for(name: str) -> Sweep:
     """A sweep that a figure can be drawn of."""
+    if name.startswith("optuna"):
+        return searched_sweep()
     return scratch_sweep() if name in ("within_task", "relative", "loss_of_plasticity_2") else sweep()
 
 
@@ -191,7 +226,7 @@ def test_every_file_is_written_and_nothing_else(rendered: tuple[str, Sweep, list
     assert paths[0].read_bytes().startswith(b"\x89PNG") and paths[2].read_bytes().startswith(b"%PDF")
     text = paths[1].read_text()
     seeds = f"{len({trial.config['seed'] for trial in made.trials})} seeds"
-    interval = "critical difference" if name == "ranks" else "interval: 95%"
+    interval = "critical difference" if name == "ranks" else "" if name.startswith("optuna") else "interval: 95%"
     for part in ("sweep toy@laptop", seeds, interval, "commit abc123"):
         assert part in text
 
@@ -210,6 +245,45 @@ def test_the_csv_is_what_is_drawn(rendered: tuple[str, Sweep, list[Path]]) -> No
     pd.testing.assert_frame_equal(saved, data, check_dtype=False, rtol=1e-14)
     drawn, again = FIGURES[name].draw(data), FIGURES[name].draw(saved)
     assert lines(drawn).keys() == lines(again).keys()
+
+
+def test_what_a_search_tried_is_one_study_for_each_arm() -> None:
+    """The step size alone decides how the arm sgd does; its first setting diverged and has no value."""
+    made = searched_sweep()
+    data = figures.table("optuna_importances", made, made)
+    assert set(data["arm"]) == {"sgd", "l2"}
+    own = data[data["arm"] == "sgd"].set_index("parameter")
+    assert own.loc["step size", "importance"] > own.loc["momentum", "importance"]
+    assert own["importance"].sum() == pytest.approx(1)
+    sliced = figures.table("optuna_slices", made, made)
+    mine = sliced[sliced["arm"] == "sgd"]
+    assert mine["number"].tolist() == list(range(8)) and mine["value"].isna().tolist() == [True] + 7 * [False]
+    sizes = [json.loads(setting)["step size"] for setting in mine["setting"]]
+    assert sizes == [10.0 ** (-place / 2) for place in range(8)]
+    assert "; 1 diverged and are left out." in FIGURES["optuna_importances"].caption(data).text
+
+    drawn = FIGURES["optuna_slices"].draw(sliced)
+    panels = {axes.get_xlabel(): axes for axes in drawn.axes if axes.get_xlabel()}
+    assert set(panels) == {"step size", "momentum", "l2 when"} and panels["step size"].get_xscale() == "log"
+    dots = np.asarray(panels["step size"].collections[0].get_offsets())
+    assert sorted(dots[:, 0]) == pytest.approx(sorted(10.0 ** (-place / 2) for place in range(1, 8)))
+    crossed = figures.table("optuna_contours", made, made)
+    assert set(crossed["arm"]) == {"sgd"}  # the other has one range
+
+
+def test_what_no_search_can_show_is_said() -> None:
+    made = searched_sweep()
+    for asked, said in [
+        (Asked(metric="online_error"), "leave out --metric"),
+        (Asked(arms=("plain",)), "optuna_slices: plain had no ranges to search"),
+    ]:
+        with pytest.raises(InputError, match=said):
+            figures.table("optuna_slices", made, made, asked)
+    with pytest.raises(InputError, match="no arm here was searched in two"):
+        figures.table("optuna_contours", made, made, Asked(arms=("l2",)))
+    made.manifest.pop("search")
+    with pytest.raises(InputError, match="optuna_slices is of a search, and this sweep has none"):
+        figures.table("optuna_slices", made, made)
 
 
 def test_error_over_time_draws_its_table() -> None:

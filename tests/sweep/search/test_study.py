@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sweep.search.study import Study
+from sweep.search.study import Study, draw, importances, known
 from sweep.spec.ranges import Range
 
 RANGES = {
@@ -72,3 +72,29 @@ def test_what_was_trained_stands_where_another_setting_comes_out_now() -> None:
     study.tell(trained, [0.1, 0.2, 0.3, None])
     kept = [trial.params["optimizer.step_size"] for trial in study.study.trials if trial.values is not None]
     assert kept == [0.02] * 4
+
+
+def test_a_search_that_is_over_is_looked_at_by_optunas_own_functions() -> None:
+    """The step size decides most of the bowl's height; what diverged is the worst there is, and in no picture."""
+    asked = searched("random", rounds=5)
+    study = known(RANGES, asked, [error(setting) for setting in asked], higher=False)
+    assert [trial.params["optimizer.step_size"] for trial in study.trials] == [s["optimizer.step_size"] for s in asked]
+    assert [trial.value == math.inf for trial in study.trials] == [error(setting) is None for setting in asked]
+    shares = importances(study)
+    assert set(shares) == set(RANGES) and sum(shares.values()) == pytest.approx(1)
+    assert max(shares, key=lambda name: shares[name]) in ("optimizer.step_size", "continual_backprop.utility")
+
+
+def test_a_picture_is_drawn_on_the_figure_that_is_given_and_leaves_pyplot_alone() -> None:
+    from matplotlib import pyplot, rcParams
+    from matplotlib.figure import Figure
+
+    asked = searched("random", rounds=2)
+    study = known(RANGES, asked, [error(setting) for setting in asked], higher=False)
+    before = dict(rcParams), pyplot.subplots, pyplot.style.use
+    figure = Figure()
+    part = figure.subfigures(1, 1)
+    draw("slices", study, part, "online error")
+    assert {axes.get_xlabel() for axes in part.axes} - {""} == set(RANGES)
+    assert any(axes.get_ylabel() == "place in the search" for axes in part.axes)
+    assert (dict(rcParams), pyplot.subplots, pyplot.style.use) == before and not pyplot.get_fignums()
