@@ -7,6 +7,7 @@ keeps its text and takes a free colour. Nothing here changes matplotlib's global
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +26,7 @@ from matplotlib.typing import LineStyleType
 
 from dashboards.sheets import SCREEN, Sheet, points
 from sweep.errors import InputError
-from sweep.results import naming, palette, windows
+from sweep.results import intervals, naming, palette, windows
 from workloads import metrics
 from workloads.methods.config import METHODS, OPTIMIZERS
 from workloads.streams import STREAMS
@@ -121,12 +122,28 @@ def shade(share: float) -> Any:
     return mpl.colormaps["plasma"](0.05 + 0.73 * share)
 
 
-def averaged(members: pd.Series[int], binned: str, *, ends: bool = False) -> str:
+def statistic(data: pd.DataFrame) -> str:
+    """What of the seeds a figure shows, to begin a sentence: `Mean`."""
+    return intervals.NAMES[data["statistic"].iloc[0]].capitalize()
+
+
+def interval(data: pd.DataFrame) -> str:
+    """What its bands are: `95 % interval`; a tolerance interval says what it holds, of the fewest seeds that are
+    shown.
+    """
+    if data["band"].iloc[0] == "ci":
+        return "95 % interval"
+    share = intervals.tolerance_share(int(data["members"].min()))
+    return f"tolerance interval: at least {math.floor(100 * share)} % of all runs, at 95 % confidence"
+
+
+def averaged(data: pd.DataFrame, binned: str, *, ends: bool = False) -> str:
     """What a line and its band are: over how many seeds, or that one seed has no interval."""
+    members = data["members"]
     if int(members.max()) == 1:
         return f"One seed, so there is no interval{'; means' * bool(binned)}{binned}."
     where = "at the right: that of the last point, with its" if ends else "shaded:"
-    return f"Mean over {span(members)} seeds{binned}; {where} 95 % interval."
+    return f"{statistic(data)} over {span(members)} seeds{binned}; {where} {interval(data)}."
 
 
 def dotted(data: pd.DataFrame) -> str:

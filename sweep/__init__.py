@@ -156,6 +156,8 @@ def plot(
     arms: Sequence[str] = (),
     metric: str | None = None,
     window: str | None = None,
+    statistic: Literal["mean", "iqm", "median"] = "mean",
+    band: Literal["ci", "tolerance"] = "ci",
     log: bool = False,
     width: float | None = None,
     style: Literal["screen", "paper", "slide"] = "screen",
@@ -173,7 +175,17 @@ def plot(
     ledger = Ledger(lookup.storage_of(storage))
     record = lookup.find_sweep(ledger, name, scale)
     return drawing.plotted(
-        figure, record, ledger, arms=arms, metric=metric, window=window, log=log, width=width, style=style
+        figure,
+        record,
+        ledger,
+        arms=arms,
+        metric=metric,
+        window=window,
+        statistic=statistic,
+        band=band,
+        log=log,
+        width=width,
+        style=style,
     )
 
 

@@ -5,7 +5,8 @@ A figure is a module with METRICS (what it reads, or a function that says so of 
 `draw(data, sheet)` (the picture of that table, no arithmetic) and `caption(data, sheet)` (what it says of itself). So a
 figure can be drawn again from its CSV, on another sheet or after an edit. One with EVERY_SETTING shows those
 settings that were not chosen too; of a sweep in two stages it is drawn from the first. One with NEEDS_SECONDS is given
-what a trial took, as a column of `trials`, one with NEEDS_RANGES the ranges of its arm, as JSON; INTERVAL says what its intervals are, where they are not of means.
+what a trial took, as a column of `trials`, one with NEEDS_RANGES the ranges of its arm, as JSON; INTERVAL says what its
+intervals are, where it shows no mean over seeds.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from dashboards.figures.panels import ALL, Asked
 from dashboards.sheets import SCREEN, Caption, Sheet, footnote
 from sweep.errors import InputError
 from sweep.results import costs, frames, intervals, selections, windows
+from sweep.results.bands import MEAN
 from sweep.search.rounds import ranges
 from sweep.spec.figures import FIGURES as NAMES
 from workloads.registry import lookup
@@ -64,6 +66,8 @@ def table(name: str, record: SweepRecord, ledger: Ledger, asked: Asked = ALL) ->
     where no trial has finished.
     """
     figure_file = lookup(FIGURES, name, "figure")
+    if asked.summary != MEAN and hasattr(figure_file, "INTERVAL"):
+        raise InputError(f"{name} shows no mean over seeds: leave out --statistic and --band")
     every = getattr(figure_file, "EVERY_SETTING", False)
     part = selections.selection(record) if every else selections.reported(record, ledger)
     trials = frames.trials(part, ledger)
@@ -85,12 +89,16 @@ def table(name: str, record: SweepRecord, ledger: Ledger, asked: Asked = ALL) ->
         "figure": name,
         "sweep": record.identity,
         "commit": str(record.manifest.get("commit") or "unknown"),
-        "interval": getattr(figure_file, "INTERVAL", intervals.made(int(data["members"].max()))),
+        "interval": getattr(figure_file, "INTERVAL", _interval(data, asked)),
         "stages": chosen,
         "finished": int(once["status"].isin(frames.FINISHED).sum()),
         "trials": len(once),
     }
     return data.assign(**source).replace("", float("nan"))  # as an empty text is read from a CSV
+
+
+def _interval(data: pd.DataFrame, asked: Asked) -> str:
+    return intervals.made(int(data["members"].max()), asked.summary.statistic, asked.summary.band)
 
 
 def picture(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:

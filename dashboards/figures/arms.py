@@ -75,7 +75,7 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame, asked: Asked = ALL) -> pd.D
         width = facts["bin_tasks"] if metric == online else 1
         measured = values if metric == online else panels.within(trials, curves, metric, asked)
         chosen = drawn[["source", "group"]].rename(columns={"source": "arm"})
-        bands = curve_bands(measured, chosen, width=width).rename(columns={"arm": "source"})
+        bands = curve_bands(measured, chosen, asked.summary, width=width).rename(columns={"arm": "source"})
         columns = ["panel", "line", "arm", "setting", "source", "group", "candidates"]
         parts.append(drawn[columns].merge(bands, on=["source", "group"]))
     return pd.concat(parts, ignore_index=True).assign(**facts)
@@ -94,7 +94,7 @@ def caption(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Caption:
     first = data.iloc[0]
     looks = theme.looks(data["arm"])
     binned = f" (online metric in bins of {first['bin_tasks']} tasks)" if first["bin_tasks"] > 1 else ""
-    text = theme.averaged(data["members"], binned, ends=sheet.crowded(data["arm"].nunique())) + theme.dotted(data)
+    text = theme.averaged(data, binned, ends=sheet.crowded(data["arm"].nunique())) + theme.dotted(data)
     if (data["candidates"] > 1).any():
         text += theme.selected(data)
         if data["panel"].nunique() > 1:

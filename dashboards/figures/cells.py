@@ -11,18 +11,18 @@ from matplotlib.patches import Rectangle
 
 from dashboards import theme
 from dashboards.sheets import points
-from sweep.results.bands import bands
+from sweep.results.bands import Summary, bands
 
 SAYS = "Grey: not run. Hatched: trials diverged, the mean is over the others."
 
 
-def summarised(late: pd.DataFrame, best: pd.DataFrame) -> pd.DataFrame:
+def summarised(late: pd.DataFrame, best: pd.DataFrame, summary: Summary) -> pd.DataFrame:
     """The settings `best`, with mean, ci_low, ci_high, half (of the interval's width), seeds, diverged and members.
 
     late has a value for each trial; diverged are those of the members that have none any more.
     """
     shown = late.merge(best[["arm", "group"]].drop_duplicates(), on=["arm", "group"])
-    cells = bands(shown, ["arm", "group"])
+    cells = bands(shown, ["arm", "group"], summary=summary)
     cells["half"] = (cells["ci_high"] - cells["ci_low"]) / 2
     cells["members"] = cells["seeds"] + cells["diverged"]
     return best.merge(cells, on=["arm", "group"])

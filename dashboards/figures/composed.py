@@ -73,7 +73,7 @@ class Composed:
         """What a line and its shade are, and how settings were chosen."""
         looks = theme.looks(data["arm"])
         most = int(data.groupby("panel")["group"].nunique().max())
-        text = theme.averaged(data["members"], "", ends=sheet.crowded(most)) + theme.dotted(data)
+        text = theme.averaged(data, "", ends=sheet.crowded(most)) + theme.dotted(data)
         if (data["kind"] == "linear").any():
             text += " Dashed: the linear learner at its best step size."
         text += theme.selected(data)
@@ -135,7 +135,7 @@ def _rows(panel: Panel, source: _Source) -> Iterator[pd.DataFrame]:
         best = best[best["kind"] != "linear"]
     least = int(source.ended["tasks"].min()) // panels.FEWEST_BINS
     width = max(1, min(panel.tasks_per_point, least)) if metric == source.judged and panel.first is None else 1
-    rows = best.merge(curve_bands(source.within(metric), best, width=width), on=["arm", "group"])
+    rows = best.merge(curve_bands(source.within(metric), best, source.asked.summary, width=width), on=["arm", "group"])
     if panel.lines != EACH:
         yield _points(panel, rows)
         return

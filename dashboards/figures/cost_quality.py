@@ -35,7 +35,7 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame, asked: Asked = ALL) -> pd.D
     every["best"] = every["best"].notna()
     every["candidates"] = every.groupby(["arm", *axes], dropna=False)["candidates"].transform("max").astype(int)
     late = panels.late(shown, curves, metric, asked)
-    rows = cells.summarised(late, panels.named(every, axes, networks))
+    rows = cells.summarised(late, panels.named(every, axes, networks), asked.summary)
     rows = theme.in_order(rows, [*axes, "arm", "seconds"])
     columns = ["panel", "arm", "group", "best", "candidates", "seconds"]
     numbers = ["mean", "ci_low", "ci_high", "seeds", "diverged", "members"]
@@ -45,8 +45,9 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame, asked: Asked = ALL) -> pd.D
 def caption(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Caption:
     """What a mark is, and how settings were chosen."""
     text = (
-        f"Mean over {theme.over(data)}, over {theme.span(data['members'])} seeds, against a trial's share of"
-        " the time of its pack on one core. Faint: every setting; marked: each arm's best, with its 95 % interval."
+        f"{theme.statistic(data)} over {theme.span(data['members'])} seeds, each the mean over {theme.over(data)},"
+        " against a trial's share of the time of its pack on one core. Faint: every setting; marked: each arm's best,"
+        f" with its {theme.interval(data)}."
     )
     text += theme.selected(data)
     return Caption(f"{theme.workload(data['workload'].iloc[0])}: cost against quality", text)

@@ -46,7 +46,7 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame, asked: Asked = ALL) -> pd.D
     facts = panels.facts(trials, asked) | ({} if metric == judged else {"bin_tasks": 1})
     chosen = lines[["source", "group"]].rename(columns={"source": "arm"})
     values = panels.within(trials, curves, metric, asked)
-    bands = curve_bands(values, chosen, width=facts["bin_tasks"]).rename(columns={"arm": "source"})
+    bands = curve_bands(values, chosen, asked.summary, width=facts["bin_tasks"]).rename(columns={"arm": "source"})
     return lines.merge(bands, on=["source", "group"]).assign(left_out=", ".join(left_out), **facts)
 
 
@@ -74,7 +74,7 @@ def caption(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Caption:
     first = data.iloc[0]
     arms = theme.looks(data["arm"])
     binned = f" in bins of {first['bin_tasks']} tasks" if first["bin_tasks"] > 1 else " per task"
-    text = theme.averaged(data["members"], binned, ends=sheet.crowded(_lines_in_a_panel(data))) + theme.dotted(data)
+    text = theme.averaged(data, binned, ends=sheet.crowded(_lines_in_a_panel(data))) + theme.dotted(data)
     several = data["candidates"] > 1
     if (several & (data["line"] == "linear")).any():
         text += " Dashed: the linear learner at its best step size."

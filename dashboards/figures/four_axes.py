@@ -56,7 +56,8 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame, asked: Asked = ALL) -> pd.D
     best = selections.best_settings(places, selections.judged(networks, curves), keys)
     late = panels.late(networks, curves, metric, asked)
     result = theme.in_order(
-        cells.summarised(late, best), [*axes, "optimizer.name", "isometry", "step_size", "replacement_rate"]
+        cells.summarised(late, best, asked.summary),
+        [*axes, "optimizer.name", "isometry", "step_size", "replacement_rate"],
     )
     shown = [
         *CELL,
@@ -97,8 +98,8 @@ def caption(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Caption:
     rows = list(dict.fromkeys(data["row"]))
     title = f"{theme.workload(data['workload'].iloc[0])}: step size, replacement rate, isometry"
     text = (
-        f"Mean of {theme.over(data)} over {theme.span(data['members'])} seeds, ± half the width of its"
-        f" 95 % interval. {cells.SAYS}"
+        f"{theme.statistic(data)} of {theme.over(data)} over {theme.span(data['members'])} seeds, ± half the width of"
+        f" its {theme.interval(data)}. {cells.SAYS}"
     )
     if (data["candidates"] > 1).any():
         text += " Settings other than these axes are the best by the same mean, selected on these same seeds."

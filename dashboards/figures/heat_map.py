@@ -43,7 +43,7 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame, asked: Asked = ALL) -> pd.D
         raise InputError("heat_map: no arm has two hyperparameters with two values or more each")
     best = panels.named(pd.concat(parts, ignore_index=True), axes, networks)
     late = panels.late(networks, curves, metric, asked)
-    rows = theme.in_order(cells.summarised(late, best), ["arm", *axes, "across", "up", "x", "y"])
+    rows = theme.in_order(cells.summarised(late, best, asked.summary), ["arm", *axes, "across", "up", "x", "y"])
     shown = ["panel", "arm", "across", "up", "x", "y", "group", "candidates"]
     numbers = ["mean", "ci_low", "ci_high", "half", "seeds", "diverged", "members"]
     return rows[[*shown, *numbers]].assign(metric=metric, **panels.facts(networks, asked))
@@ -52,8 +52,8 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame, asked: Asked = ALL) -> pd.D
 def caption(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Caption:
     """What a cell says, and how its setting was chosen."""
     text = (
-        f"Mean of {theme.over(data)} over {theme.span(data['members'])} seeds, ± half the width of its"
-        f" 95 % interval. {cells.SAYS}"
+        f"{theme.statistic(data)} of {theme.over(data)} over {theme.span(data['members'])} seeds, ± half the width of"
+        f" its {theme.interval(data)}. {cells.SAYS}"
     )
     if (data["candidates"] > 1).any():
         text += " Further hyperparameters are the best by the same mean, selected on these same seeds."

@@ -42,7 +42,7 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame, asked: Asked = ALL) -> pd.D
         if arm == baseline or pairs.empty:
             continue
         about = own[["panel", "arm", "setting", "group", "candidates", "metric"]].iloc[[0]].assign(baseline=baseline)
-        mean = bands(pairs, []).assign(kind="mean", members=len(pairs))
+        mean = bands(pairs, [], summary=asked.summary).assign(kind="mean", members=len(pairs))
         each = pairs[["seed", "value"]].rename(columns={"value": "mean"}).assign(kind="seed", members=len(pairs))
         parts.append(about.merge(pd.concat([mean, each], ignore_index=True), how="cross"))
     if not parts:
@@ -55,7 +55,8 @@ def caption(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Caption:
     means = data[data["kind"] == "mean"]
     text = (
         f"Mean over {theme.over(data)} minus that of {naming.words(means['baseline'].iloc[0])}, paired by"
-        f" seed: a dot for each of {theme.span(means['members'])} seeds, the mean with its 95 % interval."
+        f" seed: a dot for each of {theme.span(means['members'])} seeds, the"
+        f" {theme.statistic(means).lower()} with its {theme.interval(means)}."
     )
     looks = theme.looks(data["arm"])
     lost = [

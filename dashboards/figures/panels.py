@@ -18,6 +18,7 @@ from dashboards import theme
 from dashboards.sheets import SCREEN, Sheet
 from sweep.errors import InputError
 from sweep.results import frames, leaderboard, naming, selections, windows
+from sweep.results.bands import MEAN, Summary
 from sweep.results.windows import Window
 from workloads import metrics
 from workloads.registry import lookup
@@ -35,6 +36,7 @@ class Asked:
 
     arms: tuple[str, ...] = ()  # none: all
     metric: str | None = None  # None: what the sweep is judged by; settings are chosen as its file says in any case
+    summary: Summary = MEAN  # of the seeds
     window: Window | None = None  # of the tasks, that is shown; None: all of a curve, or the mean over the last tenth
 
     def shown(self, judged: str) -> str:
@@ -215,4 +217,6 @@ def facts(trials: pd.DataFrame, asked: Asked) -> dict[str, Any]:
         "batch": batches[0] if len(batches) == 1 else None,
         "chosen_by": f"{naming.metric(objective)} over {chosen_over.words}",
         "window": str(asked.window) if asked.window else float("nan"),
+        "statistic": asked.summary.statistic,
+        "band": asked.summary.band,
     }

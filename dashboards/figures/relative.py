@@ -47,7 +47,7 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame, asked: Asked = ALL) -> pd.D
     for arm, own in shown.groupby("arm", sort=False, observed=True):
         if arm == baselines[0]:
             continue
-        gap = paired_difference(shown, str(arm), baselines[0], by=KEYS)
+        gap = paired_difference(shown, str(arm), baselines[0], by=KEYS, summary=asked.summary)
         first = own.iloc[0]
         members = own["seed"].nunique()
         parts.append(gap.assign(arm=arm, group=first["group"], candidates=first["candidates"], members=members))
@@ -61,7 +61,7 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame, asked: Asked = ALL) -> pd.D
 def caption(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Caption:
     """What a line and its shade are, and how settings were chosen."""
     looks = theme.looks(data["arm"])
-    text = theme.averaged(data["members"], " of the paired difference", ends=sheet.crowded(len(looks)))
+    text = theme.averaged(data, " of the paired difference", ends=sheet.crowded(len(looks)))
     text += theme.dotted(data) + theme.selected(data)
     text += theme.lost(_by_task(data), ["arm"], lambda arm: looks[arm].label, sheet)
     return Caption(f"{theme.workload(data['workload'].iloc[0])}: beside a network from scratch", text)

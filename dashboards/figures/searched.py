@@ -18,7 +18,7 @@ from dashboards.figures import panels
 from dashboards.figures.panels import Asked
 from dashboards.sheets import Caption, Sheet, page, points
 from sweep.errors import InputError
-from sweep.results import frames, naming, selections
+from sweep.results import naming, selections
 from sweep.spec.ranges import Range
 from workloads.metrics import higher_is_better
 
@@ -73,7 +73,8 @@ def studies(data: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, Any]]:
 
     looks, several = theme.looks(data["arm"]), data["panel"].nunique() > 1
     higher = higher_is_better(str(data["metric"].iloc[0]))
-    for (panel, arm), own in data.groupby(STUDY, sort=False):
+    for key, own in data.groupby(STUDY, sort=False):
+        panel, arm = map(str, key)
         name = f"{looks[arm].label}, {panel}" if several else looks[arm].label
         if own["value"].notna().sum() < FEWEST:
             raise InputError(f"{name}: fewer than {FEWEST} of its settings have ended without divergence")

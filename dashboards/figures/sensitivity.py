@@ -47,7 +47,7 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame, asked: Asked = ALL) -> pd.D
     best = panels.named(best, axes, networks)
     late = panels.late(shown, curves, metric, asked)
     columns = ["panel", "parameter", "arm", "value", "group", "candidates"]
-    rows = cells.summarised(late, best[columns + [axis for axis in axes if axis not in columns]])
+    rows = cells.summarised(late, best[columns + [axis for axis in axes if axis not in columns]], asked.summary)
     places = {name: place for place, name in enumerate(dict.fromkeys(best["parameter"]))}
     rows = theme.in_order(rows.assign(place=rows["parameter"].map(places)), [*axes, "place", "arm", "value"])
     shown_columns = [*columns, "mean", "ci_low", "ci_high", "seeds", "diverged", "members"]
@@ -56,7 +56,7 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame, asked: Asked = ALL) -> pd.D
 
 def caption(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Caption:
     """What a point is, and how its other settings were chosen."""
-    text = theme.averaged(data["members"], f" of the mean over {theme.over(data)}")
+    text = theme.averaged(data, f" of the mean over {theme.over(data)}")
     if (data["candidates"] > 1).any():
         text += " Other hyperparameters are at their best for each value, selected on these same seeds."
     lost = _lost(data, theme.looks(data["arm"])) if sheet.bare else []

@@ -43,7 +43,7 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame, asked: Asked = ALL) -> pd.D
     parts = []
     for place, metric in enumerate(WITHIN, start=1):
         values = panels.within(trials, curves, metric, asked)
-        bands = curve_bands(values, best).assign(share=place / BINS)
+        bands = curve_bands(values, best, asked.summary).assign(share=place / BINS)
         parts.append(best[["panel", "arm", "group", "candidates"]].merge(bands, on=["arm", "group"]))
     online = "online_error" if "online_error" in set(curves["metric"]) else "online_accuracy"
     facts = {key: value for key, value in panels.facts(trials, asked).items() if key != "bin_tasks"}
@@ -54,7 +54,7 @@ def caption(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Caption:
     """What a line and its shade are, and how settings were chosen."""
     looks = theme.looks(data["arm"])
     crowded = sheet.crowded(data["task"].nunique())
-    text = theme.averaged(data["members"], f" ({BINS} bins per task)", ends=crowded)
+    text = theme.averaged(data, f" ({BINS} bins per task)", ends=crowded)
     text += theme.dotted(data) + theme.selected(data)
 
     def called(arm: str, panel: str, task: int) -> str:

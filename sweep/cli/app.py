@@ -112,6 +112,19 @@ Metric = Annotated[
         show_default="what judges the sweep",
     ),
 ]
+
+
+class Statistics(StrEnum):
+    """What of an arm's seeds is shown."""
+
+    mean = "mean"
+    iqm = "iqm"
+    median = "median"
+
+
+Statistic = Annotated[
+    Statistics, typer.Option(help="Over seeds: the mean, the mean of the middle half, or the median.")
+]
 Workers = Annotated[
     int | None,
     typer.Option(

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dashboards.figures.panels import Asked
     from sweep.ledger.ledger import Ledger
     from sweep.ledger.sweeps import SweepRecord
+    from sweep.results.intervals import Band, Statistic
 
 
 def draw_figures(record: SweepRecord, ledger: Ledger, names: list[str]) -> list[Path]:
@@ -84,6 +85,8 @@ def plotted(
     arms: Sequence[str],
     metric: str | None,
     window: str | None,
+    statistic: Statistic,
+    band: Band,
     log: bool,
     width: float | None,
     style: Literal["screen", "paper", "slide"],
@@ -92,18 +95,24 @@ def plotted(
     from dashboards import figures
     from dashboards.sheets import Sheet
 
-    table = figures.table(name, record, ledger, asked_for(arms, metric, window))
+    table = figures.table(name, record, ledger, asked_for(arms, metric, window, statistic, band))
     return figures.picture(table, Sheet(style=style, width=width, log=log))
 
 
-def asked_for(arms: str | Sequence[str] | None, metric: str | None, window: str | None) -> Asked:
+def asked_for(
+    arms: str | Sequence[str] | None, metric: str | None, window: str | None, statistic: Statistic, band: Band
+) -> Asked:
     """What of a sweep is to be drawn: arms one by one or as `a, b`, and a window in words. Raises InputError."""
     from dashboards.figures.panels import Asked
     from sweep.results import windows
+    from sweep.results.bands import Summary
 
     labels = arms.split(",") if isinstance(arms, str) and arms else arms or ()
     return Asked(
-        arms=tuple(label.strip() for label in labels), metric=metric, window=windows.asked(window) if window else None
+        arms=tuple(label.strip() for label in labels),
+        metric=metric,
+        window=windows.asked(window) if window else None,
+        summary=Summary(statistic=statistic, band=band),
     )
 
 

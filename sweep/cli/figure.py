@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sweep.cli import completion
-from sweep.cli.app import Metric, StorageOption, app, opened_sweep, swept
+from sweep.cli.app import Metric, Statistic, Statistics, StorageOption, app, opened_sweep, swept
 from sweep.cli.drawing import asked_for, figure_folder
 from sweep.cli.output import say
 from sweep.errors import InputError
@@ -24,6 +24,13 @@ class Style(StrEnum):
     screen = "screen"
     paper = "paper"
     slide = "slide"
+
+
+class Bands(StrEnum):
+    """What is shaded around a line."""
+
+    ci = "ci"
+    tolerance = "tolerance"
 
 
 @app.command()
@@ -54,6 +61,14 @@ def figure(
             show_default="all of a curve, else the last 10%",
         ),
     ] = None,
+    statistic: Statistic = Statistics.mean,
+    band: Annotated[
+        Bands,
+        typer.Option(
+            help="ci: the 95 % interval of the statistic; tolerance: where single runs lie, at least 90 % of them (of"
+            " fewer than 46 seeds, less, which the caption says)."
+        ),
+    ] = Bands.ci,
     log: Annotated[bool, typer.Option("--log", help="A logarithmic axis of values.")] = False,
     width: Annotated[
         float | None,
@@ -87,9 +102,10 @@ def figure(
 
     sheet = Sheet(style=style.value, width=width, log=log)
     if csv is not None:
-        if sweep or name or arms or metric or window:
+        if sweep or name or arms or metric or window or (statistic, band) != (Statistics.mean, Bands.ci):
             raise InputError(
-                "--from draws what is in the CSV: leave out the sweep, --name, --arms, --metric and --window"
+                "--from draws what is in the CSV: leave out the sweep, --name, --arms, --metric, --window, --statistic"
+                " and --band"
             )
         again(csv, sheet, out)
         return
@@ -99,7 +115,7 @@ def figure(
     from dashboards.figures.panels import Asked
 
     record, ledger = opened_sweep(sweep, storage)
-    asked = asked_for(arms, metric, window)
+    asked = asked_for(arms, metric, window, statistic.value, band.value)
     own = figure_folder(record, ledger)  # what a run draws there stays beside what is asked for
     folder = out or (own if (asked, sheet) == (Asked(), Sheet()) else own / "asked")
     for each in [name] if name else record.manifest["figures"]:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from sweep.cli import completion
-from sweep.cli.app import AsJson, Metric, StorageOption, Sweep, app, opened, opened_sweep, swept
+from sweep.cli.app import AsJson, Metric, Statistic, Statistics, StorageOption, Sweep, app, opened, opened_sweep, swept
 from sweep.cli.drawing import figure_folder
 from sweep.cli.findings import show_board
 from sweep.cli.output import count, print_json, say, show, size
@@ -47,14 +47,6 @@ def status_command(
         say(status.as_text(facts))
 
 
-class Statistics(StrEnum):
-    """What of an arm's seeds is shown."""
-
-    mean = "mean"
-    iqm = "iqm"
-    median = "median"
-
-
 class Stages(StrEnum):
     """Of a sweep in two stages."""
 
@@ -69,9 +61,6 @@ Stage = Annotated[
         help="Of a sweep in two stages, the seeds that settings are chosen on, or the fresh ones.",
         show_default="the fresh ones, once they have results",
     ),
-]
-Statistic = Annotated[
-    Statistics, typer.Option(help="Over seeds: the mean, the mean of the middle half, or the median.")
 ]
 
 

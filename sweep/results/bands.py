@@ -1,4 +1,5 @@
-"""Bands over seeds: a mean, its interval and how many seeds it is of, for every combination of some columns.
+"""Bands over seeds: a mean (or what a `Summary` says), its interval and how many seeds it is of, for every combination
+of some columns.
 
 A mean over seeds says how many seeds it has and how many were lost; intervals are those of `sweep.results.intervals`.
 """
@@ -6,6 +7,7 @@ A mean over seeds says how many seeds it has and how many were lost; intervals a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -13,12 +15,29 @@ import pandas as pd
 from sweep.errors import InputError
 from sweep.results import intervals
 from sweep.results.frames import bins
+from sweep.results.intervals import Band, Statistic
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """What of the seeds is shown; a median or an interquartile mean stands in the column `mean` too."""
+
+    statistic: Statistic = "mean"
+    band: Band = "ci"
+
+
+MEAN = Summary()
 COLUMNS = ("mean", "ci_low", "ci_high", "seeds", "diverged")
 
 
 def bands(
-    frame: pd.DataFrame, by: Sequence[str], value: str = "value", *, seed: int = 0, draws: int = intervals.DRAWS
+    frame: pd.DataFrame,
+    by: Sequence[str],
+    value: str = "value",
+    summary: Summary = MEAN,
+    *,
+    seed: int = 0,
+    draws: int = intervals.DRAWS,
 ) -> pd.DataFrame:
     """Mean over seeds and its 95 % interval, one row for every combination of the `by` columns.
 
@@ -55,7 +74,7 @@ def bands(
         own_seeds, member = np.unique(seeds[rows], return_inverse=True)
         values = np.full((len(own_seeds), stop - start), np.nan)
         values[member, point[rows] - start] = numbers[rows]
-        columns[:4, start:stop] = intervals.of_points(values, seed=seed, draws=draws)
+        columns[:4, start:stop] = intervals.of_points(values, summary.statistic, summary.band, seed=seed, draws=draws)
         if diverged is not None:
             lost = np.zeros(len(own_seeds), dtype=bool)
             lost[member[diverged[rows]]] = True
@@ -65,7 +84,7 @@ def bands(
     return result
 
 
-def curve_bands(values: pd.DataFrame, chosen: pd.DataFrame, *, width: int = 1) -> pd.DataFrame:
+def curve_bands(values: pd.DataFrame, chosen: pd.DataFrame, summary: Summary = MEAN, *, width: int = 1) -> pd.DataFrame:
     """Bands over time of the chosen settings: arm, group, metric, members, task, step and the columns of
     `bands`.
 
@@ -74,4 +93,4 @@ def curve_bands(values: pd.DataFrame, chosen: pd.DataFrame, *, width: int = 1) -
     shown = values.merge(chosen[["arm", "group"]].drop_duplicates(), on=["arm", "group"])
     keys = ["arm", "group", "metric"]
     members = shown.groupby(keys)["seed"].nunique().rename("members").reset_index()
-    return members.merge(bands(bins(shown, width), [*keys, "task", "step"]), on=keys)
+    return members.merge(bands(bins(shown, width), [*keys, "task", "step"], summary=summary), on=keys)

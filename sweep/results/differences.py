@@ -10,7 +10,7 @@ import pandas as pd
 
 from sweep.errors import InputError
 from sweep.results import intervals
-from sweep.results.bands import bands
+from sweep.results.bands import MEAN, Summary, bands
 from sweep.results.intervals import Estimate, Statistic
 
 
@@ -68,6 +68,7 @@ def paired_difference(
     *,
     by: Sequence[str] = (),
     value: str = "value",
+    summary: Summary = MEAN,
     seed: int = 0,
     draws: int = intervals.DRAWS,
 ) -> pd.DataFrame:
@@ -89,4 +90,4 @@ def paired_difference(
     pairs = within_seeds(*sides, by=by, value=value)
     if pairs.empty:
         raise InputError(f"arms {arm_a!r} and {arm_b!r} share no seed, so no difference is paired")
-    return bands(pairs, by, value, seed=seed, draws=draws)
+    return bands(pairs, by, value, summary, seed=seed, draws=draws)

@@ -31,11 +31,13 @@ from typing import Literal
 import numpy as np
 
 Statistic = Literal["mean", "iqm", "median"]
+Band = Literal["ci", "tolerance"]  # the interval of a statistic, or where single runs lie
 
 LEVEL = 0.95
 DRAWS = 2000
 FEWEST_SEEDS = 6  # differences that all have one sign come by chance once in 2^(seeds - 1): below 5 % from 6 on
 MOST_SEEDS = 10_000  # that are still said to be needed; more is no answer
+SHARE = 0.9  # of all runs, that a tolerance interval holds where there are seeds enough for it
 POWER = 0.8  # the share of sweeps of so many seeds in which an effect is to be told from chance
 LEAST_ERROR = (
     0.2  # of a resample, as a share of the error of all: one that drew the same value again and again has none
@@ -59,8 +61,10 @@ class Estimate:
     seeds: int
 
 
-def made(seeds: int, statistic: Statistic = "mean") -> str:
+def made(seeds: int, statistic: Statistic = "mean", band: Band = "ci") -> str:
     """How an interval over so many seeds is made, for a footnote."""
+    if band == "tolerance":
+        return "order statistics (Wilks)"
     if statistic == "median":
         return f"{LEVEL:.0%} of the median by order statistics"
     if statistic == "mean" and seeds < FEWEST_SEEDS:
@@ -153,9 +157,15 @@ def _t_test(reached: float, freedom: int) -> float:
 
 
 def of_points(
-    values: np.ndarray, *, level: float = LEVEL, seed: int = 0, draws: int = DRAWS
+    values: np.ndarray,
+    statistic: Statistic = "mean",
+    band: Band = "ci",
+    *,
+    level: float = LEVEL,
+    seed: int = 0,
+    draws: int = DRAWS,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """values (seeds, points), NaN where missing -> mean, low, high and number of seeds, each (points,).
+    """values (seeds, points), NaN where missing -> statistic, low, high and number of seeds, each (points,).
 
     The same seeds are drawn at all points that the same seeds have: whole curves are resampled.
     """
@@ -170,7 +180,15 @@ def of_points(
             points = np.flatnonzero(kind.ravel() == place)
             for some in np.array_split(points, -(-len(points) // AT_ONCE)):
                 own = values[np.ix_(kinds[:, place], some)].T
-                low[some], high[some] = _bounds(own, level, seed, draws)
+                if statistic != "mean":
+                    mean[some] = _iqm(own) if statistic == "iqm" else np.median(own, axis=1)
+                if band == "tolerance":
+                    low[some], high[some] = np.sort(own, axis=1)[:, _tolerated(own.shape[1], level)].T
+                elif statistic == "mean":
+                    low[some], high[some] = _bounds(own, level, seed, draws)
+                else:
+                    each = [estimate(point, statistic, level, seed) for point in own]
+                    low[some], high[some] = [point.low for point in each], [point.high for point in each]
     return mean, low, high, count
 
 
@@ -309,27 +327,37 @@ def _binomial(most: int, tries: int, chance: float = 0.5) -> float:
     return float(bdtr(most, tries, chance))
 
 
-def tolerance(values: Sequence[float] | np.ndarray, share: float = 0.9, level: float = LEVEL) -> tuple[float, float]:
-    """Between which values at least `share` of all runs lie, with confidence `level`, whatever their distribution.
+def tolerance(values: Sequence[float] | np.ndarray, level: float = LEVEL) -> tuple[float, float]:
+    """Between which values at least `tolerance_share` of all runs lie, with confidence `level`, whatever their
+    distribution.
 
-    By order statistics (Wilks 1941), as many cut from either end as the confidence allows. NaN where there are fewer
-    seeds than `tolerance_seeds`.
+    By order statistics (Wilks 1941), as many cut from either end as the confidence allows. NaN with fewer than two.
     """
     finite = np.sort(np.asarray(values, dtype=float))
     finite = finite[np.isfinite(finite)]
-    if finite.size < tolerance_seeds(share, level):
+    if finite.size < 2:
         return math.nan, math.nan
-    gaps = next(gaps for gaps in range(1, finite.size) if _binomial(gaps - 1, finite.size, share) >= level)
-    cut = finite.size - 1 - gaps
-    return float(finite[cut // 2]), float(finite[finite.size - 1 - (cut - cut // 2)])
+    low, high = finite[_tolerated(finite.size, level)]
+    return float(low), float(high)
 
 
-def tolerance_seeds(share: float = 0.9, level: float = LEVEL) -> int:
-    """The fewest seeds whose smallest and largest value are a tolerance interval."""
-    seeds = 2
-    while 1 - share**seeds - seeds * (1 - share) * share ** (seeds - 1) < level:
-        seeds += 1
-    return seeds
+def tolerance_share(seeds: int, level: float = LEVEL) -> float:
+    """Which share of all runs a tolerance interval holds: `SHARE`, or with few seeds (below 46) what the smallest and
+    the largest value hold between them, such as 0.61 of ten seeds.
+    """
+    from scipy.special import betaincinv
+
+    return min(SHARE, float(betaincinv(seeds - 1, 2, 1 - level))) if seeds > 1 else 0.0
+
+
+@functools.lru_cache(maxsize=64)
+def _tolerated(seeds: int, level: float) -> list[int]:
+    """The places, in order, of the two values that are a tolerance interval."""
+    if tolerance_share(seeds, level) < SHARE:
+        return [0, seeds - 1]
+    gaps = next(gaps for gaps in range(1, seeds) if _binomial(gaps - 1, seeds, SHARE) >= level)
+    cut = seeds - 1 - gaps
+    return [cut // 2, seeds - 1 - (cut - cut // 2)]
 
 
 def improvement(

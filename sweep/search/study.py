@@ -170,7 +170,7 @@ def drawing_on(figure: SubFigure) -> Iterator[None]:
     try:
         yield
     finally:
-        pyplot.subplots, pyplot.style.use = before  # type: ignore[assignment]
+        pyplot.subplots, pyplot.style.use = before
 
 
 @contextmanager

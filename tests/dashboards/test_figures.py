@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,8 @@ from dashboards import figures, theme
 from dashboards.figures import FIGURES, arms, error_over_time, four_axes, relative, render, within_task
 from dashboards.figures.panels import Asked
 from sweep.errors import InputError
-from sweep.results import frames
+from sweep.results import frames, intervals
+from sweep.results.bands import Summary
 
 TASKS, SEEDS = 8, 3
 INSIDE = ("dormant_fraction", "effective_rank", "weight_magnitude")
@@ -284,6 +286,29 @@ def test_what_no_search_can_show_is_said() -> None:
     made.manifest.pop("search")
     with pytest.raises(InputError, match="optuna_slices is of a search, and this sweep has none"):
         figures.table("optuna_slices", made, made)
+
+
+@pytest.mark.parametrize("name", ["arms", "error_over_time", "sensitivity", "paired_differences", "heat_map"])
+def test_a_figure_shows_another_statistic_and_says_so(name: str) -> None:
+    """Of three seeds the median is the middle one, and a tolerance interval their range, which holds 13 % of runs."""
+    made = sweep()
+    asked = Asked(summary=Summary(statistic="median", band="tolerance"))
+    usual, data = figures.table(name, made, made), figures.table(name, made, made, asked)
+    assert len(data) == len(usual) and not np.allclose(data["mean"].fillna(0), usual["mean"].fillna(0))
+    inside = data["ci_low"].notna()
+    assert ((data["ci_low"] <= data["mean"]) & (data["mean"] <= data["ci_high"]))[inside].all()
+    said = FIGURES[name].caption(data).text.lower()
+    share = math.floor(100 * intervals.tolerance_share(int(data["members"].min())))
+    assert "median" in said and f"tolerance interval: at least {share} % of all runs" in said
+    assert "order statistics" in data["interval"].iloc[0]
+    assert "tolerance" not in FIGURES[name].caption(usual).text
+
+
+@pytest.mark.parametrize("name", ["ranks", "performance_profiles", "optuna_slices"])
+def test_a_figure_without_a_mean_takes_no_statistic(name: str) -> None:
+    made = sweep_for(name)
+    with pytest.raises(InputError, match=f"{name} shows no mean over seeds: leave out --statistic and --band"):
+        figures.table(name, made, made, Asked(summary=Summary(statistic="iqm")))
 
 
 def test_error_over_time_draws_its_table() -> None:

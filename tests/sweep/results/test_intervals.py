@@ -133,12 +133,36 @@ def test_a_median_may_be_of_thousands_of_values() -> None:
 
 
 def test_tolerance_intervals_hold_their_share_of_runs() -> None:
-    assert intervals.tolerance_seeds(0.9, 0.95) == 46  # Wilks's table
-    assert math.isnan(intervals.tolerance(range(45))[0]) and intervals.tolerance(range(46)) == (0, 45)
+    assert intervals.tolerance_share(46) == 0.9 > intervals.tolerance_share(45)  # Wilks's table
+    assert intervals.tolerance(range(46)) == (0, 45) and math.isnan(intervals.tolerance([1.0])[0])
     rng = np.random.default_rng(6)
     sweeps = [intervals.tolerance(rng.normal(size=100)) for _ in range(400)]
     held = [stats.norm.cdf(high) - stats.norm.cdf(low) >= 0.9 for low, high in sweeps]
     assert np.mean(held) >= 0.94
+
+
+@pytest.mark.parametrize("seeds", [3, 10, 30])
+def test_few_seeds_have_a_tolerance_interval_of_fewer_runs(seeds: int) -> None:
+    """The range of n values holds a share s or less with probability n s^(n-1) - (n-1) s^n: 5 % at the share said."""
+    share = intervals.tolerance_share(seeds)
+    assert seeds * share ** (seeds - 1) - (seeds - 1) * share**seeds == pytest.approx(0.05)
+    draws = np.random.default_rng(seeds).normal(size=(seeds, 1000))
+    _, low, high, _ = intervals.of_points(draws, band="tolerance")
+    assert (low == draws.min(0)).all() and (high == draws.max(0)).all()
+    assert 0.93 <= (stats.norm.cdf(high) - stats.norm.cdf(low) >= share).mean() <= 0.97
+
+
+@pytest.mark.parametrize("statistic", ["iqm", "median"])
+def test_points_of_other_statistics_are_the_same_numbers(statistic: Statistic) -> None:
+    values = np.random.default_rng(0).normal(size=(9, 4))
+    values[2, 3] = np.nan
+    center, low, high, count = intervals.of_points(values, statistic)
+    for place, column in enumerate(values.T):
+        own = estimate(column, statistic)
+        assert [own.mean, own.low, own.high] == pytest.approx([center[place], low[place], high[place]])
+        assert own.seeds == count[place]
+    few = intervals.of_points(values[:4], statistic)
+    assert np.isfinite(few[0]).all() and np.isnan(few[1]).all()
 
 
 def test_the_probability_of_improvement_is_mann_and_whitneys() -> None:
