@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from sweep.packing import shape_of
+from sweep.results.intervals import FEWEST_SEEDS
 from sweep.spec.model import Spec
 from sweep.spec.reading import STUDIES
 from sweep.spec.studies import load, studies
@@ -68,6 +69,11 @@ def test_a_smoke_run_is_small(name: str) -> None:
     assert spec.size * steps(spec) <= 300_000
     if spec.workload.name == "permuted_mnist":
         assert spec.workload.settings[0]["dataset"] == "digits"  # needs no download
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_laptop_run_has_seeds_enough_for_a_verdict(name: str) -> None:
+    assert len(load(name, "laptop").seeds) >= FEWEST_SEEDS
 
 
 def test_the_demo_is_what_it_promises() -> None:
