@@ -7,11 +7,12 @@ and each step is put right after torch took it, for those weights alone:
 
     θ ← θ + η (direction(m, v, t) − direction(m, v, t − r))
 
-which costs about as much as Adam's step, for parameters of which a weight was ever set back.
+which takes one look at the parameter, and some arithmetic for the weights that are so young that it makes a difference.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -27,8 +28,22 @@ def restarts_honoured(parameter: Tensor, state: dict[str, Any], group: dict[str,
     if RESTARTED not in state or parameter.grad is None:
         return
     betas = {"beta1": float(group["betas"][0]), "beta2": float(group["betas"][1])}
-    mean, square = state["exp_avg"], state.get("max_exp_avg_sq", state["exp_avg_sq"])
-    steps = state["step"].to(parameter)
-    taken = adam_direction(mean, square, steps, eps=group["eps"], **betas)
-    due = adam_direction(mean, square, steps - state[RESTARTED], eps=group["eps"], **betas)
-    parameter.add_(group["lr"] * torch.where(state[RESTARTED] > 0, taken - due, 0))
+    taken = float(state["step"])
+    age = steps_that_matter(max(betas.values()), parameter.dtype)
+    young = (state[RESTARTED] > max(0.0, taken - age)).flatten().nonzero().squeeze(1)
+    mean, square = state["exp_avg"].take(young), state.get("max_exp_avg_sq", state["exp_avg_sq"]).take(young)
+    # Counts of steps are coarse in half precision, which torch casts them to where it loads a state.
+    own = (taken - state[RESTARTED].take(young).to(counting(parameter))).clamp(min=1)
+    excess = adam_direction(mean, square, torch.full_like(own, taken), eps=group["eps"], **betas)
+    excess = excess - adam_direction(mean, square, own, eps=group["eps"], **betas)
+    parameter.put_(young, (group["lr"] * excess).to(parameter.dtype), accumulate=True)
+
+
+def counting(parameter: Tensor) -> torch.dtype:
+    """The type that a parameter's steps are counted in."""
+    return torch.promote_types(parameter.dtype, torch.float32)
+
+
+def steps_that_matter(beta: float, dtype: torch.dtype) -> float:
+    """After how many steps 1 − βᵗ is 1 in a type."""
+    return math.log(torch.finfo(dtype).eps) / math.log(beta) if beta > 0 else 1.0

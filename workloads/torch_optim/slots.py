@@ -13,7 +13,7 @@ from workloads.errors import InputError
 from workloads.methods.base import State
 from workloads.torch_optim.adamo import AdamO
 from workloads.torch_optim.attached import INSTEAD
-from workloads.torch_optim.restarts import RESTARTED, restarts_honoured
+from workloads.torch_optim.restarts import RESTARTED, counting, restarts_honoured
 
 ADAM = {"mean": "exp_avg", "square": "exp_avg_sq", "largest": "max_exp_avg_sq"}
 # By type and not by base: a subclass may keep something else under the same name, or call its base's step in its own.
@@ -45,12 +45,7 @@ class Slots:
             for slot, key in self.slots.items()
         }
         if "square" in self.slots:
-            state["steps"] = {
-                name: values["step"].to(self.parameters[name])
-                - values.get(RESTARTED, torch.zeros_like(values["exp_avg"]))
-                for name, values in held.items()
-                if values
-            }
+            state["steps"] = {name: own_steps(self.parameters[name], values) for name, values in held.items() if values}
         return state
 
     def write(self, before: State, after: State) -> None:
@@ -71,3 +66,10 @@ class Slots:
         for parameter in self.parameters.values():
             with torch.no_grad():
                 restarts_honoured(parameter, self.optimizer.state.get(parameter, {}), groups[parameter])
+
+
+def own_steps(parameter: Tensor, state: dict[str, Any]) -> Tensor:
+    """How many steps each weight's averages have seen, of a parameter's state of Adam; its shape."""
+    taken: Tensor = state["step"].to(parameter.device, counting(parameter))
+    restarted: Tensor = state.get(RESTARTED, torch.zeros_like(parameter, dtype=taken.dtype))
+    return taken - restarted

@@ -152,6 +152,36 @@ def test_a_renewed_unit_is_fresh_in_module_and_optimizer() -> None:
         assert torch.count_nonzero(model[8].weight[:, j]) == 0 and model[5].bias[j] == 0
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda p: torch.optim.Adam(p, lr=0.25, betas=(0.5, 0.6)),
+        lambda p: torch.optim.Adam(p, lr=0.25, betas=(0.5, 0.6), amsgrad=True),
+        lambda p: torch.optim.AdamW(p, lr=0.25, betas=(0.5, 0.6), weight_decay=0.0),
+        lambda p: AdamO(p, lr=0.25, betas=(0.5, 0.6), isometry_strength=0.0),
+    ],
+)
+def test_under_a_constant_gradient_every_weight_of_adam_moves_by_its_step(made: Any, dtype: torch.dtype) -> None:
+    """m̂ = √v̂ whatever a weight's age, if it has a count of its own; past the age from which its count matters too."""
+    model = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2)).to(dtype)
+    optimizer = made(model.parameters())
+    cbp = ContinualBackprop(model, optimizer, replacement_rate=0.02, maturity_threshold=5)
+    for _ in range(120):
+        model(torch.randn(4, 3, dtype=dtype))
+        with torch.no_grad():
+            for p in model.parameters():
+                p.grad = torch.ones_like(p)
+                p.clamp_(-2, 2)  # where bfloat16 holds a quarter exactly enough
+        before = [p.detach().clone() for p in model.parameters()]
+        optimizer.step()
+        for p, old in zip(model.parameters(), before, strict=True):
+            moved = (old - p.detach()).double()
+            assert (moved - 0.25).abs().max() < (1e-7 if dtype == torch.float64 else 0.02)
+        cbp.step()
+    assert cbp.replaced > 5
+
+
 def test_the_same_generator_gives_the_same_units_and_weights() -> None:
     ends = []
     for seed in (7, 7, 8):
