@@ -193,7 +193,9 @@ def known(trials: pd.DataFrame) -> pd.DataFrame:
 
 def without_pull(row: Mapping[object, object]) -> bool:
     """Whether it is AdamO that pulls nothing, which is Adam."""
-    return row["optimizer.name"] == "adamo" and row.get("optimizer.isometry_strength") == 0
+    projection = row.get("optimizer.projection")  # absent, or NaN beside trials that have one, where it is not set
+    projects = isinstance(projection, int | float) and projection > 0
+    return row["optimizer.name"] == "adamo" and row.get("optimizer.isometry_strength") == 0 and not projects
 
 
 def acting(row: Mapping[object, object]) -> set[str]:

@@ -101,7 +101,7 @@ def values_of(hint: Any) -> list[Any]:
 
 
 # Act on moments, on kernels, on biases that do not begin at 0, or online alone; redo's score is its preset's.
-ELSEWHERE = ("reset_optimizer", "optimizer", "fresh_kernels", "bias", "noise", "score")
+ELSEWHERE = ("reset_optimizer", "optimizer", "fresh_kernels", "bias", "noise", "score", "kernels")
 TOGETHER = ("l2", "shrink_and_perturb", "coupled_isometry", "reset", "continual_backprop")  # what the engine orders
 
 

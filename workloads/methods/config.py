@@ -16,7 +16,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from annotated_types import Ge, Gt, Le, Lt
 
 from workloads.paths import RAREST, Paths, Takes
-from workloads.settings import Settings
+from workloads.settings import Settings, later
 
 Strength = Annotated[float, Ge(0)]
 Decay = Annotated[float, Ge(0), Lt(1)]
@@ -101,6 +101,12 @@ class AdamOConfig:
     scale_by_gram: bool = False  # divide each matrix's penalty by its Gram dimension
     head: bool = True  # pull the output layer too
     every: Annotated[int, Ge(1)] = 1  # apply at every k-th step, with k times the strength
+    first: bool = later(True)  # pull the layer that sees the inputs too
+    kernels: bool = later(True)  # pull convolutions too, each as a matrix out x (in h w)
+    # W'W -> I (paper), or g^2 I for the gain g of the layer's activation, which keeps a signal's scale
+    target: Literal["one", "gain_squared"] = later("one")
+    # in the place of the pull: so many steps of Newton and Schulz to the nearest isometry; 0: the pull
+    projection: Annotated[int, Ge(0), Le(20)] = later(0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -162,6 +168,9 @@ class CoupledIsometryConfig:
     penalty: Literal["full", "half"] = "full"
     scale_by_gram: bool = False
     head: bool = True
+    first: bool = later(True)  # as AdamO's
+    kernels: bool = later(True)
+    target: Literal["one", "gain_squared"] = later("one")
 
 
 Preset = Literal["official", "paper", "official_conv", "official_resnet"]
@@ -308,6 +317,10 @@ ADAMO_WRITTEN: Takes = {
     "scale_by_gram": (True, False),
     "head": (True, False),
     "every": True,
+    "first": (True,),
+    "kernels": True,  # there are none
+    "target": ("one",),
+    "projection": (0,),
 }
 CONTINUAL_BACKPROP_WRITTEN: Takes = {  # not what the released convolutional codes do otherwise
     "preset": ("official", "paper", "official_conv", "official_resnet"),

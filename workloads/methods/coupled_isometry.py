@@ -17,13 +17,7 @@ class CoupledIsometry(Method[CoupledIsometryConfig]):
 
     def gradient(self, params: Params, state: State, hyper: Hyper, seen: Seen, draw: Draw) -> tuple[Params, State]:
         """g + strength ∇R(W) for weight matrices, g for biases."""
-        pulls = isometry_gradients(
-            params,
-            self.network,
-            penalty=self.config.penalty,
-            scale_by_gram=self.config.scale_by_gram,
-            head=self.config.head,
-        )
+        pulls = isometry_gradients(params, self.network, self.config)
         return {n: g + hyper["strength"] * pulls[n] if n in pulls else g for n, g in seen.grads.items()}, state
 
 

@@ -125,6 +125,10 @@ class Network(ABC, Generic[C]):
         weight = next(shapes[n] for n in reversed(before) if len(shapes[n]) > 1)
         return layer_distribution("default", "weight", math.prod(weight[1:]), weight[0], 1.0)
 
+    def gain(self, name: str) -> float:
+        """The factor that a weight needs for the activation after it to keep a signal's scale; 1 unless overridden."""
+        return 1.0
+
     def init(self, seed: int, at: int = 0) -> dict[str, Tensor]:
         """Initial parameters, float64; a pure function of the seed, the config and `at`.
 

@@ -51,10 +51,14 @@ class ConvNet(Network[ConvNetConfig]):
         """See Network: torch's defaults, unless the config names another scheme."""
         layer, _, kind = name.rpartition(".")
         shape = self._shapes[f"{layer}.weight"]
-        gain = GAINS["linear"] if f"{layer}.weight" == self.head else GAINS[self.config.activation]
+        gain = self.gain(f"{layer}.weight")
         places = math.prod(shape[2:])
         # fan_out counts a kernel's places, as torch.nn.init does.
         return layer_distribution(self.config.initialisation, kind, shape[1] * places, shape[0] * places, gain)
+
+    def gain(self, name: str) -> float:
+        """See Network: that of the activation, and of none for the head."""
+        return GAINS["linear"] if name == self.head else GAINS[self.config.activation]
 
     def apply(self, params: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, Activations]:
         """x (B, channels x height x width) -> (B, outputs); activations (B, channels, h, w), then (B, hidden)."""

@@ -62,8 +62,12 @@ class MLP(Network[MLPConfig]):
         k = int(layer)
         if kind.startswith("norm."):
             return Distribution("constant", 1.0 if kind == "norm.weight" else 0.0)
-        gain = GAINS["linear"] if k == self.config.depth else self._gain
+        gain = self.gain(f"layers.{k}.weight")
         return layer_distribution(self.initialisation, kind, self.fan_ins[k], self.sizes[k + 1], gain)
+
+    def gain(self, name: str) -> float:
+        """See Network: that of the activation, and of none for the head."""
+        return GAINS["linear"] if name == self.head else GAINS[self.config.activation or "linear"]
 
     def apply(self, params: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, Activations]:
         """x (B, inputs) -> output (B, outputs) and, per hidden layer, its name and activations (B, parts x width)."""
@@ -82,10 +86,6 @@ class MLP(Network[MLPConfig]):
             scale, shift = (self._value(params, name) for name in (site.norm.scale, site.norm.shift))
             z = functional.layer_norm(z, (site.units,), scale, shift, EPS)
         return self._activation(z)
-
-    @property
-    def _gain(self) -> float:
-        return GAINS[self.config.activation or "linear"]
 
     def _activation(self, x: Tensor) -> Tensor:
         return ACTIVATIONS[self.config.activation or "linear"](x)

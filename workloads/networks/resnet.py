@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from workloads.networks.activations import GAINS
 from workloads.networks.base import Activations, Network, Norm, Site, channels_inside
 from workloads.networks.config import Picture, ResNet18Config
 from workloads.networks.initialisation import Distribution
@@ -80,6 +81,10 @@ class ResNet18(Network[ResNet18Config]):
             return Distribution("constant", 1.0)
         fan_in = math.prod(self._shapes[name][1:])
         return Distribution("normal", math.sqrt((1 if name == self.head else 2) / fan_in))
+
+    def gain(self, name: str) -> float:
+        """See Network: that of relu, and of none for the head; of skip paths too, as they are drawn."""
+        return GAINS["linear" if name == self.head else "relu"]
 
     def initial_buffers(self, like: Tensor) -> dict[str, Tensor]:
         """See Network: mean 0, variance 1."""

@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 from torch.optim.adam import adam
 from torch.optim.optimizer import ParamsT
 
-from workloads.methods.isometry import isometry_pull
+from workloads.methods.isometry import isometry_pull, projected
 from workloads.torch_optim.restarts import restarts_honoured
 
 CHOICES = {"penalty": ("full", "half"), "order": ("simultaneous", "sequential")}
@@ -38,6 +38,9 @@ class AdamO(Optimizer):
     order               the pull at the weights before the step ("simultaneous", eq. 20) or after Adam's ("sequential")
     scale_by_gram       divide each matrix's pull by min(out, in)
     every               pull at every k-th step, the first among them, k times as strongly
+    target              pull to WᵀW = target x I: 1 as in the paper, 2 to keep a signal's scale through relu
+    projection          in the place of the pull: after Adam's step so many steps of Newton and Schulz to the nearest
+                        such matrix, however large λ is, if not 0. 0 is the pull
     foreach             as in torch.optim.Adam
     """
 
@@ -54,6 +57,8 @@ class AdamO(Optimizer):
         order: Literal["simultaneous", "sequential"] = "simultaneous",
         scale_by_gram: bool = False,
         every: int = 1,
+        target: float = 1.0,
+        projection: int = 0,
         foreach: bool | None = None,
     ) -> None:
         defaults = {
@@ -66,6 +71,8 @@ class AdamO(Optimizer):
             "order": order,
             "scale_by_gram": scale_by_gram,
             "every": every,
+            "target": target,
+            "projection": projection,
             "foreach": foreach,
             "steps": 0,  # of a group, for `every`
         }
@@ -96,10 +103,14 @@ class AdamO(Optimizer):
         acts = group["isometry_strength"] != 0 and group["steps"] % group["every"] == 0
         group["steps"] += 1
         matrices = [p for p in params if p.ndim > 1] if acts else []
-        sequential = group["order"] == "sequential"
-        pulls = [] if sequential else pulls_of(matrices, group)
+        early = group["order"] == "simultaneous" and not group["projection"]
+        pulls = pulls_of(matrices, group) if early else []
         self._adam(params, group)
-        pulls = pulls_of(matrices, group) if sequential else pulls
+        if group["projection"]:
+            for matrix in matrices:
+                matrix.copy_(projected(matrix, group["projection"], group["target"]))
+            return
+        pulls = pulls if early else pulls_of(matrices, group)
         step_size = group["lr"] if group["isometry_lr"] is None else group["isometry_lr"]
         rate = group["every"] * step_size * group["isometry_strength"]
         for matrix, pull in zip(matrices, pulls, strict=True):
@@ -138,7 +149,8 @@ class AdamO(Optimizer):
 
 def pulls_of(matrices: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
     """∇R of each matrix as a group's settings have it."""
-    return [isometry_pull(m, penalty=group["penalty"], scale_by_gram=group["scale_by_gram"]) for m in matrices]
+    settings = {name: group[name] for name in ("penalty", "scale_by_gram", "target")}
+    return [isometry_pull(matrix, **settings) for matrix in matrices]
 
 
 def refuse_what_adam_cannot(params: list[Tensor]) -> None:
@@ -164,6 +176,10 @@ def checked(group: dict[str, Any]) -> None:
         raise ValueError(f"Invalid isometry_lr value: {group['isometry_lr']}")
     if not (isinstance(group["every"], int) and group["every"] >= 1):
         raise ValueError(f"Invalid every value: {group['every']} (a whole number of steps from 1 on)")
+    if not 0.0 < group["target"]:
+        raise ValueError(f"Invalid target value: {group['target']}")
+    if not (isinstance(group["projection"], int) and group["projection"] >= 0):
+        raise ValueError(f"Invalid projection value: {group['projection']} (a number of iterations, 0 for none)")
     for name, allowed in CHOICES.items():
         if group[name] not in allowed:
             raise ValueError(f"Invalid {name} value: {group[name]!r} ({' or '.join(allowed)})")

@@ -13,7 +13,7 @@ import synthetic
 from dashboards import claims
 from dashboards.claims import telling
 from dashboards.claims.claim import BACKPROP, CONTINUAL_BACKPROP, LINEAR
-from dashboards.claims.evidence import Evidence, Unread, best_by_other_half
+from dashboards.claims.evidence import Evidence, Unread, best_by_other_half, without_pull
 from dashboards.claims.judging import judged, p_above
 from sweep.results import frames, intervals, verdicts, windows
 from sweep.results.differences import Difference
@@ -338,3 +338,10 @@ def test_false_verdicts_of_whole_sweeps_are_rare() -> None:
     assert len(wrong) >= 10
     assert max(wrong.values()) <= 12, wrong  # P(more than 12 of 200 | 2.5 %) is 0.2 %
     assert sum(wrong.values()) <= 200 * len(wrong) * 0.035, wrong
+
+
+def test_adamo_that_pulls_nothing_is_adam_unless_it_projects() -> None:
+    row = {"optimizer.name": "adamo", "optimizer.isometry_strength": 0.0}
+    assert without_pull(row) and without_pull({**row, "optimizer.projection": np.nan})
+    assert not without_pull({**row, "optimizer.projection": 2})
+    assert not without_pull({**row, "optimizer.isometry_strength": 0.1})

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from workloads.methods.isometry import isometry_gradient, isometry_gradients
+from workloads.methods.config import CoupledIsometryConfig
+from workloads.methods.isometry import isometry_gradient, isometry_gradients, projected, targets
 from workloads.networks.base import Network
 from workloads.networks.config import ConvNetConfig, MLPConfig, ResNet18Config
 from workloads.networks.convnet import ConvNet
@@ -92,7 +93,8 @@ def test_a_networks_gradients_are_autograd_of_the_summed_penalty(penalty: str, s
         return (1 if penalty == "full" else 0.5) * sum(terms)
 
     expected = torch.func.grad(total)(params)
-    found = isometry_gradients(params, network, penalty=penalty, scale_by_gram=scale_by_gram, head=head)
+    config = CoupledIsometryConfig(penalty=penalty, scale_by_gram=scale_by_gram, head=head)
+    found = isometry_gradients(params, network, config)
     assert set(found) == {f"layers.{k}.weight" for k in range(3 if head else 2)}  # no bias is ever pulled
     for name, value in found.items():
         torch.testing.assert_close(value, expected[name], rtol=1e-12, atol=1e-12)
@@ -105,7 +107,7 @@ RESNET = ResNet18(ResNet18Config(width=1), (3, 8, 8), 2)
 def test_a_kernel_by_hand() -> None:
     """One output channel, 2 x 1 x 2: the row (1, 0, 2, 0), whose gradient is 4 (5 - 1) times itself."""
     params = {**CONVNET.init(0), "convs.0.weight": torch.tensor([[[[1.0, 0.0]], [[2.0, 0.0]]]], dtype=torch.float64)}
-    found = isometry_gradients(params, CONVNET, penalty="full", scale_by_gram=False, head=True)["convs.0.weight"]
+    found = isometry_gradients(params, CONVNET, CoupledIsometryConfig())["convs.0.weight"]
     assert found.tolist() == [[[[16, 0]], [[32, 0]]]]
 
 
@@ -123,7 +125,7 @@ def test_kernels_are_pulled_as_the_matrix_of_what_maps_a_patch(network: Network,
         return result
 
     expected = torch.func.grad(total)(params)
-    found = isometry_gradients(params, network, penalty="full", scale_by_gram=True, head=head)
+    found = isometry_gradients(params, network, CoupledIsometryConfig(scale_by_gram=True, head=head))
     assert list(found) == list(network.weights if head else network.weights[:-1])  # no bias and no batch norm
     for name, value in found.items():
         torch.testing.assert_close(value, expected[name], rtol=1e-11, atol=1e-11)
@@ -131,6 +133,57 @@ def test_kernels_are_pulled_as_the_matrix_of_what_maps_a_patch(network: Network,
 
 def test_an_orthogonal_start_is_not_pulled() -> None:
     network = ConvNet(ConvNetConfig(width=3, hidden=4, initialisation="orthogonal"), (3, 24, 24), 2)
-    found = isometry_gradients(network.init(0), network, penalty="full", scale_by_gram=False, head=True)
+    found = isometry_gradients(network.init(0), network, CoupledIsometryConfig())
     assert {value.ndim for value in found.values()} == {2, 4}
     assert max(value.abs().max().item() for value in found.values()) < 1e-13
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_target_is_what_the_gram_matrix_is_pulled_to(shape: tuple[int, int]) -> None:
+    """Against autograd of ‖WᵀW − 2 I‖²; zero at √2 times an isometry."""
+    weight, eye = matrix(*shape), 2 * torch.eye(min(shape), dtype=torch.float64)
+
+    def penalty(weight: Tensor) -> Tensor:
+        gram = weight.T @ weight if shape[0] >= shape[1] else weight @ weight.T
+        return ((gram - eye) ** 2).sum()
+
+    torch.testing.assert_close(isometry_gradient(weight, 2.0), torch.func.grad(penalty)(weight), rtol=1e-12, atol=1e-12)
+    halves = torch.linalg.svd(weight, full_matrices=False)
+    assert isometry_gradient(2**0.5 * halves.U @ halves.Vh, 2.0).abs().max() < 1e-13
+
+
+def test_which_matrices_are_pulled_and_to_what() -> None:
+    """3-6-6-2 with tanh, whose gain is 5/3; the head has none. Of a convnet with relu, 2 for all but the head."""
+    network = MLP(MLPConfig(width=6, depth=2, activation="tanh"), 3, 2)
+    first, hidden, head = network.weights
+    scaled = targets(network, CoupledIsometryConfig(target="gain_squared"))
+    assert scaled == {first: pytest.approx(25 / 9), hidden: pytest.approx(25 / 9), head: 1}
+    assert targets(network, CoupledIsometryConfig()) == {first: 1, hidden: 1, head: 1}
+    assert list(targets(network, CoupledIsometryConfig(first=False, head=False))) == [hidden]
+    for pictures in (CONVNET, RESNET):
+        scaled = targets(pictures, CoupledIsometryConfig(target="gain_squared"))
+        assert scaled.pop(pictures.head) == 1 and list(scaled.values()) == pytest.approx([2] * len(scaled))
+        matrices = [n for n in pictures.weights if len(pictures.parameter_shapes()[n]) == 2]
+        assert list(targets(pictures, CoupledIsometryConfig(kernels=False))) == matrices
+    linear = MLP(MLPConfig(depth=0), 3, 2)  # its one matrix is both
+    assert targets(linear, CoupledIsometryConfig(first=False)) == {}
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, (3, 2, 2, 2)])
+@pytest.mark.parametrize("target", [1.0, 2.0])
+def test_newton_and_schulz_end_at_the_polar_factor(shape: tuple[int, ...], target: float) -> None:
+    """Also from singular values of 4 and more, where the plain iteration goes astray."""
+    weight = 3 * matrix(*shape)
+    halves = torch.linalg.svd(weight.flatten(1), full_matrices=False)
+    assert halves.S.max() > 3
+    found = projected(weight, 60, target).flatten(1)
+    torch.testing.assert_close(found, target**0.5 * halves.U @ halves.Vh, rtol=1e-9, atol=1e-9)
+
+
+def test_one_step_near_an_isometry_is_a_pull_of_one_half() -> None:
+    """s <- s - (s^3 - s) / 2: by hand 1.1 becomes 0.9845, 0.9 becomes 0.9855; zero stays."""
+    weight = torch.diag(torch.tensor([1.1, 0.9, 0.0], dtype=torch.float64))
+    expected = torch.diag(torch.tensor([0.9845, 0.9855, 0.0], dtype=torch.float64))
+    torch.testing.assert_close(projected(weight, 1), expected, rtol=1e-14, atol=1e-15)
+    torch.testing.assert_close(projected(weight, 1), weight - isometry_gradient(weight) / 8, rtol=1e-14, atol=1e-15)
+    assert torch.count_nonzero(projected(torch.zeros(2, 3), 2)) == 0

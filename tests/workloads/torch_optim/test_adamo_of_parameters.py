@@ -48,15 +48,25 @@ OPTIONS: list[dict[str, Any]] = [
     {"penalty": "half", "order": "sequential"},
     {"scale_by_gram": True},
     {"every": 3},
+    {"target": 2.0},
+    {"projection": 3, "every": 2, "target": 2.0},
 ]
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("made", [mlp(), convnet])
 def test_step_by_step_as_our_trials(made: Any, options: dict[str, Any]) -> None:
-    config = AdamOConfig(step_size=2e-3, isometry_strength=0.2, isometry_step_size=0.01, **options)
+    ours = {
+        **options,
+        **({"target": "gain_squared", "head": False} if "target" in options else {}),
+    }  # relu's gain is √2
+    config = AdamOConfig(step_size=2e-3, isometry_strength=0.2, isometry_step_size=0.01, **ours)
     beside = Beside.of(made, 20, ("adamo", config), {})
-    optimizer = AdamO(beside.model.parameters(), lr=2e-3, isometry_strength=0.2, isometry_lr=0.01, **options)
+    body = [p for n, p in beside.model.named_parameters() if n != beside.network.head or "target" not in options]
+    groups = [{"params": body}, {"params": beside.model.get_parameter(beside.network.head), "isometry_strength": 0.0}]
+    optimizer = AdamO(
+        groups if "target" in options else body, lr=2e-3, isometry_strength=0.2, isometry_lr=0.01, **options
+    )
     for k, trained in enumerate(beside.ours(0)):
         beside.backward(optimizer, k)
         optimizer.step()
@@ -166,6 +176,8 @@ def test_sparse_gradients_and_complex_parameters_are_refused() -> None:
         ({"isometry_strength": -0.1}, "Invalid isometry_strength value: -0.1"),
         ({"isometry_lr": -0.1}, "Invalid isometry_lr value: -0.1"),
         ({"every": 0}, "Invalid every value: 0"),
+        ({"target": 0.0}, "Invalid target value: 0.0"),
+        ({"projection": -1}, "Invalid projection value: -1"),
         ({"penalty": "double"}, "Invalid penalty value: 'double' \\(full or half\\)"),
         ({"order": "after"}, "Invalid order value: 'after' \\(simultaneous or sequential\\)"),
     ],
