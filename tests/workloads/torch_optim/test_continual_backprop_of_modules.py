@@ -182,6 +182,33 @@ def test_under_a_constant_gradient_every_weight_of_adam_moves_by_its_step(made: 
     assert cbp.replaced > 5
 
 
+def test_half_precision_survives_a_count_that_loading_rounds() -> None:
+    """torch casts a state to its parameter's type: step 1003 becomes 1004, which the next step has yet to reach."""
+    model = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2)).bfloat16()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.25)
+    cbp = ContinualBackprop(model, optimizer, replacement_rate=1.0, maturity_threshold=0)
+    model(torch.ones(4, 3, dtype=torch.bfloat16)).sum().backward()
+    optimizer.step()
+    for state in optimizer.state.values():
+        state["step"].fill_(1003)
+    assert cbp.step() == 8
+    optimizer.load_state_dict(optimizer.state_dict())
+    optimizer.step()
+    assert all(p.isfinite().all() for p in model.parameters())
+
+
+def test_activations_under_autocast_are_averaged_in_the_weights_type() -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    cbp = ContinualBackprop(model, torch.optim.SGD(model.parameters()))
+    x = torch.randn(1000, 3, generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        shown = model[1](model[0](x))
+        model(x)
+    cbp.step()
+    assert shown.dtype == torch.bfloat16
+    torch.testing.assert_close(cbp.state["mean"]["0"], 0.01 * shown.detach().float().mean(0), rtol=1e-5, atol=0)
+
+
 def test_the_same_generator_gives_the_same_units_and_weights() -> None:
     ends = []
     for seed in (7, 7, 8):
