@@ -48,12 +48,13 @@ class Chain:
         self.result: list[Tensor] = []  # of the whole module, where it was called as a whole
         self._made: dict[str, Node] = {}  # layer or norm -> the node of its output
         watched = [(n, m) for n, m in model.named_modules() if n and isinstance(m, (*LAYERS, *NORMS))]
-        self._hooks = [m.register_forward_hook(self._noter(n), with_kwargs=True) for n, m in watched]
+        self._hooks = [m.register_forward_hook(self._noter(n, m), with_kwargs=True) for n, m in watched]
         self._hooks.append(model.register_forward_hook(self._note_result))
 
-    def _noter(self, name: str) -> Any:
+    def _noter(self, name: str, watched: nn.Module) -> Any:
         def note(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Tensor) -> None:
-            if not self.model.training or output.grad_fn is None:
+            # A copy of the module, such as a target network, has its hooks too and is none of this one's affairs.
+            if module is not watched or not self.model.training or output.grad_fn is None:
                 return
             self._made[name] = output.grad_fn
             if isinstance(module, LAYERS):
@@ -62,7 +63,7 @@ class Chain:
         return note
 
     def _note_result(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        if module.training:
+        if module is self.model and module.training:
             self.result = [leaf for leaf in pytree.tree_leaves(output) if isinstance(leaf, Tensor)]
 
     def close(self) -> None:

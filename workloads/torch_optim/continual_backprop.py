@@ -8,7 +8,6 @@ carries what was decided back into the module and its optimizer.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -93,14 +92,18 @@ class ContinualBackprop:
         self.slots = Slots(self.optimizer, parameters)
         self.state = self.method.init(self.network.tensors(), per_element=True)
         for name in seen_by(layers):
-            hook = partial(self._see, name)
-            self._hooks.append(self.model.get_submodule(name).register_forward_pre_hook(hook, with_kwargs=True))
+            layer = self.model.get_submodule(name)
+            self._hooks.append(layer.register_forward_pre_hook(self._seer(name, layer), with_kwargs=True))
         if type(self.optimizer) in (Adam, AdamW):
             self._hooks.append(self.optimizer.register_step_post_hook(self.slots.honour_restarts))
 
-    def _see(self, name: str, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        if self.model.training and torch.is_grad_enabled():
-            self._shown[name] = (args[0] if args else kwargs["input"]).detach()
+    def _seer(self, name: str, watched: nn.Module) -> Any:
+        def see(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+            # Not in a copy of the module, which has its hooks too.
+            if module is watched and self.model.training and torch.is_grad_enabled():
+                self._shown[name] = (args[0] if args else kwargs["input"]).detach()
+
+        return see
 
     @torch.no_grad()
     def step(self) -> int:

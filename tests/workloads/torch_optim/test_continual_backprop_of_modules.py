@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -299,6 +300,26 @@ def test_looking_without_training_is_not_seen() -> None:
                 with torch.no_grad():
                     model(x - 1)
                 model.train()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            cbp.step()
+        ends.append(cbp.state)
+    assert all(map(torch.equal, ends[0]["utility"].values(), ends[1]["utility"].values()))
+
+
+def test_a_copy_of_the_module_is_not_seen() -> None:
+    """As target networks and averaged weights are made; it may be trained too."""
+    ends = []
+    for copies in (False, True):
+        model, optimizer, cbp = script()
+        others = [copy.deepcopy(model)] if copies else []
+        for k in range(15):
+            others += [copy.deepcopy(model)] if copies and k == 10 else []
+            torch.manual_seed(k)
+            loss = model(torch.randn(4, 1, 8, 8, dtype=torch.float64)).square().sum()
+            for other in others:
+                other(torch.randn(4, 1, 8, 8, dtype=torch.float64)).sum().backward()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
