@@ -216,7 +216,7 @@ def matches(rows: pd.DataFrame, settings: Mapping[Any, Any]) -> pd.Series[bool]:
 
 def described(learner: Learner, optimizer: str | None) -> str:
     """A learner in words: `L2 with adam`."""
-    fixed = learner.linear or learner.optimizer or optimizer is None
+    fixed = learner.linear or learner.optimizer or optimizer is None or f"with {optimizer}" in learner.label.lower()
     return learner.label if fixed else f"{learner.label} with {optimizer}"
 
 

@@ -45,7 +45,7 @@ def smallest_effect(metric: str, beside: float) -> float:
 def seeds_needed(difference: Difference | None, smallest: float) -> int | None:
     """How many seeds would tell what was seen, or the smallest effect that matters where less was seen, from nothing.
 
-    With the power of `intervals.POWER`. None where the spread between seeds is not known.
+    With the power of `intervals.POWER`. None where the spread between seeds is not known, or beyond `MOST_SEEDS`.
     """
     if difference is None or math.isnan(difference.deviation):
         return None

@@ -143,6 +143,7 @@ def test_what_a_sweep_lacks_is_said() -> None:
     _, unanswered = claims.check(made.record, made)  # type: ignore[arg-type]
     why = {each.claim.name: each.why for each in unanswered}
     assert why["adam_declines"] == "no arm is Adam"
+    assert why["adamo_matches_l2"] == "no arm is L2 with Adam"
     assert why["wider_networks_decline_slower"] == "width has no two values, all else equal"
 
 
