@@ -7,6 +7,7 @@ seeds that it was judged by. A setting of which a seed diverged has no value; a 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -63,8 +64,9 @@ def tried(trials: pd.DataFrame, curves: pd.DataFrame, asked: Asked, figure: str)
 
 
 def _plain(value: Any) -> Any:
-    """A setting in JSON's words."""
-    return value.item() if hasattr(value, "item") else value
+    """A setting in JSON's words; a table has not a number where it is null."""
+    plain = value.item() if hasattr(value, "item") else value
+    return None if isinstance(plain, float) and math.isnan(plain) else plain
 
 
 def studies(data: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, Any]]:

@@ -130,7 +130,10 @@ def known(
         study = optuna.create_study(direction="maximize" if higher else "minimize")
         for setting, value in zip(settings, values, strict=True):
             params = {
-                name: str(setting[name]) if drawn.kind == "choice" else setting[name] for name, drawn in ranges.items()
+                name: next(str(choice) for choice in drawn.values if choice == setting[name])
+                if drawn.kind == "choice"
+                else setting[name]
+                for name, drawn in ranges.items()
             }
             score = worst if value is None else value
             study.add_trial(create_trial(params=params, distributions=kinds, value=score))

@@ -85,6 +85,13 @@ def test_a_search_that_is_over_is_looked_at_by_optunas_own_functions() -> None:
     assert max(shares, key=lambda name: shares[name]) in ("optimizer.step_size", "continual_backprop.utility")
 
 
+def test_a_choice_is_known_by_its_value_however_a_table_has_it() -> None:
+    """A column of 1 and null holds 1.0 and not a number."""
+    ranges = {"when": Range("choice", (1, 2.5, None))}
+    study = known(ranges, [{"when": 1.0}, {"when": None}], [0.1, 0.2], higher=True)
+    assert [trial.params["when"] for trial in study.trials] == ["1", "None"]
+
+
 def test_a_picture_is_drawn_on_the_figure_that_is_given_and_leaves_pyplot_alone() -> None:
     from matplotlib import pyplot, rcParams
     from matplotlib.figure import Figure
