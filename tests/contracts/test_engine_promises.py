@@ -212,7 +212,10 @@ def test_a_member_of_a_large_network_stays_close_whoever_shares_the_pack(compile
 @pytest.mark.parametrize(
     "path", ["looped", "lifted", "lanes", "online", pytest.param("compiled", marks=pytest.mark.slow)]
 )
-def test_how_steps_are_split_over_calls_changes_no_bit(path: str, dtype: torch.dtype) -> None:
+def test_how_steps_are_split_over_calls_changes_no_bit(
+    path: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compilers.once(monkeypatch)
     arm = Arm("adamo", ("continual_backprop",), {"every": 3})
     x, y = data(TINY, 50, streams=2, dtype=dtype)
     name = "lifted" if path == "compiled" else path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import compilers
 import pytest
 
 from workloads.diagnostics import DIAGNOSTICS
@@ -59,7 +60,10 @@ def recorded(numbers: list[int], kind: tuple[Any, ...], wanted: int) -> dict[tup
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: f"{kind[1]['width']}x{kind[1]['depth']}-{kind[-1]}")
-def test_what_is_recorded_does_not_depend_on_who_shares_the_pack(kind: tuple[Any, ...]) -> None:
+def test_what_is_recorded_does_not_depend_on_who_shares_the_pack(
+    kind: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compilers.once(monkeypatch)
     alone = recorded([7], kind, 7)
     names = {name.partition("/")[0] for name, _, _ in alone}
     assert {"within_task", "plasticity_gap", *DIAGNOSTICS} <= names

@@ -387,9 +387,9 @@ def test_plan(command: Command, tiny: Path, ran: Path, tmp_path: Path) -> None:
 
 def test_plan_measures_when_asked(command: Command, tiny: Path, tmp_path: Path) -> None:
     measured = json.loads(command("plan", tiny, "--storage", tmp_path, "--measure", "--json").out)
-    assert 0 < measured["packs"][0]["seconds"] < 60
+    assert measured["packs"][0]["seconds"] > 0
     said = command("plan", tiny, "--storage", tmp_path)
-    assert re.search(r"about \d+ s, 1 pack at once", said.out)
+    assert re.search(r"about \d+ (s|min), 1 pack at once", said.out)
 
 
 def test_studies(command: Command) -> None:
@@ -402,9 +402,9 @@ def test_studies(command: Command) -> None:
 def test_studies_say_how_long_a_whole_run_took_here(command: Command, tmp_path: Path) -> None:
     said = command("run", "warm_start", "--scale", "smoke", "--storage", tmp_path / "st", "--no-track", "--no-figures")
     assert said.code == 0, said.err
-    assert re.search(r"smoke \d+ \(\d+ s\)", command("studies").out)
+    assert re.search(r"smoke \d+ \(\d+ (s|min)\)", command("studies").out)
     [seconds] = [study["seconds"] for study in json.loads(command("studies", "--json").out) if study["seconds"]]
-    assert 0 < seconds["smoke"] < 300
+    assert seconds["smoke"] > 0
 
 
 def test_status(command: Command, ran: Path) -> None:

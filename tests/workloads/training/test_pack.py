@@ -383,7 +383,9 @@ def test_paths_agree_in_distribution_over_a_long_run() -> None:
         rows = table(run(pack(trials, path), dtype=dtype))
         return [float(np.mean([v for _, m, task, _, v in rows if m == i and task >= 15])) for i in range(100)]
 
-    exact = late("looped", torch.float64)  # which takes as long as all others
+    with pytest.MonkeyPatch.context() as patch:  # the plain functions themselves, of all members at once
+        patch.setattr(compiling, "compiled_program", lambda function, arguments, small: function)
+        exact = late("lifted", torch.float64)
     for path in ("lifted", "lanes", "online"):
         assert stats.ks_2samp(late(path, torch.float32), exact).pvalue > 0.001, path
 
