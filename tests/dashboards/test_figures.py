@@ -16,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from matplotlib.figure import Figure
+from synthetic import Done
 
 from dashboards import figures, theme
 from dashboards.figures import FIGURES, arms, error_over_time, four_axes, relative, render, within_task
@@ -23,6 +24,7 @@ from dashboards.figures.panels import Asked
 from sweep.errors import InputError
 from sweep.results import frames, intervals
 from sweep.results.bands import Summary
+from sweep.trials import Trial
 
 TASKS, SEEDS = 8, 3
 INSIDE = ("dormant_fraction", "effective_rank", "weight_magnitude")
@@ -34,24 +36,6 @@ LEARNERS: dict[str, tuple[str, list[dict[str, Any]], list[dict[str, Any]]]] = {
     "cbp_adamo": ("adamo", [{"isometry_strength": 0.01}, {"isometry_strength": 0.1}], CBP),
     "my_arm": ("sgd", [{}], [{"l2": {"strength": 0.5}}]),
 }
-
-
-@dataclass(frozen=True)
-class Trial:
-    id: str
-    config: dict[str, Any]
-    arms: tuple[str, ...]
-    group: str
-
-
-@dataclass(frozen=True)
-class Done:
-    status: str
-    tasks: int = TASKS
-    pack: str = "pack"
-    attempt: str = "attempt"
-    began: float = 0.0
-    finished: float = 100.0
 
 
 @dataclass
@@ -76,7 +60,7 @@ class Sweep:
         return self.done()
 
     def done(self) -> dict[str, Done]:
-        return {trial: Done(status) for trial, status in self.statuses.items()}
+        return {trial: Done(status, TASKS) for trial, status in self.statuses.items()}
 
     def curves(self, ids: list[str], metrics: tuple[str, ...] | None = None) -> pa.Table:
         rows = pd.DataFrame(self.rows, columns=["trial", "metric", "task", "step", "value"])

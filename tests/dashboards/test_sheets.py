@@ -20,23 +20,24 @@ from sweep.errors import InputError
 from sweep.trials import Trial
 
 PAPER = Sheet(style="paper")
-EIGHT = """\
-workload: {name: slowly_changing_regression, tasks: 12, period: 100}
-network: {width: 5}
-seeds: 3
-arms:
-  backprop: {optimizer: sgd, step_size: [0.01, 0.003]}
-  adam: {optimizer: adam}
-  l2: {optimizer: sgd, l2: {strength: [1e-4, 1e-3]}}
-  cbp: {optimizer: sgd, continual_backprop: {replacement_rate: [1e-4, 1e-3]}}
-  snp: {optimizer: sgd, shrink_and_perturb: {strength: 1e-4, perturb_scale: 1e-5}}
-  adamo: {optimizer: adamo, isometry_strength: [1e-2, 1e-1]}
-  mine: {optimizer: sgd, l2: {strength: 0.5}}
-  linear: {optimizer: sgd, network: {depth: 0}}
-metrics: [online_error, dormant_fraction, effective_rank]
-diagnostics: {every: 1}
-figures: [arms, error_over_time]
-"""
+ARMS = {
+    "backprop": "optimizer: sgd, step_size: [0.01, 0.003]",
+    "adam": "optimizer: adam",
+    "l2": "optimizer: sgd, l2: {strength: [1e-4, 1e-3]}",
+    "cbp": "optimizer: sgd, continual_backprop: {replacement_rate: [1e-4, 1e-3]}",
+    "snp": "optimizer: sgd, shrink_and_perturb: {strength: 1e-4, perturb_scale: 1e-5}",
+    "adamo": "optimizer: adamo, isometry_strength: [1e-2, 1e-1]",
+    "mine": "optimizer: sgd, l2: {strength: 0.5}",
+    "linear": "optimizer: sgd, network: {depth: 0}",
+}
+EIGHT = synthetic.regression(
+    ARMS,
+    tasks=12,
+    seeds=3,
+    width=5,
+    metrics="online_error, dormant_fraction, effective_rank",
+    more="diagnostics: {every: 1}\nfigures: [arms, error_over_time]\n",
+)
 
 
 def made(values: synthetic.Values = synthetic.flat) -> SimpleNamespace:

@@ -65,6 +65,33 @@ class Synthetic:
         return frames.trials(self.record, self), frames.curves(self.record, self)  # type: ignore[arg-type]
 
 
+# Some that a sweep may compare.
+ARMS = {
+    "sgd": "optimizer: sgd, step_size: [0.01, 0.003]",
+    "adam": "optimizer: adam, step_size: [0.01, 0.001]",
+    "linear": "optimizer: sgd, step_size: 0.003, network: {depth: 0}",
+}
+
+
+def regression(
+    arms: Mapping[str, str],
+    *,
+    tasks: int,
+    seeds: int,
+    width: int,
+    question: str = "",
+    metrics: str = "online_error, effective_rank",
+    more: str = "",
+) -> str:
+    """The text of a sweep on the regression; `arms` by label, `more`: lines of it at the end."""
+    bodies = "".join(f"  {label}: {{{body}}}\n" for label, body in arms.items())
+    return (
+        (f"# {question}\n" if question else "")
+        + f"workload: {{name: slowly_changing_regression, tasks: {tasks}, period: 100}}\n"
+        + f"network: {{width: {width}}}\nseeds: {seeds}\narms:\n{bodies}metrics: [{metrics}]\n{more}"
+    )
+
+
 def flat(trial: Trial, metric: str) -> np.ndarray:
     """A curve that is the same at every task and differs a little between settings and seeds."""
     level = (int(trial.group, 16) % 97) / 97 + 0.01 * (trial.config["seed"] % 7)

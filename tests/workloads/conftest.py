@@ -10,10 +10,19 @@ from pathlib import Path
 
 import pytest
 
+from workloads.extensions import load_code
+
 
 @pytest.fixture(autouse=True)
 def always_one_thread(one_thread: None) -> None:
     """Of all tests of the science."""
+
+
+@pytest.fixture
+def without_own_code() -> Iterator[None]:
+    """The registries are afterwards as they ship: what a test loads into them is taken out again."""
+    yield
+    load_code({})
 
 
 class Quiet(SimpleHTTPRequestHandler):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from workloads.errors import InputError
@@ -13,6 +11,8 @@ from workloads.methods.implementations import IMPLEMENTATIONS
 from workloads.networks.config import NETWORKS
 from workloads.networks.implementations import IMPLEMENTATIONS as NETWORK_IMPLEMENTATIONS
 from workloads.streams import STREAMS
+
+pytestmark = pytest.mark.usefixtures("without_own_code")
 
 HEAD = """
 from dataclasses import dataclass
@@ -58,12 +58,6 @@ class Net(Network):
         return x @ params["head"].T, []
 
 """
-
-
-@pytest.fixture(autouse=True)
-def restored() -> Iterator[None]:
-    yield
-    load_code({})
 
 
 def test_entries_join_every_registry_and_leave_again() -> None:

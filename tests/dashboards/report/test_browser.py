@@ -23,17 +23,17 @@ from sweep.trials import Trial
 
 pytestmark = pytest.mark.slow
 
-SWEEP = """\
-# Which of two arms is better?
-workload: {name: slowly_changing_regression, tasks: 30, period: 100}
-network: {width: 3}
-seeds: 8
-arms:
-  sgd: {optimizer: sgd, step_size: [0.01, 0.003]}
-  adamo: {optimizer: adamo, step_size: [0.01, 0.001], isometry_strength: [0.1, 1]}
-metrics: [online_error, effective_rank]
-diagnostics: {every: 1, probe: 20}
-"""
+SWEEP = synthetic.regression(
+    {
+        "sgd": "optimizer: sgd, step_size: [0.01, 0.003]",
+        "adamo": "optimizer: adamo, step_size: [0.01, 0.001], isometry_strength: [0.1, 1]",
+    },
+    question="Which of two arms is better?",
+    tasks=30,
+    seeds=8,
+    width=3,
+    more="diagnostics: {every: 1, probe: 20}\n",
+)
 LEVELS = {"sgd": 1.0, "adamo": 3.0}
 # How many pixels of a chart have a colour, to a few steps of each channel.
 PIXELS = """([chart, red, green, blue]) => {

@@ -23,17 +23,18 @@ from sweep.ledger.failures import without_error
 from sweep.results import answers, leaderboard
 from sweep.trials import Trial
 
-SWEEP = """\
-# Is </script><b>one</b> arm better?
-workload: {name: slowly_changing_regression, tasks: 40, period: 100}
-network: {width: 3}
-seeds: 3
-arms:
-  sgd: {optimizer: sgd, step_size: [0.01, 0.003]}
-  pulled: {optimizer: adamo, step_size: [0.01, 0.001], isometry_strength: [0.1, 1]}
-metrics: [online_error, effective_rank]
-diagnostics: {every: 5, probe: 20}
-"""
+ARMS = {
+    "sgd": "optimizer: sgd, step_size: [0.01, 0.003]",
+    "pulled": "optimizer: adamo, step_size: [0.01, 0.001], isometry_strength: [0.1, 1]",
+}
+SWEEP = synthetic.regression(
+    ARMS,
+    tasks=40,
+    seeds=3,
+    width=3,
+    question="Is </script><b>one</b> arm better?",
+    more="diagnostics: {every: 5, probe: 20}\n",
+)
 
 
 class Balanced(HTMLParser):

@@ -14,19 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from commits import (
-    TASKS,
-    again,
-    as_rows,
-    expected,
-    folder,
-    ids,
-    make_pack,
-    make_record,
-    make_rows,
-    snap,
-    train,
-)
+from commits import TASKS, again, as_rows, expected, folder, ids, make_pack, make_record, make_rows, snap, train
 from pyarrow import fs, parquet
 
 from sweep.errors import StorageError

@@ -6,17 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commits import (
-    TASKS,
-    again,
-    as_rows,
-    expected,
-    folder,
-    ids,
-    make_pack,
-    snap,
-    train,
-)
+from commits import TASKS, again, as_rows, expected, folder, ids, make_pack, snap, train
 from pyarrow import parquet
 
 from sweep.errors import StorageError

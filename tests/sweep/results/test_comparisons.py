@@ -19,17 +19,7 @@ from sweep.results.results import Results
 from sweep.results.windows import Window
 from sweep.trials import Trial
 
-FILE = """\
-# Which is best?
-workload: {name: slowly_changing_regression, tasks: 20, period: 100}
-network: {width: 5}
-seeds: 12
-arms:
-  sgd: {optimizer: sgd, step_size: [0.01, 0.003]}
-  adam: {optimizer: adam, step_size: [0.01, 0.001]}
-  linear: {optimizer: sgd, step_size: 0.003, network: {depth: 0}}
-metrics: [online_error, effective_rank]
-"""
+FILE = synthetic.regression(synthetic.ARMS, tasks=20, seeds=12, width=5, question="Which is best?")
 LEVEL = {"sgd": 1.0, "adam": 0.5, "linear": 1.0}
 
 

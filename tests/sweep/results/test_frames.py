@@ -10,26 +10,16 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from synthetic import Done
 
 from sweep.errors import InputError
 from sweep.ledger.ledger import Ledger
 from sweep.results import frames, selections, windows
 from sweep.results.bands import bands
 from sweep.results.differences import paired_difference
+from sweep.trials import Trial
 
-
-@dataclass(frozen=True)
-class Trial:
-    id: str
-    config: dict[str, Any]
-    arms: tuple[str, ...]
-    group: str
-
-
-@dataclass(frozen=True)
-class Done:
-    status: str
-    tasks: int = 4
+TASKS = 4
 
 
 @dataclass(frozen=True)
@@ -51,10 +41,14 @@ class FakeLedger:
     rows: list[tuple[str, str, int, int, float]]
 
     def ends(self) -> dict[str, Done]:
-        return {trial: Done(status) for trial, status in self.statuses.items() if status != "failed"}
+        return {trial: Done(status, TASKS) for trial, status in self.statuses.items() if status != "failed"}
 
     def done(self) -> dict[str, Done]:
-        return {trial: Done(status) for trial, status in self.statuses.items() if status not in ("failed", "censored")}
+        return {
+            trial: Done(status, TASKS)
+            for trial, status in self.statuses.items()
+            if status not in ("failed", "censored")
+        }
 
     def failures(self) -> dict[str, str]:
         return {trial: "why" for trial, status in self.statuses.items() if status == "failed"}
@@ -70,7 +64,7 @@ class FakeLedger:
 
 def config(seed: int, step_size: float = 0.01, methods: dict[str, Any] | None = None) -> dict[str, Any]:
     return {
-        "workload": {"name": "slowly_changing_regression", "tasks": 4, "batch": 1},
+        "workload": {"name": "slowly_changing_regression", "tasks": TASKS, "batch": 1},
         "network": {"name": "mlp", "width": 5, "depth": 1, "activation": "relu"},
         "optimizer": {"name": "sgd", "step_size": step_size},
         "methods": methods or {},
@@ -129,7 +123,7 @@ def test_a_censored_trial_is_shown_as_such_and_is_in_no_mean(toy: tuple[Record, 
     before = shown(toy)
     toy[1].statuses["b0"] = "censored"
     trials = frames.trials(*toy)
-    assert (trials.loc["b0", "status"], trials.loc["b0", "ended"]) == ("censored", Done("censored").tasks)
+    assert (trials.loc["b0", "status"], trials.loc["b0", "ended"]) == ("censored", TASKS)
     assert shown(toy).equals(before)
     assert frames.varying(trials, "continual_backprop.") == ["continual_backprop.replacement_rate"]
 

@@ -16,17 +16,9 @@ from sweep.results import answers, leaderboard
 from sweep.results.leaderboard import Leaderboard, Standing, of_frames
 from sweep.trials import Trial
 
-FILE = """\
-# Which is best?
-workload: {name: slowly_changing_regression, tasks: 20, period: 100}
-network: {width: 5}
-seeds: SEEDS
-arms:
-  sgd: {optimizer: sgd, step_size: [0.01, 0.003]}
-  adam: {optimizer: adam, step_size: [0.01, 0.001]}
-  linear: {optimizer: sgd, step_size: 0.003, network: {depth: 0}}
-metrics: [online_error]
-"""
+FILE = synthetic.regression(
+    synthetic.ARMS, tasks=20, seeds=8, width=5, question="Which is best?", metrics="online_error"
+)
 # Late error of (optimizer, step size, depth) without the seed's part; the first 18 tasks are at 5.
 LATE = {("sgd", 0.01, 1): 2.0, ("sgd", 0.003, 1): 1.0, ("adam", 0.01, 1): 3.0, ("adam", 0.001, 1): 0.5}
 
@@ -43,7 +35,7 @@ def curve(trial: Trial, metric: str) -> np.ndarray:
 
 
 def board(text: str = FILE, values: synthetic.Values = curve, *, seeds: int = 8, **options: Any) -> Leaderboard:
-    made = synthetic.sweep(text.replace("SEEDS", str(seeds)), values, **options)
+    made = synthetic.sweep(text.replace("seeds: 8", f"seeds: {seeds}"), values, **options)
     return of_frames(made.record, *made.frames())
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
+import configs
 import pytest
 
 from workloads.checks.diagnostics import check_diagnostic
@@ -12,6 +12,8 @@ from workloads.diagnostics import DIAGNOSTICS
 from workloads.errors import InputError
 from workloads.extensions import load_code
 from workloads.training.pack import PackMember
+
+pytestmark = pytest.mark.usefixtures("without_own_code")
 
 SOURCE = """\
 import numpy as np
@@ -33,22 +35,9 @@ DIAGNOSTICS = {"own": Kurtosis}
 RETURN = "return (flat**4).mean(1) / (flat**2).mean(1) ** 2"
 
 
-@pytest.fixture(autouse=True)
-def restored() -> Iterator[None]:
-    yield
-    load_code({})
-
-
 def members(count: int, depth: int = 2) -> list[PackMember]:
-    config = {
-        "workload": {"name": "slowly_changing_regression", "tasks": 2, "period": 30},
-        "network": {"name": "mlp", "width": 4, "depth": depth},
-        "optimizer": {"name": "sgd", "step_size": 0.01},
-        "methods": {},
-        "metrics": ["online_error"],
-        **{"every": 1, "probe": 8, "dtype": "float32", "keep": "none"},
-    }
-    return [PackMember(f"t{seed}", {**config, "seed": seed}) for seed in range(count)]
+    network = {"name": "mlp", "width": 4, "depth": depth}
+    return [PackMember(f"t{seed}", configs.small(seed, network=network)) for seed in range(count)]
 
 
 def check(source: str, count: int = 4) -> dict[str, float]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
+import configs
 import pytest
 
 from workloads.checks.learning import check_learning
@@ -12,6 +12,8 @@ from workloads.errors import InputError
 from workloads.extensions import load_code
 from workloads.methods.config import METHODS, OPTIMIZERS
 from workloads.training.pack import PackMember
+
+pytestmark = pytest.mark.usefixtures("without_own_code")
 
 HEAD = """\
 from dataclasses import dataclass
@@ -49,27 +51,9 @@ AT_TASK = (
 SCALED = "return {{k: v * ({}) for k, v in params.items()}}, state"
 
 
-@pytest.fixture(autouse=True)
-def restored() -> Iterator[None]:
-    yield
-    load_code({})
-
-
 def trial(seed: int, **changes: Any) -> PackMember:
-    config = {
-        "workload": {"name": "slowly_changing_regression", "tasks": 2, "period": 30},
-        "network": {"name": "mlp", "width": 4, "depth": 1},
-        "optimizer": {"name": "sgd", "step_size": 0.05},
-        "methods": {"own": {"bound": 0.2 + 0.1 * seed}},
-        "seed": seed,
-        "metrics": ["online_error"],
-        "every": 1,
-        "probe": 8,
-        "dtype": "float32",
-        "keep": "none",
-        "code": ["own"],
-    }
-    return PackMember(f"t{seed}", {**config, **changes})
+    own = {"methods": {"own": {"bound": 0.2 + 0.1 * seed}}, "code": ["own"]}
+    return PackMember(f"t{seed}", configs.small(seed, **{**own, **changes}))
 
 
 def check(body: str, *, table: str = TABLE, **changes: Any) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
+import configs
 import pytest
 
 from workloads.checks.learning import check_learning
@@ -12,6 +12,8 @@ from workloads.errors import InputError
 from workloads.extensions import load_code
 from workloads.networks.config import NETWORKS
 from workloads.training.pack import PackMember
+
+pytestmark = pytest.mark.usefixtures("without_own_code")
 
 SOURCE = """\
 from dataclasses import dataclass, replace
@@ -35,23 +37,9 @@ NETWORKS = {"own": Own}
 RETURN = "return output, activations"
 
 
-@pytest.fixture(autouse=True)
-def restored() -> Iterator[None]:
-    yield
-    load_code({})
-
-
 def trial(seed: int, network: dict[str, Any], workload: dict[str, Any] | None = None) -> PackMember:
-    config = {
-        "workload": workload or {"name": "slowly_changing_regression", "tasks": 2, "period": 30},
-        "network": network,
-        "optimizer": {"name": "sgd", "step_size": 0.01},
-        "methods": {},
-        "seed": seed,
-        "metrics": ["online_error"],
-        **{"every": 1, "probe": 8, "dtype": "float32", "keep": "none", "code": ["own"]},
-    }
-    return PackMember(f"t{seed}", config)
+    data = {"workload": workload} if workload else {}
+    return PackMember(f"t{seed}", configs.small(seed, network=network, code=["own"], **data))
 
 
 def check(old: str = "", new: str = "") -> None:

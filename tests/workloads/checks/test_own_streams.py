@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from workloads import streams
 from workloads.checks.streams import check_stream, timetable
 from workloads.errors import InputError
 from workloads.extensions import load_code
+
+pytestmark = pytest.mark.usefixtures("without_own_code")
 
 SOURCE = """\
 from dataclasses import dataclass
@@ -40,12 +40,6 @@ STREAMS = {"own": Own}
 """
 SQUARED = SOURCE.replace('"cross_entropy", "online_accuracy"', '"squared_error", "online_error"')
 RETURNS = "return x, y"
-
-
-@pytest.fixture(autouse=True)
-def restored() -> Iterator[None]:
-    yield
-    load_code({})
 
 
 def check(source: str) -> None:

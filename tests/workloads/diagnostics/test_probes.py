@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import configs
 import pytest
 import torch
 
@@ -18,17 +19,8 @@ SEEDS = (5, 4, 6, 5, 4, 5)
 
 def training(*seeds: int, dtype: str = "float64") -> Training:
     """A pack of untrained members, one per seed, each of another step size."""
-    config = {
-        "workload": {"name": "slowly_changing_regression", "tasks": 3, "period": 40},
-        "network": {"name": "mlp", "width": 4, "depth": 2},
-        "optimizer": {"name": "sgd", "step_size": 0.01},
-        "methods": {},
-        "metrics": sorted(DIAGNOSTICS),
-        "every": 1,
-        "probe": 16,
-        "dtype": dtype,
-        "keep": "none",
-    }
+    network = {"name": "mlp", "width": 4, "depth": 2}
+    config = configs.small(network=network, metrics=sorted(DIAGNOSTICS), probe=16, dtype=dtype)
     members = [PackMember(f"t{i}", {**config, "seed": seed}) for i, seed in enumerate(seeds)]
     made = Training(Pack(id="p", members=members, path="looped"))
     made.begin()

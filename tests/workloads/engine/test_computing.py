@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import configs
 import pytest
 import torch
 from torch import Tensor
@@ -107,14 +108,7 @@ def test_no_helper_thread_computes_otherwise() -> None:
 
 @pytest.mark.parametrize("path", ["looped", "lanes"])
 def test_a_pack_computes_so_and_reports_as_it_was_called(path: str) -> None:
-    config = {
-        "workload": {"name": "slowly_changing_regression", "tasks": 2, "period": 20},
-        "network": {"name": "mlp", "width": 4, "depth": 1},
-        "optimizer": {"name": "sgd", "step_size": 0.01},
-        "methods": {},
-        "metrics": ["online_error", "stable_rank"],
-        **{"seed": 0, "every": 1, "probe": 16, "dtype": "float32", "keep": "none"},
-    }
+    config = configs.small(metrics=["online_error", "stable_rank"])
     seen: dict[str, set[bool]] = {}
 
     def noting(name: str, function: Callable[..., Any]) -> Callable[..., Any]:

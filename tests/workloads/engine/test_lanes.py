@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import configs
 import numpy as np
 import pytest
 import torch
@@ -33,8 +34,7 @@ from workloads.training.lowerable import not_lowered  # noqa: E402
 from workloads.training.pack import Pack as Trials  # noqa: E402
 from workloads.training.pack import PackMember  # noqa: E402
 
-CODE = '''
-"""A method of one's own: {what}."""
+HEAD = """
 from dataclasses import dataclass
 import torch
 from workloads.methods.base import Method
@@ -47,32 +47,22 @@ class Own(Method):
     Config = Config
     varies = ("bound",)
     semantics = 1
-    acts = frozenset({{"after_step"}})
+    acts = frozenset({"after_step"})
 
+"""
+CODE = """
     def after_step(self, params, state, hyper, seen, draw):
         bound = hyper["bound"]
         return {{name: {expression} for name, value in params.items()}}, state
 
 METHODS = {{"own": Own}}
-'''
+"""
 
 
 def trial(seed: int = 0, **changes: Any) -> dict[str, Any]:
     """A small trial of the user's method."""
-    return {
-        "workload": {"name": "slowly_changing_regression", "tasks": 2, "period": 30},
-        "network": {"name": "mlp", "width": 4, "depth": 1},
-        "optimizer": {"name": "sgd", "step_size": 0.05},
-        "methods": {"own": {"bound": 0.2}},
-        "seed": seed,
-        "metrics": ["online_error"],
-        "every": 1,
-        "probe": 8,
-        "dtype": "float64",
-        "keep": "none",
-        "code": "own",
-        **changes,
-    }
+    own = {"optimizer": {"name": "sgd", "step_size": 0.05}, "methods": {"own": {"bound": 0.2}}, "code": "own"}
+    return configs.small(seed, **{"dtype": "float64", **own, **changes})
 
 
 def states(*paths: str, members: int, train: Callable[[Training], None]) -> list[Any]:
@@ -89,16 +79,15 @@ def states(*paths: str, members: int, train: Callable[[Training], None]) -> list
 
 
 @pytest.fixture
-def own(request: pytest.FixtureRequest) -> Any:
-    """Loads a user's method with this expression, and returns its code; takes it out again."""
+def own(without_own_code: None) -> Any:
+    """Loads a user's method with this expression, and returns its code; it is taken out again."""
 
     def load(expression: str) -> dict[str, str]:
-        code = {"own.py": CODE.format(what=expression, expression=expression)}
+        code = {"own.py": HEAD + CODE.format(expression=expression)}
         load_code(code)
         return code
 
-    yield load
-    load_code({})
+    return load
 
 
 @pytest.mark.parametrize("members", [1, 15, 16, 17, 33])
@@ -231,20 +220,6 @@ def test_a_sweep_is_planned_without_a_compiler(own: Any, monkeypatch: pytest.Mon
 
 
 REMEMBERING = """
-from dataclasses import dataclass
-import torch
-from workloads.methods.base import Method
-
-@dataclass(frozen=True, kw_only=True)
-class Config:
-    bound: float = 0.2
-
-class Own(Method):
-    Config = Config
-    varies = ("bound",)
-    semantics = 1
-    acts = frozenset({"after_step"})
-
     def init(self, params, *, per_element):
         never = {name: torch.zeros_like(value, dtype=torch.bool) for name, value in params.items()}
         return {"far": never, "last": dict(params), "before": dict(params), "steps": torch.zeros((), dtype=torch.int32)}
@@ -262,39 +237,23 @@ METHODS = {"own": Own}
 """
 
 
+@pytest.mark.usefixtures("without_own_code")
 def test_a_state_of_truth_of_counts_and_of_earlier_weights() -> None:
     """Booleans take four bytes in a lane, and what was the last is the one before it in the next step."""
-    load_code({"own.py": REMEMBERING})
-    try:
+    load_code({"own.py": HEAD + REMEMBERING})
 
-        def paused(training: Training) -> None:
-            training.train(13)
-            training.engine.load(training.engine.state())
-            training.train(20)
+    def paused(training: Training) -> None:
+        training.train(13)
+        training.engine.load(training.engine.state())
+        training.train(20)
 
-        trees = states("lanes", "looped", members=17, train=paused)
-    finally:
-        load_code({})
+    trees = states("lanes", "looped", members=17, train=paused)
     assert distance(trees[1], trees[0]) < 1e-10
     far = torch.cat([value.flatten() for value in trees[0]["state"]["own"]["far"].values()])
     assert far.dtype == torch.bool and far.any() and not far.all()
 
 
 RARE = """
-from dataclasses import dataclass
-import torch
-from workloads.methods.base import Method
-
-@dataclass(frozen=True, kw_only=True)
-class Config:
-    bound: float = 0.2
-
-class Own(Method):
-    Config = Config
-    varies = ("bound",)
-    semantics = 1
-    acts = frozenset({{"after_step"}})
-
     def init(self, params, *, per_element):
         return {{"due": torch.zeros(1, dtype={dtype}), "steps": torch.zeros(1, dtype={dtype})}}
 
@@ -310,23 +269,19 @@ METHODS = {{"own": Own}}
 """
 
 
+@pytest.mark.usefixtures("without_own_code")
 def test_what_a_repair_draws_goes_into_its_members_weights_alone() -> None:
     """A draw may not be written into one member's elements as it comes, and a state may come in any order of names."""
-    load_code({"own.py": RARE.format(dtype="torch.int32")})
-    try:
-        assert not_lowered(trial(), "lanes") is None
-        trees = states("lanes", "lifted", "looped", members=18, train=lambda training: training.train(9))
-    finally:
-        load_code({})
+    load_code({"own.py": HEAD + RARE.format(dtype="torch.int32")})
+    assert not_lowered(trial(), "lanes") is None
+    trees = states("lanes", "lifted", "looped", members=18, train=lambda training: training.train(9))
     assert distance(trees[2], trees[0]) < 1e-10 and distance(trees[2], trees[1]) < 1e-10
 
 
+@pytest.mark.usefixtures("without_own_code")
 def test_events_that_the_kernel_cannot_count_are_refused() -> None:
-    load_code({"own.py": RARE.format(dtype="torch.int64")})
-    try:
-        assert not_lowered(trial(), "lanes") == "its step has counts of own's events as torch.int64, not torch.int32"
-    finally:
-        load_code({})
+    load_code({"own.py": HEAD + RARE.format(dtype="torch.int64")})
+    assert not_lowered(trial(), "lanes") == "its step has counts of own's events as torch.int64, not torch.int32"
 
 
 def test_a_state_before_the_first_step_is_a_copy() -> None:
@@ -389,18 +344,16 @@ NETWORKS = {"normed": Normed}
 '''
 
 
+@pytest.mark.usefixtures("without_own_code")
 def test_a_users_network_with_torchs_layer_norm_stays_in_lanes() -> None:
     code = {"normed.py": NORMED}
     load_code(code)
-    try:
-        config = trial(network={"name": "normed", "width": 4, "depth": 1}, methods={}, code="normed")
-        assert path_of(config, "cpu")[0] == "lanes"
-        values = []
-        for path in ("lanes", "looped"):
-            seen: list[Any] = []
-            members = [PackMember(f"t{seed}", {**config, "seed": seed}) for seed in range(2)]
-            run_pack(Trials(id="p", members=members, path=path, code=code), seen.append)
-            values.append(np.concatenate([snapshot.rows.value for snapshot in seen]))
-        np.testing.assert_allclose(values[0], values[1], rtol=1e-10)
-    finally:
-        load_code({})
+    config = trial(network={"name": "normed", "width": 4, "depth": 1}, methods={}, code="normed")
+    assert path_of(config, "cpu")[0] == "lanes"
+    values = []
+    for path in ("lanes", "looped"):
+        seen: list[Any] = []
+        members = [PackMember(f"t{seed}", {**config, "seed": seed}) for seed in range(2)]
+        run_pack(Trials(id="p", members=members, path=path, code=code), seen.append)
+        values.append(np.concatenate([snapshot.rows.value for snapshot in seen]))
+    np.testing.assert_allclose(values[0], values[1], rtol=1e-10)

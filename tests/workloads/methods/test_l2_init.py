@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import configs
 import pytest
 import torch
 from torch import Tensor
@@ -105,18 +106,7 @@ def test_a_decoupled_pull_of_one_goes_all_the_way_back() -> None:
 
 
 def test_weights_handed_in_are_the_beginning() -> None:
-    trial = {
-        "workload": {"name": "slowly_changing_regression", "tasks": 2, "period": 30},
-        "network": {"name": "mlp", "width": 4, "depth": 1},
-        "optimizer": {"name": "sgd"},
-        "methods": {"l2_init": {}},
-        "seed": 0,
-        "metrics": ["online_error"],
-        "every": 1,
-        "probe": 8,
-        "dtype": "float64",
-        "keep": "none",
-    }
+    trial = configs.small(methods={"l2_init": {}}, dtype="float64")
 
     def given(seed: int) -> Params:
         return {

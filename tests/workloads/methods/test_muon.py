@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import configs
 import numpy as np
 import pytest
 import torch
@@ -140,18 +141,8 @@ def test_a_settings_class_says_which_scalars_are_step_sizes_and_which_follow() -
 
 
 def test_a_streams_schedule_scales_the_step_sizes_of_both_parts() -> None:
-    config = {
-        "workload": {"name": "slowly_changing_regression", "tasks": 2, "period": 30},
-        "network": {"name": "mlp", "width": 4, "depth": 1},
-        "optimizer": {"name": "muon", "step_size": 0.5, "rest_step_size": 0.25, "weight_decay": 0.125},
-        "methods": {},
-        "seed": 0,
-        "metrics": ["online_error"],
-        "every": 1,
-        "probe": 8,
-        "dtype": "float64",
-        "keep": "none",
-    }
+    muon = {"name": "muon", "step_size": 0.5, "rest_step_size": 0.25, "weight_decay": 0.125}
+    config = configs.small(optimizer=muon, dtype="float64")
     training = Training(Pack(id="", members=[PackMember("t", config)], path="looped"))
     training.scale_step_sizes(0.1)
     found = {name: value.tolist() for name, value in training.hyper["optimizer"].items()}

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import compilers
+import configs
 import numpy as np
 import pytest
 import torch
@@ -30,19 +31,8 @@ Config = dict[str, Any]
 
 def config(seed: int = 0, **changes: Any) -> Config:
     """A small regression trial; `changes` replace whole parts."""
-    return {
-        "workload": {"name": "slowly_changing_regression", "tasks": 3, "period": 40},
-        "network": {"name": "mlp", "width": 4, "depth": 1},
-        "optimizer": {"name": "sgd", "step_size": 0.01},
-        "methods": {},
-        "seed": seed,
-        "metrics": ["online_error"],
-        "every": 2,
-        "probe": 16,
-        "dtype": "float32",
-        "keep": "none",
-        **changes,
-    }
+    workload = {"name": "slowly_changing_regression", "tasks": 3, "period": 40}
+    return configs.small(seed, **{"workload": workload, "every": 2, "probe": 16, **changes})
 
 
 CBP = {"continual_backprop": {"replacement_rate": 0.05, "maturity_threshold": 5}}
@@ -77,14 +67,18 @@ def content(snapshot: Snapshot) -> list[tuple[str, Any]]:
     return [(str(path), v.numpy().tobytes() if isinstance(v, torch.Tensor) else v) for path, v in leaves]
 
 
-class Spoilt:
-    """The trial's stream, with a NaN at step 60, which is in the second task."""
+class Altered:
+    """A trial's stream, with batches of its own."""
 
     def __init__(self, inner: Any) -> None:
         self.inner = inner
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
+
+
+class Spoilt(Altered):
+    """The trial's stream, with a NaN at step 60, which is in the second task."""
 
     def batches(self, start: int, count: int) -> tuple[Any, Any]:
         x, y = self.inner.batches(start, count)
@@ -266,14 +260,8 @@ def test_weights_and_streams_can_be_handed_in() -> None:
         "layers.1.bias": torch.zeros(1, dtype=torch.float64),
     }
 
-    class Constant:
+    class Constant(Altered):
         """Always the same example, y = 2."""
-
-        def __init__(self, inner: Any) -> None:
-            self.inner = inner
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self.inner, name)
 
         def batches(self, start: int, count: int) -> tuple[Any, Any]:
             return np.ones((count, 1, 20), np.float32), np.full((count, 1, 1), 2.0, np.float32)
