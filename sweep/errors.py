@@ -10,18 +10,10 @@ PliantError
 └── ClusterError        no Ray cluster answers at the address, or a job there failed
 """
 
-from workloads.errors import CheckpointError, DataError, InputError, PliantError
-
-__all__ = [
-    "CheckpointError",
-    "ClusterError",
-    "DataError",
-    "InputError",
-    "PliantError",
-    "SpecError",
-    "StorageError",
-    "TrackingError",
-]
+from workloads.errors import CheckpointError as CheckpointError
+from workloads.errors import DataError as DataError
+from workloads.errors import InputError as InputError
+from workloads.errors import PliantError as PliantError
 
 
 class SpecError(InputError):

@@ -143,6 +143,15 @@ class Kind(StrEnum):
 
 
 Device = Annotated[Kind, typer.Option(help="What packs train on: a core each, or a quarter of a GPU each.")]
+Inline = Annotated[
+    bool | None,
+    typer.Option(
+        "--inline/--ray",
+        help="Train in this process, or on Ray: a process for every core.",
+        show_default="the one that is sooner done",
+    ),
+]
+Track = Annotated[bool, typer.Option(help="Write MLflow runs.")]
 Replace = Annotated[bool, typer.Option("--replace", help="Take the place of another file's sweep of this name.")]
 Address = Annotated[
     str, typer.Option(help="The cluster's head: http://HOST:8265, ray://HOST:10001, or auto for this machine's.")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from sweep.cli import completion
-from sweep.cli.app import StorageOption, Tracking, Workers, app, opened_sweep
+from sweep.cli.app import Inline, StorageOption, Track, Tracking, Workers, app, opened_sweep
 from sweep.cli.output import count, duration, say
 from sweep.cli.run import STOPPED, run
 from sweep.errors import DataError, InputError
@@ -30,15 +30,8 @@ def reproduce(
     ] = None,
     storage: StorageOption = None,
     workers: Workers = None,
-    inline: Annotated[
-        bool | None,
-        typer.Option(
-            "--inline/--ray",
-            help="Train in this process, or on Ray: a process for every core.",
-            show_default="for each study the one that is sooner done",
-        ),
-    ] = None,
-    track: Annotated[bool, typer.Option(help="Write MLflow runs.")] = True,
+    inline: Inline = None,
+    track: Track = True,
     tracking_uri: Tracking = None,
 ) -> None:
     """Run all studies of a paper. Builds a page of its figures, with a verdict on each of its claims.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -108,27 +108,16 @@ def results_command(
         show_board(board)
 
 
+def arm(said: str) -> Any:
+    """An argument that names an arm of the sweep before it."""
+    return typer.Argument(metavar="ARM", help=said, show_default=False, autocompletion=completion.arms)
+
+
 @app.command()
 def compare(
     sweep: Sweep,
-    ours: Annotated[
-        str,
-        typer.Argument(
-            metavar="ARM",
-            help="An arm of it, by its label.",
-            show_default=False,
-            autocompletion=completion.arms,
-        ),
-    ],
-    theirs: Annotated[
-        str,
-        typer.Argument(
-            metavar="ARM",
-            help="The arm that it is compared with.",
-            show_default=False,
-            autocompletion=completion.arms,
-        ),
-    ],
+    ours: Annotated[str, arm("An arm of it, by its label.")],
+    theirs: Annotated[str, arm("The arm that it is compared with.")],
     metric: Metric = None,
     window: Over = "last 10%",
     stage: Stage = None,

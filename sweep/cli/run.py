@@ -8,7 +8,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweep.cli.app import Changes, Device, Kind, Replace, Scale, StorageOption, Study, Tracking, Workers, app, changed
+from sweep.cli.app import (
+    Changes,
+    Device,
+    Inline,
+    Kind,
+    Replace,
+    Scale,
+    StorageOption,
+    Study,
+    Track,
+    Tracking,
+    Workers,
+    app,
+    changed,
+)
 from sweep.cli.drawing import draw_figures, write_page
 from sweep.cli.findings import show_results
 from sweep.cli.output import and_later, count, duration, say, warn
@@ -37,15 +51,8 @@ def run(
     ] = None,
     workers: Workers = None,
     device: Device = Kind.cpu,
-    inline: Annotated[
-        bool | None,
-        typer.Option(
-            "--inline/--ray",
-            help="Train in this process, or on Ray: a process for every core.",
-            show_default="the one that is sooner done",
-        ),
-    ] = None,
-    track: Annotated[bool, typer.Option(help="Write MLflow runs.")] = True,
+    inline: Inline = None,
+    track: Track = True,
     draw: Annotated[
         bool, typer.Option("--figures/--no-figures", help="Draw the study's figures and, for MLflow, the report.")
     ] = True,

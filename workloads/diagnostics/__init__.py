@@ -62,6 +62,39 @@ class DiagnosticSpec:
 
 ISOMETRY = "Rosseau, Müller, Nowé (2026), arXiv 2606.09762"
 
+Statistic = Literal["max", "min", "mean"]
+STATISTICS: dict[Statistic, str] = {
+    "max": "largest singular value of {}, on any example",
+    "min": "smallest singular value of {}, on any example",
+    "mean": "mean singular value of {}, over all examples",
+}
+
+
+def of_layer_jacobians(statistic: Statistic) -> DiagnosticSpec:
+    """A statistic of the singular values of every hidden layer's Jacobian."""
+    return DiagnosticSpec(
+        meaning=STATISTICS[statistic].format("a hidden layer's Jacobian by the layer before"),
+        file="layer_jacobian",
+        label=f"{statistic} σ, layer Jacobians",
+        source=ISOMETRY,
+        needs=("layer_jacobian_spectra",),
+        per_layer=True,
+        probe=16,
+    )
+
+
+def of_input_output_jacobian(statistic: Statistic) -> DiagnosticSpec:
+    """A statistic of the singular values of the whole network's Jacobian."""
+    return DiagnosticSpec(
+        meaning=STATISTICS[statistic].format("the Jacobian of the output by the input"),
+        file="input_output_jacobian",
+        label=f"{statistic} σ, input-output Jacobian",
+        source=ISOMETRY,
+        needs=("input_output_jacobian_spectra",),
+        probe=64,
+    )
+
+
 DIAGNOSTICS: dict[str, DiagnosticSpec] = {
     "dormant_fraction": DiagnosticSpec(
         meaning="share of units that are almost silent beside their layer (Sokar et al. 2023)",
@@ -132,7 +165,7 @@ DIAGNOSTICS: dict[str, DiagnosticSpec] = {
     "isometry_deviation": DiagnosticSpec(
         meaning="summed squared distance of the weights' Gram matrices from the identity",
         file="isometry",
-        source="Rosseau, Müller, Nowé (2026), arXiv 2606.09762, eq. 16",
+        source=f"{ISOMETRY}, eq. 16",
         needs=("weights",),
     ),
     "singular_value_max": DiagnosticSpec(
@@ -145,57 +178,12 @@ DIAGNOSTICS: dict[str, DiagnosticSpec] = {
         file="isometry",
         needs=("weight_spectra",),
     ),
-    "layer_jacobian_max": DiagnosticSpec(
-        meaning="largest singular value of a hidden layer's Jacobian by the layer before, on any example",
-        file="layer_jacobian",
-        label="max σ, layer Jacobians",
-        source=ISOMETRY,
-        needs=("layer_jacobian_spectra",),
-        per_layer=True,
-        probe=16,
-    ),
-    "layer_jacobian_min": DiagnosticSpec(
-        meaning="smallest singular value of a hidden layer's Jacobian by the layer before, on any example",
-        file="layer_jacobian",
-        label="min σ, layer Jacobians",
-        source=ISOMETRY,
-        needs=("layer_jacobian_spectra",),
-        per_layer=True,
-        probe=16,
-    ),
-    "layer_jacobian_mean": DiagnosticSpec(
-        meaning="mean singular value of a hidden layer's Jacobian by the layer before, over all examples",
-        file="layer_jacobian",
-        label="mean σ, layer Jacobians",
-        source=ISOMETRY,
-        needs=("layer_jacobian_spectra",),
-        per_layer=True,
-        probe=16,
-    ),
-    "input_output_jacobian_max": DiagnosticSpec(
-        meaning="largest singular value of the Jacobian of the output by the input, on any example",
-        file="input_output_jacobian",
-        label="max σ, input-output Jacobian",
-        source=ISOMETRY,
-        needs=("input_output_jacobian_spectra",),
-        probe=64,
-    ),
-    "input_output_jacobian_min": DiagnosticSpec(
-        meaning="smallest singular value of the Jacobian of the output by the input, on any example",
-        file="input_output_jacobian",
-        label="min σ, input-output Jacobian",
-        source=ISOMETRY,
-        needs=("input_output_jacobian_spectra",),
-        probe=64,
-    ),
-    "input_output_jacobian_mean": DiagnosticSpec(
-        meaning="mean singular value of the Jacobian of the output by the input, over all examples",
-        file="input_output_jacobian",
-        label="mean σ, input-output Jacobian",
-        source=ISOMETRY,
-        needs=("input_output_jacobian_spectra",),
-        probe=64,
-    ),
+    "layer_jacobian_max": of_layer_jacobians("max"),
+    "layer_jacobian_min": of_layer_jacobians("min"),
+    "layer_jacobian_mean": of_layer_jacobians("mean"),
+    "input_output_jacobian_max": of_input_output_jacobian("max"),
+    "input_output_jacobian_min": of_input_output_jacobian("min"),
+    "input_output_jacobian_mean": of_input_output_jacobian("mean"),
 }
 
 

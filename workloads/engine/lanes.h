@@ -72,33 +72,26 @@ template <class V> static inline V signum(V x) {
 static inline f32v absolute(f32v x) { return (f32v)((i32v)x & 0x7fffffff); }
 static inline f64v absolute(f64v x) { return (f64v)((i64v)x & 0x7fffffffffffffffLL); }
 
-// In double precision accuracy is the point and speed is not: the C library, lane by lane.
-#define BY_LANE(name, V, S, call)                        \
-  static __attribute__((noinline)) V name(V x) {         \
+// A function of the C library, lane by lane.
+#define BY_LANE(how, name, V, S, call)                   \
+  static how V name(V x) {                               \
     S a[W];                                              \
     memcpy(a, &x, sizeof x);                             \
     for (int l = 0; l < W; ++l) a[l] = call(a[l]);       \
     memcpy(&x, a, sizeof x);                             \
     return x;                                            \
   }
-BY_LANE(exponential, f64v, double, exp)
-BY_LANE(exponential_minus_one, f64v, double, expm1)
-BY_LANE(logarithm, f64v, double, log)
-BY_LANE(hyperbolic_tangent, f64v, double, tanh)
-
+// In double precision accuracy is the point and speed is not.
+#define CALLED __attribute__((noinline))
+BY_LANE(CALLED, exponential, f64v, double, exp)
+BY_LANE(CALLED, exponential_minus_one, f64v, double, expm1)
+BY_LANE(CALLED, logarithm, f64v, double, log)
+BY_LANE(CALLED, hyperbolic_tangent, f64v, double, tanh)
 // These are single instructions, which the compiler finds in such loops.
-#define EACH(name, V, S, call)                           \
-  static inline V name(V x) {                            \
-    S a[W];                                              \
-    memcpy(a, &x, sizeof x);                             \
-    for (int l = 0; l < W; ++l) a[l] = call(a[l]);       \
-    memcpy(&x, a, sizeof x);                             \
-    return x;                                            \
-  }
-EACH(root, f32v, float, sqrtf)
-EACH(root, f64v, double, sqrt)
-EACH(rounded_down, f32v, float, floorf)
-EACH(rounded_down, f64v, double, floor)
+BY_LANE(inline, root, f32v, float, sqrtf)
+BY_LANE(inline, root, f64v, double, sqrt)
+BY_LANE(inline, rounded_down, f32v, float, floorf)
+BY_LANE(inline, rounded_down, f64v, double, floor)
 
 static inline f64v logistic(f64v x) { return 1 / (1 + exponential(-x)); }
 
