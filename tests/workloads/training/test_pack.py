@@ -223,7 +223,7 @@ def test_a_checkpoint_of_another_pack_is_refused(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("path", ["looped", "lifted", "lanes", "online"])
 def test_a_diverging_member_is_marked_at_its_task_and_touches_no_other(path: str) -> None:
     metrics = ["online_error", "weight_magnitude"]
-    calm = run(pack([config(s, metrics=metrics, every=1) for s in (0, 1, 2)], path))[-1]
+    calm = run(pack([config(s, metrics=metrics, every=1) for s in (0, 1, 2)], path))
     wild_step = {"name": "sgd", "step_size": 1e6}
     mixed = run(
         pack(
@@ -231,12 +231,12 @@ def test_a_diverging_member_is_marked_at_its_task_and_touches_no_other(path: str
             + [config(2, metrics=metrics, every=1)],
             path,
         )
-    )[-1]
-    assert mixed.statuses == ["done", "diverged", "done"] and mixed.ended == [3, 0, 3]
-    others = [row for row in table([mixed]) if row[1] != 1]
-    assert others == [row for row in table([calm]) if row[1] != 1]
+    )
+    assert mixed[-1].statuses == ["done", "diverged", "done"] and mixed[-1].ended == [3, 0, 3]
+    others = [row for row in table(mixed) if row[1] != 1]
+    assert others == [row for row in table(calm) if row[1] != 1]
     # Measured before its first step, and nothing after it diverged.
-    assert [(name, task) for name, member, task, _, _ in table([mixed]) if member == 1] == [("weight_magnitude", 0)]
+    assert [(name, task) for name, member, task, _, _ in table(mixed) if member == 1] == [("weight_magnitude", 0)]
 
 
 @pytest.mark.parametrize("path", ["lifted", "lanes", "online"])
@@ -245,11 +245,11 @@ def test_a_nan_in_one_members_stream_is_its_own_affair(path: str) -> None:
         stream = stream_of(config(seed), seed)
         return Spoilt(stream) if seed == 1 else stream
 
-    spoilt = run(pack([config(0), config(1)], path), stream=make)[-1]
-    whole = run(pack([config(0), config(1)], path))[-1]
-    assert spoilt.statuses == ["done", "diverged"] and spoilt.ended == [3, 1]
-    assert [r for r in table([spoilt]) if r[1] == 0] == [r for r in table([whole]) if r[1] == 0]
-    assert [r[2] for r in table([spoilt]) if r[1] == 1] == [0]
+    spoilt = run(pack([config(0), config(1)], path), stream=make)
+    whole = run(pack([config(0), config(1)], path))
+    assert spoilt[-1].statuses == ["done", "diverged"] and spoilt[-1].ended == [3, 1]
+    assert [r for r in table(spoilt) if r[1] == 0] == [r for r in table(whole) if r[1] == 0]
+    assert [r[2] for r in table(spoilt) if r[1] == 1] == [0]
 
 
 def test_weights_and_streams_can_be_handed_in() -> None:
