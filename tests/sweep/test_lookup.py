@@ -1,3 +1,5 @@
+"""Where results are kept, and how a sweep is found in them."""
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -5,6 +5,7 @@ packs. `needs` says what a method must be given: "task_boundaries" (a stream tha
 (a network that shows the units of its hidden layers).
 `semantics` is raised whenever results change; it is part of every trial's hash. `paths`, `cost` and `copies` are what
 planning goes by: which paths take it (see `workloads.paths`), how long a step takes, how much memory it asks for.
+All of them stand in this one file, long as it is: what a sweep file may say is read without the methods' own files.
 """
 
 from __future__ import annotations

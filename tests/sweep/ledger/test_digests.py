@@ -1,3 +1,5 @@
+"""The digest of results: by hand, and what it depends on and what not."""
+
 from __future__ import annotations
 
 import hashlib

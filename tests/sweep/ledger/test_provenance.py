@@ -1,3 +1,5 @@
+"""Where results come from: versions, machine and commit, as the ledger keeps them."""
+
 from __future__ import annotations
 
 import subprocess

@@ -1,3 +1,5 @@
+"""Sweeps in the ledger: saved, grown, damaged, and found by their trials."""
+
 from __future__ import annotations
 
 import json

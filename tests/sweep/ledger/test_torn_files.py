@@ -1,3 +1,5 @@
+"""A ledger whose files are torn, damaged or missing, and writers that are killed anywhere."""
+
 from __future__ import annotations
 
 import subprocess

@@ -1,3 +1,5 @@
+"""An arm has one colour wherever it is shown."""
+
 from __future__ import annotations
 
 from dashboards import theme

@@ -1,3 +1,5 @@
+"""Addresses of tracking: where runs go by default, and the sentence on what does not answer."""
+
 from __future__ import annotations
 
 import http.server

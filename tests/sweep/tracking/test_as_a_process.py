@@ -1,3 +1,5 @@
+"""A sync of a real ledger, in a process of its own."""
+
 from __future__ import annotations
 
 import json

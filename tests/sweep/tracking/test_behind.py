@@ -1,3 +1,5 @@
+"""The tracker that runs behind a sweep: how it ends, what it shows, how often it is nudged."""
+
 from __future__ import annotations
 
 import sys

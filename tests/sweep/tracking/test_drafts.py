@@ -1,3 +1,5 @@
+"""Curves as they are tracked: thinned, and an arm's averaged over bins."""
+
 from __future__ import annotations
 
 import numpy as np

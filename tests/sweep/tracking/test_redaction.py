@@ -1,3 +1,5 @@
+"""Secrets are hidden in what is said and kept, and nothing else is."""
+
 from __future__ import annotations
 
 import pytest

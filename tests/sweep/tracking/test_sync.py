@@ -1,3 +1,5 @@
+"""What a sync writes to MLflow, and that it may be repeated, killed, doubled and undone by hand."""
+
 from __future__ import annotations
 
 import csv

@@ -1,3 +1,5 @@
+"""The views of MLflow's pages: their tags, filters, order and charts."""
+
 from __future__ import annotations
 
 import base64

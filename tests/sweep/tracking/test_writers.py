@@ -1,3 +1,5 @@
+"""Two ways of writing runs, to the tables and through the API, leave the same."""
+
 from __future__ import annotations
 
 import json
