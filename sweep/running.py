@@ -32,7 +32,7 @@ class Outcome:
     computed: int = 0
     already_done: int = 0
     diverged: int = 0
-    failures: dict[str, Failure] = field(default_factory=dict)  # by pack
+    failures: dict[str, Failure] = field(default_factory=dict)  # by unfinished pack; none where it was stopped
     interrupted: bool = False
     seconds: float = 0.0
 
@@ -42,11 +42,6 @@ class Outcome:
         parts += [f"{self.diverged:,} of all diverged"] * bool(self.diverged)
         parts += [f"{len(self.failures):,} packs failed"] * bool(self.failures) + ["interrupted"] * self.interrupted
         return f"<{self.record.identity}: {', '.join(parts)}, in {self.seconds:.0f} s>"
-
-    @property
-    def failed_packs(self) -> list[str]:
-        """Ids of the packs that are not finished, for another reason than an interruption."""
-        return list(self.failures)
 
 
 @contextmanager

@@ -29,7 +29,6 @@ POINTS = 200  # of a curve, at most
 FEWEST = 12  # where there are many curves
 FEW = 6  # points that are marked each
 BUDGET = 45_000  # points of all curves together: about 1.5 MB, and seconds of resampling
-SEED_FEW = 6  # points that are marked each
 SEED_BUDGET = 45_000  # of single seeds: about 0.5 MB
 DIGITS = 4  # of a number that is drawn
 VALUES = 200  # of a hyperparameter that are drawn of an arm, at most

@@ -10,8 +10,8 @@ Counted from the shapes, for one example (`work_of`):
 - continual backprop one addition per weight for each sum of |w| it is in, and eight operations and two divisions per
   hidden unit. Replacements are rare and not counted.
 
-A sparse step counts only rows that are read, by the shares of inputs and hidden units that are not zero: as measured
-in the network at hand, or 19 % (MNIST's ink) and a half. Under Adam the other rows sleep, but for pulls towards an
+A sparse step counts only rows that are read, by the shares of inputs and hidden units that are not zero, as measured
+in the network at hand. Under Adam the other rows sleep, but for pulls towards an
 isometry, weight decay and unit replacement, which move every weight. Weights leave the first cache, so bytes are
 counted too: a weight is read forward, read and written backward; under Adam it and both moments are read and written.
 Bytes move as fast as they do over and over one working set of the size of all weights (and moments), since which rows
@@ -33,7 +33,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-SHARES = (0.19, 0.5, 0.5, 0.5)  # of MNIST's pixels, and of relu units, that are not zero: where none were measured
 WIDTH = 4  # bytes of a float32
 MEASURE_NS, REPEATS = 5e6, 5  # of every peak; the best counts
 

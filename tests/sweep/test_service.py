@@ -118,7 +118,7 @@ def test_nothing_to_do_leaves_the_record_as_it_was(alone: None, storage: Path, f
     record = storage / "sweeps" / "tiny@full" / "trials.parquet"
     before = record.stat().st_mtime_ns
     outcome = run(file, storage)
-    assert (outcome.computed, outcome.already_done, outcome.diverged, outcome.failed_packs) == (0, 4, 0, [])
+    assert (outcome.computed, outcome.already_done, outcome.diverged, outcome.failures) == (0, 4, 0, {})
     assert record.stat().st_mtime_ns == before
     file.write_text("# Another question?\n" + TINY)
     assert run(file, storage).record.manifest["question"] == "Another question?"

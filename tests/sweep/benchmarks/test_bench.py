@@ -406,17 +406,18 @@ def test_the_work_of_a_small_network_counted_by_hand() -> None:
 
 def test_a_sparse_step_reads_some_rows_and_moves_their_bytes() -> None:
     # 100-10-10-2: 19 inputs of 100 and 5 units of 10 are read: 190 + 50 + 10 weights.
-    sgd = work_of((100, 10, 10, 2), {"name": "sgd"}, {}, shares=limits.SHARES)
+    read = (0.19, 0.5, 0.5, 0.5)
+    sgd = work_of((100, 10, 10, 2), {"name": "sgd"}, {}, shares=read)
     assert sgd.multiply_adds == pytest.approx(250 + 60 + 250 + 22)
     assert (sgd.moved, sgd.resident) == (pytest.approx(250 * 4 * 3), 1120 * 4)
     # Under Adam the others sleep, but not through decay, and a pull wakes all of the 1120.
-    adam = work_of((100, 10, 10, 2), {"name": "adam"}, {}, shares=limits.SHARES)
+    adam = work_of((100, 10, 10, 2), {"name": "adam"}, {}, shares=read)
     assert (adam.multiply_adds, adam.roots) == (pytest.approx(250 + 60 + 6 * 272), pytest.approx(272))
     assert (adam.moved, adam.resident) == (pytest.approx(4 * (250 + 6 * 250)), 4 * 3 * 1120)
-    assert work_of((100, 10, 10, 2), {"name": "adam"}, {"l2": {}}, shares=limits.SHARES).roots == 1142
+    assert work_of((100, 10, 10, 2), {"name": "adam"}, {"l2": {}}, shares=read).roots == 1142
     pulled = {"name": "adamo", "isometry_strength": 0.01}
-    assert work_of((100, 10, 10, 2), pulled, {}, shares=limits.SHARES).roots == 1142
-    seldom = work_of((100, 10, 10, 2), {**pulled, "every": 10}, {}, shares=limits.SHARES)
+    assert work_of((100, 10, 10, 2), pulled, {}, shares=read).roots == 1142
+    seldom = work_of((100, 10, 10, 2), {**pulled, "every": 10}, {}, shares=read)
     assert seldom.roots == pytest.approx(272 + 2 * 870 / 10)
 
 
