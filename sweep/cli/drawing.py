@@ -18,9 +18,12 @@ if TYPE_CHECKING:
     from sweep.ledger.sweeps import SweepRecord
     from sweep.results.intervals import Band, Statistic
 
+CODE = (".py", ".html", ".j2", ".css", ".js")  # of the files of a package, which has pictures too
+DRAWN_WITH = ("matplotlib", "pandas", "altair")
+
 
 def draw_figures(record: SweepRecord, ledger: Ledger, names: list[str]) -> list[Path]:
-    """The figures of a sweep, drawn into its folder unless they show the same results already.
+    """The figures of a sweep, drawn into its folder unless the same code has drawn the same results there already.
 
     A figure that its results cannot make is said and left out.
     """
@@ -45,9 +48,9 @@ def draw_figures(record: SweepRecord, ledger: Ledger, names: list[str]) -> list[
 
 
 def write_page(record: SweepRecord, ledger: Ledger) -> Path | None:
-    """The page of a sweep's report, made in its place unless it tells the same results already; None without results.
+    """The page of a sweep's report, made in its place unless the same code has told the same results there already.
 
-    `sweep report` makes the same, with the values as CSV beside it.
+    None without results. `sweep report` makes the same, with the values as CSV beside it.
     """
     from sweep.cli.report import page_of
 
@@ -72,9 +75,26 @@ def content(record: SweepRecord, ledger: Ledger, names: list[str]) -> str | None
 
     done = ledger.done()
     finished = sorted((trial.id, trial.arms) for trial in record.trials if trial.id in done)
-    # The file's text has the question, the arms' labels and the metrics; the commit stands for the figures' code.
-    whole = [names, finished, record.file_text, record.manifest["commit"]]
+    # The file's text has the question, the arms' labels and the metrics; the record's commit stands below figures. It is
+    # that of what trained, and stays where nothing is left to train: what draws now is another thing.
+    whole = [names, finished, record.file_text, record.manifest["commit"], drawing_code()]
     return hashlib.sha256(json.dumps(whole).encode()).hexdigest() if finished else None
+
+
+def drawing_code() -> str:
+    """A hash of what makes figures and pages of results: files of the dashboards and of `sweep.results`, libraries."""
+    import hashlib
+
+    import dashboards
+    import sweep.results
+    from sweep.ledger import provenance
+
+    made = hashlib.sha256("".join(f"{name} {provenance.version(name)}\n" for name in DRAWN_WITH).encode())
+    for package in (dashboards, sweep.results):
+        root = Path(str(package.__file__)).parent
+        for path in sorted(path for path in root.rglob("*") if path.suffix in CODE):
+            made.update(f"{package.__name__}/{path.relative_to(root).as_posix()}\n".encode() + path.read_bytes())
+    return made.hexdigest()
 
 
 def plotted(

@@ -5,13 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from tiny import Command, Said
 
+import dashboards
 import sweep
 from sweep import errors
+from sweep.cli.app import opened_sweep
+from sweep.cli.drawing import draw_figures, write_page
 
 HEAD = """\
 # Does it end well?
@@ -104,3 +108,42 @@ def test_figures_are_drawn_anew_when_what_they_say_changed(
     assert (figures(tmp_path) / "arms.svg").stat().st_mtime_ns == drawn, "drawn again for nothing"
     ran(command, tmp_path, SGD.replace(*change), head=HEAD.replace(*change))
     assert stamp.read_text() != first and (figures(tmp_path) / "arms.svg").stat().st_mtime_ns > drawn
+
+
+def test_newer_code_draws_figures_and_page_anew_though_nothing_was_left_to_train(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newer = tmp_path / "newer"
+    shutil.copytree(Path(dashboards.__file__).parent, newer, ignore=shutil.ignore_patterns("*.png", "__pycache__"))
+    ran(command, tmp_path, SGD, "--no-figures")
+    record, ledger = opened_sweep("mine", str(tmp_path / "storage"))
+    made: list[str] = []
+
+    def render(name: str, *_: object) -> list[Path]:
+        made.append(name)
+        figures(tmp_path).mkdir(parents=True, exist_ok=True)
+        for kind in ("png", "svg", "pdf", "csv"):
+            (figures(tmp_path) / f"{name}.{kind}").touch()
+        return []
+
+    def rendered(*_: object) -> str:
+        made.append("page")
+        return ""
+
+    def look() -> list[str]:
+        made.clear()
+        draw_figures(record, ledger, ["arms"])
+        write_page(record, ledger)
+        return made
+
+    monkeypatch.setattr("dashboards.figures.render", render)
+    monkeypatch.setattr("dashboards.report.page.rendered", rendered)
+    assert look() == ["arms", "page"]
+    monkeypatch.setattr(dashboards, "__file__", str(newer / "__init__.py"))
+    assert look() == [], "the same code in another place"
+    with (newer / "theme.py").open("a") as file:
+        file.write("# newer\n")
+    assert look() == ["arms", "page"]
+    monkeypatch.setattr("sweep.ledger.provenance.version", lambda package: "newer")
+    assert look() == ["arms", "page"]
+    assert look() == []
