@@ -27,7 +27,6 @@ from matplotlib.typing import LineStyleType
 from dashboards.sheets import SCREEN, Sheet, points
 from sweep.errors import InputError
 from sweep.results import intervals, naming, palette, windows
-from workloads import metrics
 from workloads.methods.config import METHODS, OPTIMIZERS
 from workloads.streams import STREAMS
 
@@ -70,7 +69,6 @@ ACTIVATIONS = ("relu", "leaky_relu", "elu", "swish", "selu", "tanh", "sigmoid", 
 FEW = 6  # points of a line that are marked each
 MARGIN, BEYOND = 0.04, 0.24  # shares of the steps on both sides of a panel, and on the right where intervals stand
 MOST_NOTES = 6  # lines in a panel's corner
-ROOM = 2  # beyond the means that intervals may take, in spans of the means
 
 
 def looks(arms: Iterable[str]) -> dict[str, Look]:
@@ -235,32 +233,6 @@ def quiet(peaks: pd.Series[float]) -> pd.Series[bool]:
     """Which peaks do not explode: those up to ten times the lower quartile, or all where that is 0."""
     usual = peaks.quantile(0.25)
     return peaks <= (10 * usual if usual > 0 else np.inf)
-
-
-def value_axis(axes: Axes, data: pd.DataFrame, lines: Sequence[str], sheet: Sheet = SCREEN) -> None:
-    """Fits the value axis to the lines: those that explode leave the panel at the top, and so do wide intervals.
-
-    Two seeds have an interval of 12.7 standard errors to either side: it would press all lines into one. What is shown
-    ends with the metric's bounds, and twice as far from the means as they are apart (or a tenth of their size). The
-    rows of data are of one metric; of one with a natural upper end no line is left out. Raises InputError where the
-    sheet asks for a logarithmic axis and no value could be on it.
-    """
-    if sheet.log:
-        log_axis(axes.yaxis, data["mean"], data["metric"].iloc[0])
-    metric = metrics.of(data["metric"].iloc[0])
-    least, most = metric.bounds if metric is not None else (None, None)
-    peaks = data.groupby(list(lines), dropna=False)["mean"].transform("max")
-    shown = data[quiet(peaks)] if most is None else data
-    bottom, top = shown["mean"].min(), shown["mean"].max()
-    if not np.isfinite(bottom):  # nothing is left of any line
-        return
-    room = ROOM * max(top - bottom, abs(top) / 10, abs(bottom) / 10)
-    low, high = shown[["mean", "ci_low"]].min().min(), shown[["mean", "ci_high"]].max().max()
-    fitted_low = max(low, bottom - room, -np.inf if least is None else least)
-    fitted_high = min(high, top + room, most if isinstance(most, int | float) else np.inf)
-    if 0 < len(shown) < len(data) or (fitted_low, fitted_high) != (low, high):
-        edge = 0.05 * (fitted_high - fitted_low)
-        axes.set_ylim(None if sheet.log else fitted_low - edge, fitted_high + edge)
 
 
 def log_axis(axis: Axis, values: pd.Series[float], metric: str) -> None:

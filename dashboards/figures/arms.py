@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.typing import LineStyleType
 
-from dashboards import theme
+from dashboards import fitting, theme
 from dashboards.figures import panels
 from dashboards.figures.panels import ALL, Asked
 from dashboards.sheets import DOUBLE, SCREEN, Caption, Sheet, page
@@ -141,7 +141,7 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
                 lost = [f"{len(lost)} arms: up to {worst:.0f} of {part['members'].max():.0f} undefined"]
             theme.notes(axes, lost, sheet)
             theme.steps_axis(axes, begin, last, beyond=theme.beyond(sheet, len(handles)))
-            theme.value_axis(
+            fitting.to_values(
                 axes, data[data["metric"] == metric], ["panel", "arm"], sheet if metric == metrics[0] else SCREEN
             )
             if beside or title == titles[0]:

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from dashboards import theme
+from dashboards import fitting, theme
 from dashboards.figures import panels, relative
 from dashboards.figures.panels import ALL, Asked
 from dashboards.sheets import SCREEN, Caption, Sheet, page, points
@@ -265,8 +265,9 @@ def _panel(axes: Axes, part: pd.DataFrame, looks: dict[str, theme.Look], sheet: 
     theme.notes(axes, lost, sheet)
     if first["gap"]:
         axes.axhline(0, color="#4D4D4D", linewidth=1, linestyle="--")
+        fitting.to_differences(axes.set_ylim, part)
     else:
-        theme.value_axis(axes, part, ["kind", "line", "arm"], sheet)
+        fitting.to_values(axes, part, ["kind", "line", "arm"], sheet)
     whole = first["axis"] != "steps"
     theme.steps_axis(axes, begin, last, beyond=theme.beyond(sheet, len(lines)), whole=whole)
     axes.set_xlabel("task" if whole else theme.steps_label(first["batch"]))

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from dashboards import theme
+from dashboards import fitting, theme
 from dashboards.figures import cells, panels
 from dashboards.figures.panels import ALL, Asked
 from dashboards.sheets import SCREEN, Caption, Sheet, page
@@ -89,5 +89,5 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
             axes.set_ylabel(naming.metric(data["metric"].iloc[0]))
         if (data["seconds"] > 0).all():
             theme.spread(grid[0, 0].xaxis)
-        theme.value_axis(grid[0, 0], data, ["panel", "arm", "group"], sheet)
+        fitting.to_values(grid[0, 0], data, ["panel", "arm", "group"], sheet)
     return figure

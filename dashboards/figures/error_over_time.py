@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from dashboards import theme
+from dashboards import fitting, theme
 from dashboards.figures import panels
 from dashboards.figures.panels import ALL, Asked
 from dashboards.sheets import SCREEN, Caption, Sheet, page
@@ -141,5 +141,5 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
         theme.steps_axis(grid[0, 0], begin, last, beyond=theme.beyond(sheet, _lines_in_a_panel(data)))
         for axes in panels.lowest(grid, len(places)):
             axes.set_xlabel(theme.steps_label(first["batch"]))
-        theme.value_axis(grid[0, 0], data, ["arm", "panel", "line", "step_size"], sheet)
+        fitting.to_values(grid[0, 0], data, ["arm", "panel", "line", "step_size"], sheet)
     return figure

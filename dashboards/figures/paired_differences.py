@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dashboards import theme
+from dashboards import fitting, theme
 from dashboards.figures import panels
 from dashboards.figures.panels import ALL, Asked
 from dashboards.sheets import SCREEN, Caption, Sheet, page
@@ -90,6 +90,7 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
         ]
         grid[0, 0].set_yticks(range(len(looks)), labels)
         grid[0, 0].set_ylim(len(looks) - 0.4, -0.6)
+        fitting.to_differences(grid[0, 0].set_xlim, data)
         first = data.iloc[0]
         for axes in panels.lowest(grid, len(titles)):
             label = f"{naming.metric(first['metric'])} minus {naming.words(first['baseline'])}"

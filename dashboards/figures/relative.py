@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from dashboards import theme
+from dashboards import fitting, theme
 from dashboards.figures import panels
 from dashboards.figures.panels import ALL, Asked
 from dashboards.sheets import SCREEN, Caption, Sheet, page
@@ -92,6 +92,7 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
             if said := theme.missing(line):
                 lost.append(f"{look.label}: {said}")
         theme.notes(axes, lost, sheet)
+        fitting.to_differences(axes.set_ylim, data)
         axes.set_ylabel(f"{naming.metric(first['metric'])}\nminus {naming.words(first['baseline'])}")
         axes.set_xlabel("task")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

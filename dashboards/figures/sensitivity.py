@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from dashboards import theme
+from dashboards import fitting, theme
 from dashboards.figures import cells, panels
 from dashboards.figures.panels import ALL, Asked
 from dashboards.sheets import SCREEN, Caption, Sheet, page
@@ -100,7 +100,7 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
                 axes.set_title(panel)
         for axes in grid[:, 0]:
             axes.set_ylabel(naming.metric(data["metric"].iloc[0]))
-        theme.value_axis(grid[0, 0], data, ["panel", "parameter", "arm", "value"], sheet)
+        fitting.to_values(grid[0, 0], data, ["panel", "parameter", "arm", "value"], sheet)
     return figure
 
 

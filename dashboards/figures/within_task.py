@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
-from dashboards import theme
+from dashboards import fitting, theme
 from dashboards.figures import panels
 from dashboards.figures.panels import ALL, Asked
 from dashboards.sheets import SCREEN, Caption, Sheet, page
@@ -103,5 +103,5 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
             if place + columns >= len(cells):
                 axes.set_xlabel("examples of the task")
                 axes.xaxis.set_tick_params(labelbottom=True)
-        theme.value_axis(grid[0, 0], data, ["arm", "panel", "task"], sheet)
+        fitting.to_values(grid[0, 0], data, ["arm", "panel", "task"], sheet)
     return figure

@@ -126,6 +126,22 @@ def test_differences_are_within_seeds_at_the_best_settings() -> None:
         paired_differences.draw(data, Sheet(log=True))
 
 
+@pytest.mark.parametrize("name", ["relative", "loss_of_plasticity_2", "paired_differences"])
+def test_intervals_of_two_seeds_leave_a_panel_of_differences(name: str) -> None:
+    def noisy(trial: Trial, metric: str) -> np.ndarray:
+        return values(trial, metric) + 2 * np.random.default_rng(int(trial.id, 16)).random()
+
+    made = synthetic.sweep(FILE.replace("seeds: 4", "seeds: 2"), noisy)
+    data = figures.table(name, made.record, made)
+    axes = figures.picture(data).axes[0]
+    gaps = data[data["panel"] == data["panel"].iloc[0]] if name == "loss_of_plasticity_2" else data
+    low, high = axes.get_xlim() if name == "paired_differences" else axes.get_ylim()
+    span = max(gaps["mean"].max(), 0) - min(gaps["mean"].min(), 0)
+    assert low < min(gaps["mean"].min(), 0) and max(gaps["mean"].max(), 0) < high
+    assert gaps["ci_high"].max() > high or gaps["ci_low"].min() < low
+    assert high - low <= 1.1 * 5 * span
+
+
 def test_ranks_are_of_every_seed() -> None:
     data = table(ranks)
     assert data["arm"].to_list() == ["cbp", "backprop", "adamo", "scratch"]

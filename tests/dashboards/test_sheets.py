@@ -13,7 +13,7 @@ import synthetic
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
-from dashboards import figures, sheets, theme
+from dashboards import figures, fitting, sheets
 from dashboards.figures.panels import Asked
 from dashboards.sheets import Sheet
 from sweep.errors import InputError
@@ -184,7 +184,25 @@ def test_intervals_of_few_seeds_leave_a_panel_and_its_lines_fill_it(
     line = pd.DataFrame({"arm": "sgd", "metric": metric, "mean": means})
     line = line.assign(ci_low=line["mean"] - half, ci_high=line["mean"] + half)
     axes = Figure().subplots()
-    theme.value_axis(axes, line, ["arm"])
+    fitting.to_values(axes, line, ["arm"])
+    edge = 0.05 * (limits[1] - limits[0])
+    assert axes.get_ylim() == pytest.approx((limits[0] - edge, limits[1] + edge))
+
+
+@pytest.mark.parametrize(
+    ("metric", "means", "half", "limits"),
+    [
+        ("test_accuracy", [-0.1, 0.05], 1.5, (-0.4, 0.35)),  # -0.1 - 2 (0.05 + 0.1)
+        ("test_accuracy", [0.4, 0.6], 3.0, (-1.0, 1.0)),  # accuracies cannot be further apart
+        ("online_error", [0.2, 0.3], 2.0, (-0.6, 0.9)),  # 0 is what is compared with, and has no upper bound
+    ],
+)
+def test_intervals_of_few_differences_leave_a_panel_too(
+    metric: str, means: list[float], half: float, limits: tuple[float, float]
+) -> None:
+    line = pd.DataFrame({"metric": metric, "mean": means})
+    axes = Figure().subplots()
+    fitting.to_differences(axes.set_ylim, line.assign(ci_low=line["mean"] - half, ci_high=line["mean"] + half))
     edge = 0.05 * (limits[1] - limits[0])
     assert axes.get_ylim() == pytest.approx((limits[0] - edge, limits[1] + edge))
 
@@ -192,5 +210,5 @@ def test_intervals_of_few_seeds_leave_a_panel_and_its_lines_fill_it(
 def test_an_axis_is_left_alone_where_everything_fits() -> None:
     line = pd.DataFrame({"arm": "sgd", "metric": "online_error", "mean": [1.5, 1.0], "ci_low": 0.9, "ci_high": 1.7})
     axes = Figure().subplots()
-    theme.value_axis(axes, line, ["arm"])
+    fitting.to_values(axes, line, ["arm"])
     assert axes.get_autoscaley_on()
