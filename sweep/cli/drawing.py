@@ -75,8 +75,8 @@ def content(record: SweepRecord, ledger: Ledger, names: list[str]) -> str | None
 
     done = ledger.done()
     finished = sorted((trial.id, trial.arms) for trial in record.trials if trial.id in done)
-    # The file's text has the question, the arms' labels and the metrics; the record's commit stands below figures. It is
-    # that of what trained, and stays where nothing is left to train: what draws now is another thing.
+    # The file's text has the question, the arms' labels and the metrics. The record's commit is that of what trained:
+    # it stays where nothing is left to train, and what draws now is another thing.
     whole = [names, finished, record.file_text, record.manifest["commit"], drawing_code()]
     return hashlib.sha256(json.dumps(whole).encode()).hexdigest() if finished else None
 

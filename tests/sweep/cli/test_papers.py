@@ -10,6 +10,7 @@ import pytest
 from tiny import Command
 
 from dashboards.papers import PAPERS
+from sweep.spec.studies import load
 
 
 def test_claims_of_a_sweep(command: Command, ran: Path) -> None:
@@ -54,7 +55,8 @@ def test_a_paper_is_repeated_from_one_command_and_continued(
     assert str(page.relative_to(tmp_path)) in said.out
     for study in PAPERS["loss-of-plasticity"].studies:
         assert f'<h2 id="{study}">' in page.read_text()
-        assert list((page.parent / study).glob("*.png"))
+        drawn = {path.stem for path in (page.parent / study).glob("*.png")}
+        assert drawn == set(load(study, "smoke").figures)
     assert set(pd.read_csv(page.parent / "claims.csv")["verdict"]) == {"undecided"}  # one seed or two
     again = command(*asked, "--no-track")
     assert "at scale smoke: 0 trials to run" in again.out
