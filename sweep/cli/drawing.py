@@ -86,14 +86,14 @@ def drawing_code() -> str:
     import hashlib
 
     import dashboards
-    import sweep.results
     from sweep.ledger import provenance
+    from sweep.results import naming
 
     made = hashlib.sha256("".join(f"{name} {provenance.version(name)}\n" for name in DRAWN_WITH).encode())
-    for package in (dashboards, sweep.results):
-        root = Path(str(package.__file__)).parent
-        for path in sorted(path for path in root.rglob("*") if path.suffix in CODE):
-            made.update(f"{package.__name__}/{path.relative_to(root).as_posix()}\n".encode() + path.read_bytes())
+    for module in (dashboards, naming):
+        folder = Path(str(module.__file__)).parent
+        for path in sorted(path for path in folder.rglob("*") if path.suffix in CODE):
+            made.update(f"{path.relative_to(folder).as_posix()}\n".encode() + path.read_bytes())
     return made.hexdigest()
 
 
