@@ -20,10 +20,11 @@ from matplotlib.lines import Line2D
 
 Style = Literal["screen", "paper", "slide"]
 SCALES: dict[Style, float] = {"screen": 1.0, "paper": 0.78, "slide": 1.3}  # of text, and of panels on a paper
+LETTERS: dict[Style, int] = {"screen": 24, "paper": 24, "slide": 14}  # beside a panel, in a line
 TEXT = 9.0  # points, on a screen; all sizes here are a screen's
 SINGLE, DOUBLE = 3.5, 7.2  # inches: a journal's columns
 SLIDE = (10.0, 5.625)  # inches
-MOST_LINES = 4  # shades of so many lines can be told from each other on a paper
+MOST_LINES = 4  # shades of so many lines can be told from each other on a paper or from a seat
 
 TITLE, LINE, FOOT = 0.30, 0.17, 0.40  # inches: the title, a line of small text, the footnote
 SIZES = {
@@ -91,7 +92,11 @@ class Sheet:
 
     def crowded(self, lines: int) -> bool:
         """Whether so many lines have their intervals at their ends alone."""
-        return self.bare and lines > MOST_LINES
+        return self.style != "screen" and lines > MOST_LINES
+
+    def upright(self, text: str) -> str:
+        """The name of a vertical axis, in lines that are no longer than a panel is high."""
+        return textwrap.fill(text, LETTERS[self.style])
 
     def columns(self, panels: int, each: float, most: int = 3) -> int:
         """How many of these panels stand beside each other, when one is `each` inches wide on a screen."""

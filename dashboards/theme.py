@@ -24,7 +24,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from matplotlib.typing import LineStyleType
 
-from dashboards.sheets import SCREEN, Sheet, points
+from dashboards.sheets import SCREEN, TEXT, Sheet, points
 from sweep.errors import InputError
 from sweep.results import intervals, naming, palette, windows
 from workloads.methods.config import METHODS, OPTIMIZERS
@@ -69,6 +69,7 @@ ACTIVATIONS = ("relu", "leaky_relu", "elu", "swish", "selu", "tanh", "sigmoid", 
 FEW = 6  # points of a line that are marked each
 MARGIN, BEYOND = 0.04, 0.24  # shares of the steps on both sides of a panel, and on the right where intervals stand
 MOST_NOTES = 6  # lines in a panel's corner
+BESIDE = 4.0  # letters' heights, which numbers and label of an axis take from a panel's width
 
 
 def looks(arms: Iterable[str]) -> dict[str, Look]:
@@ -259,26 +260,42 @@ def _above_zero(values: pd.Series[float], metric: str) -> pd.Series[float]:
 
 
 def steps_axis(axes: Axes, first: float, last: float, *, beyond: float = MARGIN, whole: bool = False) -> None:
-    """Steps as 0, 200k, 1M, at a few round places from the first to the last, so that panels have one range. `whole`:
-    what is counted has no halves.
+    """Steps as 0, 200k, 1M, at as many round places from the first to the last as can be read, so that panels have one
+    range. `whole`: what is counted has no halves.
     """
     length = last - first or 1.0
     axes.set_xlim(first - MARGIN * length, last + beyond * length)
-    places = np.asarray(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10], integer=whole).tick_values(first, last))
+    named = EngFormatter(sep="")
+    ticks = _ticks_across(axes, len(named(last))) / (1 + MARGIN + beyond)
+    locator = MaxNLocator(nbins=max(1, min(5, int(ticks))), steps=[1, 2, 2.5, 5, 10], integer=whole)
+    places = np.asarray(locator.tick_values(first, last))
     axes.xaxis.set_major_locator(FixedLocator([float(place) for place in places if first <= place <= last]))
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.xaxis.set_major_formatter(named)
 
 
-def ends(sheet: Sheet, lines: int, first: float, last: float) -> list[float | None]:
-    """Where, right of the last step, each of so many lines has its interval; None where it has a shade all along."""
-    if not sheet.crowded(lines):
+def _ticks_across(axes: Axes, letters: int) -> float:
+    """How many numbers of so many letters stand beside each other below a panel, as wide as it will be."""
+    spec, figure = axes.get_subplotspec(), axes.get_figure()
+    assert spec is not None and isinstance(figure, Figure)
+    inches = float(figure.get_size_inches()[0]) * len(spec.colspan) / spec.get_gridspec().ncols - BESIDE / 72 * points(
+        TEXT
+    )
+    return inches * 72 / (0.62 * (letters + 1.5) * float(mpl.rcParams["xtick.labelsize"]))
+
+
+def ends(crowded: bool, lines: int, first: float, last: float) -> list[float | None]:
+    """Where, right of the last step, each of so many lines has its interval; None where it has a shade all along.
+
+    crowded: `Sheet.crowded` of the most lines that a panel of the figure has, so that all panels show them alike.
+    """
+    if not crowded:
         return [None] * lines
     return [float(place) for place in last + (last - first) * np.linspace(MARGIN, BEYOND - MARGIN, lines)]
 
 
-def beyond(sheet: Sheet, lines: int) -> float:
-    """The share of the steps that an axis goes on for after the last, where so many lines have ends there."""
-    return BEYOND if sheet.crowded(lines) else MARGIN
+def beyond(crowded: bool) -> float:
+    """The share of the steps that an axis goes on for after the last, where lines have their ends there."""
+    return BEYOND if crowded else MARGIN
 
 
 def band(axes: Axes, rows: pd.DataFrame, *, marker: str = "", end: float | None = None, **look: Any) -> Line2D:

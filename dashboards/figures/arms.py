@@ -114,6 +114,7 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
     titles = list(dict.fromkeys(data["panel"]))
     metrics = list(dict.fromkeys(data["metric"]))[: 1 if sheet.style == "slide" else None]  # no more could be read
     first, begin, last = data.iloc[0], theme.begin(data), float(data["step"].max())
+    crowded = sheet.crowded(data["arm"].nunique())
     handles = [_handle(data, arm, look) for arm, look in looks.items()]
     linear = list(dict.fromkeys(data.loc[data["line"] == "linear", "arm"]))
     dashes = dict(zip(linear, itertools.cycle(theme.DASHES), strict=False))
@@ -129,7 +130,7 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
             part = data[(data["panel"] == title) & (data["metric"] == metric)]
             lost = []
             drawn = list(dict.fromkeys(part["arm"]))
-            for arm, end in zip(drawn, theme.ends(sheet, len(drawn), begin, last), strict=True):
+            for arm, end in zip(drawn, theme.ends(crowded, len(drawn), begin, last), strict=True):
                 line = part[part["arm"] == arm]
                 look = theme.LINEAR if arm in dashes else looks[arm]
                 dash = {"linestyle": dashes[arm], "zorder": 3} if arm in dashes else {"marker": look.marker}
@@ -140,7 +141,7 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
                 worst = (part["members"] - part["seeds"] - part["diverged"]).max()
                 lost = [f"{len(lost)} arms: up to {worst:.0f} of {part['members'].max():.0f} undefined"]
             theme.notes(axes, lost, sheet)
-            theme.steps_axis(axes, begin, last, beyond=theme.beyond(sheet, len(handles)))
+            theme.steps_axis(axes, begin, last, beyond=theme.beyond(crowded))
             fitting.to_values(
                 axes, data[data["metric"] == metric], ["panel", "arm"], sheet if metric == metrics[0] else SCREEN
             )

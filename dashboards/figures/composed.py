@@ -6,11 +6,11 @@ paper's figure may come from two sweeps, each of which draws its part.
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -26,8 +26,9 @@ from sweep.results.bands import curve_bands
 from workloads.metrics import HEADLINES
 
 ARM, EACH = "arm", "each"
-LABEL = 24  # letters in a line of a vertical axis
+MOST_ROOM = 0.6  # of a panel's height, for its own legend
 MOST_IN_A_COLUMN = 4  # entries of a panel's own legend
+MOST_SETTINGS = 2 * MOST_IN_A_COLUMN  # of an arm that are shown each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,10 +73,11 @@ class Composed:
     def caption(self, data: pd.DataFrame, sheet: Sheet = SCREEN) -> Caption:
         """What a line and its shade are, and how settings were chosen."""
         looks = theme.looks(data["arm"])
-        most = int(data.groupby("panel")["group"].nunique().max())
-        text = theme.averaged(data, "", ends=sheet.crowded(most)) + theme.dotted(data)
+        text = theme.averaged(data, "", ends=_crowded(data, sheet)) + theme.dotted(data)
         if (data["kind"] == "linear").any():
             text += " Dashed: the linear learner at its best step size."
+        if ((data["kind"] == EACH) & (data["candidates"] > 1)).any():
+            text += f" Of more than {MOST_SETTINGS} settings of an arm the best for each value of the last named."
         text += theme.selected(data)
 
         def called(panel: str, line: object, arm: str) -> str:
@@ -97,7 +99,10 @@ class Composed:
             figure = page(sheet, width, 2.3 * down, self.caption(data, sheet), handles)
             grid = panels.grid(figure, len(titles), columns)
             for axes, title in zip(grid.flat, titles, strict=False):
-                _panel(axes, data[data["panel"] == title], looks, sheet)
+                _panel(axes, data[data["panel"] == title], looks, sheet, _crowded(data, sheet))
+            figure.draw_without_rendering()  # lays it out
+            for axes in grid.flat:
+                _make_room(axes)
         return figure
 
 
@@ -125,8 +130,8 @@ def _rows(panel: Panel, source: _Source) -> Iterator[pd.DataFrame]:
     if metric not in source.recorded:
         return
     if panel.beside_scratch:
-        rows = relative.data(source.trials, source.curves, source.asked).assign(kind=ARM, line="", value=float("nan"))
-        yield _points(panel, rows.assign(metric=metric))
+        rows = relative.data(source.trials, source.curves, source.asked).rename(columns={"setting": "line"})
+        yield _points(panel, rows.assign(kind=ARM, value=float("nan"), metric=metric))
         return
     best = _chosen(panel, source.ended, source.late)
     if best.empty:
@@ -151,8 +156,7 @@ def _chosen(panel: Panel, ended: pd.DataFrame, late: pd.DataFrame) -> pd.DataFra
     if panel.lines == ARM:
         best = selections.best_settings(alone, late, ["arm"]).assign(kind=ARM, value=float("nan"))
     elif panel.lines == EACH:
-        several = alone.groupby("arm")["group"].transform("nunique") > 1
-        best = alone.loc[several, ["arm", "group"]].drop_duplicates().assign(kind=EACH, candidates=1)
+        best = pd.concat([_settings(own, late) for _, own in alone.groupby("arm", sort=False)]).assign(kind=EACH)
         best["value"] = best.groupby("arm").cumcount().astype(float)
     else:
         plain = _at(panel.lines, panels.plain(networks))
@@ -174,6 +178,18 @@ def _chosen(panel: Panel, ended: pd.DataFrame, late: pd.DataFrame) -> pd.DataFra
     best["place"] = best["kind"].eq("linear")
     lines = theme.in_order(best, ["place", "arm", "value"])
     return lines[["kind", "line", "value", "arm", "group", "candidates"]]
+
+
+def _settings(own: pd.DataFrame, late: pd.DataFrame) -> pd.DataFrame:
+    """An arm's settings, none where it has one alone: arm, group, candidates. Of too many to be told apart, the best
+    for each value of the hyperparameter that is named last.
+    """
+    groups = own["group"].nunique()
+    columns = panels.hyperparameters(own, frames.panel_axes(own))
+    if groups > MOST_SETTINGS and len(columns) > 1:
+        best = selections.best_settings(own, late, ["arm", columns[-1]]).sort_values(columns[-1])
+        return best[["arm", "group", "candidates"]]
+    return own[["arm", "group"]].drop_duplicates().assign(candidates=1).iloc[: groups if groups > 1 else 0]
 
 
 def _of_one_network(networks: pd.DataFrame) -> pd.DataFrame:
@@ -199,6 +215,11 @@ def _points(panel: Panel, rows: pd.DataFrame) -> pd.DataFrame:
     numbers = ["mean", "ci_low", "ci_high", "seeds", "diverged", "members"]
     about = {"panel": panel.title, "lines": panel.lines, "x": x, "axis": "steps" if panel.by_steps else "task"}
     return shown[[*columns, *numbers]].assign(**about, gap=panel.beside_scratch)
+
+
+def _crowded(data: pd.DataFrame, sheet: Sheet) -> bool:
+    """Whether a panel has more lines than shades could be told apart."""
+    return sheet.crowded(max(len(_lines(part)) for _, part in data.groupby("panel")))
 
 
 Line = tuple[str, str, str, float]  # kind, line, arm, share of the way from the smallest value to the largest
@@ -250,12 +271,12 @@ def _handle(line: Line, looks: dict[str, theme.Look]) -> Line2D:
     return Line2D([], [], label=text, **_look(line, looks))
 
 
-def _panel(axes: Axes, part: pd.DataFrame, looks: dict[str, theme.Look], sheet: Sheet) -> None:
+def _panel(axes: Axes, part: pd.DataFrame, looks: dict[str, theme.Look], sheet: Sheet, crowded: bool) -> None:
     """One panel's lines; those that are no arms, which the figure's legend has, with a legend of their own."""
     first, begin, last = part.iloc[0], theme.begin(part, "x"), float(part["x"].max())
     lines = _lines(part)
     lost = []
-    for line, end in zip(lines, theme.ends(sheet, len(lines), begin, last), strict=True):
+    for line, end in zip(lines, theme.ends(crowded, len(lines), begin, last), strict=True):
         kind, text, arm, _ = line
         same = part["line"].map(_text) == text
         rows = part[same & (part["kind"] == kind) & (part["arm"] == arm)].assign(step=lambda rows: rows["x"])
@@ -269,20 +290,39 @@ def _panel(axes: Axes, part: pd.DataFrame, looks: dict[str, theme.Look], sheet: 
     else:
         fitting.to_values(axes, part, ["kind", "line", "arm"], sheet)
     whole = first["axis"] != "steps"
-    theme.steps_axis(axes, begin, last, beyond=theme.beyond(sheet, len(lines)), whole=whole)
+    theme.steps_axis(axes, begin, last, beyond=theme.beyond(crowded), whole=whole)
     axes.set_xlabel("task" if whole else theme.steps_label(first["batch"]))
-    label = textwrap.fill(naming.metric(first["metric"]), LABEL)
-    axes.set_ylabel(label + ("\nminus from scratch" if first["gap"] else ""))
+    axes.set_ylabel(sheet.upright(naming.metric(first["metric"])) + ("\nminus from scratch" if first["gap"] else ""))
     names = ", ".join(setting.rpartition(" ")[0] for setting in _text(first["line"]).split(", "))
     axes.set_title(f"{first['panel']}\n{names}" if first["kind"] == EACH else first["panel"])
     if first["kind"] != ARM:
-        handles = [_handle(line, looks) for line in lines]
-        key = axes.legend(
-            handles=handles,
-            frameon=False,
-            fontsize=points(6.5),
-            handlelength=1.4,
-            labelspacing=0.25,
-            ncols=1 + (len(handles) > MOST_IN_A_COLUMN),
-        )
-        key.set_in_layout(False)  # or else it would take its room from all panels
+        _key(axes, [_handle(line, looks) for line in lines])
+
+
+def _key(axes: Axes, handles: list[Line2D]) -> None:
+    """A panel's own legend, in its upper left corner."""
+    columns = 1 + (len(handles) > MOST_IN_A_COLUMN)
+    key = axes.legend(
+        handles=handles,
+        frameon=False,
+        fontsize=points(6.5),
+        handlelength=1.4,
+        labelspacing=0.25,
+        borderaxespad=0.2,
+        loc="upper left",
+        ncols=columns,
+    )
+    key.set_in_layout(False)  # or else it would take its room from all panels
+
+
+def _make_room(axes: Axes) -> None:
+    """A panel goes on above its lines, so that its legend covers none. The figure's layout must be known."""
+    key = axes.get_legend()
+    if key is None:
+        return
+    share = min(MOST_ROOM, key.get_window_extent().height / axes.get_window_extent().height)
+    low, high = axes.get_ylim()
+    ticks = [tick for tick in axes.get_yticks() if low <= tick <= high]
+    unit, back = (np.log10, lambda value: 10.0**value) if axes.get_yscale() == "log" else (float, float)
+    axes.set_ylim(low, back(unit(high) + share / (1 - share) * (unit(high) - unit(low))))
+    axes.set_yticks(ticks)

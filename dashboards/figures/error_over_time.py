@@ -74,7 +74,7 @@ def caption(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Caption:
     first = data.iloc[0]
     arms = theme.looks(data["arm"])
     binned = f" in bins of {first['bin_tasks']} tasks" if first["bin_tasks"] > 1 else " per task"
-    text = theme.averaged(data, binned, ends=sheet.crowded(_lines_in_a_panel(data))) + theme.dotted(data)
+    text = theme.averaged(data, binned, ends=_crowded(data, sheet)) + theme.dotted(data)
     several = data["candidates"] > 1
     if (several & (data["line"] == "linear")).any():
         text += " Dashed: the linear learner at its best step size."
@@ -92,9 +92,9 @@ def caption(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Caption:
     return Caption(f"{theme.workload(first['workload'])}: {naming.metric(first['metric'])} over time", text)
 
 
-def _lines_in_a_panel(data: pd.DataFrame) -> int:
-    """The most lines that a panel has."""
-    return int(data.groupby(["arm", "panel"])["group"].nunique().max())
+def _crowded(data: pd.DataFrame, sheet: Sheet) -> bool:
+    """Whether a panel has more lines than shades could be told apart."""
+    return sheet.crowded(int(data.groupby(["arm", "panel"])["group"].nunique().max()))
 
 
 def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
@@ -104,6 +104,7 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
     networks = data[data["line"] == "network"]
     shades = theme.shades(networks["step_size"])
     first, begin, last = data.iloc[0], theme.begin(data), float(data["step"].max())
+    crowded = _crowded(data, sheet)
 
     there = set(zip(data["arm"], data["panel"], strict=True))  # an arm may have some of the panels only
     places = [(arm, title) for arm in arms for title in titles if (arm, title) in there]
@@ -124,7 +125,7 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
             part = data[(data["arm"] == arm) & (data["panel"] == title)]
             lost = []
             lines = list(part.groupby(["line", "step_size"], sort=False))
-            ends = theme.ends(sheet, len(lines), begin, last)
+            ends = theme.ends(crowded, len(lines), begin, last)
             for ((kind, step_size), line), end in zip(lines, ends, strict=True):
                 look = (
                     {"color": theme.LINEAR.color, "linestyle": "--", "zorder": 3}
@@ -137,8 +138,8 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
             theme.notes(axes, lost, sheet)
             axes.set_title(title if len(arms) == 1 else ", ".join(filter(None, (arms[arm].label, title))))
         for axes in grid[:, 0]:
-            axes.set_ylabel(naming.metric(first["metric"]))
-        theme.steps_axis(grid[0, 0], begin, last, beyond=theme.beyond(sheet, _lines_in_a_panel(data)))
+            axes.set_ylabel(sheet.upright(naming.metric(first["metric"])))
+        theme.steps_axis(grid[0, 0], begin, last, beyond=theme.beyond(crowded))
         for axes in panels.lowest(grid, len(places)):
             axes.set_xlabel(theme.steps_label(first["batch"]))
         fitting.to_values(grid[0, 0], data, ["arm", "panel", "line", "step_size"], sheet)

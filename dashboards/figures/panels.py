@@ -184,7 +184,11 @@ def label(look: theme.Look, rows: pd.DataFrame, sheet: Sheet = SCREEN) -> str:
     """An arm's name, with its setting where it has one and the same in all of its rows; in lines where it is narrow."""
     found = rows["setting"].dropna().unique()
     text = f"{look.label} ({found[0]})" if len(found) == 1 and found[0] else look.label
-    return textwrap.fill(text, NARROW) if sheet.bare else text
+    if not sheet.bare:
+        return text
+    name, bracket, setting = text.partition(" (")
+    parts = [name, f"({setting}"]
+    return "\n".join(parts) if bracket and max(map(len, parts)) <= NARROW < len(text) else textwrap.fill(text, NARROW)
 
 
 def hyperparameters(own: pd.DataFrame, axes: Collection[str]) -> list[str]:

@@ -80,13 +80,14 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
     looks = theme.looks(data["arm"])
     bars = sorted({bar for text in data["bars"].dropna() for bar in str(text).split()})
     with sheet.settings():
-        figure = page(sheet, sheet.across(6.6, 1), 0.26 * len(data) + 0.14 * len(bars) + 0.8, caption(data, sheet))
+        row = 0.34 if sheet.bare else 0.26  # where names may take two lines
+        figure = page(sheet, sheet.across(6.6, 1), row * len(data) + 0.14 * len(bars) + 0.8, caption(data, sheet))
         axes = figure.subplots()
         axes.grid(False, axis="y")
-        for place, row in enumerate(data.to_dict("records")):
-            look = looks[row["arm"]]
-            axes.hlines(place, 1, row["mean"], color="#E6E6E6", linewidth=0.8, zorder=0)
-            axes.plot([row["mean"]], [place], look.marker or "o", color=look.color, markersize=6, gid=row["arm"])
+        for place, (arm, mean) in enumerate(zip(data["arm"], data["mean"], strict=True)):
+            look = looks[arm]
+            axes.hlines(place, 1, mean, color="#E6E6E6", linewidth=0.8, zorder=0)
+            axes.plot([mean], [place], look.marker or "o", color=look.color, markersize=6, gid=arm)
         for place, bar in enumerate(bars):
             inside = data.loc[[bar in str(text).split() for text in data["bars"]], "mean"]
             axes.plot(

@@ -11,7 +11,6 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
 from dashboards import fitting, theme
 from dashboards.figures import panels
@@ -27,10 +26,11 @@ KEYS = ("metric", "task", "step")
 
 
 def data(trials: pd.DataFrame, curves: pd.DataFrame, asked: Asked = ALL) -> pd.DataFrame:
-    """One row per arm and task: group, baseline, candidates, metric, task, step, mean, ci_low, ci_high, seeds, members.
+    """One row per arm and task: group, setting, baseline, candidates, metric, task, step, mean, ci_low, ci_high, seeds,
+    members.
 
-    Every arm, the baseline too, is at its best setting. Raises InputError where no
-    arm, or more than one, is retrained from scratch.
+    Every arm, the baseline too, is at its best setting. Raises InputError where no arm, or more than one, is retrained
+    from scratch.
     """
     judged = frames.headline(trials)
     metric = asked.shown(judged)
@@ -41,16 +41,16 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame, asked: Asked = ALL) -> pd.D
         raise InputError(f"relative: it needs one arm with reset: {{what: all}}, the network from scratch, not {what}")
     trials = panels.finished(trials, asked, always=baselines)
     best = selections.best_settings(trials, selections.judged(trials, curves), ["arm"])
+    best["setting"] = panels.settings(best.assign(source=best["arm"], line="network"), trials)
     values = panels.within(trials, curves, metric, asked)
-    shown = values.merge(best[["arm", "group", "candidates"]], on=["arm", "group"])
+    shown = values.merge(best[["arm", "group", "setting", "candidates"]], on=["arm", "group"])
     parts = []
     for arm, own in shown.groupby("arm", sort=False, observed=True):
         if arm == baselines[0]:
             continue
         gap = paired_difference(shown, str(arm), baselines[0], by=KEYS, summary=asked.summary)
-        first = own.iloc[0]
-        members = own["seed"].nunique()
-        parts.append(gap.assign(arm=arm, group=first["group"], candidates=first["candidates"], members=members))
+        chosen = {name: own[name].iloc[0] for name in ("group", "setting", "candidates")}
+        parts.append(gap.assign(arm=arm, **chosen, members=own["seed"].nunique()))
     if not parts:
         raise InputError(f"{baselines[0]} is the only arm that finished trials: there is nothing to compare with it")
     lines = theme.in_order(pd.concat(parts, ignore_index=True), ["arm", "task"])
@@ -77,16 +77,18 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
     if sheet.log:
         raise InputError("relative shows differences, which a logarithmic axis cannot: leave out --log")
     looks = theme.looks(data["arm"])
-    first, last = data.iloc[0], float(data["task"].max() + 1)
-    handles = [Line2D([], [], color=look.color, marker=look.marker, label=look.label) for look in looks.values()]
+    first, begin, last = data.iloc[0], theme.begin(data, "task"), float(data["task"].max() + 1)
+    crowded = sheet.crowded(len(looks))
+    handles = [
+        Line2D([], [], color=look.color, marker=look.marker, label=panels.label(look, data[data["arm"] == arm]))
+        for arm, look in looks.items()
+    ]
     with sheet.settings():
         figure = page(sheet, sheet.across(6.6, 1), 3.2, caption(data, sheet), handles)
         axes = figure.subplots()
         lost: list[str] = []
         axes.axhline(0, color="#4D4D4D", linewidth=1, linestyle="--")
-        for (arm, look), end in zip(
-            looks.items(), theme.ends(sheet, len(looks), theme.begin(data, "task"), last), strict=True
-        ):
+        for (arm, look), end in zip(looks.items(), theme.ends(crowded, len(looks), begin, last), strict=True):
             line = _by_task(data[data["arm"] == arm])
             theme.band(axes, line, end=end, gid=str(arm), color=look.color, marker=look.marker)
             if said := theme.missing(line):
@@ -95,5 +97,5 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
         fitting.to_differences(axes.set_ylim, data)
         axes.set_ylabel(f"{naming.metric(first['metric'])}\nminus {naming.words(first['baseline'])}")
         axes.set_xlabel("task")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        theme.steps_axis(axes, begin, last, beyond=theme.beyond(crowded), whole=True)
     return figure

@@ -99,7 +99,7 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
             if len(rows) > 1:
                 axes.set_title(panel)
         for axes in grid[:, 0]:
-            axes.set_ylabel(naming.metric(data["metric"].iloc[0]))
+            axes.set_ylabel(sheet.upright(naming.metric(data["metric"].iloc[0])))
         fitting.to_values(grid[0, 0], data, ["panel", "parameter", "arm", "value"], sheet)
     return figure
 

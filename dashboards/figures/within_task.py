@@ -75,7 +75,7 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
     columns = sheet.columns(len(cells), 2.6)
     rows = -(-len(cells) // columns)
     handles = [Line2D([], [], color=shade, label=f"task {int(task) + 1:,}") for task, shade in tasks.items()]
-    first = data.iloc[0]
+    first, crowded = data.iloc[0], sheet.crowded(len(tasks))
     width = sheet.across(max(6.4, 2.6 * columns), columns)
     with sheet.settings():
         figure = page(sheet, width, 2.3 * rows + 0.3, caption(data, sheet), handles)
@@ -87,7 +87,7 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
             arm, panel = cells[place]
             part = data[(data["arm"] == arm) & (data["panel"] == panel)]
             lost: list[str] = []
-            for (task, shade), end in zip(tasks.items(), theme.ends(sheet, len(tasks), 0.0, 1.0), strict=True):
+            for (task, shade), end in zip(tasks.items(), theme.ends(crowded, len(tasks), 0.0, 1.0), strict=True):
                 line = part[part["task"] == task].assign(step=lambda rows: rows["share"])
                 if not len(line):
                     continue
@@ -97,7 +97,7 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
             theme.notes(axes, lost, sheet)
             axes.set_title(f"{looks[arm].label}, {panel}" if several else looks[arm].label)
             axes.xaxis.set_major_formatter(PercentFormatter(1.0))
-            axes.set_xlim(0, 1 + (theme.BEYOND if sheet.crowded(len(tasks)) else 0))
+            axes.set_xlim(0, 1 + (theme.BEYOND if crowded else 0))
             if place % columns == 0:
                 axes.set_ylabel(naming.metric(first["metric"]))
             if place + columns >= len(cells):

@@ -25,7 +25,7 @@ from dashboards.figures import (
     sensitivity,
 )
 from dashboards.figures.panels import Asked
-from dashboards.sheets import Sheet
+from dashboards.sheets import Sheet, Style
 from sweep.errors import InputError, SpecError
 from sweep.results import windows
 from sweep.spec.reading import parse
@@ -218,6 +218,45 @@ def test_extended_figure_4_has_a_panel_for_the_settings_of_every_arm() -> None:
     assert list(dict.fromkeys(own["line"])) == [f"replacement rate {rate}" for rate in ("1e-4", "0.001", "0.01")]
     drawn = loss_of_plasticity_ed4.draw(data)
     assert drawn.axes[5].get_title() == "continual backprop\nreplacement rate"
+
+
+@pytest.mark.parametrize("style", ["screen", "paper", "slide"])
+def test_panels_of_a_papers_figure_show_intervals_alike_and_their_legends_cover_no_line(style: Style) -> None:
+    data = table(loss_of_plasticity_ed4).assign(figure="loss_of_plasticity_ed4")
+    figure = loss_of_plasticity_ed4.draw(data, Sheet(style=style))
+    figure.draw_without_rendering()
+    assert len({axes.get_xlim() for axes in figure.axes if axes.axison}) == 1  # AdamO has six settings, SGD two
+    keys = [(axes, axes.get_legend()) for axes in figure.axes if axes.get_legend()]
+    assert len(keys) == 3
+    for axes, key in keys:
+        highest = max(np.nanmax(line.get_ydata()) for line in axes.lines)
+        assert axes.transData.transform((0, highest))[1] < key.get_window_extent().y0
+
+
+def test_of_many_settings_the_best_for_each_value_of_the_last_is_shown() -> None:
+    rates = "replacement_rate: [1e-5, 1e-4, 1e-3, 1e-2, 1e-1]"
+    many = FILE.replace("step_size: 0.01, continual", "step_size: [0.01, 0.001], continual")
+    found = synthetic.sweep(many.replace("replacement_rate: [1e-4, 1e-3, 1e-2]", rates), values)
+    data = loss_of_plasticity_ed4.data(*found.frames())
+    own = data[data["panel"] == "continual backprop"].drop_duplicates("line")
+    assert own["line"].to_list() == [
+        f"step size 0.001, replacement rate {r}" for r in ("1e-5", "1e-4", "0.001", "0.01", "0.1")
+    ]
+    assert set(own["candidates"]) == {2}
+    assert "the best for each value of the last named" in loss_of_plasticity_ed4.caption(data).text
+    few = data[data["panel"] == "AdamO"]
+    assert few["line"].nunique() == 6 and set(few["candidates"]) == {1}
+
+
+def test_figures_beside_scratch_name_the_settings() -> None:
+    made = synthetic.sweep(
+        FILE.replace("cbp: {optimizer: sgd, step_size: 0.01", "cbp: {optimizer: sgd, step_size: [0.01, 0.1]"), values
+    )
+    for name in ("relative", "loss_of_plasticity_2"):
+        figure = figures.picture(figures.table(name, made.record, made), Sheet(style="paper"))
+        texts = [text.get_text() for text in figure.legends[0].get_texts()]
+        assert any("(step size 0.01, replacement rate 0.01)" in text for text in texts)
+        assert len(texts) == len(set(texts)) == (3 if name == "relative" else 4)
 
 
 @pytest.mark.parametrize(

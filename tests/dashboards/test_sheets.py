@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -92,6 +93,21 @@ def test_eight_lines_on_a_paper_have_their_intervals_at_their_ends() -> None:
     assert len(ends) == 8 and all(1200 < line.get_xdata()[0] < axes.get_xlim()[1] for line in ends)
     last = data[data["metric"] == "online_error"].groupby("arm", sort=False)["mean"].last()
     np.testing.assert_allclose(sorted(line.get_ydata()[0] for line in ends), sorted(last))
+
+
+def test_numbers_below_a_narrow_panel_can_be_read() -> None:
+    long = synthetic.sweep(EIGHT.replace("period: 100", "period: 100000").replace("tasks: 12", "tasks: 5"))
+    figure = figures.picture(figures.table("arms", long.record, long), Sheet(style="paper", width=3.5))
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        boxes = [label.get_window_extent() for label in axes.get_xticklabels() if label.get_text()]
+        assert len(boxes) >= 2 and all(a.x1 < b.x0 for a, b in itertools.pairwise(boxes))
+
+
+def test_a_slide_with_many_lines_has_no_shades() -> None:
+    data = table()
+    assert shades(figures.picture(data, Sheet(style="slide"))) == 0
+    assert "at the right: that of the last point" in figures.arms.caption(data, Sheet(style="slide")).text
 
 
 def test_what_a_paper_leaves_out_of_the_panels_is_in_the_caption() -> None:
