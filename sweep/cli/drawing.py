@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sweep.results.intervals import Band, Statistic
 
 CODE = (".py", ".html", ".j2", ".css", ".js")  # of the files of a package, which has pictures too
-DRAWN_WITH = ("matplotlib", "pandas", "altair")
+DRAWN_WITH = ("matplotlib", "pandas", "altair", "optuna")
 
 
 def draw_figures(record: SweepRecord, ledger: Ledger, names: list[str]) -> list[Path]:
