@@ -7,6 +7,7 @@ global settings or needs a display.
 
 from __future__ import annotations
 
+import io
 import textwrap
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -24,6 +25,7 @@ LETTERS: dict[Style, int] = {"screen": 24, "paper": 24, "slide": 14}  # beside a
 TEXT = 9.0  # points, on a screen; all sizes here are a screen's
 SINGLE, DOUBLE = 3.5, 7.2  # inches: a journal's columns
 SLIDE = (10.0, 5.625)  # inches
+NOTEBOOK_DPI = 96  # pixels of a browser's inch
 MOST_LINES = 4  # shades of so many lines can be told from each other on a paper or from a seat
 
 TITLE, LINE, FOOT = 0.30, 0.17, 0.40  # inches: the title, a line of small text, the footnote
@@ -115,6 +117,17 @@ class Sheet:
 SCREEN = Sheet()
 
 
+class Picture(Figure):
+    """A figure that a notebook shows by itself, as it does matplotlib's own only where pyplot is in use."""
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+        """The PNG, of two pixels for each of a screen's, and how large to show it: at the size of its inches."""
+        file = io.BytesIO()
+        self.savefig(file, format="png", dpi=2 * NOTEBOOK_DPI)
+        width, height = self.get_size_inches()
+        return file.getvalue(), {"width": round(NOTEBOOK_DPI * width), "height": round(NOTEBOOK_DPI * height)}
+
+
 def points(size: float) -> float:
     """A size of text that is given for a screen, on the sheet whose settings hold."""
     return float(size * mpl.rcParams["font.size"] / TEXT)
@@ -137,7 +150,7 @@ def page(sheet: Sheet, width: float, height: float, caption: Caption, handles: S
     if sheet.style == "slide":  # which is higher than its format where many rows could not be read
         inner = max(SLIDE[1] - head - legend - foot, 0.7 * inner)
     total = head + inner + legend + foot
-    figure = Figure(figsize=(width, total), layout="constrained")
+    figure = Picture(figsize=(width, total), layout="constrained")
     engine = figure.get_layout_engine()
     assert engine is not None
     pad = 0.06 * min(scale, 1.0)

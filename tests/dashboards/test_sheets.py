@@ -165,6 +165,12 @@ def test_a_figure_is_drawn_again_from_its_csv(tmp_path: Path) -> None:
         figures.redraw(other, tmp_path / "c")
 
 
+def test_a_notebook_shows_a_figure_at_its_size() -> None:
+    content, shown = figures.picture(table(), PAPER)._repr_png_()  # type: ignore[attr-defined]
+    assert content.startswith(b"\x89PNG") and shown["width"] == 96 * sheets.SINGLE
+    assert int.from_bytes(content[16:20]) == 2 * shown["width"]
+
+
 def test_drawing_leaves_matplotlib_as_it_was() -> None:
     before = dict(mpl.rcParams)
     figures.picture(table(), Sheet(style="slide", log=True))
