@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sweep.ledger.sweeps import SweepRecord
     from sweep.trials import Trial
 
-COST = 0.01  # of this machine that looking on may take
+COST = 0.01  # of this machine that looking on may take: half of it how the packs stand, half what the arms come to
 SILENT = 300.0  # seconds without a commit after which a pack is no longer taken to train
 
 
@@ -47,7 +47,7 @@ class Watched:
 
 def pause(spent: float, least: float) -> float:
     """How long to wait, in seconds, before looking again after a look that took so many seconds of a processor."""
-    return max(least, spent / (COST * (os.cpu_count() or 1)))
+    return max(least, spent / (COST / 2 * (os.cpu_count() or 1)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

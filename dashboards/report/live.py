@@ -1,8 +1,7 @@
 """The report as a page that a sweep's progress fills: read-only, on 127.0.0.1, asked again by the browser.
 
-How far the sweep is costs next to nothing and is told every few seconds. A page is made anew when something was written
-to the ledger, and the dearer it is the rarer, so that looking on takes a hundredth of the machine at most, however many
-look.
+How far the sweep is costs little and is told every few seconds. A page is made anew when something was written to the
+ledger. The dearer either is the rarer, so that looking on takes a hundredth of the machine at most, however many look.
 """
 
 from __future__ import annotations
@@ -32,11 +31,17 @@ FRESH = {"Cache-Control": "no-cache"}
 class Pages:
     """What is shown of a sweep, as it was last made, for as long as nothing else is to be shown."""
 
-    def __init__(self, watched: Watched, clock: Callable[[], float] = time.monotonic) -> None:
-        self.watched, self.clock = watched, clock
+    def __init__(
+        self,
+        watched: Watched,
+        clock: Callable[[], float] = time.monotonic,
+        spent: Callable[[], float] = time.thread_time,
+    ) -> None:
+        self.watched, self.clock, self.spent = watched, clock, spent
         self.turn = threading.Lock()
         self.fragment, self.content = "", ""
         self.stale, self.due = False, 0.0  # whether there is more to show than the page shows; when it may be made anew
+        self.asked = 0.0  # when the ledger may be asked again
 
     def progress(self) -> tuple[str, bool]:
         """How the sweep stands, as HTML, and whether the page is to be asked for again."""
@@ -49,18 +54,21 @@ class Pages:
         with self.turn:
             self._ask()
             if not self.content or (self.stale and self.clock() >= self.due):
-                first, began = not self.content, time.thread_time()
-                record, ledger = self.watched.record(), self.watched.ledger
-                self.content = rendered(gather([(record, ledger)]), every=EVERY, look=self._look())
-                spent = 0.0 if first else time.thread_time() - began  # the first loads what the others have
-                self.due = self.clock() + watching.pause(spent, EVERY)
+                began = self.spent()
+                facts = gather([(self.watched.record(), self.watched.ledger)])
+                self.due = self.clock() + watching.pause(self.spent() - began, EVERY)
+                self.content = rendered(facts, every=EVERY, look=self._look())  # dear but once, when it loads Vega
                 self.stale = False
             return self.content
 
     def _ask(self) -> None:
         """Look whether anything was written."""
+        if self.clock() < self.asked:
+            return
+        began = self.spent()
         if self.watched.changed():
             self.stale, self.fragment = True, progress_of(self._look())
+        self.asked = self.clock() + watching.pause(self.spent() - began, 0.0)
 
     def _look(self) -> Look:
         return watching.look(self.watched.record(), self.watched.ledger)

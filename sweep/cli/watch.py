@@ -125,9 +125,9 @@ def followed(watched: Watched) -> None:
         for view in looks(watched):
             say(line_of(view.look))
     else:
-        with Live(console=Console(), refresh_per_second=1) as screen:
+        with Live(console=Console(), auto_refresh=False) as screen:  # which costs as much as looking does
             for view in looks(watched):
-                screen.update(text_of(view))
+                screen.update(text_of(view), refresh=True)
     show_results(watched.record(), watched.ledger)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import webbrowser
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -134,7 +134,7 @@ def test_arms_are_compared_after_the_task_that_all_have_completed() -> None:
 def test_looking_on_takes_a_hundredth_of_the_machine() -> None:
     cores = os.cpu_count() or 1
     assert watching.pause(0.0, 3.0) == 3.0
-    assert watching.pause(2.0, 3.0) == pytest.approx(200 / cores)
+    assert watching.pause(2.0, 3.0) == pytest.approx(400 / cores), "for the arms, and as much is left for the packs"
 
 
 def test_watching_ends_when_the_sweep_does(training: Training, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,7 +224,7 @@ def test_a_live_page_is_opened_where_there_is_a_browser(
 def test_a_live_page_is_made_anew_when_there_is_more_to_show(training: Training) -> None:
     now = [0.0]
     training.commit(50, at=NOW)
-    pages = Pages(Watched(training.record, training.ledger), lambda: now[0])
+    pages = Pages(Watched(training.record, training.ledger), lambda: now[0], lambda: 0.0)
     first = pages.page()
     assert "25 %" in first and "No answer yet" in first and "connect-src &#39;self&#39;" in first
     assert pages.progress()[1] is False, "there is nothing more"
@@ -237,3 +237,25 @@ def test_a_live_page_is_made_anew_when_there_is_more_to_show(training: Training)
     second = pages.page()
     assert "after 1 of 2 tasks" in second and "4 under way" in second
     assert pages.progress()[1] is False
+
+
+def test_a_live_page_costs_no_more_however_many_ask(training: Training, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two seconds of a processor for a look and five for a page, of a machine with one."""
+    now, spent, made = [0.0], [0.0], [0]
+
+    def dear(seconds: float, real: Callable[..., Any]) -> Callable[..., Any]:
+        def work(*arguments: Any) -> Any:
+            spent[0], made[0] = spent[0] + seconds, made[0] + 1
+            return real(*arguments)
+
+        return work
+
+    monkeypatch.setattr(live.watching.os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(live, "gather", dear(5.0, live.gather))
+    watched = Watched(training.record, training.ledger)
+    monkeypatch.setattr(watched, "changed", dear(2.0, lambda: True))
+    pages = Pages(watched, lambda: now[0], lambda: spent[0])
+    for now[0] in range(0, 10_000, 5):
+        pages.progress()
+        pages.page()
+    assert made[0] > 20 and spent[0] <= 7 + watching.COST * 10_000
