@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 import pytest
 import synthetic
+from browser import chromium
 
 from dashboards import reproduction
 from dashboards.claims import CLAIMS
@@ -88,6 +90,19 @@ def test_the_page_has_every_verdict_and_what_was_not_run(page: Path) -> None:
     assert "not run: imagenet32 is not here" in text
     assert "Is it &lt;kept&gt; &amp; told?" in text
     assert "Adam loses plasticity too." in text  # not answered, as there is no such arm
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (400, "light"), (400, "dark")])
+def test_everybody_can_read_it(page: Path, width: int, scheme: Literal["light", "dark"]) -> None:
+    with chromium(width, scheme) as visit:
+        visit.page.goto(page.as_uri())
+        assert visit.grave() == [] and visit.complaints == []
+        assert not visit.overflows()
+        links = visit.page.locator("a").count()
+        assert visit.reached(links) == {"A"}, "by keyboard"
+        folder = page.parent.as_uri()
+        assert all(asked.startswith(folder) for asked in visit.asked), "no request leaves the folder"
 
 
 def test_a_study_of_which_nothing_has_ended_is_on_the_page(tmp_path: Path) -> None:

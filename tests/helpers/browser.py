@@ -47,6 +47,14 @@ class Visit:
         """Whether one has to scroll sideways."""
         return bool(self.page.evaluate("document.documentElement.scrollWidth > innerWidth"))
 
+    def reached(self, times: int) -> set[str]:
+        """Where a keyboard gets that presses Tab so often: what the elements set, or their tags."""
+        found = set()
+        for _ in range(times):
+            self.page.keyboard.press("Tab")
+            found.add(self.page.evaluate("document.activeElement.dataset.sets ?? document.activeElement.tagName"))
+        return found
+
     def cut(self) -> list[str]:
         """What has to be scrolled sideways by itself to be read whole."""
         found: list[str] = self.page.evaluate(
