@@ -118,7 +118,7 @@ def test_the_worked_example_is_what_is_emitted_and_computes_what_torch_does() ->
     assert names["body"] == shown.rstrip()
 
 
-def test_the_readmes_training_scripts_train() -> None:
+def test_the_readmes_training_scripts_train(one_thread: None) -> None:
     scripts = [text for text in blocks((ROOT / "README.md").read_text(), "python") if "workloads.torch_optim" in text]
     assert len(scripts) == 2
     for script in scripts:
