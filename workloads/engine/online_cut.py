@@ -10,8 +10,9 @@ matrix W (out, in) with input X and error D,
 
 These products are written by hand, once (online_rows.h). What makes a new weight of the old one, its gradient and its
 slots (whatever else of the optimizer's and methods' state is of W's shape) must be elementwise: the *chain*, which is
-traced anew for ONE weight and so runs with a vector of weights. All the rest works on a few numbers per unit:
-activations, losses, biases, units' statistics. It is lowered as it stands, in *segments* between the products.
+traced anew for ONE weight and so runs with a vector of weights. A bias that is one multiplication and addition has such
+a chain of its own. All the rest works on a few numbers per unit: activations, losses, other biases, units' statistics.
+It is lowered as it stands, in *segments* between the products.
 
 What cannot be cut so (a sum over all weights in every step, a draw for every weight) raises NotLowered, with why.
 """
@@ -60,6 +61,7 @@ class Layer:
     scalars: list[fx.Node] = field(default_factory=list)  # single numbers that it reads
     nodes: list[fx.Node] = field(default_factory=list)  # in order
     sums: list[Sum] = field(default_factory=list)
+    bias: Layer | None = None  # `start`, where its new values are a chain too: it alone, and its gradient as `outer`
 
     @property
     def leaves(self) -> list[int]:
@@ -81,10 +83,16 @@ class Cut:
     """The cut step. `ops` are ("forward" or "back", number of the layer), with `segments[i]` before ops[i]."""
 
     def __init__(
-        self, step: Callable[..., Sequence[Tensor]], examples: Sequence[Tensor], leaves: int, hypers: int
+        self,
+        step: Callable[..., Sequence[Tensor]],
+        examples: Sequence[Tensor],
+        leaves: int,
+        hypers: int,
+        descends: Callable[[Cut, Layer], bool],
     ) -> None:
         """`step` takes the leaves of one network's state, its hyperparameters and more, and returns the leaves.
 
+        `descends`: whether a chain is one multiplication and addition, so that a bias may have one of its own.
         Raises NotLowered.
         """
         self.examples = list(examples)
@@ -105,7 +113,11 @@ class Cut:
         self.owner = self._owners()
         self.heavy = self._heavy()
         for k, layer in enumerate(self.layers):
-            self._cut_chain(k, layer)
+            own = sorted(leaf for leaf, number in self.owner.items() if number == k)
+            own.remove(layer.weight)
+            self._cut_chain(layer, [layer.weight, *own], self.heavy)
+            bias = self._bias(layer)
+            layer.bias = bias if bias is not None and descends(self, bias) else None
         self.ops, self.opening, self.segments = self._cut_segments()
 
     # ---- products ----
@@ -243,27 +255,58 @@ class Cut:
 
     def _heavy(self) -> set[fx.Node]:
         """Nodes made of whole matrices of weights, their gradients or their slots."""
-        heavy = {node for node, leaf in self.leaf_of.items() if leaf in self.owner}
-        outer = {layer.outer for layer in self.layers}
-        for node in self.graph.nodes:
-            if node in outer:
-                heavy.add(node)
-            elif node.op == "call_function" and node not in self.products and node not in self.constants:
-                if any(n in heavy for n in node.all_input_nodes):
-                    heavy.add(node)
-        return heavy
+        slots = {node for node, leaf in self.leaf_of.items() if leaf in self.owner}
+        return self._made_of(slots | {layer.outer for layer in self.layers if layer.outer is not None})
 
-    def _cut_chain(self, number: int, layer: Layer) -> None:
-        """Fill in the layer's chain. Raises NotLowered where it is not elementwise."""
-        own = sorted(leaf for leaf, k in self.owner.items() if k == number)
-        own.remove(layer.weight)
-        own.insert(0, layer.weight)
+    def _made_of(self, sources: set[fx.Node]) -> set[fx.Node]:
+        """The sources, and what is computed from any of them without a product."""
+        made = set(sources)
+        for node in self.graph.nodes:
+            if node.op == "call_function" and node not in self.products and node not in self.constants:
+                if any(n in made for n in node.all_input_nodes):
+                    made.add(node)
+        return made
+
+    def _bias(self, layer: Layer) -> Layer | None:
+        """The layer's bias as a chain of its own; None where it is more, or anybody else needs its values."""
+        if layer.start is None or layer.error is None:
+            return None
+        leaf = self.leaf_of[layer.start]
+        new = self.outputs[leaf]
+        gradient = next((n for n in self._slice([new]) if self._adds_up(n, layer.error)), None)
+        if gradient is None or any(user.op != "output" for user in new.users):
+            return None
+        bias = Layer(leaf, layer.forward, None, layer.inputs, outer=gradient, error=layer.error)
+        try:
+            self._cut_chain(bias, [leaf], self._made_of({layer.start, gradient}))
+        except NotLowered:
+            return None
+        alone = all(user in bias.nodes or user is layer.forward for user in layer.start.users)
+        return bias if alone else None
+
+    def _adds_up(self, node: fx.Node, error: fx.Node) -> bool:
+        """Whether a node is the error (B, out) summed over examples, (out,)."""
+        if node.target not in RESHAPES or tuple(self.seen[node].shape) != tuple(self.seen[error].shape[1:]):
+            return False
+        source: Any = node
+        while source.target in RESHAPES:
+            source = source.args[0]
+        if source.target == aten.sum.dim_IntList and list(source.args[1]) == [0]:
+            return source.args[0] is error
+        return source is error and len(self.seen[error]) == 1
+
+    def _cut_chain(self, layer: Layer, own: list[int], heavy: set[fx.Node]) -> None:
+        """Fill in the layer's chain; `own` are its leaves, `heavy` what is one for every weight.
+
+        Raises NotLowered where it is not elementwise.
+        """
         layer.evolving = [k for k in own if stripped(self.outputs[k]) != (self.placeholders[k], False)]
         layer.constant = [k for k in own if k not in layer.evolving]
         if layer.weight not in layer.evolving:
             raise NotLowered("weights that do not learn")
         single = {n for n in self.seen if isinstance(self.seen[n], Tensor) and self.seen[n].numel() == 1}
-        stop = (single - self.heavy) | {own.outer for own in self.layers if own.outer is not None}
+        stop = (single - heavy) | {other.outer for other in self.layers if other.outer is not None}
+        stop |= {layer.outer} if layer.outer is not None else set()
         flipped: dict[fx.Node, bool | None] = {}  # None: alike in all places
         for node in self._slice([self.outputs[k] for k in layer.evolving], stop):
             if node in self.constants:
@@ -355,7 +398,8 @@ class Cut:
             layer = self.layers[op[1]]
             done |= {layer.forward} if op[0] == FORWARD else {layer.back} if layer.back is not None else set()
             done |= {own.node for own in layer.sums} if op[0] == BACK else set()
-        results = [k for k in self.leaf_of.values() if k not in self.owner]
+        biases = {layer.bias.weight for layer in self.layers if layer.bias is not None}
+        results = [k for k in self.leaf_of.values() if k not in self.owner and k not in biases]
         results = [k for k in results if self.outputs[k] is not self.placeholders[k]]
         for node in self._slice(self.outputs[k] for k in results):
             if self._small(node):

@@ -19,6 +19,7 @@ template <int OUT> inline void widened(Real* to, const Real* from) {  // the pad
 // The events that step `now` counted, with everything awake.
 [[maybe_unused]] void happen(const Member& m, char* scratch, @given@, int64_t now) {
     @awake@
+    @noted@
     @events@
     @recount@
 }

@@ -92,13 +92,19 @@ def sleep_of(cut: Cut, layer: Layer) -> Asleep:
     if not all(cut.lasts(number) for number in layer.scalars):
         return Asleep(Sleep.DENSE)
     results = kinds(cut, layer)
-    descends = results == [LINEAR] == kinds(cut, layer, gradient=LINEAR)
-    if layer.sums and not descends:  # only of those do the sums change by what the rows that are read change by
+    alone = descends(cut, layer)
+    if layer.sums and not alone:  # only of those do the sums change by what the rows that are read change by
         return Asleep(Sleep.DENSE)
     if all(kind in (ZERO, NUMBER, FIXED, LINEAR, AFFINE) for kind in results):
         homogeneous = all(kind in (ZERO, LINEAR) for kind in results)
-        return Asleep(Sleep.LINEAR, homogeneous, descends)
+        return Asleep(Sleep.LINEAR, homogeneous, alone)
     return Asleep(Sleep.CLAMPED, homogeneous=True) if results == [CLAMPED] else Asleep(Sleep.REPLAYED)
+
+
+def descends(cut: Cut, layer: Layer) -> bool:
+    """Whether a chain is w ← a w + b g, alone, with two numbers that last and are the same for all weights."""
+    lasting = all(cut.lasts(number) for number in layer.scalars)
+    return lasting and kinds(cut, layer) == [LINEAR] == kinds(cut, layer, gradient=LINEAR)
 
 
 def kinds(cut: Cut, layer: Layer, gradient: int = ZERO) -> list[int]:
@@ -147,6 +153,13 @@ def _kind(node: fx.Node, given: list[int]) -> int:
     return OTHER if highest > FIXED else max(highest, NUMBER)
 
 
+def descent(cut: Cut, layer: Layer, numbers: list[Tensor]) -> tuple[float, float]:
+    """(b, a) of a chain w ← a w + b g, from its single numbers, in float64."""
+    chain = cut.chain(layer)
+    zero, one = (torch.tensor(v, dtype=torch.float64) for v in (0.0, 1.0))
+    return float(chain(one, zero, *numbers)[0]), float(chain(zero, one, *numbers)[0])
+
+
 def pace(cut: Cut, layer: Layer, asleep: Asleep, numbers: list[Tensor]) -> list[float]:
     """[mode, b, A row by row] of one member, whose chain's single numbers are `numbers`, in float64."""
     size = len(layer.evolving)
@@ -154,9 +167,9 @@ def pace(cut: Cut, layer: Layer, asleep: Asleep, numbers: list[Tensor]) -> list[
         return [float(Mode.STEPPED), *[0.0] * (1 + size * size)]
     chain, zero = cut.chain(layer), torch.zeros((), dtype=torch.float64)
 
-    def after(values: list[float], gradient: float = 0.0) -> list[float]:
-        given, *slots = (torch.tensor(v, dtype=torch.float64) for v in (gradient, *values))
-        return [float(v) for v in chain(given, *slots, *[zero] * len(layer.constant), *numbers)]
+    def after(values: list[float]) -> list[float]:
+        slots = (torch.tensor(v, dtype=torch.float64) for v in values)
+        return [float(v) for v in chain(zero, *slots, *[zero] * len(layer.constant), *numbers)]
 
     if asleep.sleep == Sleep.CLAMPED:
         low, high, by = after([-FAR])[0], after([FAR])[0], after([NEAR])[0] / NEAR
@@ -164,7 +177,7 @@ def pace(cut: Cut, layer: Layer, asleep: Asleep, numbers: list[Tensor]) -> list[
             return [float(Mode.STEPPED), 0.0, 0.0]
         return [float(Mode.ONCE if by == 1 else Mode.PACED), 0.0, by]
     if asleep.descends:
-        (by,), (gain,) = after([1.0]), after([0.0], 1.0)
+        gain, by = descent(cut, layer, numbers)
         lasting = Mode.OWED if LEAST <= abs(by) <= 1 / LEAST else Mode.PACED
         return [float(Mode.STILL if by == 1 else lasting), gain, by]
     start = after([0.0] * size)

@@ -17,7 +17,7 @@ from workloads.engine.lanes import Program, stored
 from workloads.engine.lowering import Lowering
 from workloads.engine.online_cut import BACK, FORWARD, Cut, Layer, Segment, Sum
 from workloads.engine.online_layout import padded
-from workloads.engine.online_sleep import LENGTHS, Asleep, constants, sleep_of
+from workloads.engine.online_sleep import LENGTHS, Asleep, constants, descends, sleep_of
 from workloads.engine.trace import NotLowered
 from workloads.engine.values import KINDS, SCALARS
 from workloads.periods import Acting, Schedule
@@ -49,7 +49,7 @@ def emitted(program: Program, schedule: Schedule, due: Sequence[int]) -> Emitted
     """The C++ for a program; `due`: leaves of counts of rare events. Raises NotLowered."""
     scalars = [torch.zeros((), dtype=torch.int64)] * 2
     examples = [*program.leaves, *program.hypers, *scalars, program.x, program.y]
-    cut = Cut(program.step(schedule.quiet), examples, len(program.leaves), len(program.hypers))
+    cut = Cut(program.step(schedule.quiet), examples, len(program.leaves), len(program.hypers), descends)
     made = Emitted(program, cut, [sleep_of(cut, layer) for layer in cut.layers], list(due))
     made.acting = [acting for acting in schedule.met() if any(acting)]
     made.text = _Writer(made).text()
@@ -111,6 +111,7 @@ class _Writer:
             self.made.take(f"rest{k}", (inputs + 16) * size)
             self.made.take(f"out{k}", padded(out) * self.batch * size)
             self.made.take(f"error{k}", padded(out) * self.batch * size)
+            self.made.take(f"noted{k}", out * size)
         self.made.take("picture", self.program.x.numel() * size)
         for k, layer in enumerate(self.cut.layers):
             self.made.take(f"lengths{k}", LENGTHS * len(layer.evolving) ** 2)
@@ -136,6 +137,7 @@ class _Writer:
         read = {name: (folder / name).read_text() for name in PARTS}
         lanes = 64 // self.program.dtype.itemsize
         layers = range(len(self.cut.layers))
+        biased = [k for k in layers if self.cut.layers[k].bias is not None]
         rows = [f"Rows<wide::Layer{k}> rows{k}(m, scratch);" for k in layers]
         passed = ", ".join(f"rows{k}" for k in layers)
         due = " || ".join(f"some((const int32_t*)m.leaf[{k}], {self.program.leaves[k].numel()})" for k in self.made.due)
@@ -151,7 +153,13 @@ class _Writer:
             "happen": f"happen(m, scratch, {passed}, start + k);" if self.made.lowered else "return k + 1;",
             "awake": "\n    ".join(f"rows{k}.settle(now + 1);" for k in layers),
             "events": "\n    ".join(events),
-            "recount": "\n    ".join(f"rows{k}.recount(now + 1);" for k in layers if self.cut.layers[k].sums),
+            "noted": "\n    ".join(f"rows{k}.note_bias();" for k in biased),
+            "recount": "\n    ".join(
+                [
+                    *(f"rows{k}.recount(now + 1);" for k in layers if self.cut.layers[k].sums),
+                    *(f"rows{k}.forget_rests();" for k in biased),
+                ]
+            ),
             "count": "\n    ".join(f"rows{k}.recount(now);" for k in layers if self.cut.layers[k].sums),
             "picture": str(self.made.places["picture"]),
             "inputs": str(self.program.x[0].numel()),
@@ -163,7 +171,8 @@ class _Writer:
         member = (
             f"struct Member {{ char* leaf[{len(self.program.leaves)}]; char* hyper[{len(self.program.hypers)}]; "
             f"int64_t* awake[{len(layers)}]; const double* pace[{len(layers)}]; "
-            f"double* columns[{len(layers)}]; double* across[{len(layers)}]; int64_t seed; }};"
+            f"double* columns[{len(layers)}]; double* across[{len(layers)}]; char* rests[{len(layers)}]; "
+            "int64_t seed; };"
         )
         return "\n".join(
             [
@@ -218,7 +227,8 @@ class _Writer:
             "DESCENDS": int(asleep.descends),
             "ENTERING": int(any(own.incoming for own in layer.sums)),
             "LEAVING": int(any(not own.incoming for own in layer.sums)),
-            **{name.upper(): places[f"{name}{number}"] for name in ("lengths", "scaled", "times", "rest")},
+            "BIAS": layer.bias.weight if layer.bias is not None else -1,
+            **{name.upper(): places[f"{name}{number}"] for name in ("lengths", "scaled", "times", "rest", "noted")},
         }
         kinds = [self.kind(n) for n in layer.scalars]
         return [
@@ -298,6 +308,8 @@ class _Writer:
             error = wide
         back = self.pointer(layer.back) if layer.back is not None else "nullptr"
         lines.append(f"rows{number}.learn({count}, {index}, {value}, {error}, {back}, now);")
+        if layer.bias is not None:
+            lines.append(f"rows{number}.learn_bias({error});")
         return lines + [self._sum(number, own) for own in layer.sums]
 
     def _sum(self, number: int, own: Sum) -> str:

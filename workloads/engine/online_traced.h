@@ -255,6 +255,42 @@ template <class L> struct Rows {
             for (int i = 0; i < L::C; ++i) columns[i] = shrink * columns[i] + change[i];
     }
 
+    // ---- the bias, whose chain descends ----
+
+    Real* bias() const { return (Real*)m.leaf[L::BIAS]; }
+    Real* rests() const { return (Real*)m.rests[L::NUMBER]; }
+
+    // Its step. Biases are few: what rounding took of a change is added to the next, since a weak decay is less.
+    void learn_bias(const Real* error) const {
+        const double b = m.pace[L::NUMBER][2 + N * N], a = m.pace[L::NUMBER][3 + N * N];
+        const Real lost = Real(1 - a), step_size = Real(-b);
+        Real* __restrict own = bias();
+        Real* __restrict rest = rests();
+        const auto gradient = [error](int i) {
+            Real total = error[i];
+            for (int k = 1; k < BATCH; ++k) total += error[k * L::C + i];
+            return total;
+        };
+        if (a == 1) {
+            for (int i = 0; i < L::OUT; ++i) own[i] -= step_size * gradient(i);
+            return;
+        }
+        for (int i = 0; i < L::OUT; ++i) {
+            const Real old = own[i], change = lost * old + step_size * gradient(i) + rest[i];
+            own[i] = old - change;
+            rest[i] = (own[i] - old) + change;
+        }
+    }
+
+    // Of a bias that an event sets nothing is kept: first, and after the event.
+    void note_bias() const { std::memcpy(scratch + L::NOTED, bias(), L::OUT * sizeof(Real)); }
+
+    void forget_rests() const {
+        const Real* noted = (const Real*)(scratch + L::NOTED);
+        for (int i = 0; i < L::OUT; ++i)
+            if (std::memcmp(noted + i, bias() + i, sizeof(Real))) rests()[i] = 0;
+    }
+
     // ---- sums of |w| ----
 
     static constexpr bool SUMS = L::ENTERING || L::LEAVING;

@@ -19,13 +19,14 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 
 from workloads.data.entries import Bytes
 from workloads.engine.lanes import Program
 from workloads.engine.layout import Tree, flattened, mapped, unflattened
+from workloads.engine.online_cut import Layer
 from workloads.engine.online_layout import bits, inside, padded, pictures
-from workloads.engine.online_sleep import Mode, Sleep, pace
+from workloads.engine.online_sleep import Mode, Sleep, descent, pace
 from workloads.engine.online_text import Emitted, emitted
 from workloads.engine.plain import repaired
 from workloads.engine.seated import Seated
@@ -111,7 +112,8 @@ class TracedOnline(Seated):
     def pointers(self, leaves: list[Tensor], awake: list[Tensor], member: int) -> ctypes.Array[Any]:
         """The C++ structure Member of one member, over these buffers."""
         words = [
-            v[member].data_ptr() for v in [*leaves, *self.numbers, *awake, *self.paces, *self.columns, *self.across]
+            v[member].data_ptr()
+            for v in [*leaves, *self.numbers, *awake, *self.paces, *self.columns, *self.across, *self.rests]
         ]
         return (ctypes.c_int64 * (len(words) + 1))(*words, int(self.seeds[member]))
 
@@ -128,6 +130,8 @@ class TracedOnline(Seated):
         """Buffers from a state; the hyperparameters are read anew."""
         given = flattened({k: v for k, v in state.items() if k != "path"})[0]
         self.wide = {k: number for number, layer in enumerate(plan.cut.layers) for k in layer.leaves}
+        biases = enumerate(layer.bias for layer in plan.cut.layers)
+        self.biases = {bias.weight: number for number, bias in biases if bias is not None}
         self.leaves = [self._inside(k, v) for k, v in enumerate(given)]
         self.numbers = [v.clone().contiguous() for v in flattened(self.hyper)[0]]
         self.paces = [self._paces(plan, number) for number in range(len(plan.cut.layers))]
@@ -140,6 +144,10 @@ class TracedOnline(Seated):
             return [torch.zeros(self.members, length, dtype=torch.float64) for length in lengths]
 
         self.columns, self.across = blank(0), blank(1)
+        self.rests = [
+            torch.zeros(self.members, shape[0] if layer.bias is not None else 0, dtype=plan.program.dtype)
+            for layer, shape in zip(plan.cut.layers, shapes, strict=True)
+        ]
         if "path" in state:
             self._resume(plan, state["path"])
         for i in range(self.members):
@@ -154,7 +162,7 @@ class TracedOnline(Seated):
         return -value.int() if value.dtype == torch.bool else value.clone().contiguous()
 
     def _paces(self, plan: Emitted, number: int) -> Tensor:
-        """(P, 2 + slots²) float64: how every member's rows of a layer sleep."""
+        """(P, 2 + slots² + 2) float64: how every member's rows of a layer sleep, and its bias descends."""
         layer, asleep = plan.cut.layers[number], plan.sleeps[number]
         hypers = plan.cut.placeholders[len(plan.program.leaves) :]
         rows: dict[tuple[float, ...], list[float]] = {}
@@ -164,9 +172,15 @@ class TracedOnline(Seated):
             key = tuple(float(v) for v in values.values())
             if key not in rows:
                 numbers = [plan.cut.small(n, values) for n in layer.scalars] if asleep.sleep != Sleep.DENSE else []
-                rows[key] = pace(plan.cut, layer, asleep, numbers)
+                rows[key] = [*pace(plan.cut, layer, asleep, numbers), *self._descent(plan, layer.bias, values)]
             paces.append(rows[key])
         return torch.tensor(paces, dtype=torch.float64)
+
+    def _descent(self, plan: Emitted, bias: Layer | None, values: dict[fx.Node, Tensor]) -> tuple[float, float]:
+        """(b, a) of a bias that descends, from hyperparameters in float64; (0, 1) where none does."""
+        if bias is None:
+            return 0.0, 1.0
+        return descent(plan.cut, bias, [plan.cut.small(n, values) for n in bias.scalars])
 
     def state(self) -> Tree:
         """The pack's state, every tensor (P, ...)."""
@@ -202,9 +216,9 @@ class TracedOnline(Seated):
 
     @property
     def _owing(self) -> list[int]:
-        """Layers whose debts cannot be paid in two parts with the same bits: those paid for at once."""
-        layers = range(len(self.paces))
-        return [k for k in layers if bool(torch.isin(self.paces[k][:, 0], torch.tensor(AT_ONCE)).any())]
+        """Layers whose debts cannot be paid in two parts with the same bits: those paid for at once, and of biases."""
+        at_once = [torch.isin(pace[:, 0], torch.tensor(AT_ONCE)) | (pace[:, -1] != 1) for pace in self.paces]
+        return [k for k, owing in enumerate(at_once) if bool(owing.any())]
 
     def _path(self) -> Tree:
         """What readers need not know: what is stored of weights that owe, and for how long their rows have slept."""
@@ -215,6 +229,7 @@ class TracedOnline(Seated):
                 "asleep": self.step - self.awake[k],
                 "pace": self.paces[k].clone(),
                 "stored": {str(leaf): self.leaves[leaf].clone() for leaf in layer.evolving},
+                "rest": self.rests[k].clone(),
             }
         if self.summed:
             path["sums"] = {
@@ -242,6 +257,7 @@ class TracedOnline(Seated):
         layers = {k: path[str(k)] for k in self._owing if str(k) in path}
         for k, own in layers.items():
             self.awake[k] = self.step - own["asleep"]
+            self.rests[k] = own["rest"].clone()
             for leaf, value in own["stored"].items():
                 self.leaves[int(leaf)] = value.clone()
         settled = self._settled()
@@ -252,6 +268,7 @@ class TracedOnline(Seated):
                 same &= (bits(settled[leaf]) == bits(fresh[0][leaf])).flatten(1).all(1)
         for k in layers:
             self.awake[k][~same] = fresh[1][k][~same]
+            self.rests[k][~same] = 0
             for leaf in plan.cut.layers[k].evolving:
                 self.leaves[leaf][~same] = fresh[0][leaf][~same]
 
@@ -338,6 +355,8 @@ class TracedOnline(Seated):
             self.leaves[k][member].copy_(inside(value[None], value.dtype)[0])
         for awake in self.awake:
             awake[member] = step + 1
+        for rest in self.rests:
+            rest[member] = 0
         self._count(member, step + 1)
 
     def _repair(self, member: int, step: int) -> None:
@@ -359,7 +378,10 @@ class TracedOnline(Seated):
         """One member's state before `step`, as the learner left it."""
         like = unflattened(self.plan.program.leaves, self.plan.program.spec)
         for k, value in enumerate(flattened(mapped(lambda _, v: v, like, tree))[0]):
-            self.leaves[k][member].copy_(self._inside(k, value[None])[0])
+            own, new = self.leaves[k][member], self._inside(k, value[None])[0]
+            if k in self.biases:  # of what an event sets nothing is kept
+                self.rests[self.biases[k]][member][bits(new) != bits(own)] = 0
+            own.copy_(new)
         for awake in self.awake:
             awake[member] = step
         self._count(member, step)

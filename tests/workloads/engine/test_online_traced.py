@@ -279,6 +279,26 @@ def test_a_long_sleep_is_its_closed_form() -> None:
     torch.testing.assert_close(run.state["params"]["layers.0.weight"][..., 0], wanted, rtol=0, atol=1e-12)
 
 
+def test_a_weak_decay_of_biases_in_float32_has_the_effect_of_float64() -> None:
+    # A step takes 9e-9 of 0.3, whose neighbours are 3e-8 away: rounded step by step it would stay where it is.
+    case = Case(methods={"l2": {"strength": 1e-5}}, settings={"step_size": 0.003}, depth=1)
+    run = Run(case, {0: {}}, TracedOnline, torch.float32)
+    state = run.state
+    names = ("layers.0.bias", "layers.1.bias")
+    for name in names:
+        state["params"][name].fill_(0.3)
+    run.engine.load(state)
+    x, y = data(case, 2000)
+    for _ in range(10):
+        run.train(x, torch.full_like(y, -1))  # a class that does not exist: no loss, no gradient
+        run.again()
+    lost = 1 - (1 - 0.003 * 1e-5) ** 20_000
+    for name in names:
+        torch.testing.assert_close(
+            1 - run.state["params"][name] / 0.3, torch.full_like(state["params"][name], lost), rtol=1e-3, atol=0
+        )
+
+
 @pytest.mark.parametrize("case", [*TOGETHER, SPARES, MENDS, REPLACES], ids=str)
 def test_how_steps_are_split_changes_no_bit_also_with_checkpoints(case: Case) -> None:
     dtype = torch.float32
@@ -314,7 +334,7 @@ def test_weights_changed_by_somebody_are_taken_as_they_are() -> None:
 
 
 def test_the_written_loop_goes_on_from_the_traced_ones_state_and_back() -> None:
-    case = Case(methods={"l2": L2})
+    case = Case("adam", {"l2": L2})
     x, y = data(case, 90)
     kinds = (TracedOnline, Online, TracedOnline)
     run = Run(case, THREE, kinds[0])
