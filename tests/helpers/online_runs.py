@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from workloads.engine import Engine, build
 from workloads.engine.layout import Tree, flattened, mapped, stacked
-from workloads.engine.online import Online
 from workloads.learner import Learner
 from workloads.methods.config import METHODS, OPTIMIZERS
 from workloads.networks.config import MLPConfig
@@ -73,13 +73,18 @@ class Case:
         return Learner(self.network, self.loss, *self.configs())  # type: ignore[arg-type]
 
 
+def online(learner: Learner, hyper: Tree, seeds: Tensor) -> Engine:
+    """The engine that the online path takes for a learner."""
+    return build("online", learner, hyper, seeds)
+
+
 @dataclass
 class Run:
     """Members around an engine. Member i has seed 100 + i, weights of seed i, and the changes of `members[i]`."""
 
     case: Case
     members: Mapping[int, Mapping[str, Any]]
-    kind: type = Online
+    kind: Callable[[Learner, Tree, Tensor], Any] = online
     dtype: torch.dtype = torch.float64
     step: int = 0
 

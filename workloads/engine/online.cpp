@@ -1,11 +1,13 @@
 // One multilayer perceptron trained online: all steps of a call, in one thread, on state that stays in these buffers.
 //
+// For Adam and its kin, whose moments move every weight in every step (see online_adam.h), and for descent with noise on
+// every weight in every step (online_noise.h). Descent without noise is online_traced.h's.
+//
 // Weights lie [in][out]. A row whose input is zero (a dark pixel, a unit silent under relu) adds nothing forward, gets
 // no gradient backward and is not changed by the step: it is not read. What would change it all the same, weight decay
 // and noise, is owed: the row notes the step it is at, and noise is paid for when it is next read. Decay stays owed for
-// longer, as a factor of the row: a weak one, taken step by step in single precision, would be lost in rounding. Of a
-// row that is read, the backward product and the update are one pass. Adam's moments move every weight in every step:
-// see online_adam.h.
+// longer where there is no noise, as a factor of the row: a weak one, taken step by step in single precision, would be
+// lost in rounding. Of a row that is read, the backward product and the update are one pass.
 //
 // workloads/engine/online_source.py puts this text together: constants (sizes, loss, activation, way of learning),
 // philox.h, online_rows.h, online_descent.h, online.h, online_noise.h, online_units.h, online_adam.h, and this.
@@ -101,7 +103,6 @@ void decay_and_learn(const Step& s, int l) {
         }
         s.m.awake[l][row] = s.now + 1;
     }
-    if (UNITS && !DENSE) recount_layer<C>(s.later(), l);
 }
 
 template <int C>
@@ -123,26 +124,16 @@ void descend(const Step& s, int l) {
         const Real gain = at_once ? Real(0) : step_size;
         for (int i = 0; i < count * BATCH; ++i) w.scaled[i] = gain * w.value[l][i];
     }
-    constexpr bool IN = BY_INPUT && !DENSE, OUT = BY_OUTPUT && !DENSE;
-    const auto run = [&](auto back, auto in) {
-        constexpr bool BACK = decltype(back)::value, COUNT_IN = decltype(in)::value;
-        constexpr bool COUNT_OUT = BACK && OUT;
-        constexpr auto pass =
-            BATCH == 1 ? learn<C, BACK, COUNT_IN, COUNT_OUT> : learn_batch<C, WIDE, BACK, COUNT_IN, COUNT_OUT>;
-        pass(m.weights[l], count, w.index[l], w.scaled, w.after, w.times[l], w.error[l + 1], w.error[l], w.change,
-             m.rows[l]);
+    const auto run = [&](auto back) {
+        constexpr bool BACK = decltype(back)::value;
+        constexpr auto pass = BATCH == 1 ? learn<C, BACK, false, false> : learn_batch<C, WIDE, BACK, false, false>;
+        pass(m.weights[l], count, w.index[l], w.scaled, w.after, w.times[l], w.error[l + 1], w.error[l], nullptr,
+             nullptr);
     };
-    const double shrink = std::fabs(s.keep);
-    if (OUT && l > 0 && decays)
-        for (int j = 0; j < WIDTH; ++j) m.rows[l][j] *= shrink;
-    const std::integral_constant<bool, IN> in;
-    const std::false_type no;
     if (l == 0)
-        l < DEPTH ? run(no, in) : run(no, no);
+        run(std::false_type());
     else
-        l < DEPTH ? run(std::true_type(), in) : run(std::true_type(), no);
-    if (IN && l < DEPTH)
-        for (int i = 0; i < C; ++i) m.columns[l][i] = shrink * m.columns[l][i] + w.change[i];
+        run(std::true_type());
     if (at_once) decay_and_learn<C>(s, l);
     if constexpr (BIASES) {
         const Real rate = s.lost(1);
@@ -162,11 +153,12 @@ void descend(const Step& s, int l) {
 
 // ---- one step ----
 
+static_assert(!UNITS || DENSE, "rows that sleep beside units that are replaced");
+
 void train(const Step& s, const Real* x, const void* y) {
     Work& w = s.work;
     Member& m = s.m;
     const bool decays = s.keep != 1;
-    if (UNITS && !DENSE && s.now % REFRESH == 0) recount(s);
     for (int l = 0; l < LAYERS; ++l) {
         const Real* input = l ? w.hidden[l] : x;
         const int count = active(input, l ? WIDE : INPUTS, rows_of(l), l && !SILENT, w.index[l], w.value[l]);
@@ -215,7 +207,7 @@ void train(const Step& s, const Real* x, const void* y) {
     }
     if (NOISE && s.noisy) perturb(s);
     if constexpr (UNITS) {
-        if (DENSE) recount(s.later());
+        recount(s.later());
         renew(s);
     }
 }
@@ -256,13 +248,6 @@ void advance_pictures(Member* m, const Shared* shared, const uint8_t* images, co
         if (step.now + 1 < start + count) fetch<INPUTS>(images + int64_t(shown[BATCH]) * INPUTS);
         train(step, x, y);
     }
-}
-
-// The running sums, from the weights before step `now`.
-void count(Member* m, const Shared* shared, int64_t now) {
-    Work work(shared->scratch);
-    const Step step = begun(*m, *shared, work, now);
-    if (UNITS) recount(step);
 }
 
 // All weights as they are before step `now`, into out[layer], laid out as the member's own; changes nothing. Adam's

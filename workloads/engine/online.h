@@ -39,8 +39,6 @@ struct Member {
     Real* rests[LAYERS];         // per bias: what rounding has kept from it so far
     int64_t* awake[LAYERS];      // per row: the step before which all decay is in it
     int64_t* quiet[LAYERS];      // per row: the step before which all noise is in it
-    double* columns[LAYERS];     // per unit: sum of |incoming weights|
-    double* rows[LAYERS];        // per unit of the layer before: sum of |outgoing weights|
     Real* utility[LAYERS];       // per unit
     Real* mean[LAYERS];          // per unit
     Real* age[LAYERS];           // per unit
@@ -101,7 +99,8 @@ struct Work {
     Real* scaled;            // value x times, or step size x value
     Real* after;             // the same after the step
     Real* lost;              // what steps without a gradient took of a row's weights, as a share
-    Real* change;            // what the sums of |incoming weights| changed by, per unit
+    double* columns[LAYERS];  // sums of |weights| into a unit
+    double* rows[LAYERS];     // and out of a unit of the layer before
     Real* correction;        // per unit
     Real* first_row;         // reciprocal bias corrections, per row and per unit
     Real* second_row;
@@ -134,6 +133,8 @@ struct Work {
             take(index[l], ROWS + LANES);  // whole vectors are written at their end
             take(value[l], int64_t(ROWS + LANES) * BATCH);
             take(times[l], ROWS + 1);
+            take(columns[l], UNITS ? COLUMNS : 0);
+            take(rows[l], UNITS ? ROWS : 0);
         }
         for (int l = 0; l <= LAYERS; ++l) {
             take(hidden[l], BATCH * COLUMNS);
@@ -143,7 +144,6 @@ struct Work {
         take(scaled, int64_t(ROWS + 1) * BATCH);
         take(after, ROWS + 1);
         take(lost, ROWS + 1);
-        take(change, COLUMNS);
         take(correction, COLUMNS);
         take(first_row, ADAM ? ROWS : 0);
         take(second_row, ADAM ? ROWS : 0);

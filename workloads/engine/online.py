@@ -1,17 +1,20 @@
-"""Multilayer perceptrons too large for SIMD lanes, trained online: one compiled loop over steps, member after member.
+"""Online by hand: Adam's kin, and noise on every weight in every step. All else has a loop made from its step.
+
+Adam's moments move every weight in every step, and no step of one weight tells that a polynomial pays for many of them
+at once; AdamO multiplies matrices; noise is a draw for every weight. `online_traced.py` takes the rest.
 
 At batch 1 a relu network is exactly sparse: with weights stored [in][out], a row whose input is zero adds nothing
 forward, gets no gradient backward and does not change. `online.cpp` reads the other rows only. What would change an
 unread row all the same is owed to it: weight decay as a power, which stays a factor of the row for some hundred steps
 (in float32 the weak decay of single steps would be lost in rounding), and the noise of shrink and perturb as one draw
 of the summed variance when the row is next read (`noise: lazy`, equal in distribution, not in bits). The weights'
-absolute values, which continual backprop ranks units by, are running sums, taken anew every thousand steps. Adam's
+absolute values, which continual backprop ranks units by, are summed in every step, since each changes. Adam's
 moments move every weight in every step: a row without gradient owes all its steps, and pays for many at once (see
 `online_adam.h`); with weight decay or unit replacement its pass is dense.
 
-What is owed, and the running sums, are kept under "path" in the state, beside the weights as they are stored. Readers
-see weights with all debts paid. `load` goes on from "path" where the weights it is given are, to the bit, those that
-"path" stands for, and from the weights alone where somebody has changed them.
+What is owed is kept under "path" in the state, beside the weights as they are stored. Readers see weights with all
+debts paid. `load` goes on from "path" where the weights it is given are, to the bit, those that "path" stands for, and
+from the weights alone where somebody has changed them.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ from workloads.engine.parts import parts_of
 from workloads.engine.seated import Seated
 from workloads.errors import InputError
 from workloads.learner import Learner
+from workloads.methods.adam import Adam
 from workloads.methods.continual_backprop import ContinualBackprop
 from workloads.methods.shrink_and_perturb import ShrinkAndPerturb
 from workloads.native import compiled
@@ -41,9 +45,12 @@ PACE = ("step_size", "decay", "weight_decay", "noise")  # what decides how much 
 
 
 def refusal(learner: Learner) -> str | None:
-    """Why there is no loop for this learner that is written by hand, in a short phrase, or None."""
+    """Why the loop that is written by hand does not take this learner, in a short phrase, or None."""
     if refused := next(filter(None, (part.refusal("written") for part in parts_of(learner))), None):
         return f"no loop is written for {refused}"
+    noise = of_kind(learner, ShrinkAndPerturb)
+    if not isinstance(learner.optimizer, Adam) and (noise is None or noise[1].when != "step"):
+        return "rows that only descend have a loop that is made from their step"
     kinds = [type(method) for method in learner.methods.values()]
     if ContinualBackprop in kinds and ShrinkAndPerturb in kinds[kinds.index(ContinualBackprop) :]:
         return "online perturbs before it replaces units"  # as the registry has them act
@@ -76,7 +83,6 @@ class Online(Seated):
         decays = not self.adam and bool((self.scalars["step_size"] * self.scalars["decay"] != 0).any())
         self.naps = self.plan.naps and bool((self.scalars["decay"] == 0).any())
         self.sleeps = self.naps or decays or (self.plan.lazy and bool((self.scalars["noise"] != 0).any()))
-        self.sums = self.units is not None and not self.adam and not self.plan.noise
         self.step = 0  # the next one
         self.libraries: dict[int, ctypes.CDLL] = {}  # by batch size
         self.buffers: dict[str, list[Tensor]] = {}  # one tensor (P, ...) per layer
@@ -101,10 +107,9 @@ class Online(Seated):
             library.scratch_bytes.restype = number
             library.scratch_bytes.argtypes = []
             library.advance.argtypes = [pointer, pointer, pointer, pointer, number, number, number, number]
-            library.count.argtypes = [pointer, pointer, number]
             library.settle.argtypes = [*[pointer] * 5, number]
             library.advance_pictures.argtypes = [*[pointer] * 7, number, number]
-            for function in (library.advance, library.advance_pictures, library.count, library.settle):
+            for function in (library.advance, library.advance_pictures, library.settle):
                 function.restype = None
             self.libraries[batch] = library
         return self.libraries[batch]
@@ -249,9 +254,6 @@ class Online(Seated):
             self.buffers[key] = [self.widened(own[key][site.name]) for site in self.network.sites]
         self.single["counter"] = own["counter"].double().clone()
         self.single["replaced"] = state["replaced"].clone()
-        sizes = self.network.sizes
-        for name, length in (("columns", sizes[1:]), ("rows", sizes[:-1])):
-            self.buffers[name] = [torch.zeros(self.members, padded(n), dtype=torch.float64) for n in length]
 
     def _units_state(self) -> Tree:
         """The inverse of `_load_units`."""
@@ -294,64 +296,47 @@ class Online(Seated):
         return paid
 
     def _path(self) -> Tree:
-        """What readers need not know: what is stored of weights that owe, how long rows have slept, running sums."""
-        path: Tree = {}
+        """What readers need not know: what is stored of weights that owe, and how long rows have slept."""
+        if not self.sleeps:
+            return {}
         names = self.network.weights
-        if self.sleeps:
-            path["step"] = torch.full((self.members,), self.step, dtype=torch.int64)
-            path["scalars"] = {name: self.scalars[name].clone() for name in PACE}
-            for kind in self.owing:
-                path[kind] = {
-                    name: value[:, :, : self.network.sizes[k + 1]].clone()
-                    for k, (name, value) in enumerate(zip(names, self.buffers[kind], strict=True))
-                }
-            for key in ("awake", "quiet"):
-                path[key] = {n: self.step - v for n, v in zip(names, self.buffers[key], strict=True)}
-            path["rests"] = {n: v.clone() for n, v in zip(names, self.buffers["rests"], strict=True)}
-        if self.sums:
-            for key in ("columns", "rows"):
-                path[key] = {n: v.clone() for n, v in zip(names, self.buffers[key], strict=True)}
+        path: Tree = {"step": torch.full((self.members,), self.step, dtype=torch.int64)}
+        path["scalars"] = {name: self.scalars[name].clone() for name in PACE}
+        for kind in self.owing:
+            path[kind] = {
+                name: value[:, :, : self.network.sizes[k + 1]].clone()
+                for k, (name, value) in enumerate(zip(names, self.buffers[kind], strict=True))
+            }
+        for key in ("awake", "quiet"):
+            path[key] = {n: self.step - v for n, v in zip(names, self.buffers[key], strict=True)}
+        path["rests"] = {n: v.clone() for n, v in zip(names, self.buffers["rests"], strict=True)}
         return path
 
     def _load_path(self, state: Tree) -> None:
         """Go on from "path", member by member, where the numbers given are those it stands for; else from them."""
         self.step = 0
         path, names = state.get("path", {}), self.network.weights
-        sleeping = ("step", "scalars", *self.owing, "rests", "awake", "quiet") if self.sleeps else ()
-        keys = [*sleeping, *(("columns", "rows") * self.sums)]
         same = torch.zeros(self.members, dtype=torch.bool)
         fresh = dict(self.buffers)
-        if keys and all(key in path for key in keys):
-            if self.sleeps:
-                self.step = int(path["step"].max())
-                for kind in self.owing:
-                    self.buffers[kind] = [inside(path[kind][n].transpose(1, 2), self.dtype) for n in names]
-                self.buffers["rests"] = [path["rests"][n].clone() for n in names]
-                for key in ("awake", "quiet"):
-                    self.buffers[key] = [self.step - path[key][n] for n in names]
-            if self.sums:
-                for key in ("columns", "rows"):
-                    self.buffers[key] = [path[key][n].clone() for n in names]
+        if self.sleeps and all(key in path for key in ("step", "scalars", *self.owing, "rests", "awake", "quiet")):
+            self.step = int(path["step"].max())
+            for kind in self.owing:
+                self.buffers[kind] = [inside(path[kind][n].transpose(1, 2), self.dtype) for n in names]
+            self.buffers["rests"] = [path["rests"][n].clone() for n in names]
+            for key in ("awake", "quiet"):
+                self.buffers[key] = [self.step - path[key][n] for n in names]
             same = ~same
-            if self.sleeps:  # what was owed at another pace was paid at that one, in the numbers given
-                for name in PACE:
-                    same &= path["scalars"][name] == self.scalars[name]
+            for name in PACE:  # what was owed at another pace was paid at that one, in the numbers given
+                same &= path["scalars"][name] == self.scalars[name]
             settled = self._settled()
-            for kind in self.owing or ("weights",):
+            for kind in self.owing:
                 for ours, given, out in zip(settled[kind], fresh[kind], self.network.sizes[1:], strict=True):
                     same &= (bits(ours[..., :out]) == bits(given[..., :out])).flatten(1).all(1)
         for key in ("awake", "quiet"):
             fresh[key] = [torch.full_like(value, self.step) for value in fresh[key]]
-        for key in {"weights", *self.owing, "rests", "awake", "quiet", *(("columns", "rows") * self.sums)}:
+        for key in {"weights", *self.owing, "rests", "awake", "quiet"}:
             for ours, given in zip(self.buffers[key], fresh[key], strict=True):
                 ours[~same] = given[~same]
-        if self.units is not None:
-            library = self.library(1)
-            shared, scratch = self.shared(library)
-            for i, structure in enumerate(self.structures()):
-                if not same[i]:
-                    library.count(ctypes.byref(structure), ctypes.byref(shared), self.step)
-            del scratch
 
     # ---- training ----
 

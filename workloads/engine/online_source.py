@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from workloads.engine.layout import Tree
-from workloads.engine.online_layout import LEAST, LONGEST, REFRESH
+from workloads.engine.online_layout import LEAST, LONGEST
 from workloads.learner import Learner
 from workloads.methods.adam import Adam, bias_correction
 from workloads.methods.adamo import AdamO
@@ -62,7 +62,7 @@ def correction_table(decay: float, dtype: torch.dtype) -> Tensor:
 
 # Fields of the C++ structure Member, in order: pointers per layer, single pointers, numbers.
 PER_LAYER = (
-    *("weights", "biases", "rests", "awake", "quiet", "columns", "rows", "utility", "mean", "age"),
+    *("weights", "biases", "rests", "awake", "quiet", "utility", "mean", "age"),
     *("first", "second", "bias_first", "bias_second", "row_steps", "column_steps", "bias_steps"),
 )
 SINGLE = ("counter", "loss", "correct", "replaced")
@@ -184,7 +184,6 @@ class Plan:
             "UTILITY": UTILITIES.index(units.utility) if units else 0,
             "EVERY": settings.every if pulled else 1,
             "LONGEST": LONGEST,
-            "REFRESH": REFRESH,
         }
         switches = {
             "BIASES": network.config.biases,

@@ -1,17 +1,16 @@
-// Continual backprop: running sums of |w|, utilities of units, and their replacement (methods/continual_backprop.py).
+// Continual backprop: sums of |w|, utilities of units, and their replacement (methods/continual_backprop.py).
 
 namespace {
 
-// The running sums of |w| of one layer, taken anew.
-template <int C>
-void recount_layer(const Step& s, int l) {
-    const auto times = [&](int row) { return s.power(s.now - s.m.awake[l][row]); };
-    double *columns = l < DEPTH ? s.m.columns[l] : nullptr, *rows = l > 0 ? s.m.rows[l] : nullptr;
-    add_magnitudes<C, BY_INPUT, BY_OUTPUT>(s.m.weights[l], rows_of(l), times, columns, rows);
-}
-
+// The sums of |w|, of the weights before step `s.now`: every one has changed in the step before.
 void recount(const Step& s) {
-    for (int l = 0; l < LAYERS; ++l) with_width(l, [&](auto width) { recount_layer<decltype(width)::value>(s, l); });
+    for (int l = 0; l < LAYERS; ++l)
+        with_width(l, [&](auto width) {
+            const auto times = [&](int row) { return s.power(s.now - s.m.awake[l][row]); };
+            double *columns = l < DEPTH ? s.work.columns[l] : nullptr, *rows = l > 0 ? s.work.rows[l] : nullptr;
+            constexpr int C = decltype(width)::value;
+            add_magnitudes<C, BY_INPUT, BY_OUTPUT>(s.m.weights[l], rows_of(l), times, columns, rows);
+        });
 }
 
 inline Real unit_correction(const Shared& shared, Real age) {
@@ -48,42 +47,22 @@ void replace(const Step& s, int site) {
             const Real centre = m.mean[site][unit] / unit_correction(s.shared, m.age[site][unit]);
             for (int i = 0; i < units_of(above); ++i) m.biases[above][i] += outgoing[i] * centre;
         }
-        bool cancelled = false;  // where most of a sum is taken away, what is left has lost its digits
-        if (BY_INPUT && above < DEPTH)
-            for (int i = 0; i < C; ++i) {
-                const double before = m.columns[above][i];
-                m.columns[above][i] -= std::fabs(outgoing[i]);
-                cancelled |= 2 * m.columns[above][i] < before;
-            }
         std::memset(outgoing, 0, C * sizeof(Real));
-        if (BY_OUTPUT) m.rows[above][unit] = 0;
-        if (cancelled) recount_layer<C>(next, above);
         if (ADAM && RESETS) {
             std::memset(m.first[above] + int64_t(unit) * C, 0, C * sizeof(Real));
             std::memset(m.second[above] + int64_t(unit) * C, 0, C * sizeof(Real));
             m.row_steps[above][unit] = 0;
         }
     });
-    double total = 0;
     for (int j = 0; j < rows; ++j) {
         const Real times = s.keep == 1 ? Real(1) : s.work.stored[rouse<WIDE>(next, site, j)];
         const Real drawn = Real(philox::uniform(j, rows, s.now, {uint32_t(m.seed), REINIT_CODES[site]}, unit));
         const Real fresh = Real(REINIT_BOUNDS[site]) * (2 * drawn - 1);
         Real* row = m.weights[site] + int64_t(j) * WIDE;
-        const double before = BY_OUTPUT && site > 0 ? m.rows[site][j] : 0, gone = std::fabs(times * row[unit]);
         row[unit] = fresh / times;
-        if (BY_OUTPUT && site > 0) {
-            m.rows[site][j] = before - gone + std::fabs(fresh);
-            if (2 * (before - gone) < before) {
-                m.rows[site][j] = 0;
-                for (int i = 0; i < WIDTH; ++i) m.rows[site][j] += std::fabs(times * row[i]);
-            }
-        }
         for (int i = WIDTH; i < WIDE; ++i) row[i] = 0;  // where a NaN may have got in
-        total += std::fabs(fresh);
         if (ADAM && RESETS) m.first[site][int64_t(j) * WIDE + unit] = m.second[site][int64_t(j) * WIDE + unit] = 0;
     }
-    if (BY_INPUT) m.columns[site][unit] = total;
     if (BIASES) m.biases[site][unit] = m.rests[site][unit] = 0;
     if (ADAM && RESETS) {
         m.column_steps[site][unit] = 0;
@@ -108,8 +87,8 @@ void renew(const Step& s) {
         Real* __restrict utility = m.utility[site];
         Real* __restrict correction = s.work.correction;
         const Real* __restrict table = shared.unit_table;
-        const double* __restrict columns = m.columns[site];
-        const double* __restrict rows = m.rows[site + 1];
+        const double* __restrict columns = s.work.columns[site];
+        const double* __restrict rows = s.work.rows[site + 1];
         const Real limit = Real(m.maturity_threshold);
         const Real fan_in = rows_of(site), fan_out = units_of(site + 1);
         int eligible = 0;

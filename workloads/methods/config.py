@@ -354,6 +354,7 @@ OPTIMIZERS: dict[str, MethodSpec] = {
         label="SGD",
         config=SGDConfig,
         varies=("step_size", "weight_decay"),
+        semantics=2,
         paths=Paths(lanes=True, online=True, written={"step_size": True, "momentum": (0.0,), "weight_decay": True}),
         cost=1.0,
         copies=lambda config: 1 if config.momentum else 0,

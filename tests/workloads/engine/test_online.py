@@ -12,7 +12,7 @@ import compilers
 import numpy as np
 import pytest
 import torch
-from online_runs import THREE, Case, Run, data, distance, public
+from online_runs import THREE, Case, Run, data, distance, online, public
 from torch import Tensor
 
 from workloads.engine import online_source
@@ -21,9 +21,10 @@ from workloads.engine.lanes import Lanes
 from workloads.engine.layout import Tree, flattened, mapped
 from workloads.engine.looped import Looped
 from workloads.engine.online import Online, refusal
+from workloads.engine.online_traced import TracedOnline
 from workloads.errors import InputError
 from workloads.learner import Learner
-from workloads.methods.config import ContinualBackpropConfig, L2Config, SGDConfig
+from workloads.methods.config import AdamConfig, ContinualBackpropConfig, L2Config, SGDConfig
 from workloads.methods.sgd import SGD
 from workloads.native import NoCompiler, compiled
 from workloads.networks.config import MLPConfig
@@ -49,8 +50,8 @@ def from_looped(
 ) -> float:
     """The distance between the online and the looped path after some steps."""
     x, y = data(case, steps)
-    online, looped = (Run(case, members, kind, dtype).train(x, y) for kind in (Online, Looped))
-    return distance(looped.state, online.state)
+    sparse, looped = (Run(case, members, kind, dtype).train(x, y) for kind in (online, Looped))
+    return distance(looped.state, sparse.state)
 
 
 ARMS = [
@@ -111,7 +112,8 @@ WIDE = {"width": 250, "depth": 2, "inputs": 12}  # rows longer than the register
     ],
     ids=str,
 )
-def test_other_shapes_are_looped(case: Case) -> None:
+def test_other_shapes_are_looped(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    compilers.lightly(monkeypatch)
     assert from_looped(case, 40) < 1e-10
 
 
@@ -134,7 +136,8 @@ ACTIVATIONS = ["relu", "leaky_relu", "tanh", "sigmoid", "elu", "swish", "selu", 
 
 
 @pytest.mark.parametrize("activation", ["leaky_relu", "tanh", "swish", "selu"])
-def test_activations_are_looped(activation: str) -> None:
+def test_activations_are_looped(activation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    compilers.lightly(monkeypatch)
     # Biases start at zero and some inputs are dark altogether: every unit then stands at the kink.
     assert from_looped(Case(methods={"l2": L2}, activation=activation), 40) < 1e-10
 
@@ -180,17 +183,17 @@ def test_running_sums_replace_the_units_that_looped_replaces_for_twenty_thousand
     # Rates far above the paper's: hundreds of replacements, decided by sums that were updated, not taken.
     settings = {"replacement_rate": 0.001, "maturity_threshold": 50}
     case = Case(methods={"l2": {"strength": 1e-3}, "continual_backprop": settings}, inputs=40, width=25)
-    online, looped = (Run(case, {0: {"step_size": 0.003}}, kind) for kind in (Online, Looped))
+    sparse, looped = (Run(case, {0: {"step_size": 0.003}}, kind) for kind in (online, Looped))
     replaced = 0
     for part in range(40):
         x, y = data(case, 500, seed=part)
         before = looped.state["state"]["continual_backprop"]["age"]
-        ages = [run.train(x, y).state["state"]["continual_backprop"]["age"] for run in (online, looped)]
+        ages = [run.train(x, y).state["state"]["continual_backprop"]["age"] for run in (sparse, looped)]
         for name, age in ages[1].items():
             assert torch.equal(ages[0][name], age)
             replaced += int((age < before[name] + 500).sum())
     assert replaced > 200
-    assert distance(looped.state, online.state) < 1e-6
+    assert distance(looped.state, sparse.state) < 1e-6
 
 
 # ---- rows that sleep through Adam ----
@@ -224,23 +227,23 @@ def grown(case: Case, kind: type, dtype: torch.dtype, steps: float) -> Run:
 def test_rows_that_slept_are_where_adam_would_have_brought_them(case: Case, steps: float) -> None:
     x, y = data(case, 300)
     x[40:280, ..., -5:] = 0  # seen, then dark for longer than one piece
-    online, looped = (grown(case, kind, torch.float64, steps).train(x, y) for kind in (Online, Looped))
-    assert distance(looped.state, online.state) < 1e-10
-    assert isinstance(online.engine, Online)
-    assert int((online.step - online.engine.buffers["awake"][0]).max()) > 0  # some sleep
+    sparse, looped = (grown(case, kind, torch.float64, steps).train(x, y) for kind in (online, Looped))
+    assert distance(looped.state, sparse.state) < 1e-10
+    assert isinstance(sparse.engine, Online)
+    assert int((sparse.step - sparse.engine.buffers["awake"][0]).max()) > 0  # some sleep
 
 
 @pytest.mark.parametrize("steps", [1500.0, 40_000.0])
 def test_rows_that_slept_are_there_in_float32(steps: float) -> None:
     x, y = data(Case(), 200)
-    online, looped = (grown(Case("adam"), kind, torch.float32, steps).train(x, y) for kind in (Online, Looped))
-    assert distance(looped.state, online.state) < 1e-5
+    sparse, looped = (grown(Case("adam"), kind, torch.float32, steps).train(x, y) for kind in (online, Looped))
+    assert distance(looped.state, sparse.state) < 1e-5
 
 
 def test_a_row_whose_moments_are_gone_stays_where_it_is() -> None:
     x, y = data(Case(), 20_000)
     x[10:, ..., 3:5] = 0
-    run = grown(Case("adam"), Online, torch.float32, 40_000.0)
+    run = grown(Case("adam"), online, torch.float32, 40_000.0)
     with computing():
         states = [run.train(x[first : first + 10_000], y[first : first + 10_000]).state for first in (0, 10_000)]
     moved = [s["state"]["optimizer"]["mean"]["layers.0.weight"][..., 3:5] for s in states]
@@ -253,9 +256,8 @@ def test_a_row_whose_moments_are_gone_stays_where_it_is() -> None:
 @pytest.mark.parametrize("case", [Case(methods={"l2": L2}), Case("adam")], ids=str)
 def test_what_was_owed_at_another_step_size_is_paid_at_that_one(case: Case) -> None:
     x, y = data(case, 60)
-    run = grown(case, Online, torch.float32, 40_000.0) if case.optimizer == "adam" else Run(case, THREE)
+    run = grown(case, online, torch.float32, 40_000.0) if case.optimizer == "adam" else Run(case, THREE)
     run.train(x[:30], y[:30])
-    assert isinstance(run.engine, Online)
     run.engine.hyper["optimizer"]["step_size"].mul_(0.1)
     bare = Run(case, run.members, dtype=run.dtype, step=30)
     bare.engine.hyper["optimizer"]["step_size"].copy_(run.engine.hyper["optimizer"]["step_size"])
@@ -346,7 +348,7 @@ def test_weights_changed_by_somebody_are_taken_as_they_are_member_by_member() ->
 def test_either_path_goes_on_from_the_others_state(case: Case) -> None:
     x, y = data(case, 60)
     straight = Run(case, THREE, Looped).train(x, y)
-    for first, then in ((Looped, Online), (Online, Looped)):
+    for first, then in ((Looped, online), (online, Looped)):
         begun, ended = Run(case, THREE, first).train(x[:30], y[:30]), Run(case, THREE, then, step=30)
         ended.engine.load(public(begun.state))
         ended.train(x[30:], y[30:])
@@ -362,7 +364,7 @@ def test_steps_of_adam_that_no_replacement_explains_are_refused() -> None:
 
 
 def test_only_what_sleeps_or_is_summed_has_a_path() -> None:
-    sums, debts = {"columns", "rows"}, {"step", "scalars", "weights", "rests", "awake", "quiet"}
+    debts, layers = {"step", "scalars", "weights", "rests", "awake", "quiet"}, {"0", "1", "2"}
     for case, expected in (
         (Case(), set()),
         (Case("adam", {"continual_backprop": CBP}), set()),
@@ -370,11 +372,13 @@ def test_only_what_sleeps_or_is_summed_has_a_path() -> None:
         (Case("adam", settings={"weight_decay": 0.1}), set()),
         (Case("adam"), debts | {"first", "second"}),
         (Case("adam", {"l2": L2}), debts | {"first", "second"}),  # one of the three has strength 0
-        (Case(methods={"continual_backprop": CBP}), sums),
-        (Case(methods={"l2": L2}), debts),
-        (Case(methods={"l2": L2, "continual_backprop": CBP}), debts | sums),
+        (Case(methods={"shrink_and_perturb": PERTURB}), debts),
+        (Case(methods={"continual_backprop": CBP}), {"sums"}),
+        (Case(methods={"l2": L2}), layers),
+        (Case(methods={"l2": L2, "continual_backprop": CBP}), {"sums", *layers}),
     ):
-        assert set(Run(case, THREE).state.get("path", {})) == expected
+        run = Run(case, THREE).train(*data(case, 1))
+        assert set(run.state.get("path", {})) == expected
 
 
 UNLEARNABLE = -1  # a class that does not exist: the loss is 0 and so is its gradient
@@ -414,7 +418,7 @@ def decayed(case: Case, kind: type, changes: list[dict[str, float]], steps: int)
 
 def test_weak_decay_in_float32_has_the_effect_of_float64() -> None:
     changes = [{"step_size": step_size, "strength": strength} for step_size, strength in GRIDS]
-    left = decayed(Case(methods={"l2": L2}), Online, changes, 100_000)
+    left = decayed(Case(methods={"l2": L2}), online, changes, 100_000)
     for (step_size, strength), kept in zip(GRIDS, left.tolist(), strict=True):
         exact = (1 - step_size * strength) ** 100_000
         assert 1 - kept == pytest.approx(1 - exact, rel=2e-3), (step_size, strength)
@@ -424,11 +428,11 @@ def test_weak_decay_in_float32_has_the_effect_of_float64() -> None:
 def test_weak_shrinking_beside_noise_has_the_effect_of_float64(noise: str) -> None:
     changes = [{"step_size": 0.003, "strength": s, "perturb_scale": 1e-7} for s in (1e-5, 1e-4)]
     case = Case(methods={"shrink_and_perturb": {**PERTURB, "noise": noise}})
-    for change, kept in zip(changes, decayed(case, Online, changes, 100_000).tolist(), strict=True):
+    for change, kept in zip(changes, decayed(case, online, changes, 100_000).tolist(), strict=True):
         assert 1 - kept == pytest.approx(1 - (1 - 0.003 * change["strength"]) ** 100_000, rel=0.02)
 
 
-@pytest.mark.parametrize("kind", [Online, Lanes])
+@pytest.mark.parametrize("kind", [online, Lanes])
 def test_adamws_weak_decay_in_float32_is_that_of_float64_to_a_rounding(kind: type) -> None:
     changes = [{"step_size": step_size, "weight_decay": 1e-2} for step_size in (1e-3, 1e-4, 1e-5)]
     for change, kept in zip(changes, decayed(Case("adamw"), kind, changes, 20_000).tolist(), strict=True):
@@ -437,7 +441,8 @@ def test_adamws_weak_decay_in_float32_is_that_of_float64_to_a_rounding(kind: typ
 
 @pytest.mark.parametrize("rate", [0.4, 0.6, 1.0, 1.7, 2.05])
 @pytest.mark.parametrize("batch", [1, 3])
-def test_decay_of_most_of_a_weight_at_once_is_looped(rate: float, batch: int) -> None:
+def test_decay_of_most_of_a_weight_at_once_is_looped(rate: float, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    compilers.lightly(monkeypatch)
     methods: dict[str, Any] = {"l2": {"strength": rate / 0.01}}
     if rate != 1:  # where nothing is left, every unit is as useless as the next
         methods["continual_backprop"] = CBP
@@ -519,7 +524,6 @@ def test_pictures_have_the_bits_of_their_numbers(arm: Any, batch: int, dtype: to
     y = torch.from_numpy(labels[shown.swapaxes(0, 1)])
     numbers, pictures = Run(case, THREE, dtype=dtype), Run(case, THREE, dtype=dtype)
     numbers.train(torch.from_numpy(x), y)
-    assert isinstance(pictures.engine, Online)
     which = torch.tensor([i % streams for i in THREE])
     for first, last in ((0, 1), (1, 18), (18, steps)):
         part = torch.from_numpy(shown[:, first:last])
@@ -535,17 +539,28 @@ class OwnSGD(SGD):
 
 
 def test_what_has_no_lowering_is_refused() -> None:
-    assert refusal(Case(methods={"l2": L2, "continual_backprop": CBP}).learner) is None
+    assert refusal(Case("adam", {"l2": L2, "continual_backprop": CBP}).learner) is None
+    assert refusal(Case(methods={"shrink_and_perturb": PERTURB, "continual_backprop": CBP}).learner) is None
     assert "momentum" in str(refusal(Case(settings={"momentum": 0.9}).learner))
     assert "coupled_isometry" in str(refusal(Case(methods={"coupled_isometry": {}}).learner))
     order = {"continual_backprop": ContinualBackpropConfig(), "l2": L2Config()}
-    assert refusal(Learner(Case().network, "cross_entropy", ("sgd", SGDConfig()), order)) is None
+    assert refusal(Learner(Case().network, "cross_entropy", ("adam", AdamConfig()), order)) is None
     own = Case().learner
     own.optimizer = OwnSGD(SGDConfig(), own.network)  # a subclass may mean anything
     assert "OwnSGD" in str(refusal(own))
     hyper = {"optimizer": {"step_size": torch.zeros(1), "weight_decay": torch.zeros(1)}}
     with pytest.raises(InputError, match="OwnSGD"):
         Online(own, hyper, torch.zeros(1, dtype=torch.int64))
+
+
+@pytest.mark.parametrize(
+    "methods",
+    [{}, {"l2": L2}, {"continual_backprop": CBP}, {"shrink_and_perturb": {"strength": 0.1, "when": "task"}}],
+    ids=str,
+)
+def test_rows_that_only_descend_have_no_loop_by_hand(methods: Any) -> None:
+    assert "only descend" in str(refusal(Case(methods=methods).learner))
+    assert isinstance(Run(Case(methods=methods), {0: {}}).engine, TracedOnline)
 
 
 def test_a_setting_or_a_value_that_nobody_declared_is_refused() -> None:
@@ -559,7 +574,7 @@ def test_a_setting_or_a_value_that_nobody_declared_is_refused() -> None:
 
 @pytest.mark.parametrize("chain", ["ACTIVATION", "UTILITY"])
 def test_the_kernel_itself_compiles_no_choice_beyond_its_own(chain: str) -> None:
-    source = online_source.Plan(Case(methods={"continual_backprop": CBP}).learner, torch.float32).source(1)
+    source = online_source.Plan(Case("adam", {"continual_backprop": CBP}).learner, torch.float32).source(1)
     source, changed = re.subn(rf"constexpr int {chain} = \d+;", f"constexpr int {chain} = 99;", source)
     assert changed == 1
     with pytest.raises(NoCompiler, match="that this kernel does not know"):
