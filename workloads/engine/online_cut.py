@@ -15,6 +15,7 @@ a chain of its own. All the rest works on a few numbers per unit: activations, l
 It is lowered as it stands, in *segments* between the products.
 
 What cannot be cut so (a sum over all weights in every step, a draw for every weight) raises NotLowered, with why.
+The file is long because it is one decision: what is a product decides what a chain is, and both decide what is left.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 // L is an emitted structure: sizes, how its rows sleep, and `step`, which takes one vector of weights and of everything
 // else that is kept per weight through one step with a given gradient. Everything kept per weight lies as the weights
 // do, [in][padded out]; the first of these arrays are the weights. How rows sleep, what a member's rows need when they
-// wake, and the lengths of tables are told by online_sleep.py.
+// wake, and the lengths of tables are told by online_sleep.py. One file, since all of it is methods of one structure.
 
 namespace {
 
