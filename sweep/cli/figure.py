@@ -65,8 +65,8 @@ def figure(
     band: Annotated[
         Bands,
         typer.Option(
-            help="ci: the 95 % interval of the statistic; tolerance: where single runs lie, at least 90 % of them (of"
-            " fewer than 46 seeds, less, which the caption says)."
+            help="What is shaded. ci: the 95 % interval of the statistic; tolerance: where single runs lie, at least"
+            " 90 % of them (of fewer than 46 seeds, less, which the caption says)."
         ),
     ] = Bands.ci,
     log: Annotated[bool, typer.Option("--log", help="A logarithmic axis of values.")] = False,

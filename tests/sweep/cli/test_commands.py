@@ -344,9 +344,12 @@ def test_a_second_run_computes_nothing_and_says_so(command: Command, ran: Path) 
 def test_results_are_read_without_threads_that_may_still_start_as_a_command_ends(ran: Path) -> None:
     """Arrow's abort the interpreter then, now and then: apache/arrow 34314."""
     code = (
-        "import os, numpy, pandas, pyarrow.parquet, scipy.stats, sweep\n"
+        "import os, time, numpy, pandas, pyarrow.parquet, scipy.stats, sweep\n"
         "before = os.listdir('/proc/self/task')\n"
         f"assert len(sweep.curves('tiny', storage={str(ran)!r})) and len(sweep.configs('tiny', storage={str(ran)!r}))\n"
+        "deadline = time.monotonic() + 30\n"  # a thread that was joined may be listed a moment longer
+        "while os.listdir('/proc/self/task') != before and time.monotonic() < deadline:\n"
+        "    time.sleep(0.01)\n"
         "assert os.listdir('/proc/self/task') == before\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
