@@ -89,6 +89,11 @@ def undisturbed(study: Path, environment: Mapping[str, str], tmp_path_factory: p
     return digest(storage, environment)
 
 
+def heed_interrupts() -> None:
+    """In a new process: SIGINT stops it, though a shell has it ignored by all that it starts in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 class Run:
     """`sweep run` of the study in a storage, in a process of its own; killed with the context if it still runs."""
 
@@ -101,6 +106,7 @@ class Run:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                preexec_fn=heed_interrupts,
             )
 
     def __enter__(self) -> Run:
