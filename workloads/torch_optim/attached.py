@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Literal, get_args
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -68,6 +70,15 @@ class Attached(Network[DrawnAs]):
             found[name] = getattr(self.model.get_submodule(owner), leaf)
         return found
 
+    def widened(self) -> Params:
+        """As `tensors`, all of the widest type among them, and float32 at the least.
+
+        Ages, utilities and draws are of this type: bfloat16 counts to 256, and what is added to an average is lost.
+        """
+        held = self.tensors()
+        widest = reduce(torch.promote_types, (value.dtype for value in held.values()), torch.float32)
+        return {name: value.to(widest) for name, value in held.items()}
+
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
         """See Network."""
         return {name: tuple(self.model.get_parameter(name).shape) for name in self.parameters}
@@ -86,10 +97,9 @@ class Attached(Network[DrawnAs]):
         raise NotImplementedError
 
     def shown(self, place: int, x: Tensor) -> Tensor:
-        """What the layer after site `place` was given, as activations (B, activations, ...) of the weights' type."""
+        """What the layer after site `place` was given, as activations (B, activations, ...)."""
         site = self.sites[place]
         following = layer_of(self.model, self.layers[place][-1])
-        x = x.to(following.weight.dtype)
         if isinstance(following, nn.Conv2d):
             return x if x.ndim == 4 else x[None]
         x = x.reshape(-1, x.shape[-1])

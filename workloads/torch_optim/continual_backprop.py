@@ -90,7 +90,7 @@ class ContinualBackprop:
         self.method = Method(self.config, self.network)
         parameters = {name: self.model.get_parameter(name) for name in self.network.parameters}
         self.slots = Slots(self.optimizer, parameters)
-        self.state = self.method.init(self.network.tensors(), per_element=True)
+        self.state = self.method.init(self.network.widened(), per_element=True)
         for name in seen_by(layers):
             layer = self.model.get_submodule(name)
             self._hooks.append(layer.register_forward_pre_hook(self._seer(name, layer), with_kwargs=True))
@@ -113,13 +113,13 @@ class ContinualBackprop:
         not understood, and where a layer has seen no forward pass since the last step.
         """
         self._understand()
-        network, tensors = self.network, self.network.tensors()
-        like = tensors[network.head]
+        tensors = self.network.widened()
+        like = tensors[self.network.head]
         self._follow(like)
         draw = Draw(
             torch.tensor(self.seed, device=like.device), torch.tensor(self.steps, device=like.device), like.dtype
         )
-        seen = Seen(grads={}, activations=self._activations())
+        seen = Seen(grads={}, activations=self._activations(like.dtype))
         _, self.state = self.method.after_step(tensors, self.state, self._hyper(like), seen, draw)
         due: list[int] = self.state["due"].tolist()
         for place, count in enumerate(due):
@@ -144,15 +144,15 @@ class ContinualBackprop:
         self._attach(layers)
         self._shown = {name: given[name] for name in seen_by(layers)}
 
-    def _activations(self) -> dict[str, Tensor]:
-        """Hidden layer -> (B, activations, ...) of the last forward pass, which is then forgotten."""
+    def _activations(self, dtype: torch.dtype) -> dict[str, Tensor]:
+        """Hidden layer -> (B, activations, ...) of the last forward pass, in a type; the pass is then forgotten."""
         found = {}
         for place, (site, names) in enumerate(zip(self.network.sites, self.network.layers, strict=True)):
             if names[-1] not in self._shown:
                 raise InputError(
                     f"{names[-1]} saw no forward pass in training mode, with gradients, since the last step"
                 )
-            found[site.name] = self.network.shown(place, self._shown[names[-1]])
+            found[site.name] = self.network.shown(place, self._shown[names[-1]].to(dtype))
         self._shown = {}
         return found
 
@@ -162,7 +162,7 @@ class ContinualBackprop:
         return dict(zip(("replacement_rate", "maturity_threshold"), map(like.new_tensor, rates), strict=True))
 
     def _follow(self, like: Tensor) -> None:
-        """The state goes where the module went, and is of its type; counts keep theirs."""
+        """The state goes where the module went, and is of its type, float32 at the least; counts keep theirs."""
         if (
             self.state["counter"].device == like.device
             and self.state["utility"][self.network.sites[0].name].dtype == like.dtype
@@ -173,12 +173,12 @@ class ContinualBackprop:
 
     def _renew(self, place: int, draw: Draw) -> None:
         """One unit of a layer, in the module and in its optimizer."""
-        tensors, slots = self.network.tensors(), self.slots.read()
+        held, tensors, slots = self.network.tensors(), self.network.widened(), self.slots.read()
         like = tensors[self.network.head]
         after, self.state, kept = self.method.repair(tensors, self.state, slots, self._hyper(like), place, draw)
         for name, value in after.items():
             if value is not tensors[name]:
-                tensors[name].copy_(value)
+                held[name].copy_(value)
         self.slots.write(slots, kept)
 
     def remove(self) -> None:

@@ -285,6 +285,29 @@ def test_it_follows_the_module_to_another_type() -> None:
     assert cbp.state["counter"].dtype == torch.float64 and cbp.state["due"].dtype == torch.int32
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_in_half_precision_units_age_and_are_drawn_as_in_any(dtype: torch.dtype) -> None:
+    """bfloat16 counts to 256, and the largest number of float16 is far below a random word."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 2)).to(dtype)
+    wide = copy.deepcopy(model).float()
+    ages, utilities = [], []
+    for net in (model, wide):
+        torch.manual_seed(1)
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.0)
+        cbp = ContinualBackprop(net, optimizer, replacement_rate=0.01, maturity_threshold=300, utility="contribution")
+        for _ in range(400):
+            net(torch.randn(8, 4).to(net[0].weight.dtype))
+            cbp.step()
+        assert cbp.replaced > 5
+        assert all(value.isfinite().all() for value in net.parameters())
+        ages.append(cbp.state["age"]["0"])
+        utilities.append(cbp.state["utility"]["0"])
+    old = (ages[0] == 400) & (ages[1] == 400)  # never replaced
+    assert old.sum() > 2
+    torch.testing.assert_close(utilities[0][old], utilities[1][old], rtol=0.02, atol=1e-4)
+
+
 def test_looking_without_training_is_not_seen() -> None:
     """Evaluation, without gradients or in eval mode, and after the training pass, changes nothing."""
     ends = []
