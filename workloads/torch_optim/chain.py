@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
+from torch._C import _current_graph_task_id as current_graph
+from torch.autograd.function import BackwardCFunction
 from torch.autograd.graph import Node
 from torch.utils import _pytree as pytree
 
@@ -27,6 +29,8 @@ MOVING = (
     *("Mm", "Addmm", "Bmm", "Baddbmm", "Mv", "Dot", "ScaledDotProduct", "Cumsum", "Sort", "Topk"),
 )
 MOVES = re.compile(rf"(?:{'|'.join(MOVING)})(?:[A-Z]\w*Attention\w*)?Backward\d*")
+OWN = re.compile(r"[A-Z]\w*Backward\d*|torch::autograd::AccumulateGrad")  # of torch, where the name says what it does
+HOOKED = "BackwardHookFunctionBackward"  # where a module has a full backward hook: its input or output as it is
 
 
 @dataclass(slots=True)
@@ -54,7 +58,8 @@ class Chain:
     def _noter(self, name: str, watched: nn.Module) -> Any:
         def note(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Tensor) -> None:
             # A copy of the module, such as a target network, has its hooks too and is none of this one's affairs.
-            if module is not watched or not self.model.training or output.grad_fn is None:
+            # Nor is a pass that a checkpoint repeats in the backward pass, whose graph is another.
+            if module is not watched or not self.model.training or output.grad_fn is None or current_graph() != -1:
                 return
             self._made[name] = output.grad_fn
             if isinstance(module, LAYERS):
@@ -130,7 +135,7 @@ class Chain:
                 continue
             if name is not None:
                 fed.norms.append(name)
-            elif MOVES.fullmatch(node.name()):
+            elif MOVES.fullmatch(node.name()) or opaque(node):
                 fed.moved.append(re.sub(r"Backward\d*$", "", node.name()))
             fed.joined |= node.name().startswith("CatBackward")
             variable = getattr(node, "variable", None)
@@ -150,6 +155,11 @@ class Chain:
         if owner in self.given:
             raise InputError(f"{owner} is used more than once in a forward pass, on the way to {what}; {INSTEAD}")
         raise InputError(f"{name} of a {kind} stands on the way to {what}, and is not renewed; {INSTEAD}")
+
+
+def opaque(node: Node) -> bool:
+    """Whether a node may hold anything at all: a Function of the user's, a reentrant checkpoint, a compiled part."""
+    return node.name() != HOOKED and (isinstance(node, BackwardCFunction) or not OWN.fullmatch(node.name()))
 
 
 def seen_by(names: Iterable[Names]) -> list[str]:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from beside import Beside, convnet, mlp, resnet
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from workloads.errors import CheckpointError, InputError
 from workloads.methods.config import (
@@ -388,6 +389,32 @@ def attended(net: Any, x: Tensor) -> Tensor:
     return found
 
 
+class Flipped(torch.autograd.Function):
+    """Whatever a user wrote: units change places."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.flip(1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+        return grad.flip(1)
+
+
+def checkpointed(net: Any, x: Tensor, reentrant: bool) -> Tensor:
+    """Layers 2 and 3 in a checkpoint, which computes them again in the backward pass."""
+    hidden = checkpoint(lambda h: net.fc3(net.fc2(h).relu()).relu(), net.fc1(x).relu(), use_reentrant=reentrant)
+    found: Tensor = net.head(hidden)
+    return found
+
+
+def partly_overwritten(net: Any, x: Tensor) -> Tensor:
+    hidden = net.fc1(x).clone()
+    hidden[:, :2] = x[:, :2]
+    found: Tensor = net.head(hidden)
+    return found
+
+
 REFUSED: dict[str, tuple[Callable[[Any, Tensor], Any], str]] = {
     "two successors": (
         lambda n, x: n.head(n.fc2(h := n.fc1(x).relu()) * n.fc3(h)),
@@ -400,6 +427,12 @@ REFUSED: dict[str, tuple[Callable[[Any, Tensor], Any], str]] = {
     "recurrent": (lambda n, x: n.head(n.lstm(n.fc1(x)[None])[0][0]), "lstm.weight.* of a LSTM stands on the way"),
     "shared": (lambda n, x: n.head(n.fc1(n.fc1(x)).relu()), "fc1 is used more than once"),
     "moved": (lambda n, x: n.head(n.fc1(x).flip(1).relu()), "between fc1 and head stands Flip"),
+    "a function of the user's": (
+        lambda n, x: n.head(Flipped.apply(n.fc1(x).relu())),
+        "between fc1 and head stands Flipped, after which a unit is not found again",
+    ),
+    "reentrant checkpoint": (lambda n, x: checkpointed(n, x, True), "between fc1 and head stands CheckpointFunction"),
+    "overwritten in part": (partly_overwritten, "between fc1 and head stands .*CopySlices"),
     "gated": (halves, "between wide and head stands Glu"),
     "sums of pairs": (
         lambda n, x: n.head(n.wide(x).view(-1, 4, 2).sum(2)),
@@ -417,6 +450,17 @@ def test_a_graph_that_is_not_understood_is_refused_by_name(case: str) -> None:
     net(torch.ones(3, 4))
     with pytest.raises(InputError, match=said):
         cbp.step()
+
+
+def test_layers_are_found_through_a_checkpoint_and_backward_hooks() -> None:
+    """What a checkpoint computes again, in the backward pass, is no part of the graph."""
+    net = Net(lambda n, x: checkpointed(n, x, False))
+    net.fc2.register_full_backward_hook(lambda *_: None)
+    cbp = ContinualBackprop(net, torch.optim.SGD(net.parameters()))
+    for _ in range(2):
+        net(torch.ones(3, 4)).sum().backward()
+        cbp.step()
+    assert cbp.network.layers == [("fc1", "fc2"), ("fc2", "fc3"), ("fc3", "head")]
 
 
 def test_two_heads_are_taken_where_the_layers_are_named() -> None:
