@@ -11,6 +11,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
 
 from workloads.errors import InputError
 from workloads.methods.base import Params
@@ -21,7 +22,8 @@ from workloads.networks.initialisation import Distribution, layer_distribution
 from workloads.registry import unknown
 
 LAYERS = (nn.Linear, nn.Conv2d)
-NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm)
+RUNNING = (_BatchNorm, _InstanceNorm)  # may keep statistics
+NORMS = (*RUNNING, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 INSTEAD = "say which layers are to be renewed: layers=[('fc1', 'fc2'), ...]"  # where they cannot be found
 Scheme = Literal[Initialisation, "kaiming_normal"]
 SCHEMES: tuple[str, ...] = get_args(Scheme)
@@ -138,6 +140,10 @@ def site_of(model: nn.Module, names: Names) -> Site:
     if inputs % units or (isinstance(layer, nn.Linear) and isinstance(following, nn.Conv2d)):
         raise InputError(f"{names[0]} has {units} units, and {names[-1]} takes {inputs} inputs: not each one's own")
     norms = [name for name in names[1:-1] if isinstance(module_of(model, name), NORMS)]
+    for name in names[1:-1]:
+        if name not in norms and next(module_of(model, name).parameters(), None) is not None:
+            kind = type(module_of(model, name)).__name__
+            raise InputError(f"{name}, between {names[0]} and {names[-1]}, is a {kind}; norms alone may stand there")
     if len(norms) > 1:
         raise InputError(f"between {names[0]} and {names[-1]} stand {' and '.join(norms)}; one norm is allowed")
     return Site(
@@ -160,7 +166,7 @@ def norm_of(model: nn.Module, name: str, units: int) -> Norm:
     names = {
         "scale": "weight",
         "shift": "bias",
-        **({"mean": "running_mean", "variance": "running_var"} if isinstance(module, _BatchNorm) else {}),
+        **({"mean": "running_mean", "variance": "running_var"} if isinstance(module, RUNNING) else {}),
     }
     held = {role: leaf for role, leaf in names.items() if getattr(module, leaf, None) is not None}
     for leaf in held.values():

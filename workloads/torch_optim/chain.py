@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch._C import _current_graph_task_id as current_graph
 from torch.autograd.function import BackwardCFunction
@@ -21,14 +22,19 @@ from torch.utils import _pytree as pytree
 
 from workloads.errors import InputError
 from workloads.torch_optim.attached import INSTEAD, LAYERS, NORMS, Names, layer_of
+from workloads.torch_optim.axes import Axes, shape_of
 
 # What a graph holds where units change places, are mixed, or stop being whole: by the names of autograd's nodes.
 MOVING = (
     *("Permute", "Transpose", "T", "Flip", "Roll", "Index", "IndexSelect", "Gather", "Slice", "Select", "Split"),
     *("SplitWithSizes", "Chunk", "Unbind", "Stack", "Repeat", "PixelShuffle", "PixelUnshuffle", "Glu", "Unfold"),
     *("Mm", "Addmm", "Bmm", "Baddbmm", "Mv", "Dot", "ScaledDotProduct", "Cumsum", "Sort", "Topk"),
+    *("ChannelShuffle", "NativeChannelShuffle", "Take", "AsStrided", "MaskedSelect", "Scatter", "IndexPut"),
+    *("FftC2C", "FftR2C", "FftC2R", "Cumprod", "Logcumsumexp", "Cummax", "Cummin", "Diagonal", "Convolution"),
 )
 MOVES = re.compile(rf"(?:{'|'.join(MOVING)})(?:[A-Z]\w*Attention\w*)?Backward\d*")
+VIEWS = re.compile(r"(?:Unsafe)?ViewBackward\d*|ReshapeAliasBackward\d*")
+JOINS = re.compile(r"(?:Cat|Add|Sub)Backward\d*")
 OWN = re.compile(r"[A-Z]\w*Backward\d*|torch::autograd::AccumulateGrad")  # of torch, where the name says what it does
 HOOKED = "BackwardHookFunctionBackward"  # where a module has a full backward hook: its input or output as it is
 
@@ -40,6 +46,7 @@ class Fed:
     layers: list[str] = field(default_factory=list)
     norms: list[str] = field(default_factory=list)
     moved: list[str] = field(default_factory=list)  # nodes that move units
+    between: list[Node] = field(default_factory=list)  # all that is neither a layer nor a norm
     joined: bool = False  # whether tensors were put side by side
 
 
@@ -51,8 +58,12 @@ class Chain:
         self.given: dict[str, Tensor] = {}  # layer -> its input
         self.result: list[Tensor] = []  # of the whole module, where it was called as a whole
         self._made: dict[str, Node] = {}  # layer or norm -> the node of its output
+        self._normed: dict[str, Node | None] = {}  # norm -> the node of its input
+        self._entered: list[Tensor] = []  # what the whole module was called with
+        self._detached: set[str] = set()  # layers whose input came from nowhere that is known
         watched = [(n, m) for n, m in model.named_modules() if n and isinstance(m, (*LAYERS, *NORMS))]
         self._hooks = [m.register_forward_hook(self._noter(n, m), with_kwargs=True) for n, m in watched]
+        self._hooks.append(model.register_forward_pre_hook(self._note_entered, with_kwargs=True))
         self._hooks.append(model.register_forward_hook(self._note_result))
 
     def _noter(self, name: str, watched: nn.Module) -> Any:
@@ -62,10 +73,25 @@ class Chain:
             if module is not watched or not self.model.training or output.grad_fn is None or current_graph() != -1:
                 return
             self._made[name] = output.grad_fn
-            if isinstance(module, LAYERS):
-                self.given[name] = args[0] if args else kwargs["input"]
+            given = args[0] if args else kwargs["input"]
+            if not isinstance(module, LAYERS):
+                self._normed[name] = given.grad_fn
+                return
+            self.given[name] = given
+            self._detached.discard(name)
+            if given.grad_fn is None and not self._is_from_outside(given):
+                self._detached.add(name)
 
         return note
+
+    def _is_from_outside(self, given: Tensor) -> bool:
+        """Whether an input without a graph is the module's or that of its first layer, and not a unit's, detached."""
+        first = next(iter(self.given.values()))
+        return any(same_values(given, other) for other in (first, *self._entered))
+
+    def _note_entered(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if module is self.model and module.training:
+            self._entered = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
 
     def _note_result(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         if module is self.model and module.training:
@@ -75,7 +101,7 @@ class Chain:
         """Watch no longer, and let go of the graph."""
         for hook in self._hooks:
             hook.remove()
-        self.given, self.result, self._made = {}, [], {}
+        self.given, self.result, self._made, self._normed, self._entered = {}, [], {}, {}, []
 
     def layers(self) -> list[Names]:
         """(layer, norms between, the layer that it feeds), in the order in which they were computed.
@@ -84,6 +110,10 @@ class Chain:
         """
         found: dict[str, Names] = {}
         for name, given in self.given.items():
+            if name in self._detached:
+                raise InputError(
+                    f"{name} was given a tensor without a graph which is not the module's input (detached?); {INSTEAD}"
+                )
             fed = self._fed(given.grad_fn, f"the input of {name}")
             if len(fed.layers) > 1:
                 both = " and ".join(sorted(fed.layers))
@@ -112,6 +142,41 @@ class Chain:
             raise InputError(
                 f"{before} has {units} units, and {name} takes {inputs} inputs: not each one's own; {INSTEAD}"
             )
+        self._check_order(before, name, fed)
+
+    def _check_order(self, before: str, name: str, fed: Fed) -> None:
+        """By the shapes on the way: units keep their axis and their order, and nothing from elsewhere joins them."""
+        axes = Axes.of(shape_of(self._made[before]), layer_of(self.model, before), layer_of(self.model, name))
+        for node in fed.between:
+            kind, shape = re.sub(r"Backward\d*$", "", node.name()), shape_of(node)
+            if VIEWS.fullmatch(node.name()) and not axes.keeps(shape) or axes.is_reduced(node):
+                raise InputError(
+                    f"between {before} and {name} stands {kind}, after which a unit is not found again; {INSTEAD}"
+                )
+            parts = [other for other, _ in node.next_functions]
+            if JOINS.fullmatch(node.name()) and axes.has_units(shape) and not all(map(self._is_ours, parts)):
+                raise InputError(
+                    f"between {before} and {name}, in {kind}, joins what no layer made (an input, a number); {INSTEAD}"
+                )
+        if not axes.fit(tuple(self.given[name].shape)):
+            raise InputError(
+                f"{before} has {axes.units} channels, and {name} takes the last axis of pictures; {INSTEAD}"
+            )
+
+    def _is_ours(self, start: Node | None) -> bool:
+        """Whether a node leads to a layer, or to a parameter of the module."""
+        made = {node for name, node in self._made.items() if name in self.given}
+        waiting, seen = [start], set()
+        while waiting:
+            node = waiting.pop()
+            if node is None or node in seen:
+                continue
+            seen.add(node)
+            variable = getattr(node, "variable", None)
+            if node in made or any(variable is parameter for parameter in self.model.parameters()):
+                return True
+            waiting.extend(before for before, _ in node.next_functions)
+        return False
 
     def _check_result(self, found: Mapping[str, Names]) -> None:
         """What leaves the module must not come straight from a layer that feeds another."""
@@ -135,7 +200,10 @@ class Chain:
                 continue
             if name is not None:
                 fed.norms.append(name)
-            elif MOVES.fullmatch(node.name()) or opaque(node):
+                waiting.append(self._normed[name])
+                continue
+            fed.between.append(node)
+            if MOVES.fullmatch(node.name()) or opaque(node):
                 fed.moved.append(re.sub(r"Backward\d*$", "", node.name()))
             fed.joined |= node.name().startswith("CatBackward")
             variable = getattr(node, "variable", None)
@@ -155,6 +223,10 @@ class Chain:
         if owner in self.given:
             raise InputError(f"{owner} is used more than once in a forward pass, on the way to {what}; {INSTEAD}")
         raise InputError(f"{name} of a {kind} stands on the way to {what}, and is not renewed; {INSTEAD}")
+
+
+def same_values(one: Tensor, other: Tensor) -> bool:
+    return one is other or (one.shape == other.shape and one.dtype == other.dtype and torch.equal(one, other))
 
 
 def opaque(node: Node) -> bool:

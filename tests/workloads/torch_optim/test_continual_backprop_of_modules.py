@@ -372,6 +372,10 @@ class Net(nn.Module):
         self.fc1, self.fc2, self.fc3, self.head = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 2)
         self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
         self.lstm, self.wide, self.narrow = nn.LSTM(4, 4, batch_first=True), nn.Linear(4, 8), nn.Linear(2, 2)
+        self.both = nn.Linear(8, 2)
+        self.conv, self.conv2 = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.shuffled, self.square = nn.ChannelShuffle(2), nn.Linear(16, 3)
+        self.rms, self.instance = nn.RMSNorm(4), nn.InstanceNorm2d(4, affine=True)
         self.made = forward
 
     def forward(self, x: Tensor) -> Any:
@@ -408,6 +412,11 @@ def checkpointed(net: Any, x: Tensor, reentrant: bool) -> Tensor:
     return found
 
 
+def pictures(x: Tensor) -> Tensor:
+    """(B, 4) as (B, 1, 4, 4)."""
+    return x.view(-1, 1, 1, 4).expand(-1, 1, 4, 4)
+
+
 def partly_overwritten(net: Any, x: Tensor) -> Tensor:
     hidden = net.fc1(x).clone()
     hidden[:, :2] = x[:, :2]
@@ -433,6 +442,44 @@ REFUSED: dict[str, tuple[Callable[[Any, Tensor], Any], str]] = {
     ),
     "reentrant checkpoint": (lambda n, x: checkpointed(n, x, True), "between fc1 and head stands CheckpointFunction"),
     "overwritten in part": (partly_overwritten, "between fc1 and head stands .*CopySlices"),
+    "a detached head": (
+        lambda n, x: (n.head(h := n.fc1(x).relu()), n.narrow(h.detach()[:, :2])),
+        r"narrow was given a tensor without a graph which is not the module's input \(detached\?\)",
+    ),
+    "a detached torso": (lambda n, x: n.head(n.fc1(x).relu().detach()), "head was given a tensor without a graph"),
+    "the input beside": (
+        lambda n, x: n.both(torch.cat([n.fc1(x).relu(), x], 1)),
+        "between fc1 and both, in Cat, joins what no layer made",
+    ),
+    "the input added": (lambda n, x: n.head(x + n.fc1(x)), "between fc1 and head, in Add, joins what no layer made"),
+    "the last axis of pictures": (
+        lambda n, x: n.fc1(n.conv(x.view(-1, 1, 2, 2).tile(2, 2)).relu()),
+        "conv has 4 channels, and fc1 takes the last axis of pictures",
+    ),
+    "a mean over channels": (
+        lambda n, x: n.square(n.conv(pictures(x)).mean(1).flatten(1)),
+        "between conv and square stands Mean",
+    ),
+    "a maximum over channels": (
+        lambda n, x: n.square(n.conv(pictures(x)).amax(-3).flatten(1)),
+        "between conv and square stands Amax",
+    ),
+    "shuffled": (
+        lambda n, x: n.conv2(n.shuffled(n.conv(pictures(x)))).mean(),
+        "between conv and conv2 stands .*ChannelShuffle",
+    ),
+    "taken": (
+        lambda n, x: n.head(torch.take(n.fc1(x), torch.arange(11, -1, -1)).view(3, 4)),
+        "between fc1 and head stands Take",
+    ),
+    "viewed across rows": (
+        lambda n, x: n.head(n.fc1(x).view(2, 2, 3).reshape(3, 4)),
+        "between fc1 and head stands View",
+    ),
+    "rows and channels": (
+        lambda n, x: n.square(n.conv(pictures(x[:1])).view(4, 16)),
+        "conv has 4 channels, and square takes the last axis",
+    ),
     "gated": (halves, "between wide and head stands Glu"),
     "sums of pairs": (
         lambda n, x: n.head(n.wide(x).view(-1, 4, 2).sum(2)),
@@ -463,6 +510,59 @@ def test_layers_are_found_through_a_checkpoint_and_backward_hooks() -> None:
     assert cbp.network.layers == [("fc1", "fc2"), ("fc2", "fc3"), ("fc3", "head")]
 
 
+def by_hand(net: Any, hidden: Tensor) -> Tensor:
+    """Layer norm as one writes it: what is added there is no unit's."""
+    hidden = hidden - hidden.mean(-1, keepdim=True)
+    return hidden / (hidden.square().mean(-1, keepdim=True) + 1e-5).sqrt()
+
+
+FOUND: dict[str, tuple[Callable[[Any, Tensor], Any], list[tuple[str, ...]]]] = {
+    "a head of its own torso": (
+        lambda n, x: (n.head(n.fc1(x / 2).relu()), n.fc3(n.fc2(x / 2).relu())),
+        [("fc1", "head"), ("fc2", "fc3")],
+    ),
+    "a shift of the module's": (lambda n, x: n.head((n.fc1(x) + n.rms.weight).relu()), [("fc1", "head")]),
+    "rms norm": (lambda n, x: n.head(n.rms(n.fc1(x)).relu()), [("fc1", "rms", "head")]),
+    "instance norm": (
+        lambda n, x: n.conv2(n.instance(n.conv(pictures(x))).relu()),
+        [("conv", "instance", "conv2")],
+    ),
+    "a norm by hand": (lambda n, x: n.head(by_hand(n, n.fc1(x)).relu()), [("fc1", "head")]),
+    "rows in two axes": (lambda n, x: n.head(n.fc1(x).view(3, 1, 4).relu()), [("fc1", "head")]),
+    "time before flattening": (
+        lambda n, x: n.head(n.conv(pictures(x)).mean((2, 3)).view(3, 1, -1)),
+        [("conv", "head")],
+    ),
+    "mean over places": (lambda n, x: n.square(n.conv(pictures(x)).mean(-1).flatten(1)), [("conv", "square")]),
+    "two parts": (
+        lambda n, x: n.both(torch.cat([(h := n.fc1(x)).relu(), (-h).relu()], -1)),
+        [("fc1", "both")],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FOUND)
+def test_layers_are_found_through_what_keeps_units_apart(case: str) -> None:
+    forward, layers = FOUND[case]
+    net = Net(forward)
+    cbp = ContinualBackprop(net, torch.optim.SGD(net.parameters()))
+    net(torch.rand(3, 4))
+    cbp.step()
+    assert cbp.network.layers == layers
+
+
+def test_every_norms_scale_is_fresh_with_its_unit() -> None:
+    for case, norm in (("rms norm", "rms"), ("instance norm", "instance")):
+        net = Net(FOUND[case][0])
+        torch.nn.init.constant_(net.get_submodule(norm).weight, 3.0)
+        cbp = ContinualBackprop(
+            net, torch.optim.SGD(net.parameters()), layers=FOUND[case][1], replacement_rate=1.0, maturity_threshold=0
+        )
+        net(torch.rand(3, 4))
+        assert cbp.step() == 4
+        assert net.get_submodule(norm).weight.tolist() == [1.0] * 4
+
+
 def test_two_heads_are_taken_where_the_layers_are_named() -> None:
     net = Net(REFUSED["two heads"][0])
     cbp = ContinualBackprop(net, torch.optim.SGD(net.parameters()), layers=[("fc1", "head")])
@@ -486,6 +586,7 @@ def test_two_heads_are_taken_where_the_layers_are_named() -> None:
         ({"layers": []}, "layers is empty"),
         ({"layers": [("wide", "narrow")]}, "wide has 8 units, and narrow takes 2 inputs"),
         ({"layers": [("fc1", "head"), ("fc1", "fc2")]}, "layers names fc1 twice"),
+        ({"layers": [("fc1", "fc2", "head")]}, "fc2, between fc1 and head, is a Linear; norms alone may stand there"),
     ],
     ids=str,
 )
