@@ -25,6 +25,7 @@ from workloads.random import Draw
 from workloads.registry import lookup, unknown
 from workloads.torch_optim.attached import SCHEMES, Attached, DrawnAs, Names, Scheme
 from workloads.torch_optim.chain import Chain, seen_by
+from workloads.torch_optim.restarts import Honoured
 from workloads.torch_optim.slots import SLOTS, Slots
 
 
@@ -80,6 +81,7 @@ class ContinualBackprop:
         self.replaced = 0  # units, in all of them
         self._shown: dict[str, Tensor] = {}  # layer -> what it was given in the last forward pass
         self._hooks: list[Any] = []
+        self._honoured: Honoured | None = None
         self._chain = None if layers is not None else Chain(model)
         if layers is not None:
             self._attach(layers)
@@ -95,7 +97,7 @@ class ContinualBackprop:
             layer = self.model.get_submodule(name)
             self._hooks.append(layer.register_forward_pre_hook(self._seer(name, layer), with_kwargs=True))
         if type(self.optimizer) in (Adam, AdamW):
-            self._hooks.append(self.optimizer.register_step_post_hook(self.slots.honour_restarts))
+            self._honoured = Honoured.used(self.optimizer)  # AdamO does so itself
 
     def _seer(self, name: str, watched: nn.Module) -> Any:
         def see(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
@@ -182,12 +184,17 @@ class ContinualBackprop:
         self.slots.write(slots, kept)
 
     def remove(self) -> None:
-        """Let go of the module and the optimizer; both stay as they are."""
+        """Let go of the module and the optimizer; both stay as they are.
+
+        Young weights of Adam still move by their own count of steps, until it is no longer told from the others'.
+        """
         for hook in self._hooks:
             hook.remove()
         if self._chain is not None:
             self._chain.close()
-        self._hooks, self._shown, self._chain = [], {}, None
+        if self._honoured is not None:
+            self._honoured.released(self.optimizer)
+        self._hooks, self._shown, self._chain, self._honoured = [], {}, None, None
 
     def state_dict(self) -> dict[str, Any]:
         """All that a script which goes on needs, beside the states of the module and of the optimizer."""

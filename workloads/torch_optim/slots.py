@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
@@ -13,7 +12,7 @@ from workloads.errors import InputError
 from workloads.methods.base import State
 from workloads.torch_optim.adamo import AdamO
 from workloads.torch_optim.attached import INSTEAD
-from workloads.torch_optim.restarts import RESTARTED, counting, restarts_honoured
+from workloads.torch_optim.restarts import RESTARTED, counting, restarts_of
 
 ADAM = {"mean": "exp_avg", "square": "exp_avg_sq", "largest": "max_exp_avg_sq"}
 # By type and not by base: a subclass may keep something else under the same name, or call its base's step in its own.
@@ -56,20 +55,12 @@ class Slots:
                     continue
                 state: dict[str, Any] = self.optimizer.state[self.parameters[name]]
                 if slot == "steps":
-                    state[RESTARTED] = state["step"].to(value) - value
+                    state[RESTARTED] = {"step": state["step"].to(value) - value}
                 else:
                     state[self.slots[slot]].copy_(value)
-
-    def honour_restarts(self, *_: Any) -> None:
-        """After a step of torch's Adam or AdamW, as a hook of it: see `restarts`. AdamO does so itself."""
-        groups = {parameter: group for group in self.optimizer.param_groups for parameter in group["params"]}
-        for parameter in self.parameters.values():
-            with torch.no_grad():
-                restarts_honoured(parameter, self.optimizer.state.get(parameter, {}), groups[parameter])
 
 
 def own_steps(parameter: Tensor, state: dict[str, Any]) -> Tensor:
     """How many steps each weight's averages have seen, of a parameter's state of Adam; its shape."""
     taken: Tensor = state["step"].to(parameter.device, counting(parameter))
-    restarted: Tensor = state.get(RESTARTED, torch.zeros_like(parameter, dtype=taken.dtype))
-    return taken - restarted
+    return taken - restarts_of(parameter, state)

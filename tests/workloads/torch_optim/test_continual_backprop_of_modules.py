@@ -184,8 +184,50 @@ def test_under_a_constant_gradient_every_weight_of_adam_moves_by_its_step(made: 
     assert cbp.replaced > 5
 
 
+def farthest(model: Any, optimizer: Any) -> float:
+    """A step under a gradient of 1 everywhere, which moves every weight by lr; by how much the worst moves."""
+    model(torch.randn(4, 3, dtype=torch.float64))
+    for p in model.parameters():
+        p.grad = torch.ones_like(p)
+    before = [p.detach().clone() for p in model.parameters()]
+    optimizer.step()
+    return max(float((old - p.detach()).abs().max()) for p, old in zip(model.parameters(), before, strict=True))
+
+
+def test_made_twice_or_for_parts_it_puts_adams_steps_right_once() -> None:
+    """As by a notebook's cell run again; and after removal while weights are young, then leaving no hook."""
+    often = {"replacement_rate": 0.05, "maturity_threshold": 5}
+    model = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2)).double()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.25, betas=(0.5, 0.6))
+    cbps = [
+        ContinualBackprop(model, optimizer, layers=each, **often) for each in ([("0", "2")], [("0", "2"), ("2", "4")])
+    ]
+    for _ in range(40):
+        assert abs(farthest(model, optimizer) - 0.25) < 1e-7
+        for cbp in cbps:
+            cbp.step()
+    assert all(cbp.replaced > 5 for cbp in cbps)
+    for cbp in cbps:
+        cbp.remove()
+    assert optimizer._optimizer_step_post_hooks
+    for _ in range(100):
+        assert abs(farthest(model, optimizer) - 0.25) < 1e-7
+    assert not optimizer._optimizer_step_post_hooks and not optimizer._optimizer_step_pre_hooks
+
+
+def test_a_fused_step_that_met_an_overflow_moves_nothing() -> None:
+    model = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2)).double()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.25, fused=True)
+    cbp = ContinualBackprop(model, optimizer, replacement_rate=0.2, maturity_threshold=5)
+    for _ in range(20):
+        farthest(model, optimizer)
+        cbp.step()
+    optimizer.grad_scale, optimizer.found_inf = None, torch.tensor(1.0)  # as GradScaler hands them over
+    assert cbp.replaced > 5 and farthest(model, optimizer) == 0
+
+
 def test_half_precision_survives_a_count_that_loading_rounds() -> None:
-    """torch casts a state to its parameter's type: step 1003 becomes 1004, which the next step has yet to reach."""
+    """torch casts a state to its parameter's type: step 1003 would be 1004, which the next step has yet to reach."""
     model = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2)).bfloat16()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.25)
     cbp = ContinualBackprop(model, optimizer, replacement_rate=1.0, maturity_threshold=0)
@@ -195,6 +237,8 @@ def test_half_precision_survives_a_count_that_loading_rounds() -> None:
         state["step"].fill_(1003)
     assert cbp.step() == 8
     optimizer.load_state_dict(optimizer.state_dict())
+    restarted = optimizer.state[model[0].weight]["restarted"]["step"]
+    assert restarted.dtype == torch.float32 and restarted.unique().tolist() == [1003]
     optimizer.step()
     assert all(p.isfinite().all() for p in model.parameters())
 
@@ -267,11 +311,12 @@ def test_rate_0_changes_nothing() -> None:
 
 
 def test_removed_it_leaves_no_hooks() -> None:
-    model, optimizer, cbp = script()
+    """But the optimizer's, where weights are young: see what it puts right."""
+    model, optimizer, cbp = script(replacement_rate=0.0)
     run(model, optimizer, cbp, 0, 12)
     cbp.remove()
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
-    assert not optimizer._optimizer_step_post_hooks
+    assert not optimizer._optimizer_step_pre_hooks and not optimizer._optimizer_step_post_hooks
     with pytest.raises(InputError, match="was removed"):
         cbp.step()
 
