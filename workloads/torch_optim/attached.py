@@ -63,6 +63,7 @@ class Attached(Network[DrawnAs]):
         # A bias after a layer takes over what a replaced unit gave, under some settings.
         own += [(site.outgoing_bias,) for site in self.sites]
         self.parameters = tuple(dict.fromkeys(name for names in own for name in names if name is not None))
+        refuse_tied(model, self.parameters)
 
     def tensors(self) -> Params:
         """Parameters and buffers of the layers as they are now, by name."""
@@ -126,6 +127,17 @@ def layer_of(model: nn.Module, name: str) -> nn.Linear | nn.Conv2d:
             f"{name} computes its weight (a parametrization); units are renewed where a weight is a parameter"
         )
     return module
+
+
+def refuse_tied(model: nn.Module, names: Sequence[str]) -> None:
+    """Raises InputError for a parameter of two modules, where a unit of one cannot be renewed without the other's."""
+    meant = {model.get_parameter(name) for name in names}
+    owners: dict[Tensor, str] = {}
+    for owner, module in model.named_modules():
+        for leaf, parameter in module.named_parameters(recurse=False):
+            if parameter in meant and parameter in owners:
+                raise InputError(f"{owners[parameter]} is {owner}.{leaf} too (tied weights); neither is renewed alone")
+            owners[parameter] = f"{owner}.{leaf}"
 
 
 def site_of(model: nn.Module, names: Names) -> Site:

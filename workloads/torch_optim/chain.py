@@ -23,6 +23,7 @@ from torch.utils import _pytree as pytree
 from workloads.errors import InputError
 from workloads.torch_optim.attached import INSTEAD, LAYERS, NORMS, Names, layer_of
 from workloads.torch_optim.axes import Axes, shape_of
+from workloads.torch_optim.hooks import Hook
 
 # What a graph holds where units change places, are mixed, or stop being whole: by the names of autograd's nodes.
 MOVING = (
@@ -62,9 +63,9 @@ class Chain:
         self._entered: list[Tensor] = []  # what the whole module was called with
         self._detached: set[str] = set()  # layers whose input came from nowhere that is known
         watched = [(n, m) for n, m in model.named_modules() if n and isinstance(m, (*LAYERS, *NORMS))]
-        self._hooks = [m.register_forward_hook(self._noter(n, m), with_kwargs=True) for n, m in watched]
-        self._hooks.append(model.register_forward_pre_hook(self._note_entered, with_kwargs=True))
-        self._hooks.append(model.register_forward_hook(self._note_result))
+        self._hooks = [m.register_forward_hook(Hook(self._noter(n, m)), with_kwargs=True) for n, m in watched]
+        self._hooks.append(model.register_forward_pre_hook(Hook(self._note_entered), with_kwargs=True))
+        self._hooks.append(model.register_forward_hook(Hook(self._note_result)))
 
     def _noter(self, name: str, watched: nn.Module) -> Any:
         def note(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Tensor) -> None:

@@ -25,6 +25,7 @@ from workloads.random import Draw
 from workloads.registry import lookup, unknown
 from workloads.torch_optim.attached import SCHEMES, Attached, DrawnAs, Names, Scheme
 from workloads.torch_optim.chain import Chain, seen_by
+from workloads.torch_optim.hooks import Hook
 from workloads.torch_optim.restarts import Honoured
 from workloads.torch_optim.slots import SLOTS, Slots
 
@@ -95,7 +96,8 @@ class ContinualBackprop:
         self.state = self.method.init(self.network.widened(), per_element=True)
         for name in seen_by(layers):
             layer = self.model.get_submodule(name)
-            self._hooks.append(layer.register_forward_pre_hook(self._seer(name, layer), with_kwargs=True))
+            see = Hook(self._seer(name, layer))
+            self._hooks.append(layer.register_forward_pre_hook(see, with_kwargs=True))
         if type(self.optimizer) in (Adam, AdamW):
             self._honoured = Honoured.used(self.optimizer)  # AdamO does so itself
 
@@ -111,8 +113,9 @@ class ContinualBackprop:
     def step(self) -> int:
         """Ages and utilities advance, and what is due is replaced; call it after `optimizer.step()`.
 
-        Returns how many units were replaced; it waits for a GPU once, to know. Raises InputError where the layers are
-        not understood, and where a layer has seen no forward pass since the last step.
+        Returns how many units were replaced; it waits for a GPU once, to know. After a forward pass with activations
+        that are not finite nothing happens, and 0 is returned. Raises InputError where the layers are not understood,
+        and where a layer has seen no forward pass since the last step.
         """
         self._understand()
         tensors = self.network.widened()
@@ -122,7 +125,10 @@ class ContinualBackprop:
             torch.tensor(self.seed, device=like.device), torch.tensor(self.steps, device=like.device), like.dtype
         )
         seen = Seen(grads={}, activations=self._activations(like.dtype))
-        _, self.state = self.method.after_step(tensors, self.state, self._hyper(like), seen, draw)
+        _, after = self.method.after_step(tensors, self.state, self._hyper(like), seen, draw)
+        # An average never forgets an infinity, which mixed precision meets now and then and skips a step for.
+        finite = torch.stack([hidden.isfinite().all() for hidden in seen.activations.values()]).all()
+        self.state = pytree.tree_map(lambda new, old: torch.where(finite, new, old), after, self.state)
         due: list[int] = self.state["due"].tolist()
         for place, count in enumerate(due):
             for _ in range(count):
@@ -217,6 +223,8 @@ class ContinualBackprop:
                 self._chain = None
                 self._attach(layers)
             self.state = fitting(state, self.state, layers, self.network.layers)
+        elif self._hooks and self._chain is None:  # a state from before the first step
+            self.state = self.method.init(self.network.widened(), per_element=True)
         self.seed, self.steps, self.replaced = (state_dict[name] for name in ("seed", "steps", "replaced"))
 
 

@@ -296,6 +296,43 @@ def test_a_state_of_other_layers_is_refused() -> None:
         own.load_state_dict(other.state_dict())
 
 
+def test_a_state_from_before_the_first_step_begins_anew() -> None:
+    model, optimizer, cbp = script()
+    fresh = cbp.state_dict()
+    run(model, optimizer, cbp, 0, 12)
+    cbp.load_state_dict(fresh)
+    assert cbp.steps == cbp.replaced == 0
+    assert not any(value.any() for part in ("age", "utility", "mean") for value in cbp.state[part].values())
+
+
+def test_a_forward_pass_that_overflows_is_passed_over() -> None:
+    """Its step of the optimizer is skipped, as by a GradScaler; then all goes on as if it had not been."""
+    ends = []
+    for overflows in (False, True):
+        model, optimizer, cbp = script()
+        run(model, optimizer, cbp, 0, 12)
+        if overflows:
+            before = copy.deepcopy(model.state_dict())
+            model(torch.full((4, 1, 8, 8), torch.inf, dtype=torch.float64))
+            model.load_state_dict(before)  # batch norm's averages, which do not forget either
+            assert cbp.step() == 0
+            cbp.steps -= 1  # draws go by the step
+        ends.append((run(model, optimizer, cbp, 12, 20), cbp.state))
+    assert ends[0][0] == ends[1][0] and sum(ends[0][0]) > 3
+    assert all(map(torch.equal, ends[0][1]["utility"].values(), ends[1][1]["utility"].values()))
+
+
+def test_a_module_is_saved_and_copied_while_it_is_watched(tmp_path: Path) -> None:
+    """Before the first step and after; what was read back has hooks that do nothing."""
+    model, optimizer, cbp = script()
+    for k in range(2):
+        torch.save(model, tmp_path / "model.pt")
+        read = torch.load(tmp_path / "model.pt", weights_only=False)
+        read(torch.randn(4, 1, 8, 8, dtype=torch.float64)).sum().backward()
+        assert all(map(torch.equal, model.state_dict().values(), copy.deepcopy(model).state_dict().values()))
+        run(model, optimizer, cbp, k, 1)
+
+
 def test_rate_0_changes_nothing() -> None:
     model, optimizer, cbp = script(replacement_rate=0.0)
     plain, own, beside = script(replacement_rate=0.0)
@@ -650,6 +687,13 @@ def test_optimizers_whose_state_is_not_known_are_refused_unless_left_alone() -> 
     net(torch.ones(3, 4)).sum().backward()
     optimizer.step()
     assert cbp.step() == 4
+
+
+def test_tied_weights_are_refused() -> None:
+    model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8))
+    model[4].weight = model[0].weight
+    with pytest.raises(InputError, match=r"0\.weight is 4\.weight too \(tied weights\)"):
+        ContinualBackprop(model, torch.optim.SGD(model.parameters()), layers=[("0", "2")])
 
 
 def test_layers_that_are_not_trained_are_refused() -> None:
