@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Literal
@@ -80,15 +80,12 @@ def estimate(
     statistic: Statistic = "mean",
     level: float = LEVEL,
     seed: int = 0,
-    *,
-    strata: Sequence[Hashable] | None = None,
 ) -> Estimate:
     """A statistic of one value per seed; those that are not finite count as lost.
 
-    `strata` says of each value which problem it is of, and resampling stays within each; a median has no such. An
-    interval takes two values, that of an interquartile mean or a median `FEWEST_SEEDS`.
+    An interval takes two values, that of an interquartile mean or a median `FEWEST_SEEDS`.
     """
-    return tested(values, statistic, level, seed, strata=strata)[0]
+    return tested(values, statistic, level, seed)[0]
 
 
 def tested(
@@ -96,8 +93,6 @@ def tested(
     statistic: Statistic = "mean",
     level: float = LEVEL,
     seed: int = 0,
-    *,
-    strata: Sequence[Hashable] | None = None,
 ) -> tuple[Estimate, float]:
     """As `estimate`, and the two-sided p of that statistic being 0; NaN where there is no interval.
 
@@ -105,29 +100,23 @@ def tested(
     so: where many comparisons are corrected for, such levels matter. Of a median it is that of the sign test.
     """
     numbers = np.asarray(values, dtype=float)
-    there = np.isfinite(numbers)
-    finite = numbers[there]
+    finite = numbers[np.isfinite(numbers)]
     if not finite.size:
         return NOTHING, math.nan
-    groups = _groups(
-        None if strata is None else [stratum for stratum, here in zip(strata, there, strict=True) if here], finite.size
-    )
     if statistic == "median":
         return _median(finite, level)
     if statistic == "mean":
-        center, error = finite.mean(), _error(finite[None], groups)[0]
-        if finite.size < 2:
-            return Estimate(float(center), math.nan, math.nan, 1), math.nan
-        if finite.size < FEWEST_SEEDS or min(map(len, groups)) < 2:
+        if finite.size < FEWEST_SEEDS:
             return _student(finite, level)
-        drawn = _studentised(finite[None], groups, seed, DRAWS)[0]
+        center, error = finite.mean(), _error(finite[None])[0]
+        drawn = _studentised(finite[None], seed, DRAWS)[0]
     else:
-        center, error = _iqm(finite[None])[0], _iqm_error(finite[None])[0]
+        center = _iqm(finite[None])[0]
         if finite.size < FEWEST_SEEDS:
             return Estimate(float(center), math.nan, math.nan, finite.size), math.nan
-        drawn = _studentised_iqm(finite, groups, seed)
+        error, drawn = _iqm_error(finite[None])[0], _studentised_iqm(finite, seed)
     cut = 0 if statistic == "mean" else int(TRIMMED * finite.size)
-    freedom = finite.size - 2 * cut - len(groups)
+    freedom = finite.size - 2 * cut - 1
     below, above = _reach(drawn, freedom, level)
     interval = Estimate(float(center), float(center - above * error), float(center - below * error), finite.size)
     if error <= 0:
@@ -195,11 +184,11 @@ def of_points(
 def _bounds(values: np.ndarray, level: float, seed: int, draws: int) -> tuple[np.ndarray, np.ndarray]:
     """values (points, seeds), two seeds at least, none missing -> low and high, (points,)."""
     seeds = values.shape[1]
-    mean, error = values.mean(1), values.std(1, ddof=1) / math.sqrt(seeds)
+    mean, error = values.mean(1), _error(values)
     if seeds < FEWEST_SEEDS:
         reach = student(level, seeds - 1)
         return mean - reach * error, mean + reach * error
-    below, above = _reach(_studentised(values, [np.arange(seeds)], seed, draws), seeds - 1, level)
+    below, above = _reach(_studentised(values, seed, draws), seeds - 1, level)
     return mean - above * error, mean - below * error
 
 
@@ -208,20 +197,9 @@ def _tails(level: float) -> tuple[float, float]:
     return 50 * (1 - level), 50 * (1 + level)
 
 
-def _groups(strata: Sequence[Hashable] | None, size: int) -> list[np.ndarray]:
-    """The places of every stratum; one of all where none are given."""
-    if strata is None:
-        return [np.arange(size)]
-    places: dict[Hashable, list[int]] = {}
-    for place, stratum in enumerate(strata):
-        places.setdefault(stratum, []).append(place)
-    return [np.array(own) for own in places.values()]
-
-
-def _error(values: np.ndarray, groups: Sequence[np.ndarray]) -> np.ndarray:
-    """The standard error of the mean of values (points, seeds) that were drawn group by group: (points,)."""
-    variances = [len(g) * values[:, g].var(1, ddof=1) if len(g) > 1 else np.zeros(len(values)) for g in groups]
-    error: np.ndarray = np.sqrt(sum(variances)) / values.shape[1]
+def _error(values: np.ndarray) -> np.ndarray:
+    """The standard error of the mean of values (points, seeds): (points,)."""
+    error: np.ndarray = values.std(1, ddof=1) / math.sqrt(values.shape[1])
     return error
 
 
@@ -234,23 +212,17 @@ def _counts(members: int, seed: int, draws: int) -> np.ndarray:
     return counts
 
 
-def _studentised(values: np.ndarray, groups: Sequence[np.ndarray], seed: int, draws: int) -> np.ndarray:
+def _studentised(values: np.ndarray, seed: int, draws: int) -> np.ndarray:
     """How far resampled means of values (points, seeds) are from the mean, in standard errors of their own.
 
     (points, draws); 0 where all values are alike.
     """
-    total = values.shape[1]
-    moved = np.zeros((len(values), draws))
-    variance = np.zeros((len(values), draws))
-    for place, group in enumerate(groups):
-        size = len(group)
-        own = values[:, group] - values[:, group].mean(1, keepdims=True)  # centred, so that squares lose no digits
-        counts = _counts(size, seed + place, draws)
-        mean = own @ counts / size
-        moved += size / total * mean
-        variance += (size / total) ** 2 * np.maximum(own**2 @ counts / size - mean**2, 0) / (size - 1)
-    error = _error(values, groups)[:, None]
-    scale = np.maximum(np.sqrt(variance), LEAST_ERROR * error)
+    seeds = values.shape[1]
+    own = values - values.mean(1, keepdims=True)  # centred, so that squares lose no digits
+    counts = _counts(seeds, seed, draws)
+    moved = own @ counts / seeds
+    variance = np.maximum(own**2 @ counts / seeds - moved**2, 0) / (seeds - 1)
+    scale = np.maximum(np.sqrt(variance), LEAST_ERROR * _error(values)[:, None])
     studentised: np.ndarray = np.divide(moved, scale, out=np.zeros_like(moved), where=scale > 0)
     return studentised
 
@@ -273,10 +245,10 @@ def _iqm_error(values: np.ndarray) -> np.ndarray:
     return error
 
 
-def _studentised_iqm(values: np.ndarray, groups: Sequence[np.ndarray], seed: int) -> np.ndarray:
+def _studentised_iqm(values: np.ndarray, seed: int) -> np.ndarray:
     """As `_studentised`, of one interquartile mean: (draws,)."""
     rng = np.random.default_rng(seed)
-    drawn = np.concatenate([values[group[rng.integers(len(group), size=(DRAWS, len(group)))]] for group in groups], 1)
+    drawn = values[rng.integers(len(values), size=(DRAWS, len(values)))]
     moved = _iqm(drawn) - _iqm(values[None])
     scale = np.maximum(_iqm_error(drawn), LEAST_ERROR * _iqm_error(values[None]))
     studentised: np.ndarray = np.divide(moved, scale, out=np.zeros_like(moved), where=scale > 0)
@@ -291,7 +263,9 @@ def student(level: float, freedom: int) -> float:
 
 
 def _student(values: np.ndarray, level: float) -> tuple[Estimate, float]:
-    """The mean with Student's t interval, and the p of its t test."""
+    """The mean with Student's t interval, and the p of its t test; neither of one value."""
+    if values.size < 2:
+        return Estimate(float(values[0]), math.nan, math.nan, 1), math.nan
     mean, error = values.mean(), values.std(ddof=1) / math.sqrt(values.size)
     reach = student(level, values.size - 1) * error
     p = _t_test(float(mean / error), values.size - 1) if error > 0 else float(mean == 0)

@@ -101,16 +101,6 @@ def test_p_goes_on_beyond_what_resamples_tell() -> None:
     assert intervals.tested(values)[1] == pytest.approx(stats.ttest_1samp(values, 0).pvalue)
 
 
-def test_resampling_stays_within_strata() -> None:
-    """Two problems whose levels are far apart: what differs inside each is little, and so is the interval."""
-    rng = np.random.default_rng(2)
-    values = np.r_[rng.normal(0, 0.1, 10), rng.normal(100, 0.1, 10)]
-    apart = estimate(values, strata=["a"] * 10 + ["b"] * 10)
-    assert apart.high - apart.low < 0.2 and estimate(values).high - estimate(values).low > 40
-    inside = estimate(values, "iqm", strata=["a"] * 10 + ["b"] * 10)
-    assert inside.mean == pytest.approx(stats.trim_mean(values, 0.25))
-
-
 def test_the_interquartile_mean_is_scipys() -> None:
     values = np.random.default_rng(4).lognormal(size=13)
     assert estimate(values, "iqm").mean == pytest.approx(stats.trim_mean(values, 0.25))
