@@ -14,6 +14,10 @@ out are one statement, made by leaderboards and claims alike. A test by sign fli
 is wrong in 1 to 3 % on either side, as this is; of exponential ones, 8 to 30 seeds, in 7 to 11 % on the worse side,
 where this is in 3 to 6 %; and with six seeds it could tell nothing once it is corrected for two comparisons.
 
+Values that are all alike have no standard error to be measured by. Their interval is a point, and p no less than
+2^(1 - seeds), which is all that so many equal signs say. An interquartile mean whose middle half is alike has the
+percentiles of the bootstrap for an interval, as those know of the rest.
+
 Resamples depend on `seed` and the number of seeds alone, so an interval does not change with its neighbours.
 Interquartile mean, probability of improvement and profiles: Agarwal et al. 2021, arXiv 2108.13264; tolerance intervals
 for runs of reinforcement learning: Patterson et al. 2023, arXiv 2304.01315.
@@ -42,6 +46,7 @@ POWER = 0.8  # the share of sweeps of so many seeds in which an effect is to be 
 LEAST_ERROR = (
     0.2  # of a resample, as a share of the error of all: one that drew the same value again and again has none
 )
+ROUNDING = 1e-6  # of a value: what is nearer to another is the same number, logged with 32 bits
 TRIMMED = 0.25  # of the values, at either end: the rest are the interquartile ones
 AT_ONCE = 512  # points that are resampled together, for the sake of memory
 
@@ -114,14 +119,34 @@ def tested(
         center = _iqm(finite[None])[0]
         if finite.size < FEWEST_SEEDS:
             return Estimate(float(center), math.nan, math.nan, finite.size), math.nan
-        error, drawn = _iqm_error(finite[None])[0], _studentised_iqm(finite, seed)
+        resamples = np.random.default_rng(seed).choice(finite, (DRAWS, finite.size))
+        error = _iqm_error(finite[None])[0]
+        if _alike(center, error):
+            return _percentiles(float(center), _iqm(resamples), finite.size, level)
+        drawn = _studentised_iqm(finite, resamples)
     cut = 0 if statistic == "mean" else int(TRIMMED * finite.size)
     freedom = finite.size - 2 * cut - 1
     below, above = _reach(drawn, freedom, level)
     interval = Estimate(float(center), float(center - above * error), float(center - below * error), finite.size)
-    if error <= 0:
-        return interval, 0.0 if center else 1.0
-    return interval, _p(float(center / error), drawn, freedom)
+    p = _p(float(center / error), drawn, freedom) if error > 0 else float(center == 0)
+    return interval, max(p, _of_signs(finite.size)) if _alike(center, error) else p
+
+
+def _alike(center: float, error: float) -> bool:
+    """Whether values differ by rounding at most, so that their standard error measures nothing."""
+    return error <= ROUNDING * abs(center)
+
+
+def _of_signs(seeds: int) -> float:
+    """Two-sided p of so many differences having one sign: all that values say which are alike."""
+    return 2.0 ** (1 - seeds)
+
+
+def _percentiles(center: float, drawn: np.ndarray, seeds: int, level: float) -> tuple[Estimate, float]:
+    """A statistic between percentiles of what it was in resamples (draws,), and the p at which they end at 0."""
+    low, high = np.percentile(drawn, _tails(level))
+    p = 2 * min((drawn >= 0).mean(), (drawn <= 0).mean())
+    return Estimate(center, float(low), float(high), seeds), min(1.0, max(float(p), _of_signs(seeds)))
 
 
 def _reach(drawn: np.ndarray, freedom: int, level: float) -> tuple[np.ndarray, np.ndarray]:
@@ -245,10 +270,8 @@ def _iqm_error(values: np.ndarray) -> np.ndarray:
     return error
 
 
-def _studentised_iqm(values: np.ndarray, seed: int) -> np.ndarray:
-    """As `_studentised`, of one interquartile mean: (draws,)."""
-    rng = np.random.default_rng(seed)
-    drawn = values[rng.integers(len(values), size=(DRAWS, len(values)))]
+def _studentised_iqm(values: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    """As `_studentised`, of the interquartile mean of values (seeds,), of which drawn (draws, seeds) are: (draws,)."""
     moved = _iqm(drawn) - _iqm(values[None])
     scale = np.maximum(_iqm_error(drawn), LEAST_ERROR * _iqm_error(values[None]))
     studentised: np.ndarray = np.divide(moved, scale, out=np.zeros_like(moved), where=scale > 0)
@@ -269,6 +292,7 @@ def _student(values: np.ndarray, level: float) -> tuple[Estimate, float]:
     mean, error = values.mean(), values.std(ddof=1) / math.sqrt(values.size)
     reach = student(level, values.size - 1) * error
     p = _t_test(float(mean / error), values.size - 1) if error > 0 else float(mean == 0)
+    p = max(p, _of_signs(values.size)) if _alike(mean, error) else p
     return Estimate(float(mean), float(mean - reach), float(mean + reach), values.size), p
 
 

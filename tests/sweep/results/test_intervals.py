@@ -82,9 +82,30 @@ def test_few_seeds_have_students_interval() -> None:
     assert estimate([math.nan]) == intervals.NOTHING or math.isnan(estimate([math.nan]).mean)
 
 
-def test_equal_values_are_a_point() -> None:
-    assert intervals.tested([0.5] * 8) == (intervals.Estimate(0.5, 0.5, 0.5, 8), 0.0)
-    assert intervals.tested([0.0] * 8)[1] == 1.0
+@pytest.mark.parametrize("statistic", ["mean", "iqm", "median"])
+def test_equal_values_are_a_point_and_say_what_their_signs_say(statistic: Statistic) -> None:
+    """Of eight differences all have one sign in 2 of 2^8 cases; six that chance makes so come in 2 of 64."""
+    assert intervals.tested([0.5] * 8, statistic) == (intervals.Estimate(0.5, 0.5, 0.5, 8), 2 / 2**8)
+    assert intervals.tested([0.0] * 8, statistic)[1] == 1.0
+    rounded = np.float32(0.7) - np.array([0.6, 0.6, 0.6 + 1e-17, 0.6, 0.6 - 1e-16, 0.6])
+    assert intervals.tested(rounded, statistic)[1] == pytest.approx(2 / 2**6)
+
+
+def test_few_equal_values_tell_nothing() -> None:
+    assert [intervals.tested([0.1] * seeds)[1] for seeds in (2, 3, 5)] == [0.5, 0.25, 0.0625]
+
+
+def test_an_interquartile_mean_whose_middle_is_tied_is_not_certain() -> None:
+    """Of six values one at either end is cut, and 1 - (5/6)^6 - (5/6)^5 = 26 % of resamples have -3 twice or more.
+
+    They are below 0, but for those that have 9 twice as well.
+    """
+    found, p = intervals.tested([-3, 0.1, 0.1, 0.1, 0.1, 9], "iqm")
+    assert found.mean == pytest.approx(0.1) and found.low < -0.5 and found.high > 2 and 0.4 < p < 0.53
+    found, p = intervals.tested([-5, -5, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1], "iqm")
+    # Below 0 where 3 of 8 or more are -5, each with a chance of 1 in 4; 0.1 is the most there is.
+    assert found.low < -1 and found.high == pytest.approx(0.1)
+    assert p == pytest.approx(2 * stats.binom.sf(2, 8, 0.25), abs=0.06)
 
 
 def test_p_is_below_5_percent_where_the_interval_leaves_out_0() -> None:
