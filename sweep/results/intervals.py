@@ -102,7 +102,8 @@ def tested(
     """As `estimate`, and the two-sided p of that statistic being 0; NaN where there is no interval.
 
     p is the level at which the interval would end at 0; further out than resamples reach it is Student's t that says
-    so: where many comparisons are corrected for, such levels matter. Of a median it is that of the sign test.
+    so: where many comparisons are corrected for, such levels matter. Of a median it lies between those of two sign
+    tests, as its interval lies between order statistics.
     """
     numbers = np.asarray(values, dtype=float)
     finite = numbers[np.isfinite(numbers)]
@@ -145,8 +146,22 @@ def _of_signs(seeds: int) -> float:
 def _percentiles(center: float, drawn: np.ndarray, seeds: int, level: float) -> tuple[Estimate, float]:
     """A statistic between percentiles of what it was in resamples (draws,), and the p at which they end at 0."""
     low, high = np.percentile(drawn, _tails(level))
-    p = 2 * min((drawn >= 0).mean(), (drawn <= 0).mean())
-    return Estimate(center, float(low), float(high), seeds), min(1.0, max(float(p), _of_signs(seeds)))
+    return Estimate(center, float(low), float(high), seeds), max(_drawn_beyond(0.0, drawn), _of_signs(seeds))
+
+
+def _drawn_beyond(value: float, drawn: np.ndarray) -> float:
+    """Two-sided p of a value, the level at which percentiles of drawn (draws,) end there: the inverse of numpy's."""
+    ordered = np.sort(drawn)
+    return min(1.0, 2 * _share_above(value, ordered), 2 * _share_above(-value, -ordered[::-1]))
+
+
+def _share_above(value: float, ordered: np.ndarray) -> float:
+    """The share of ordered draws (draws,) above a value, a value between two of them in proportion."""
+    place = int(np.searchsorted(ordered, value))
+    if place in (0, len(ordered)):
+        return float(place == 0)
+    below, above = ordered[place - 1 : place + 1]
+    return 1 - (place - 1 + float((value - below) / (above - below))) / (len(ordered) - 1)
 
 
 def _reach(drawn: np.ndarray, freedom: int, level: float) -> tuple[np.ndarray, np.ndarray]:
@@ -158,9 +173,7 @@ def _reach(drawn: np.ndarray, freedom: int, level: float) -> tuple[np.ndarray, n
 
 def _p(reached: float, drawn: np.ndarray, freedom: int) -> float:
     """Two-sided p of a statistic so many standard errors from 0: the larger of what was drawn and of Student's t."""
-    beyond = min((drawn >= reached).sum(), (drawn <= reached).sum())
-    p = 2 * float(beyond + 1) / (len(drawn) + 1) if beyond else 0.0
-    return min(1.0, max(p, _t_test(reached, freedom)))
+    return max(_drawn_beyond(reached, drawn), _t_test(reached, freedom))
 
 
 def _t_test(reached: float, freedom: int) -> float:
@@ -297,25 +310,38 @@ def _student(values: np.ndarray, level: float) -> tuple[Estimate, float]:
 
 
 def _median(values: np.ndarray, level: float) -> tuple[Estimate, float]:
-    """The median between two order statistics (Hettmansperger and Sheather 1986), and the p of the sign test."""
+    """The median between two order statistics (Hettmansperger and Sheather 1986), and the p at which that ends at 0."""
     seeds, center = values.size, float(np.median(values))
-    signs = sorted(((values > 0).sum(), (values < 0).sum()))
-    p = min(1.0, 2 * _binomial(int(signs[0]), int(sum(signs)))) if sum(signs) else 1.0
     if seeds < FEWEST_SEEDS:
         return Estimate(center, math.nan, math.nan, seeds), math.nan
     ordered = np.sort(values)
-    # Between the k-th values from either end lies the median with this confidence; k is the last that suffices.
-    held = [1 - 2 * _binomial(k - 1, seeds) for k in range(1, seeds // 2 + 1)]
-    k = sum(share >= level for share in held)
+    # Between the k-th values from either end the median lies but for this chance; k is the last that suffices.
+    outside = [2 * _binomial(k - 1, seeds) for k in range(1, seeds // 2 + 1)] + [1.0]
+    p = _median_p(ordered if center > 0 else -ordered[::-1], outside)
+    k = sum(chance <= 1 - level for chance in outside)
     if k == 0:
         return Estimate(center, math.nan, math.nan, seeds), p
-    inner = held[k] if k < len(held) else 0.0
-    part = (held[k - 1] - level) / (held[k - 1] - inner)
+    part = (1 - level - outside[k - 1]) / (outside[k] - outside[k - 1])
     weight = (seeds - k) * part / (k + (seeds - 2 * k) * part)
     further = min(k, seeds - 1 - k)
     low = (1 - weight) * ordered[k - 1] + weight * ordered[further]
     high = (1 - weight) * ordered[seeds - k] + weight * ordered[seeds - 1 - further]
     return Estimate(center, float(low), float(high), seeds), p
+
+
+def _median_p(ordered: np.ndarray, outside: Sequence[float]) -> float:
+    """Two-sided p of a median above 0 being 0, of values in order (seeds,): as `_median`, solved for the level.
+
+    `outside` is the chance of the median being outside the k-th values from either end, from k = 1 on.
+    """
+    seeds, k = len(ordered), int((ordered <= 0).sum())
+    if k == 0:
+        return outside[0]
+    if 2 * k >= seeds:
+        return 1.0
+    weight = float(ordered[k - 1] / (ordered[k - 1] - ordered[k]))
+    part = weight * k / (seeds - k - weight * (seeds - 2 * k))
+    return outside[k - 1] + part * (outside[k] - outside[k - 1])
 
 
 def _binomial(most: int, tries: int, chance: float = 0.5) -> float:
