@@ -70,9 +70,11 @@ def made(seeds: int, statistic: Statistic = "mean", band: Band = "ci") -> str:
     """How an interval over so many seeds is made, for a footnote."""
     if band == "tolerance":
         return "order statistics (Wilks)"
+    if statistic != "mean" and seeds < FEWEST_SEEDS:
+        return f"{LEVEL:.0%} of the {NAMES[statistic]} from {FEWEST_SEEDS} seeds on"
     if statistic == "median":
         return f"{LEVEL:.0%} of the median by order statistics"
-    if statistic == "mean" and seeds < FEWEST_SEEDS:
+    if seeds < FEWEST_SEEDS:
         return f"{LEVEL:.0%} of the mean by Student's t"
     return f"{LEVEL:.0%} of the {NAMES[statistic]} by studentised bootstrap or Student's t, the wider"
 

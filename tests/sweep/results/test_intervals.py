@@ -132,6 +132,14 @@ def test_p_goes_on_beyond_what_resamples_tell() -> None:
     assert intervals.tested(values)[1] == pytest.approx(stats.ttest_1samp(values, 0).pvalue)
 
 
+def test_a_footnote_names_no_interval_that_is_not_there() -> None:
+    assert intervals.made(3, "iqm") == "95% of the interquartile mean from 6 seeds on"
+    for statistic in ("iqm", "median"):
+        few, enough = (intervals.made(seeds, statistic) for seeds in (5, 6))  # type: ignore[arg-type]
+        assert "from 6 seeds on" in few and "from" not in enough
+    assert "Student's t" in intervals.made(3)
+
+
 def test_the_interquartile_mean_is_scipys() -> None:
     values = np.random.default_rng(4).lognormal(size=13)
     assert estimate(values, "iqm").mean == pytest.approx(stats.trim_mean(values, 0.25))
