@@ -10,11 +10,12 @@ matters, d, and the 95 % interval of the mean over seeds (`sweep.results.interva
 
 So an effect that is not there is called supported, and one of d or more contradicted, in 2.5 % of cases each. The
 interval is one that is corrected (Holm) for all places in which a claim is looked at, and as everywhere there is no
-verdict with fewer than `FEWEST_SEEDS` seeds.
+verdict with fewer than `FEWEST_SEEDS` seeds; a place that has fewer makes the others no harder to tell.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -43,25 +44,33 @@ def judged(places: Sequence[tuple[np.ndarray, float]], test: Test) -> list[Judge
     below = holm([p_above(-values, -limit) for values, limit in finite])
     if test == "at most":
         above, below = below, above
-    together = zip(finite, above, below, strict=True)
-    return [_judged(values, test, limit, yes, no) for (values, limit), yes, no in together]
+    effects = [estimate(values) for values, _ in finite]
+    together = zip(effects, finite, above, below, strict=True)
+    found = [_verdict(effect, test, limit, yes, no) for effect, (_, limit), yes, no in together]
+    level = 1 - (1 - LEVEL) / max(1, found.count("undecided"))
+    return [
+        Judged(verdict, effect, _would_decide(values, effect, test, limit, level) if verdict == "undecided" else None)
+        for verdict, effect, (values, limit) in zip(found, effects, finite, strict=True)
+    ]
 
 
-def _judged(values: np.ndarray, test: Test, limit: float, yes: float, no: float) -> Judged:
-    effect = estimate(values)
+def _verdict(effect: Estimate, test: Test, limit: float, yes: float, no: float) -> Verdict:
+    """Of an effect whose corrected one-sided p are those of what supports and what contradicts the claim."""
     level = (1 - LEVEL) / 2
-    matters = test == "at most" or effect.mean >= limit
-    if yes <= level and matters:
-        return Judged("supported", effect, None)
-    if no <= level:
-        return Judged("contradicted", effect, None)
-    near = 0.0 if test == "more" and matters else limit
-    return Judged("undecided", effect, seeds_needed(deviation(values), effect.mean - near))
+    if yes <= level and (test == "at most" or effect.mean >= limit):
+        return "supported"
+    return "contradicted" if no <= level else "undecided"
+
+
+def _would_decide(values: np.ndarray, effect: Estimate, test: Test, limit: float, level: float) -> int | None:
+    """How many seeds would, at the level that is left to each of the places that are undecided."""
+    near = 0.0 if test == "more" and effect.mean >= limit else limit
+    return seeds_needed(deviation(values), effect.mean - near, level=level)
 
 
 def p_above(values: np.ndarray, limit: float) -> float:
-    """One-sided p of a mean (S,) that is not above `limit`; 1 where there are too few seeds to tell."""
+    """One-sided p of a mean (S,) that is not above `limit`; NaN where there are too few seeds to tell."""
     if len(values) < FEWEST_SEEDS:
-        return 1.0
+        return math.nan
     gap, p = tested(values - limit)
     return p / 2 if gap.mean > 0 else 1 - p / 2

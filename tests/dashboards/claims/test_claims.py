@@ -264,7 +264,7 @@ def test_one_sided_p_values_are_half_of_what_leaderboards_take() -> None:
     values = np.random.default_rng(4).normal(0.4, 1, 9)
     _, p = intervals.tested(values - 0.1)
     assert p_above(values, 0.1) == p / 2 < 0.5 and p_above(-values, -0.1) == 1 - p / 2
-    assert p_above(values[:5] + 100, 0) == p_above(np.array([]), 0) == 1  # too few, whatever they are
+    assert np.isnan([p_above(values[:5] + 100, 0), p_above(np.array([]), 0)]).all()  # too few, whatever they are
     assert intervals.holm([0.01, 0.04, 0.02]) == pytest.approx([0.03, 0.04, 0.04])
 
 
@@ -272,6 +272,22 @@ def test_six_seeds_decide_in_two_places_at_once() -> None:
     """Flips of six signs come to 1 in 64 at best, which two places would make 3.1 %."""
     values = np.random.default_rng(1).normal(2.0, 0.3, 6)
     assert [each.verdict for each in judged([(values, 0.5), (values, 0.5)], "more")] == ["supported"] * 2
+
+
+def test_places_of_few_seeds_make_the_others_no_harder_to_tell() -> None:
+    """Six values alike come by chance in 1 of 64 on one side: with a second comparison that is 3.1 %, and undecided."""
+    alike, few = np.full(6, 1.0), np.full(3, 1.0)
+    assert [each.verdict for each in judged([(alike, 0.5), (few, 0.5)], "more")] == ["supported", "undecided"]
+    assert [each.verdict for each in judged([(alike, 0.5), (alike, 0.5)], "more")] == ["undecided"] * 2
+
+
+def test_the_seeds_that_would_decide_are_more_where_several_places_are_undecided() -> None:
+    """(1.96 + 0.84)^2 x 72/7 + 1.96^2 / 2 = 82.6 in one place; in two 2.24 for 1.96, which is 100.2."""
+    values = np.array([-2.0, 4.0] * 4)  # a mean of 1, a variance of 72 / 7
+    needed = [intervals.seeds_needed(float(values.std(ddof=1)), 1.0, level=level) for level in (0.95, 0.975)]
+    alone, both = judged([(values, 0.1)], "more"), judged([(values, 0.1)] * 2, "more")
+    assert [each.would_decide for each in alone + both] == [needed[0], needed[1], needed[1]]
+    assert needed == [83, 101]
 
 
 def test_claims_and_leaderboards_tell_the_same_differences() -> None:
