@@ -32,6 +32,13 @@ def test_the_interval_of_a_mean_holds_it_in_93_to_97_percent_of_sweeps(shape: st
     assert 0.92 <= ((low <= truth) & (truth <= high)).mean() <= 0.98
 
 
+def test_rare_ones_among_zeros_are_held_much_less_often() -> None:
+    """Six seeds are all 0 in 0.8^6 = 26 % of sweeps, and then say nothing of the others."""
+    values = (np.random.default_rng(3).random((6, SWEEPS)) < 0.2).astype(float)
+    _, low, high, _ = intervals.of_points(values)
+    assert 0.70 <= ((low <= 0.2) & (0.2 <= high)).mean() <= 0.76
+
+
 def test_a_heavy_tail_is_held_less_often_than_is_said_and_more_often_than_by_students_t() -> None:
     values = np.random.default_rng(3).lognormal(0, 1, size=(10, SWEEPS))
     mean, low, high, _ = intervals.of_points(values)
