@@ -252,9 +252,13 @@ class TracedOnline(Seated):
                 own[near] = kept[near]
 
     def _resume(self, plan: Emitted, path: Tree) -> None:
-        """Go on from "path", member by member, where the weights given are those it stands for; else from them."""
+        """Go on from "path", member by member, where the weights given are those it stands for; else from them.
+
+        So too from what an older version kept, whose paces are of another length: it owed by other rules.
+        """
         fresh = [v.clone() for v in self.leaves], [v.clone() for v in self.awake]
-        layers = {k: path[str(k)] for k in self._owing if str(k) in path}
+        kept = {k: path[str(k)] for k in self._owing if str(k) in path}
+        layers = {k: own for k, own in kept.items() if own["pace"].shape == self.paces[k].shape}
         for k, own in layers.items():
             self.awake[k] = self.step - own["asleep"]
             self.rests[k] = own["rest"].clone()
