@@ -121,16 +121,14 @@ def known(
     """
     worst = -math.inf if higher else math.inf
     kinds = {
-        name: CategoricalDistribution([str(value) for value in drawn.values])
-        if drawn.kind == "choice"
-        else distribution(drawn)
+        name: CategoricalDistribution(list(_words(drawn))) if drawn.kind == "choice" else distribution(drawn)
         for name, drawn in ranges.items()
     }
     with quiet():
         study = optuna.create_study(direction="maximize" if higher else "minimize")
         for setting, value in zip(settings, values, strict=True):
             params = {
-                name: next(str(choice) for choice in drawn.values if choice == setting[name])
+                name: next(w for w, own in zip(_words(drawn), drawn.values, strict=True) if _same(own, setting[name]))
                 if drawn.kind == "choice"
                 else setting[name]
                 for name, drawn in ranges.items()
@@ -138,6 +136,17 @@ def known(
             score = worst if value is None else value
             study.add_trial(create_trial(params=params, distributions=kinds, value=score))
     return study
+
+
+def _words(drawn: Range) -> tuple[str, ...]:
+    """A choice's values as they are shown; with their quotes where two would read alike, such as 1 and "1"."""
+    words = tuple(str(value) for value in drawn.values)
+    return words if len(set(words)) == len(words) else tuple(repr(value) for value in drawn.values)
+
+
+def _same(choice: Any, value: Any) -> bool:
+    """Whether a value is that choice, 1.0 being 1 but no True."""
+    return bool(choice == value) and isinstance(choice, bool) == isinstance(value, bool)
 
 
 def importances(study: optuna.Study) -> dict[str, float]:

@@ -92,6 +92,12 @@ def test_a_choice_is_known_by_its_value_however_a_table_has_it() -> None:
     assert [trial.params["when"] for trial in study.trials] == ["1", "None"]
 
 
+def test_choices_that_are_equal_or_read_alike_are_kept_apart() -> None:
+    ranges = {"when": Range("choice", (1, True)), "how": Range("choice", (1, "1"))}
+    study = known(ranges, [{"when": True, "how": "1"}, {"when": 1.0, "how": 1}], [0.1, 0.2], higher=True)
+    assert [trial.params for trial in study.trials] == [{"when": "True", "how": "'1'"}, {"when": "1", "how": "1"}]
+
+
 def test_a_picture_is_drawn_on_the_figure_that_is_given_and_leaves_pyplot_alone() -> None:
     from matplotlib import pyplot, rcParams
     from matplotlib.figure import Figure
