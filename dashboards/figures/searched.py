@@ -87,6 +87,14 @@ def studies(data: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, Any]]:
         yield name, own, study.known(ranges, settings, values, higher=higher)
 
 
+def _check_spread(name: str, own: pd.DataFrame) -> None:
+    """Raises InputError for a range of which one value alone is to be shown: Optuna then draws empty axes."""
+    ended = pd.DataFrame([json.loads(setting) for setting in own.loc[own["value"].notna(), "setting"]])
+    for column in ended:
+        if ended[column].map(json.dumps).nunique() == 1:
+            raise InputError(f"{name}: all settings that ended without divergence have the same {column}")
+
+
 def caption(title: str, what: str, first: pd.Series[Any], *, settings: int, lost: int, seeds: str) -> Caption:
     """What is shown, of how many settings, and what was left out of it; first is a row of the figure's table."""
     text = f"{what} Of {settings} settings, each with {seeds} {'seed' if seeds == '1' else 'seeds'}, by"
@@ -106,6 +114,8 @@ def drawn(picture: Picture, data: pd.DataFrame, sheet: Sheet, said: Caption) -> 
 
     label = naming.metric(str(data["metric"].iloc[0]))
     known = list(studies(data))
+    for name, own, _ in known:
+        _check_spread(name, own)
     across = [len(json.loads(own["ranges"].iloc[0])) for _, own, _ in known]
     heights = [2.3 if picture == "slices" else 2.6 if count == 2 else 1.6 * count for count in across]
     with sheet.settings():

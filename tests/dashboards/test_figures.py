@@ -267,6 +267,11 @@ def test_what_no_search_can_show_is_said() -> None:
             figures.table("optuna_slices", made, made, asked)
     with pytest.raises(InputError, match="no arm here was searched in two"):
         figures.table("optuna_contours", made, made, Asked(arms=("l2",)))
+    for name in ("optuna_slices", "optuna_contours"):
+        data = figures.table(name, made, made)
+        alike = [json.dumps(json.loads(setting) | {"momentum": 0.5}) for setting in data["setting"]]
+        with pytest.raises(InputError, match="all settings that ended without divergence have the same momentum"):
+            FIGURES[name].draw(data.assign(setting=alike))
     made.manifest.pop("search")
     with pytest.raises(InputError, match="optuna_slices is of a search, and this sweep has none"):
         figures.table("optuna_slices", made, made)
