@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from interrupts import heed_interrupts
 from tiny import PACED, TINY, Command, without_compiling
 
 import sweep
@@ -436,7 +437,12 @@ def test_a_stopped_inline_run_continues_to_the_same_digest(tmp_path: Path, numbe
     quiet = "run --inline --no-track --no-figures"
     output(quiet, "undisturbed")
     running = subprocess.Popen(
-        command(quiet, "stopped"), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command(quiet, "stopped"),
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_interrupts,
     )
     patience = time.monotonic() + 60
     while not any((tmp_path / "stopped").glob("ledger/packs/*/*/manifest-*.json")):

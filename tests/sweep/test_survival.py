@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from interrupts import heed_interrupts
 from tiny import PACED
 
 from sweep.ledger.commits import Manifest
@@ -87,11 +88,6 @@ def undisturbed(study: Path, environment: Mapping[str, str], tmp_path_factory: p
     command = cli("run", str(study), "--storage", str(storage), "--inline", "--no-track", "--no-figures")
     subprocess.run(command, env=environment, check=True, capture_output=True)
     return digest(storage, environment)
-
-
-def heed_interrupts() -> None:
-    """In a new process: SIGINT stops it, though a shell has it ignored by all that it starts in the background."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Run:
