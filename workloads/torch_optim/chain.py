@@ -9,7 +9,7 @@ rather than guessed at.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -136,18 +136,16 @@ class Chain:
             raise InputError(
                 f"between {before} and {name} stands {fed.moved[0]}, after which a unit is not found again; {INSTEAD}"
             )
-        layer, following = layer_of(self.model, before), layer_of(self.model, name)
-        units, inputs = layer.weight.shape[0], following.weight.shape[1]
-        flattened = isinstance(layer, nn.Conv2d) and isinstance(following, nn.Linear)
-        if fed.joined and (flattened or inputs == units) or not (fed.joined or flattened or inputs == units):
-            raise InputError(
-                f"{before} has {units} units, and {name} takes {inputs} inputs: not each one's own; {INSTEAD}"
-            )
-        self._check_order(before, name, fed)
-
-    def _check_order(self, before: str, name: str, fed: Fed) -> None:
-        """By the shapes on the way: units keep their axis and their order, and nothing from elsewhere joins them."""
         axes = Axes.of(shape_of(self._made[before]), layer_of(self.model, before), layer_of(self.model, name))
+        own = axes.inputs == axes.units
+        if fed.joined and (axes.flattened or own) or not (fed.joined or axes.flattened or own):
+            raise InputError(
+                f"{before} has {axes.units} units, and {name} takes {axes.inputs} inputs: not each one's own; {INSTEAD}"
+            )
+        self._check_order(before, name, fed, axes)
+
+    def _check_order(self, before: str, name: str, fed: Fed, axes: Axes) -> None:
+        """By the shapes on the way: units keep their axis and their order, and nothing from elsewhere joins them."""
         for node in fed.between:
             kind, shape = re.sub(r"Backward\d*$", "", node.name()), shape_of(node)
             if VIEWS.fullmatch(node.name()) and not axes.keeps(shape) or axes.is_reduced(node):
@@ -167,17 +165,8 @@ class Chain:
     def _is_ours(self, start: Node | None) -> bool:
         """Whether a node leads to a layer, or to a parameter of the module."""
         made = {node for name, node in self._made.items() if name in self.given}
-        waiting, seen = [start], set()
-        while waiting:
-            node = waiting.pop()
-            if node is None or node in seen:
-                continue
-            seen.add(node)
-            variable = getattr(node, "variable", None)
-            if node in made or any(variable is parameter for parameter in self.model.parameters()):
-                return True
-            waiting.extend(before for before, _ in node.next_functions)
-        return False
+        own = set(self.model.parameters())
+        return any(node in made or getattr(node, "variable", None) in own for node in walk(start, right_before))
 
     def _check_result(self, found: Mapping[str, Names]) -> None:
         """What leaves the module must not come straight from a layer that feeds another."""
@@ -189,19 +178,16 @@ class Chain:
     def _fed(self, start: Node | None, what: str) -> Fed:
         """Everything between a node and the layers before it. Raises InputError for a layer of an unknown kind."""
         named = {node: name for name, node in self._made.items()}
-        fed, waiting, seen = Fed(), [start], set()
-        while waiting:
-            node = waiting.pop()
-            if node is None or node in seen:
-                continue
-            seen.add(node)
+
+        def onward(node: Node) -> Iterable[Node | None]:
             name = named.get(node)
-            if name in self.given:
-                fed.layers.append(str(name))
-                continue
+            return right_before(node) if name is None else () if name in self.given else (self._normed[name],)
+
+        fed = Fed()
+        for node in walk(start, onward):
+            name = named.get(node)
             if name is not None:
-                fed.norms.append(name)
-                waiting.append(self._normed[name])
+                (fed.layers if name in self.given else fed.norms).append(name)
                 continue
             fed.between.append(node)
             if MOVES.fullmatch(node.name()) or opaque(node):
@@ -210,7 +196,6 @@ class Chain:
             variable = getattr(node, "variable", None)
             if variable is not None and variable.ndim > 1:
                 self._refuse(variable, what)
-            waiting.extend(before for before, _ in node.next_functions)
         return fed
 
     def _refuse(self, weight: Tensor, what: str) -> None:
@@ -224,6 +209,22 @@ class Chain:
         if owner in self.given:
             raise InputError(f"{owner} is used more than once in a forward pass, on the way to {what}; {INSTEAD}")
         raise InputError(f"{name} of a {kind} stands on the way to {what}, and is not renewed; {INSTEAD}")
+
+
+def walk(start: Node | None, onward: Callable[[Node], Iterable[Node | None]]) -> Iterator[Node]:
+    """A node of a graph and all that lead to it, each once; `onward` gives those right before one."""
+    waiting, seen = [start], set()
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            yield node
+            waiting.extend(onward(node))
+
+
+def right_before(node: Node) -> Iterable[Node | None]:
+    """The nodes right before one."""
+    return (earlier for earlier, _ in node.next_functions)
 
 
 def same_values(one: Tensor, other: Tensor) -> bool:
