@@ -133,8 +133,7 @@ def tested(
     freedom = finite.size - 2 * cut - 1
     below, above = _reach(drawn, freedom, level)
     interval = Estimate(float(center), float(center - above * error), float(center - below * error), finite.size)
-    p = _p(float(center / error), drawn, freedom) if error > 0 else float(center == 0)
-    return interval, max(p, _of_signs(finite.size)) if _alike(center, error) else p
+    return interval, _p(float(center), float(error), finite.size, freedom, drawn)
 
 
 def _alike(center: float, error: float) -> bool:
@@ -175,9 +174,14 @@ def _reach(drawn: np.ndarray, freedom: int, level: float) -> tuple[np.ndarray, n
     return np.minimum(low, -reach), np.maximum(high, reach)
 
 
-def _p(reached: float, drawn: np.ndarray, freedom: int) -> float:
-    """Two-sided p of a statistic so many standard errors from 0: the larger of what was drawn and of Student's t."""
-    return max(_drawn_beyond(reached, drawn), _t_test(reached, freedom))
+def _p(center: float, error: float, seeds: int, freedom: int, drawn: np.ndarray | None = None) -> float:
+    """Two-sided p of a statistic being 0: the larger of Student's t and of what was drawn (draws,), if anything was."""
+    if error > 0:
+        reached = center / error
+        p = max(_t_test(reached, freedom), _drawn_beyond(reached, drawn) if drawn is not None else 0.0)
+    else:
+        p = float(center == 0)
+    return max(p, _of_signs(seeds)) if _alike(center, error) else p
 
 
 def _t_test(reached: float, freedom: int) -> float:
@@ -308,8 +312,7 @@ def _student(values: np.ndarray, level: float) -> tuple[Estimate, float]:
         return Estimate(float(values[0]), math.nan, math.nan, 1), math.nan
     mean, error = values.mean(), values.std(ddof=1) / math.sqrt(values.size)
     reach = student(level, values.size - 1) * error
-    p = _t_test(float(mean / error), values.size - 1) if error > 0 else float(mean == 0)
-    p = max(p, _of_signs(values.size)) if _alike(mean, error) else p
+    p = _p(float(mean), float(error), values.size, values.size - 1)
     return Estimate(float(mean), float(mean - reach), float(mean + reach), values.size), p
 
 
