@@ -114,11 +114,16 @@ def run(model: Any, optimizer: Any, cbp: ContinualBackprop, start: int, steps: i
         torch.manual_seed(k)
         like = model[0].weight
         x = torch.randn(4, 1, 8, 8, dtype=like.dtype)
-        optimizer.zero_grad()
-        nn.functional.cross_entropy(model(x), torch.randint(0, 3, (4,))).backward()
-        optimizer.step()
-        replaced.append(cbp.step())
+        loss = nn.functional.cross_entropy(model(x), torch.randint(0, 3, (4,)))
+        replaced.append(learn(loss, optimizer, cbp))
     return replaced
+
+
+def learn(loss: torch.Tensor, optimizer: Any, cbp: ContinualBackprop) -> int:
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return cbp.step()
 
 
 def test_layers_are_found_through_norms_pools_and_flattening() -> None:
@@ -406,10 +411,7 @@ def test_looking_without_training_is_not_seen() -> None:
                 with torch.no_grad():
                     model(x - 1)
                 model.train()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            cbp.step()
+            learn(loss, optimizer, cbp)
         ends.append(cbp.state)
     assert all(map(torch.equal, ends[0]["utility"].values(), ends[1]["utility"].values()))
 
@@ -426,10 +428,7 @@ def test_a_copy_of_the_module_is_not_seen() -> None:
             loss = model(torch.randn(4, 1, 8, 8, dtype=torch.float64)).square().sum()
             for other in others:
                 other(torch.randn(4, 1, 8, 8, dtype=torch.float64)).sum().backward()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            cbp.step()
+            learn(loss, optimizer, cbp)
         ends.append(cbp.state)
     assert all(map(torch.equal, ends[0]["utility"].values(), ends[1]["utility"].values()))
 
