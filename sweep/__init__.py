@@ -73,6 +73,7 @@ def run(
     track: bool = True,
     tracking_uri: str | None = None,
     replace: bool = False,
+    progress: bool = True,
 ) -> Outcome:
     """Train what is missing of a sweep, keep it in the ledger, write MLflow runs.
 
@@ -87,11 +88,14 @@ def run(
         inline: train in this process, or on Ray; whichever is sooner done where it is not said.
         track: write MLflow runs, to `tracking_uri`, else $MLFLOW_TRACKING_URI, else a database in the storage.
         replace: take the place of another file's sweep of this name.
+        progress: show a bar, in the cell of a notebook or at a terminal; elsewhere nothing is shown.
 
     Raises: SpecError, StorageError, DataError, ClusterError and TrackingError, before anything is trained;
         PliantError where packs failed; KeyboardInterrupt where it was stopped. The same call continues.
     """
     from sweep import service
+    from sweep.cli import places
+    from sweep.cli.progress import view_of
     from sweep.cluster import placement
     from sweep.spec import changes
     from sweep.tracking.behind import Tracker
@@ -102,21 +106,25 @@ def run(
         study = {**study, "name": name}
     planned = service.plan(study, scale=scale, changed=changes.given(changed or {}), storage=storage, workers=workers)
     tracker = Tracker(planned.identity, planned.ledger, tracking_uri) if track else None
-    outcome = service.execute(
-        planned,
-        listener=lambda progress: None,
-        address=address,
-        workers=workers,
-        inline=placement.trains_here(
-            planned.packs, times=planned.times, asked=inline, address=address, workers=workers
-        ),
-        on_finished=tracker.nudge if tracker else lambda: None,
-        replace=replace,
-    )
-    if outcome.interrupted:
-        raise KeyboardInterrupt
-    if tracker:
-        tracker.finish()
+    here = placement.trains_here(planned.packs, times=planned.times, asked=inline, address=address, workers=workers)
+    place = places.of_python() if progress else places.Place()
+    with view_of(planned, here=here, workers=workers, place=place) as view:
+        outcome = service.execute(
+            planned,
+            listener=view.heard,
+            address=address,
+            workers=workers,
+            inline=here,
+            on_finished=tracker.nudge if tracker else lambda: None,
+            on_round=view.grow,
+            stage=view.stage,
+            replace=replace,
+        )
+        if outcome.interrupted:
+            raise KeyboardInterrupt
+        if tracker:
+            view.stage("writing MLflow's runs")
+            tracker.finish()
     if error := service.describe_failure(outcome):
         raise error
     return outcome

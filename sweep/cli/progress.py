@@ -1,7 +1,4 @@
-"""The progress of a run on standard error: what it is at, trials, trial-steps per second, time gone and time left.
-
-A bar at a terminal; in a log file a line now and then.
-"""
+"""The progress of a run: what it is at, trials, trial-steps per second, time gone and time left."""
 
 from __future__ import annotations
 
@@ -10,22 +7,24 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
-from rich.text import Text
 
-from sweep.cli.output import BAR, bar, count, speed
+from sweep.cli.output import count, speed
 from sweep.cli.pace import Pace
+from sweep.cli.places import Place, line, of_command
+from sweep.cluster import calibration, placement
 from sweep.cluster.worker import Progress as PackProgress
 from sweep.packing import PlannedPack
 from workloads.paths import COMPILED
 
-LINE_EVERY = 15.0  # seconds between lines where there is no terminal
+if TYPE_CHECKING:
+    from sweep.planning import Plan
 
 
 class ProgressView:
-    """Shows what packs report. A context manager; `heard` is the listener to pass on, and `stage` what else goes on."""
+    """Tells what packs report. A context manager; `heard` is the listener to pass on, and `stage` what else goes on."""
 
     def __init__(
         self,
@@ -35,62 +34,47 @@ class ProgressView:
         measured: Mapping[str, float] | None = None,
         clock: Callable[[], float] = time.monotonic,
         later: int = 0,
+        place: Place | None = None,
     ) -> None:
-        """`later`: trials of rounds after that of `packs`."""
+        """`later`: trials of rounds after that of `packs`; `place`: where it is shown, standard error otherwise."""
         self.pace = Pace(packs, at_once=at_once, measured=measured or {}, clock=clock, later=later)
         self.of_round = ""
         self.clock = clock
-        self.began = self.line_at = clock()
+        self.began = clock()
         self.ends: float | None = None
         self.at = ""  # the stage that no pack reports from
-        self.terminal = sys.stderr.isatty()
-        self.bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=BAR // 2),
-            TextColumn("{task.percentage:>3.0f} %"),
-            Clocks(self),
-            console=Console(stderr=True),
-            disable=not self.terminal or not packs,
-            transient=True,
-        )
-        self.task = self.bar.add_task("", total=1.0)
+        self.place = place or of_command()
 
     def __enter__(self) -> ProgressView:
-        self.bar.start()
+        self.place.begin(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.bar.stop()
+        self.at, self.ends = "", None
+        self.place.end(self)
 
     def stage(self, text: str) -> None:
-        """What the run is at, before the first pack reports."""
+        """What the run is at while no pack reports."""
         self.at = text
-        self.bar.update(self.task, description=text)
-        if not self.terminal:
-            line(text)
+        self.place.stage(self)
 
-    def grow(self, packs: Sequence[PlannedPack], *, later: int, name: str) -> None:
-        """Another round begins, called `round 2 of 5`."""
-        self.pace.grow(packs, later)
-        self.of_round = f"{name}, "
-        self.stage(f"{name}: {sum(len(pack.trials) for pack in packs):,} trials")
+    def grow(self, planned: Plan) -> None:
+        """Another round begins."""
+        self.pace.grow(planned.packs, planned.later)
+        self.of_round = f"{planned.round}, "
+        self.stage(f"{planned.round}: {planned.missing:,} trials")
 
     def heard(self, progress: PackProgress) -> None:
         """A pack has reported."""
         self.at = ""
         self.pace.heard(progress)
-        now = self.clock()
         left = self.pace.left()
-        self.ends = None if left is None else now + left
-        self.bar.update(self.task, completed=self.pace.done, description=self.text())
+        self.ends = None if left is None else self.clock() + left
         ended = len(self.pace.finished) + len(self.pace.failed) == len(self.pace.packs)
-        compiling = self.getting_ready()
         first = len(self.pace.seen) == 1 and not progress.trained
-        if not self.terminal and (now - self.line_at > LINE_EVERY or ended or first):
-            self.line_at = now
-            line(self.text() if compiling else f"{bar(self.pace.done)} {self.text()}, {self.clocks()}")
+        self.place.heard(self, notable=ended or first)
 
     def getting_ready(self) -> bool:
         """Whether no pack trains because those under way do not yet."""
@@ -117,16 +101,10 @@ class ProgressView:
         return f"{clock(now - self.began)} elapsed{left}"
 
 
-class Clocks(ProgressColumn):
-    """Time gone and time left, running on between reports."""
-
-    def __init__(self, view: ProgressView) -> None:
-        super().__init__()
-        self.view = view
-
-    def render(self, task: Task) -> Text:
-        """See rich."""
-        return Text(self.view.clocks())
+def view_of(planned: Plan, *, here: bool, workers: int | None, place: Place | None = None) -> ProgressView:
+    """The view of a plan that is carried out, in this process or on a Ray."""
+    at_once = 1 if here else placement.at_once(planned.packs, workers)
+    return ProgressView(planned.packs, at_once=at_once, measured=calibration.read(), later=planned.later, place=place)
 
 
 @contextlib.contextmanager
@@ -138,12 +116,6 @@ def working(text: str) -> Iterator[None]:
         return
     with Console(stderr=True).status(text):
         yield
-
-
-def line(text: str) -> None:
-    """A line on standard error; that it cannot be read any more ends no training."""
-    with contextlib.suppress(OSError):
-        print(text, file=sys.stderr, flush=True)
 
 
 def clock(seconds: float) -> str:

@@ -64,8 +64,8 @@ def run(
     same command continues.
     """
     from sweep import service
-    from sweep.cli.progress import ProgressView, working
-    from sweep.cluster import calibration, placement
+    from sweep.cli.progress import view_of, working
+    from sweep.cluster import placement
     from sweep.tracking.behind import Tracker
 
     if inline and address:
@@ -86,8 +86,7 @@ def run(
     here = placement.trains_here(planned.packs, times=planned.times, asked=inline, address=address, workers=workers)
     if here and planned.packs and inline is None:
         say("trains in this process, which is done before Ray has started (--ray: on Ray)")
-    slots = 1 if here else placement.at_once(planned.packs, workers)
-    with ProgressView(planned.packs, at_once=slots, measured=calibration.read(), later=planned.later) as view:
+    with view_of(planned, here=here, workers=workers) as view:
         outcome = service.execute(
             planned,
             listener=view.heard,
@@ -95,7 +94,7 @@ def run(
             workers=workers,
             inline=here,
             on_finished=tracker.nudge if tracker else lambda: None,
-            on_round=lambda round: view.grow(round.packs, later=round.later, name=round.round),
+            on_round=view.grow,
             stage=view.stage,
             replace=replace,
         )

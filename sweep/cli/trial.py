@@ -87,7 +87,8 @@ def trained_again(
 ) -> tuple[PlannedPack, dict[str, tuple[float, float]]]:
     """A trial's pack of its own, and how far what came out is from the ledger; how long it takes is said first."""
     from sweep import repeat
-    from sweep.cli.progress import ProgressView, line
+    from sweep.cli.places import line
+    from sweep.cli.progress import ProgressView
     from sweep.cluster import calibration, placement
 
     pack = repeat.alone(ledger, trial_id, path)
