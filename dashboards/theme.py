@@ -27,6 +27,7 @@ from matplotlib.typing import LineStyleType
 from dashboards.sheets import SCREEN, TEXT, Sheet, points
 from sweep.errors import InputError
 from sweep.results import intervals, naming, palette, windows
+from sweep.results.bands import FEW
 from workloads.methods.config import METHODS, OPTIMIZERS
 from workloads.streams import STREAMS
 
@@ -66,7 +67,6 @@ DASHES: tuple[LineStyleType, ...] = ("--", "-.", (0, (8, 2)), (0, (3, 1, 1, 1, 1
 
 ACTIVATIONS = ("relu", "leaky_relu", "elu", "swish", "selu", "tanh", "sigmoid", "linear")
 
-FEW = 6  # points of a line that are marked each
 MARGIN, BEYOND = 0.04, 0.24  # shares of the steps on both sides of a panel, and on the right where intervals stand
 MOST_NOTES = 6  # lines in a panel's corner
 BESIDE = 4.0  # letters' heights, which numbers and label of an axis take from a panel's width

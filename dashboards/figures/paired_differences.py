@@ -54,7 +54,7 @@ def caption(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Caption:
     """What a dot and a bar are, and how settings were chosen."""
     means = data[data["kind"] == "mean"]
     text = (
-        f"Mean over {theme.over(data)} minus that of {naming.words(means['baseline'].iloc[0])}, paired by"
+        f"Mean over {theme.over(data)} minus that of {panels.baseline(means)}, paired by"
         f" seed: a dot for each of {theme.span(means['members'])} seeds, the"
         f" {theme.statistic(means).lower()} with its {theme.interval(means)}."
     )
@@ -91,9 +91,8 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
         grid[0, 0].set_yticks(range(len(looks)), labels)
         grid[0, 0].set_ylim(len(looks) - 0.4, -0.6)
         fitting.to_differences(grid[0, 0].set_xlim, data)
-        first = data.iloc[0]
         for axes in panels.lowest(grid, len(titles)):
-            label = f"{naming.metric(first['metric'])} minus {naming.words(first['baseline'])}"
+            label = f"{naming.metric(data['metric'].iloc[0])} minus {panels.baseline(data)}"
             axes.set_xlabel(textwrap.fill(label, panels.NARROW) if sheet.bare else label)
     return figure
 

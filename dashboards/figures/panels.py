@@ -191,6 +191,12 @@ def label(look: theme.Look, rows: pd.DataFrame, sheet: Sheet = SCREEN) -> str:
     return "\n".join(parts) if bracket and max(map(len, parts)) <= NARROW < len(text) else textwrap.fill(text, NARROW)
 
 
+def baseline(data: pd.DataFrame) -> str:
+    """What the arm is called that those of a figure are compared with: as in the figures in which it is drawn."""
+    name = data["baseline"].iloc[0]
+    return theme.looks([*data["arm"], name])[name].label
+
+
 def hyperparameters(own: pd.DataFrame, axes: Collection[str]) -> list[str]:
     """The columns with several numbers in one arm's trials, in the order of its name; those of panels are no such."""
     numeric = [

@@ -95,7 +95,7 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
                 lost.append(f"{look.label}: {said}")
         theme.notes(axes, lost, sheet)
         fitting.to_differences(axes.set_ylim, data)
-        axes.set_ylabel(f"{naming.metric(first['metric'])}\nminus {naming.words(first['baseline'])}")
+        axes.set_ylabel(f"{naming.metric(first['metric'])}\nminus {panels.baseline(data)}")
         axes.set_xlabel("task")
         theme.steps_axis(axes, begin, last, beyond=theme.beyond(crowded), whole=True)
     return figure

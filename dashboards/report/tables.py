@@ -16,7 +16,7 @@ import pandas as pd
 
 from dashboards.report.settings import Setting, text
 from sweep.results import frames, leaderboard, selections, windows
-from sweep.results.bands import bands
+from sweep.results.bands import FEW, bands
 
 if TYPE_CHECKING:
     from sweep.ledger.ledger import Ledger
@@ -27,7 +27,6 @@ Places = Mapping[tuple[str, str], int]  # (arm, group) -> its place among the pa
 
 POINTS = 200  # of a curve, at most
 FEWEST = 12  # where there are many curves
-FEW = 6  # points that are marked each
 BUDGET = 45_000  # points of all curves together: about 1.5 MB, and seconds of resampling
 SEED_BUDGET = 45_000  # of single seeds: about 0.5 MB
 DIGITS = 4  # of a number that is drawn

@@ -57,7 +57,7 @@ class ProgressView:
 
     def stage(self, text: str) -> None:
         """What the run is at while no pack reports."""
-        self.at = text
+        self.at, self.ends = text, None
         self.place.stage(self)
 
     def grow(self, planned: Plan) -> None:

@@ -27,6 +27,7 @@ class Summary:
 
 
 MEAN = Summary()
+FEW = 6  # points of a curve that are marked each wherever it is drawn: a line of so few would hardly be seen
 COLUMNS = ("mean", "ci_low", "ci_high", "seeds", "diverged")
 
 

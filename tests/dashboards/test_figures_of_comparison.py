@@ -126,6 +126,15 @@ def test_differences_are_within_seeds_at_the_best_settings() -> None:
         paired_differences.draw(data, Sheet(log=True))
 
 
+def test_the_arm_that_others_are_compared_with_has_its_name_from_other_figures() -> None:
+    made = synthetic.sweep(FILE.replace("  backprop: {", "  sgd: {").replace("scratch: {", "retrained: {"), values)
+    data = figures.table("paired_differences", made.record, made)
+    axis = figures.picture(data).axes[0].get_xlabel()
+    assert axis.endswith(" minus SGD") and " minus that of SGD, paired" in paired_differences.caption(data).text
+    data = figures.table("relative", made.record, made)
+    assert figures.picture(data).axes[0].get_ylabel().endswith("\nminus retrained from scratch")
+
+
 @pytest.mark.parametrize("name", ["relative", "loss_of_plasticity_2", "paired_differences"])
 def test_intervals_of_two_seeds_leave_a_panel_of_differences(name: str) -> None:
     def noisy(trial: Trial, metric: str) -> np.ndarray:
