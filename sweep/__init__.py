@@ -148,13 +148,11 @@ def curves(
 
 
 def leaderboard(name: str, *, scale: str | None = None, storage: str | None = None) -> Leaderboard:
-    """What a sweep that was run found: each arm at its best setting, beside the first."""
-    from sweep import lookup
-    from sweep.ledger.ledger import Ledger
-    from sweep.results import leaderboard
+    """What a sweep that was run found: each arm at its best setting, beside the first. A notebook shows it as a table.
 
-    ledger = Ledger(lookup.storage_of(storage))
-    return leaderboard.leaderboard(lookup.find_sweep(ledger, name, scale), ledger)
+    Other metrics, windows and statistics: `sweep.results(name).leaderboard(...)`.
+    """
+    return results(name, scale=scale, storage=storage).leaderboard()
 
 
 def plot(

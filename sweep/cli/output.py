@@ -104,13 +104,18 @@ def sparkline(values: list[float]) -> str:
     return "".join(BARS[int((v - low) / span * (len(BARS) - 1))] if math.isfinite(v) else "·" for v in values)
 
 
+def width() -> int:
+    """Characters in a line of the terminal, or of a file."""
+    terminal = sys.stdout is not None and sys.stdout.isatty()
+    return shutil.get_terminal_size().columns if terminal else WIDTH
+
+
 def rendered(table: Table) -> str:
     """A table as text, as wide as the terminal or as a file allows."""
     from rich.console import Console
 
     text = io.StringIO()
-    terminal = sys.stdout is not None and sys.stdout.isatty()
-    Console(file=text, width=shutil.get_terminal_size().columns if terminal else WIDTH).print(table)
+    Console(file=text, width=width()).print(table)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
 
 

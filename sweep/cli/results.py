@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import shutil
+import textwrap
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -13,9 +15,10 @@ from sweep.cli import completion
 from sweep.cli.app import AsJson, Metric, Statistic, Statistics, StorageOption, Sweep, app, opened, opened_sweep, swept
 from sweep.cli.drawing import figure_folder
 from sweep.cli.findings import show_board
-from sweep.cli.output import count, print_json, say, show, size
+from sweep.cli.output import count, print_json, say, show, size, width
 from sweep.errors import InputError
 
+ROOM = 110  # characters that a row of a list needs; where there are fewer, words say it
 NAME = 40  # characters of a sweep's name that stand in one line of a list
 
 
@@ -165,18 +168,37 @@ def list_command(storage: StorageOption = None, as_json: AsJson = False) -> None
     if not rows:
         say(none_yet(ledger))
         return
+    if width() < ROOM:
+        say("\n\n".join(map(in_words, rows)))
+        return
     heads = ("sweep", "question", "trials", "complete", "diverged", "won", "last run (UTC)")
     table = Table(box=None, pad_edge=False)
     short = all(len(row["sweep"]) <= NAME for row in rows)  # names are there to be copied: in one line, if they can be
     for head in heads:
         table.add_column(head, overflow="fold", no_wrap=head == "sweep" and short)
     for row in rows:
-        ended = row["done"] + row["diverged"]
-        complete = f"{math.floor(100 * ended / row['trials'])} %" if row["trials"] else ""
-        time = row["time"].replace("T", " ")[:16]
-        cells = (f"{row['trials']:,}", complete, f"{row['diverged']:,}", row["won"], time)
+        cells = (f"{row['trials']:,}", complete(row), f"{row['diverged']:,}", row["won"], last_run(row))
         table.add_row(row["sweep"], row["question"], *cells)
     show(table)
+
+
+def complete(row: Mapping[str, Any]) -> str:
+    """How much of a sweep has ended: `87 %`."""
+    return f"{math.floor(100 * (row['done'] + row['diverged']) / row['trials'])} %" if row["trials"] else ""
+
+
+def last_run(row: Mapping[str, Any]) -> str:
+    """To the minute, in UTC."""
+    return str(row["time"]).replace("T", " ")[:16]
+
+
+def in_words(row: Mapping[str, Any]) -> str:
+    """A sweep where a row has no room: its name to be copied, its question, how far it is and what won."""
+    said = [f"{count(row['trials'], 'trial')}, {complete(row)} complete"] * bool(row["trials"])
+    said += [f"{row['diverged']:,} diverged"] * bool(row["diverged"]) + [f"won: {row['won']}"] * bool(row["won"])
+    said += [f"last run {last_run(row)} UTC"] * bool(row["time"])
+    lines = [textwrap.fill(text, width() - 2, break_on_hyphens=False) for text in (row["question"], "; ".join(said))]
+    return "\n".join([row["sweep"], *(textwrap.indent(text, "  ") for text in lines if text)])
 
 
 @app.command()

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -57,6 +58,17 @@ class Leaderboard:
         """Each panel with its standings."""
         for panel in dict.fromkeys(standing.panel for standing in self.standings):
             yield panel, tuple(standing for standing in self.standings if standing.panel == panel)
+
+    def _repr_html_(self) -> str:
+        """What the numbers are, each panel's standings and what can be told, for a notebook."""
+        parts = [f"<p>{escape(heading(self))}</p>"]
+        for panel, standings in self.panels():
+            parts.append(f"<p>{escape(panel)}</p>" if panel else "")
+            parts.append(plain(standings, self.statistic).to_html(index=False, border=0))
+            parts.append(f"<p>{escape(answers.sentence(standings))}</p>")
+        if told := self.selection.told():
+            parts.append(f"<p><small>{escape(told)}</small></p>")
+        return "\n".join(filter(None, parts))
 
     @property
     def evaluated(self) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from sweep.results import answers, comparisons, frames, leaderboard, windows
+from sweep.results import comparisons, frames, leaderboard, windows
 from sweep.results.comparisons import Comparison
 from sweep.results.intervals import Statistic
 from sweep.results.leaderboard import Leaderboard
@@ -77,14 +77,6 @@ class Results:
         )
 
     def _repr_html_(self) -> str:
-        """The question, each panel's leaderboard and what can be told, for a notebook."""
-        board = self.leaderboard()
+        """The question and the leaderboard, for a notebook."""
         question = self.record.manifest.get("question") or self.record.identity
-        parts = [f"<p><b>{escape(question)}</b><br>{escape(leaderboard.heading(board))}</p>"]
-        for panel, standings in board.panels():
-            parts.append(f"<p>{escape(panel)}</p>" if panel else "")
-            parts.append(leaderboard.plain(standings, board.statistic).to_html(index=False, border=0))
-            parts.append(f"<p>{escape(answers.sentence(standings))}</p>")
-        if told := board.selection.told():
-            parts.append(f"<p><small>{escape(told)}</small></p>")
-        return "\n".join(filter(None, parts))
+        return f"<p><b>{escape(question)}</b></p>\n{self.leaderboard()._repr_html_()}"

@@ -19,6 +19,10 @@ KEY = re.compile(r"[\w-]+(\.[\w-]+)*")
 LONGEST_VALUE, LONGEST = 24, 100  # characters in a name; what is longer is told by its hash
 
 
+class InPython(dict[str, Any]):
+    """Changes that were given as `changed={...}`, and not on a command line."""
+
+
 def read(words: Iterable[str]) -> dict[str, Any]:
     """Dotted key -> value, of words such as `workload.tasks=10`, whose values are YAML. Raises InputError."""
     changes: dict[str, Any] = {}
@@ -32,13 +36,13 @@ def read(words: Iterable[str]) -> dict[str, Any]:
     return changes
 
 
-def given(changed: Mapping[str, Any]) -> dict[str, Any]:
+def given(changed: Mapping[str, Any]) -> InPython:
     """The same from Python, `{"workload.tasks": 10}`, with values in the words of a file. Raises InputError."""
     for key in changed:
         if not isinstance(key, str) or not KEY.fullmatch(key):
             raise InputError(f"changed: {key!r} is no key, such as 'seeds' or 'arms.sgd.step_size'")
     try:
-        return {key: plain(value, (key,)) for key, value in changed.items()}
+        return InPython({key: plain(value, (key,)) for key, value in changed.items()})
     except (TypeError, RecursionError) as error:
         raise InputError(f"changed: {error}") from None
 
@@ -85,6 +89,13 @@ def options(scale: str, manifest: Mapping[str, Any]) -> list[str]:
     """The words of a command line that mean a sweep again that was run: `--scale laptop --set seeds=5`."""
     changes: Mapping[str, Any] = manifest.get("set", {})
     return ["--scale", scale.partition("+")[0], *as_words(changes)]
+
+
+def place(changes: Mapping[str, Any]) -> tuple[str, str]:
+    """What mistakes are said of, `changed` or `--set`, and the changes as the user wrote them."""
+    if isinstance(changes, InPython):
+        return "changed", f"changed={dict(changes)}"
+    return "--set", " ".join(as_words(changes))
 
 
 def as_words(changes: Mapping[str, Any]) -> list[str]:

@@ -24,7 +24,7 @@ from workloads.registry import nearest
 
 KeyPath = tuple[str | int, ...]
 
-SET = "--set"  # where the values of a command line stand, instead of a line of the file
+SET = "--set"  # the place of what is changed for one run, by a command line or in Python, which no line of the file is
 SHOWN = 8  # mistakes printed at once; an error fits one screen
 NO_VALUE = object()
 SCALED = (
@@ -82,15 +82,16 @@ class Problems:
     line_of: dict[str, int] = field(default_factory=dict)  # text -> line; a mistake seen twice is said once
     when: str = ""  # what the file is checked with, such as `at scale smoke`, and the lines of that
     lines: frozenset[int] = frozenset()
+    changed_by: str = SET  # what the user wrote the changes of one run behind
 
     def add(self, line: int, path: KeyPath, text: str, value: Any = NO_VALUE) -> None:
         """Note a mistake at `path`; of one on other lines that a scale alone makes a mistake, the scale is said.
 
-        Line 0 is the command line.
+        Line 0 is what is changed for one run.
         """
         path = path[1:] if path[:1] == (SET,) else path
         what = " = ".join([dotted(path)] * bool(path) + [shown(value)] * (value is not NO_VALUE))
-        place = SET if line == 0 else f"{self.file}:{line}" if self.numbered else self.file
+        place = self.changed_by if line == 0 else f"{self.file}:{line}" if self.numbered else self.file
         said = ": ".join(part for part in (place, what, text) if part)
         if self.when and said not in self.line_of and line not in self.lines:
             said += f" ({self.when})"

@@ -66,7 +66,8 @@ def with_changes(spec: Spec, path: Path, changed: Mapping[str, Any], *, numbered
     sized = document.with_overrides(
         (document.tree.get("scales") or {}).get(spec.scale) or {}, ("scales", spec.scale), problems
     )
-    problems.when, problems.lines = f"with {' '.join(changes.as_words(changed))}", frozenset({0})
+    problems.changed_by, written = changes.place(changed)
+    problems.when, problems.lines = f"with {written}", frozenset({0})
     scale = spec.scale + changes.suffix(changed)
     checked = Checked(sized.with_overrides(changed, (SET,), problems), problems)
     made = checked.spec(path, spec.text, scale=scale, scales=spec.scales, code=spec.code)

@@ -93,6 +93,18 @@ def test_list_says_which_sweeps_there_are(command: Command, tmp_path: Path) -> N
     assert "damaged" in command("list", "--storage", storage).out
 
 
+def test_a_list_in_a_narrow_terminal_breaks_no_word(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    question = "Does plain backprop lose the ability to learn on a slowly-changing regression, and which ways keep it?"
+    ran(command, tmp_path, SGD + WILD, "--no-figures", head=HEAD.replace("Does it end well?", question))
+    monkeypatch.setattr("sweep.cli.results.width", lambda: 80)  # of a terminal
+    said = command("list", "--storage", tmp_path / "storage").out
+    name, *_ = said.splitlines()
+    assert name == "mine@full" and " ".join(said.split()).startswith(f"mine@full {question} 6 trials, 100 % complete;")
+    assert "2 diverged; won: nothing to compare; last run" in said and max(map(len, said.splitlines())) <= 80
+
+
 @pytest.mark.parametrize(
     "change",
     [(SGD, SGD.replace("  sgd:", "  plain:")), ("Does it end well?", "Does it still?")],

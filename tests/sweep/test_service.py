@@ -318,8 +318,10 @@ def test_what_is_changed_in_python_is_what_set_changes(alone: None, uncompiled: 
     words = changes.read(["workload.tasks=2", "arms.sgd.step_size=[0.01, 0.003]"])
     assert outcome.record.identity == f"tiny@{studies.load(file, None, words).scale}"
     assert outcome.record.manifest["set"] == words
-    with pytest.raises(InputError, match="--set: workload.taks: unknown key; did you mean 'tasks'?"):
+    with pytest.raises(InputError, match=r"^changed: workload.taks: unknown key; did you mean 'tasks'\?"):
         sweep.run(file, changed={"workload.taks": 2}, storage=storage)
+    with pytest.raises(InputError, match=r"tiny.yaml:2: .* \(with changed={'workload.name': 'permuted_mnist'}\)"):
+        sweep.run(file, changed={"workload.name": "permuted_mnist"}, storage=storage)
     with pytest.raises(InputError, match="changed: 3 is no key"):
         sweep.run(file, changed={3: 2}, storage=storage)  # type: ignore[dict-item]
     with pytest.raises(InputError, match="changed: seeds = <object"):

@@ -162,7 +162,9 @@ def test_results_in_python_show_a_table_and_escape_what_files_say() -> None:
     html = shown._repr_html_()
     assert "Is a &lt; b &amp; &lt;script&gt;?" in html and "<script>" not in html and "<table" in html
     assert "adam beats sgd by" in html
-    assert shown.leaderboard(window="last 25%").window == Window("last", 25)
+    late = shown.leaderboard(metric="online_error", window="last 25%")
+    assert late.window == Window("last", 25) and "over the last 25% of the tasks" in late._repr_html_()
+    assert shown.leaderboard()._repr_html_() in html
     [told] = shown.compare("adam", "sgd")
     assert told.ours.arm == "adam" and len(shown.trials) == 60
     assert set(shown.curves["arm"]) == {"sgd", "adam", "linear"}
