@@ -81,6 +81,20 @@ def shape_of(config: Mapping[str, Any]) -> Shape:
     )
 
 
+class Shapes:
+    """Shapes of many trials: of each workload with each network one is made."""
+
+    def __init__(self) -> None:
+        self.made: dict[str, Shape] = {}
+
+    def of(self, config: Mapping[str, Any]) -> Shape:
+        """As `shape_of`."""
+        key = repr((config["workload"], config["network"]))
+        if key not in self.made:
+            self.made[key] = shape_of(config)
+        return self.made[key]
+
+
 def own_timetable(config: Mapping[str, Any]) -> str:
     """Of a user's stream, whose tasks may begin elsewhere for another seed: such seeds cannot share a pack. Else ""."""
     if owner("STREAMS", config["workload"]["name"]) is None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from sweep.ledger import failures
 from sweep.ledger.packs import PackState
 from sweep.ledger.so_far import SoFar
-from sweep.packing import shape_of
+from sweep.packing import Shapes
 
 if TYPE_CHECKING:
     from sweep.ledger.ledger import Ledger
@@ -141,7 +141,8 @@ def _training(pack: PackState, ledger: Ledger, steps: Mapping[str, int], now: fl
 def _steps(trials: Mapping[str, Trial]) -> dict[str, int]:
     """Trial id -> the steps it takes; those of one setting take the same."""
     groups: dict[str, int] = {}
+    shapes = Shapes()
     for trial in trials.values():
         if trial.group not in groups:
-            groups[trial.group] = shape_of(trial.config).steps
+            groups[trial.group] = shapes.of(trial.config).steps
     return {id: groups[trial.group] for id, trial in trials.items()}

@@ -151,7 +151,7 @@ def _rows(panel: Panel, source: _Source) -> Iterator[pd.DataFrame]:
 def _chosen(panel: Panel, ended: pd.DataFrame, late: pd.DataFrame) -> pd.DataFrame:
     """The settings that are a panel's lines: kind, line (its name), value, arm, setting, group, candidates."""
     networks, linear = frames.split(ended)
-    own = linear[~linear["arm"].isin(networks["arm"])]
+    own = linear[~linear["arm"].isin(networks["arm"].unique())]
     alone = _of_one_network(networks)
     if panel.lines == ARM:
         best = selections.best_settings(alone, late, ["arm"]).assign(kind=ARM, value=float("nan"))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from sweep.errors import InputError
 from sweep.ledger.storage import Storage
 from sweep.results import frames
+from sweep.results.results import Results
 
 if TYPE_CHECKING:
     from sweep.ledger.ledger import Ledger
@@ -30,9 +31,12 @@ def report(sweeps: Sequence[tuple[SweepRecord, Ledger]], path: Path, lacking: Ca
     beside = Storage(path.parent)
     files: dict[str, str] = {}
     without: dict[str, str] = {}
+    read = [Results(record, ledger) for record, ledger in sweeps]
+    for found in read:
+        _ = found.trials  # which values and page are both made of
     with ThreadPoolExecutor(1) as aside:  # millions of values as text take as long as the page, and no interpreter
-        written = [(record.identity, aside.submit(_write, record, ledger, beside)) for record, ledger in sweeps]
-        facts = gather(sweeps)
+        written = [(found.record.identity, aside.submit(_write, found, beside)) for found in read]
+        facts = gather(read)
         for sweep, file in written:
             try:
                 if file.result():
@@ -45,17 +49,17 @@ def report(sweeps: Sequence[tuple[SweepRecord, Ledger]], path: Path, lacking: Ca
     yield path
 
 
-def _write(record: SweepRecord, ledger: Ledger, beside: Storage) -> str:
+def _write(found: Results, beside: Storage) -> str:
     """The file of a sweep's `values`; nothing where there is none."""
-    content = values(record, ledger)
+    content = values(found)
     if content is None:
         return ""
-    file = f"{record.identity}.csv"
+    file = f"{found.record.identity}.csv"
     beside.write_bytes(file, content)
     return file
 
 
-def values(record: SweepRecord, ledger: Ledger) -> bytes | None:
+def values(found: Results) -> bytes | None:
     """Every recorded value of a sweep and what tells settings apart, as `sweep.curves` gives them, in CSV.
 
     None where there is none. Raises InputError where there are more than `MOST`.
@@ -63,15 +67,15 @@ def values(record: SweepRecord, ledger: Ledger) -> bytes | None:
     import pyarrow as pa
     from pyarrow import csv
 
-    curves = frames.curves(record, ledger)
+    curves = frames.curves(found.record, found.ledger)
     if curves.empty:
         return None
     if len(curves) > MOST:
         raise InputError(
-            f"{record.identity} has {len(curves):,} values, too many for a CSV file:"
-            f' sweep.curves("{record.identity}") gives them in Python'
+            f"{found.record.identity} has {len(curves):,} values, too many for a CSV file:"
+            f' sweep.curves("{found.record.identity}") gives them in Python'
         )
-    table = frames.with_axes(curves, frames.trials(record, ledger))
+    table = frames.with_axes(curves, found.trials)
     into = pa.BufferOutputStream()
     csv.write_csv(pa.Table.from_pandas(table, preserve_index=False), into)  # pandas takes ten times as long
     content: bytes = into.getvalue().to_pybytes()

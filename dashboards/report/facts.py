@@ -16,9 +16,8 @@ from sweep.results import frames, leaderboard, naming, palette, selections, so_f
 from workloads.metrics import ranked
 
 if TYPE_CHECKING:
-    from sweep.ledger.ledger import Ledger
-    from sweep.ledger.sweeps import SweepRecord
     from sweep.results.leaderboard import Leaderboard
+    from sweep.results.results import Results
 
 PARTS = ("within_task",)  # metrics of which only the parts are recorded, on a clock of their own
 TABLES = ("curves", "seeds", "late", "sensitivity", "pairs")
@@ -49,9 +48,9 @@ class Facts:
     rows: dict[str, list[Row]] = field(default_factory=lambda: {name: [] for name in TABLES})
 
 
-def gather(sweeps: Sequence[tuple[SweepRecord, Ledger]]) -> Facts:
+def gather(sweeps: Sequence[Results]) -> Facts:
     """The facts of these sweeps; arms of several are told apart by their sweep's name. Raises StorageError."""
-    read = [_Sweep(record, ledger) for record, ledger in sweeps]
+    read = [_Sweep(found) for found in sweeps]
     boards = [sweep.board for sweep in read if sweep.board]
     names = dict.fromkeys(metric for sweep in read if sweep.board for metric in sweep.metrics())
     heads = list(dict.fromkeys(board.metric for board in boards))
@@ -76,10 +75,10 @@ def gather(sweeps: Sequence[tuple[SweepRecord, Ledger]]) -> Facts:
 class _Sweep:
     """One sweep as it is read."""
 
-    def __init__(self, record: SweepRecord, ledger: Ledger) -> None:
-        self.record, self.ledger = record, ledger
+    def __init__(self, found: Results) -> None:
+        self.record, self.ledger, self.all = found.record, found.ledger, found.trials
+        record, ledger = found.record, found.ledger
         self.part = selections.reported(record, ledger)
-        self.all = frames.trials(record, ledger)
         self.trials = self.all if self.part is record else frames.trials(self.part, ledger)
         self.reach = so_far.reach(self.trials)  # None but for a sweep that is looked at while it trains
         self.why = ""
@@ -133,7 +132,7 @@ def _add(facts: Facts, sweep: _Sweep, board: Leaderboard, first: int, *, most: i
     ended = sweep.trials[sweep.trials["status"].isin(frames.FINISHED)]
     facts.tasks = max(facts.tasks, int(ended["tasks"].max()))
     metrics = sweep.metrics()
-    trials, curves = tables.read(sweep.part, sweep.ledger, shown, metrics)
+    trials, curves = tables.read(sweep.part, sweep.ledger, sweep.trials, shown, metrics)
     each = tables.points_each(len(facts.settings) * len(metrics), tables.BUDGET)
     singles = tables.points_each(
         int(trials["seed"].nunique()) * len(board.standings) * len(metrics), tables.SEED_BUDGET

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from dashboards.report.facts import gather
 from dashboards.report.page import progress_of, rendered
 from sweep import watching
+from sweep.results.results import Results
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -55,7 +56,7 @@ class Pages:
             self._ask()
             if not self.content or (self.stale and self.clock() >= self.due):
                 began = self.spent()
-                facts = gather([(self.watched.record(), self.watched.ledger)])
+                facts = gather([Results(self.watched.record(), self.watched.ledger)])
                 self.due = self.clock() + watching.pause(self.spent() - began, EVERY)
                 self.content = rendered(facts, every=EVERY, look=self._look())  # dear but once, when it loads Vega
                 self.stale = False

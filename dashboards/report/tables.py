@@ -36,12 +36,12 @@ WINDOWS = ("last 10%", "last 25%", "first 10%", "all")
 
 
 def read(
-    record: SweepRecord, ledger: Ledger, settings: Sequence[Setting], metrics: Sequence[str]
+    record: SweepRecord, ledger: Ledger, trials: pd.DataFrame, settings: Sequence[Setting], metrics: Sequence[str]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """These settings' trials and their curves, as `frames` has them."""
+    """These settings' trials, of those of the record, and their curves, as `frames` has them."""
     groups = {setting.group for setting in settings}
     part = replace(record, trials=[trial for trial in record.trials if trial.group in groups])
-    return frames.trials(part, ledger), frames.curves(part, ledger, metrics)
+    return trials[trials["group"].isin(groups)], frames.curves(part, ledger, metrics)
 
 
 def curve_rows(observed: pd.DataFrame, places: Places, *, points: int) -> Iterator[Row]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from sweep.errors import InputError
-from sweep.packing import Shape, shape_of
+from sweep.packing import Shape, Shapes
 from sweep.results import answers, frames, leaderboard, naming, so_far
 from sweep.results.costs import seconds
 from sweep.spec.studies import is_study
@@ -207,13 +207,13 @@ def _faults(failures: Mapping[str, Failure]) -> list[Fault]:
 def _costs(record: SweepRecord, ends: Mapping[str, Done]) -> list[Cost]:
     """What every arm took; a pack's time is shared evenly by its members."""
     spent = seconds(ends)
-    shapes: dict[str, Shape | None] = {}
+    made, shapes = Shapes(), dict[str, Shape | None]()
     costs = []
     for arm in record.arms:
         own = [trial for trial in record.trials if arm in trial.arms and trial.id in ends]
         for trial in own:
             if trial.group not in shapes:
-                shapes[trial.group] = _shape(trial.config)
+                shapes[trial.group] = _shape(made, trial.config)
         shaped = [(ends[trial.id], shape) for trial in own if (shape := shapes[trial.group])]
         sizes = sorted({shape.parameters for _, shape in shaped})
         costs.append(
@@ -229,10 +229,10 @@ def _costs(record: SweepRecord, ends: Mapping[str, Done]) -> list[Cost]:
     return costs
 
 
-def _shape(config: Mapping[str, Any]) -> Shape | None:
+def _shape(made: Shapes, config: Mapping[str, Any]) -> Shape | None:
     """A trial's sizes; None where its network or stream is a user's that is not here."""
     try:
-        return shape_of(config)
+        return made.of(config)
     except InputError:
         return None
 

@@ -62,9 +62,10 @@ def write_page(record: SweepRecord, ledger: Ledger) -> Path | None:
     from dashboards.report.page import rendered
     from sweep.cli.progress import working
     from sweep.ledger.storage import Storage
+    from sweep.results.results import Results
 
     with working("writing the report"):
-        Storage(path.parent).write_bytes(path.name, rendered(gather([(record, ledger)])).encode())
+        Storage(path.parent).write_bytes(path.name, rendered(gather([Results(record, ledger)])).encode())
     stamp.write_text(made_of)
     return path
 

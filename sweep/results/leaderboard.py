@@ -208,7 +208,7 @@ def best_of_arms(networks: pd.DataFrame, linear: pd.DataFrame, late: pd.DataFram
     that has both networks and linear learners the networks stand.
     """
     best = selections.best_settings(networks, late, [*axes, "arm"])
-    alone = linear[~linear["arm"].isin(networks["arm"])]
+    alone = linear[~linear["arm"].isin(networks["arm"].unique())]
     if len(alone):
         shared = [axis for axis in axes if axis not in frames.SHAPE]
         theirs = selections.best_settings(alone, late, [*shared, "arm"])

@@ -38,6 +38,14 @@ def test_a_shape_is_counted_by_hand() -> None:
     assert not shape.boundaries_shown
 
 
+def test_of_each_workload_with_each_network_one_shape_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = trials("  a: {optimizer: sgd, step_size: [0.1, 0.01, 0.001], network: {width: [5, 6]}}")
+    shapes, made = packing.Shapes(), []
+    monkeypatch.setattr(packing, "shape_of", lambda config: made.append(config) or shape_of(config))
+    assert [shapes.of(trial.config) for trial in found] == [shape_of(trial.config) for trial in found]
+    assert [config["network"]["width"] for config in made] == [5, 6]
+
+
 def test_what_varies_shares_a_pack_and_what_does_not_splits() -> None:
     varying = """\
   sgd: {optimizer: sgd, step_size: [0.1, 0.01], weight_decay: [0, 0.1]}

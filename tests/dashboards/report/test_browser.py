@@ -19,6 +19,7 @@ from dashboards.report import live, look
 from dashboards.report.facts import gather
 from dashboards.report.page import rendered
 from sweep.results import palette
+from sweep.results.results import Results
 from sweep.trials import Trial
 
 pytestmark = pytest.mark.slow
@@ -57,7 +58,7 @@ def curve(trial: Trial, metric: str) -> np.ndarray:
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     found = synthetic.sweep(SWEEP, curve)
     path = tmp_path_factory.mktemp("report") / "which.html"
-    path.write_text(rendered(gather([(found.record, found)])))  # type: ignore[list-item]
+    path.write_text(rendered(gather([Results(found.record, found)])))  # type: ignore[arg-type]
     return path
 
 

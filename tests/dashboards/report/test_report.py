@@ -21,6 +21,7 @@ from dashboards.report.facts import Facts, gather
 from dashboards.report.page import rendered
 from sweep.ledger.failures import without_error
 from sweep.results import answers, leaderboard
+from sweep.results.results import Results
 from sweep.trials import Trial
 
 ARMS = {
@@ -58,7 +59,7 @@ class Balanced(HTMLParser):
 
 
 def facts_of(*sweeps: Synthetic) -> Facts:
-    return gather([(each.record, each) for each in sweeps])  # type: ignore[misc]
+    return gather([Results(each.record, each) for each in sweeps])  # type: ignore[arg-type]
 
 
 def embedded(page: str) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from tiny import Command
 from dashboards import report
 from dashboards.report import values
 from sweep.ledger.ledger import Ledger
+from sweep.results import frames
+from sweep.results.results import Results
 
 TEXT = """\
 name: {name}
@@ -28,7 +30,7 @@ metrics: [online_error]
 def test_the_csv_has_every_value(ran: Path) -> None:
     ledger = Ledger(str(ran))
     record = ledger.sweep("tiny", "full")
-    content = values(record, ledger)
+    content = values(Results(record, ledger))
     assert content is not None
     table = pd.read_csv(io.BytesIO(content))
     assert len(table) == ledger.curves([trial.id for trial in record.trials]).num_rows
@@ -43,6 +45,17 @@ def test_the_command_writes_a_page_and_its_values(command: Command, ran: Path, t
     assert "Does a small sweep run?" in page and "sweep run tiny.yaml --scale full" in page
     said = command("report", "tiny", "--storage", ran, "--out", tmp_path / "tiny")
     assert said.code == 2 and "FILE.html" in said.err
+
+
+def test_page_and_values_are_made_of_one_table_of_trials(
+    ran: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 100,000 trials one takes a second."""
+    ledger, read = Ledger(str(ran)), []
+    trials = frames.trials
+    monkeypatch.setattr(frames, "trials", lambda *of: read.append(of) or trials(*of))
+    assert len(list(report.report([(ledger.sweep("tiny", "full"), ledger)], tmp_path / "tiny.html", pytest.fail))) == 2
+    assert len(read) == 1
 
 
 def test_a_sweep_with_too_many_values_for_a_file_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
