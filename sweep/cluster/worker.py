@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from sweep.errors import InputError, StorageError
 from sweep.ledger import failures
-from sweep.ledger.commits import attempt_name
+from sweep.ledger.commits import Resume, attempt_name
 from sweep.ledger.failures import Failure
 from sweep.ledger.ledger import Ledger
 from sweep.packing import pack_id
@@ -23,7 +23,7 @@ from sweep.trials import trial_id
 from workloads.extensions import place_of
 
 if TYPE_CHECKING:  # imports torch
-    from workloads.training.pack import Pack
+    from workloads.training.pack import Pack, Snapshot
 
 TELL_EVERY = 5.0  # seconds between two words on how far a pack is; on Ray each one waits for the driver
 
@@ -119,6 +119,56 @@ def described(ledger: Ledger, id: str) -> Pack:
         raise StorageError(f"{place} is damaged ({error}): run the sweep again, which writes it anew") from error
 
 
+class Telling:
+    """Tells a listener how far an attempt at a pack is."""
+
+    def __init__(
+        self, pack: Pack, attempt: str, listener: Listener, resume: Resume | None, *, steps: int, began: float
+    ) -> None:
+        """`resume`: where the attempt goes on from; `steps`: of each member; `began`: as `time.monotonic` has it."""
+        self.members, self.steps = len(pack.members), steps
+        self.pack, self.attempt, self.listener = pack.id, attempt, listener
+        self.diverged = resume.manifest.statuses.count("diverged") if resume else 0
+        self.training = self.members - self.diverged  # members
+        self.reached, self.trained = resume.step if resume else 0, 0
+        self.began = self.last = began
+
+    def begin(self) -> None:
+        """Nothing is trained yet. The first steps, which are compiled for, are told at once."""
+        self.tell(self.reached)
+        self.last = self.began
+
+    def tell(self, step: int, *, finished: bool = False) -> None:
+        """Every member that trains is at this step."""
+        self.last = time.monotonic()
+        self.trained += (step - self.reached) * self.training
+        self.reached = step
+        self.listener(
+            Progress(
+                pack=self.pack,
+                members=self.members,
+                step=self.steps if finished else step,  # who left early needs no more
+                steps=self.steps,
+                finished=finished,
+                diverged=self.diverged,
+                seconds=self.last - self.began,
+                trained=self.trained,
+                attempt=self.attempt,
+            )
+        )
+
+    def stepped(self, step: int) -> None:
+        """As `tell`, where it is time to."""
+        if step < self.steps and (self.last == self.began or time.monotonic() - self.last > TELL_EVERY):
+            self.tell(step)
+
+    def committed(self, snapshot: Snapshot) -> None:
+        """What is known now of the members is in the ledger."""
+        self.diverged = snapshot.statuses.count("diverged")
+        self.tell(snapshot.step, finished=snapshot.checkpoint is None)
+        self.training = snapshot.statuses.count("running")
+
+
 def _train(pack: Pack, ledger: Ledger, name: str, listener: Listener) -> None:
     """Train a pack in an attempt of this name; returns when it is committed whole."""
     import torch
@@ -126,77 +176,34 @@ def _train(pack: Pack, ledger: Ledger, name: str, listener: Listener) -> None:
     from workloads.extensions import load_code
     from workloads.training.assembled import workload_of
     from workloads.training.loop import run_pack
-    from workloads.training.pack import Snapshot
 
     torch.set_num_threads(1)  # one pack, one core: packs run beside each other
     check_device(pack.device)
     resume = ledger.resume(pack.id)
     if resume is not None and resume.finished:  # by a process thought dead, or another run
-        listener(
-            Progress(
-                pack=pack.id,
-                members=len(pack.members),
-                step=resume.step,
-                steps=resume.step,
-                finished=True,
-                diverged=resume.manifest.statuses.count("diverged"),
-                seconds=0.0,
-                trained=0,
-                attempt=resume.manifest.attempt,
-            )
-        )
+        ended, now = resume.manifest.attempt, time.monotonic()
+        Telling(pack, ended, listener, resume, steps=resume.step, began=now).tell(resume.step, finished=True)
         return
     attempt = ledger.open(pack, resume=resume, name=name)
     began = time.monotonic()
-    first = resume.step if resume else 0
     load_code(pack.code)  # the stream may be the user's own
     config = pack.members[0].config
     stream = workload_of(config, config["seed"])
     steps = stream.task_start(stream.tasks)
-
-    diverged, last_told = resume.manifest.statuses.count("diverged") if resume else 0, began
-    training = len(pack.members) - diverged  # members
-    trained, reached = 0, first
-
-    def tell(step: int, *, finished: bool = False) -> None:
-        nonlocal last_told, trained, reached
-        last_told = time.monotonic()
-        trained += (step - reached) * training
-        reached = step
-        listener(
-            Progress(
-                pack=pack.id,
-                members=len(pack.members),
-                step=steps if finished else step,  # who left early needs no more
-                steps=steps,
-                finished=finished,
-                diverged=diverged,
-                seconds=last_told - began,
-                trained=trained,
-                attempt=attempt.name,
-            )
-        )
+    telling = Telling(pack, attempt.name, listener, resume, steps=steps, began=began)
 
     def report(snapshot: Snapshot) -> None:
-        nonlocal diverged, training
         attempt.commit(snapshot)
-        diverged = snapshot.statuses.count("diverged")
-        tell(snapshot.step, finished=snapshot.checkpoint is None)
-        training = snapshot.statuses.count("running")
+        telling.committed(snapshot)
 
-    def stepped(step: int) -> None:
-        if step < steps and (last_told == began or time.monotonic() - last_told > TELL_EVERY):
-            tell(step)
-
-    tell(first)
-    last_told = began  # the first steps, which are compiled for, are told at once
+    telling.begin()
     often = os.environ.get("PLIANT_COMMIT_SECONDS")
     run_pack(
         pack,
         report,
         resume.checkpoint if resume else None,
         commit_seconds=float(often) if often else None,
-        stepped=stepped,
+        stepped=telling.stepped,
     )
 
 
