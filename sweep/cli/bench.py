@@ -15,7 +15,9 @@ from sweep.errors import InputError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from sweep.benchmarks.bench_records import Change
+    from sweep.benchmarks.bench_records import Change, Record
+    from sweep.benchmarks.cases import Case
+    from sweep.benchmarks.rows import Row
 
 
 @app.command()
@@ -56,9 +58,7 @@ def bench(
     from dataclasses import asdict
 
     from sweep.benchmarks import bench_records
-    from sweep.benchmarks.bench import measured_apart
     from sweep.benchmarks.cases import selected
-    from sweep.benchmarks.rows import asides
 
     records_folder = folder or bench_records.default_folder()
     if history:
@@ -70,6 +70,22 @@ def bench(
         bench_records.refuse_changed_code()
     cases = selected(quick=quick, stream=stream, arm=arm, members=members, flushed=not no_flush)
     earlier = bench_records.oldest_first(records_folder)  # now, so that a file that cannot be read costs no run
+    rows, failures = measured(cases, quiet=as_json)
+    if as_json:
+        print_json([asdict(row) for row in rows])
+    else:
+        tell(rows, earlier[-1] if earlier else None)
+    if record and rows:
+        typer.echo(f"record    {bench_records.write(rows, records_folder)}", err=as_json)
+    if failures:
+        typer.echo("\n".join(f"error: {failure}" for failure in failures), err=True)
+        raise typer.Exit(1)
+
+
+def measured(cases: Sequence[Case], *, quiet: bool) -> tuple[list[Row], list[str]]:
+    """The rows of what could be measured, each said at once unless `quiet`, and why the others could not."""
+    from sweep.benchmarks.bench import measured_apart
+
     rows, failures = [], []
     for case in cases:
         try:
@@ -79,25 +95,24 @@ def bench(
             typer.echo(f"{case.network} {case.arm} x {case.members:,}: failed", err=True)
             continue
         rows.append(row)
-        if not as_json:
+        if not quiet:
             mark = "" if row.valid else "  (invalid: the plain loop is over 20 % slower than its reference)"
             say(f"{row.network} {row.arm} x {row.members:,}: {ratio(row.ratio)} times{mark}")
-    last = earlier[-1] if earlier else None
-    if as_json:
-        print_json([asdict(row) for row in rows])
-    else:
-        changed = bench_records.changes(rows, last)
-        say()
-        show(bench_table(changed))
-        for aside in asides(rows):
-            say("\n" + aside)
-        if last and any(change.then for change in changed):
-            say("\n" + bench_records.comparison(changed, last))
-    if record and rows:
-        typer.echo(f"record    {bench_records.write(rows, records_folder)}", err=as_json)
-    if failures:
-        typer.echo("\n".join(f"error: {failure}" for failure in failures), err=True)
-        raise typer.Exit(1)
+    return rows, failures
+
+
+def tell(rows: Sequence[Row], last: Record | None) -> None:
+    """The table of a run, what its rows say beside it, and how it compares with the last record."""
+    from sweep.benchmarks import bench_records
+    from sweep.benchmarks.rows import asides
+
+    changed = bench_records.changes(rows, last)
+    say()
+    show(bench_table(changed))
+    for aside in asides(rows):
+        say("\n" + aside)
+    if last and any(change.then for change in changed):
+        say("\n" + bench_records.comparison(changed, last))
 
 
 def draw_history(folder: Path) -> None:
