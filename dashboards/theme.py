@@ -65,7 +65,10 @@ SPARE_MARKERS = ("<", ">", "d", "*", "8", "H")
 LINEAR = Look("linear learner", palette.ARMS["linear"], "")
 DASHES: tuple[LineStyleType, ...] = ("--", "-.", (0, (8, 2)), (0, (3, 1, 1, 1, 1, 1)))  # of linear learners
 
-ACTIVATIONS = ("relu", "leaky_relu", "elu", "swish", "selu", "tanh", "sigmoid", "linear")
+ACTIVATIONS = (
+    *("relu", "leaky_relu", "elu", "swish", "selu", "tanh", "sigmoid", "linear"),
+    *("crelu", "absolute", "fourier", "groupsort_2", "groupsort_4", "groupsort_8"),
+)
 
 MARGIN, BEYOND = 0.04, 0.24  # shares of the steps on both sides of a panel, and on the right where intervals stand
 MOST_NOTES = 6  # lines in a panel's corner

@@ -17,7 +17,7 @@ from workloads.errors import InputError
 from workloads.losses.implementations import IMPLEMENTATIONS as LOSSES
 from workloads.losses.implementations import Loss
 from workloads.methods.base import Hyper, Method, Params, Seen, State
-from workloads.methods.config import METHODS, OPTIMIZERS
+from workloads.methods.config import METHODS, OPTIMIZERS, sorted_units
 from workloads.methods.implementations import IMPLEMENTATIONS
 from workloads.networks.base import Network
 from workloads.periods import Acting, Schedule
@@ -60,7 +60,8 @@ class Learner:
     ) -> None:
         """`loss` is a name of `workloads.losses`, or one that is nobody's choice but its workload's.
 
-        `optimizer` is (name, config), `methods` maps names to configs, in the order they act.
+        `optimizer` is (name, config), `methods` maps names to configs, in the order they act. Raises InputError for a
+        period that is none, and for methods that renew units where activations are sorted.
         """
         self.network = network
         self.loss = loss if isinstance(loss, Loss) else lookup(LOSSES, loss, "loss")
@@ -69,6 +70,9 @@ class Learner:
         self.methods: dict[str, Method[Settings]] = {n: IMPLEMENTATIONS[n](c, network) for n, c in methods.items()}
         self.rare = [n for n, m in self.methods.items() if m.acts and type(m).repair is not Method.repair]
         self.renewing = [n for n, m in self.methods.items() if m.acts and type(m).renew is not Method.renew]
+        group = max((site.group for site in network.sites), default=1)
+        for name in (*self.rare, *self.renewing) if group > 1 else ():
+            raise InputError(sorted_units(name, group))
         self.smoothing = [n for n, m in self.methods.items() if "inputs" in m.acts]
         parts = {optimizer[0]: self.optimizer, **self.methods}
         for name, part in parts.items():

@@ -23,7 +23,7 @@ from workloads import metrics
 from workloads.diagnostics import DIAGNOSTICS
 from workloads.extensions import owner, told
 from workloads.kinds import WORKLOADS, Workload
-from workloads.methods.config import METHODS, OPTIMIZERS
+from workloads.methods.config import METHODS, OPTIMIZERS, sorted_units
 from workloads.networks.config import NETWORKS
 from workloads.registry import fields_of, nearest
 from workloads.reinforcement import CONTROLS
@@ -123,6 +123,7 @@ class Checked:
         )
         self.check_search(spec, settings)
         self.check_needs(spec)
+        self.check_units(spec)
         self.check_layers(spec)
         self.check_pictures(spec)
         self.check_figures(spec)
@@ -366,6 +367,16 @@ class Checked:
             where: KeyPath = ("metrics", listed.index(name)) if name in listed else judged
             text = f"{name} needs a network's layers one by one, which {unable[0]} does not offer"
             self.wrong(where, f"{text}; networks for it: {', '.join(offering)}", name)
+
+    def check_units(self, spec: Spec) -> None:
+        """Methods that renew units need units with activations of their own."""
+        for arm in spec.arms:
+            network = NETWORKS[arm.network.name]
+            group = max(map(network.group, arm.network.configs), default=1)
+            for method in arm.methods if group > 1 else ():
+                if any("units" in METHODS[method.name].needs(c) for c in method.configs):
+                    text = f"{sorted_units(method.name, group)}: give this arm a network with another activation"
+                    self.wrong(("arms", arm.label, method.name), text)
 
     def check_needs(self, spec: Spec) -> None:
         """Methods that must be told when a task changes need a stream that shows it."""

@@ -116,7 +116,8 @@ def cases() -> dict[str, Case]:
                 found[f"{kind} {name} {spec.semantics}{text}"] = Case(arm=arm)
     version = NETWORKS["mlp"].semantics
     for activation in get_args(MLPActivation):
-        shape = Shape(5, 2, 7, 3, "cross_entropy", 2, activation)
+        width = 8 if activation.startswith("groupsort") else 5  # a whole number of groups
+        shape = Shape(width, 2, 7, 3, "cross_entropy", 2, activation)
         found[f"network mlp {version} {activation}"] = Case(arm=Arm("sgd"), shape=shape, index=1, task=False)
     for normalisation in ("layer", "layer_plain"):
         shape = Shape(5, 2, 7, 3, "cross_entropy", 2, normalisation=normalisation)

@@ -91,15 +91,18 @@ def test_lifted_is_looped_for_large_networks(arm: Arm, shape: Shape) -> None:
     assert both(arm, shape, steps=40) < 1e-10
 
 
+EACH_OF_ONE = ["leaky_relu", "tanh", "sigmoid", "elu", "swish", "selu", "linear", "absolute", "fourier"]
+
+
 @pytest.mark.parametrize("path", ["lifted", pytest.param("lanes", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("activation", ["leaky_relu", "tanh", "sigmoid", "elu", "swish", "selu", "linear"])
+@pytest.mark.parametrize("activation", EACH_OF_ONE)
 def test_a_path_is_looped_for_every_activation(activation: str, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     compilers.lightly(monkeypatch)
     shape = Shape(width=5, depth=2, inputs=6, outputs=2, loss="squared_error", batch=2, activation=activation)
     assert both(Arm("adam", ("continual_backprop",)), shape, steps=60, path=path) < 1e-10
 
 
-@pytest.mark.parametrize("activation", ["leaky_relu", "tanh", "sigmoid", "elu", "swish", "selu", "linear"])
+@pytest.mark.parametrize("activation", EACH_OF_ONE)
 def test_lanes_own_functions_are_those_of_float32(activation: str) -> None:
     shape = Shape(width=5, depth=1, inputs=6, outputs=3, loss="cross_entropy", batch=1, activation=activation)
     assert both(Arm("sgd"), shape, steps=100, dtype=torch.float32, path="lanes") < 1e-5

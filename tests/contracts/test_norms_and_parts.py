@@ -1,4 +1,4 @@
-"""Layer norm and crelu on every path that takes them, with units replaced under both."""
+"""Layer norm and isometric activations on every path that takes them, with units replaced where there are such."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from packs import Arm, Pack, Shape, data, making
 from workloads import paths
 from workloads.checks.contracts import disagreement
 from workloads.engine.parts import parts_of
+from workloads.errors import InputError
 from workloads.learner import Learner
 
 REPLACING = Arm("sgd", ("continual_backprop",), {"preset": "paper"})
@@ -19,7 +20,12 @@ def shape(activation: str, normalisation: str) -> Shape:
     return Shape(3, 2, 4, 2, "cross_entropy", 1, activation, normalisation)
 
 
+def sorting(size: int, normalisation: str = "none") -> Shape:
+    return Shape(8, 2, 4, 2, "cross_entropy", 2, f"groupsort_{size}", normalisation)
+
+
 CASES = [("crelu", "none"), ("relu", "layer_plain"), ("crelu", "layer")]
+ALSO = [*CASES, ("fourier", "none"), ("absolute", "layer")]
 
 
 @pytest.mark.parametrize(
@@ -58,6 +64,29 @@ def test_online_is_looped(activation: str, normalisation: str) -> None:
     assert said is not None and said.startswith("online does not take adamo together with mlp with ")
 
 
+@pytest.mark.parametrize("path", ["lifted", "lanes", "online"])
+@pytest.mark.parametrize(("size", "normalisation"), [(2, "layer"), (8, "none")])
+def test_a_path_is_looped_where_units_are_sorted(size: int, normalisation: str, path: str) -> None:
+    own = sorting(size, normalisation)
+    x, y = data(own, 40, streams=2, dtype=torch.float64)
+    assert disagreement(making(Arm("sgd", ("l2_init",)), own), x, y, path, range(3)) < 1e-9
+
+
+@pytest.mark.parametrize("activation", ["absolute", "fourier"])
+def test_units_of_isometric_activations_are_replaced_online(activation: str) -> None:
+    own = shape(activation, "none")
+    x, y = data(own, 40, streams=2, dtype=torch.float64)
+    assert disagreement(making(REPLACING, own), x, y, "online", range(3)) < 1e-9
+
+
+@pytest.mark.parametrize("arm", [REPLACING, RECYCLING], ids=str)
+def test_units_that_are_sorted_are_not_renewed(arm: Arm) -> None:
+    """To be replaced one by one they would have to show something of their own, and a fresh one would move others'."""
+    said = f"{arm.methods[0]} renews units one by one, and where groups of 4 are sorted no activation is one unit's own"
+    with pytest.raises(InputError, match=said):
+        Learner(sorting(4).network, "cross_entropy", *arm.configs(0))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_recycling_online_is_looped(optimizer: str) -> None:
     """As seldom as online takes it; twice within these steps, so also from sums that began at 0."""
@@ -67,7 +96,7 @@ def test_recycling_online_is_looped(optimizer: str) -> None:
     assert making(arm, own)([0], "looped").train(x, y).state()["state"]["replaced"].item() > 0
 
 
-@pytest.mark.parametrize(("activation", "normalisation"), CASES)
+@pytest.mark.parametrize(("activation", "normalisation"), ALSO)
 def test_replaced_units_begin_anew(activation: str, normalisation: str) -> None:
     """After the last repair of a step both columns of a newborn are 0, and its gain and shift are 1 and 0."""
     own = shape(activation, normalisation)

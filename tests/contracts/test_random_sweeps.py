@@ -50,11 +50,12 @@ def one_of(*values: Any) -> st.SearchStrategy[Any]:
 @st.composite
 def networks(draw: st.DrawFn) -> Config:
     """A small perceptron, or a linear model."""
+    activation = draw(one_of(*get_args(MLPActivation)))
     return {
         "name": "mlp",
-        "width": draw(st.integers(1, 9)),
+        "width": 8 if activation.startswith("groupsort") else draw(st.integers(1, 9)),
         "depth": draw(st.integers(0, 3)),
-        "activation": draw(one_of(*get_args(MLPActivation))),
+        "activation": activation,
         "initialisation": draw(one_of(*get_args(Initialisation))),
         "biases": draw(st.booleans()),
         "normalisation": draw(one_of("none", "none", "layer", "layer_plain")),
@@ -123,14 +124,17 @@ def arms(draw: st.DrawFn, batch: int) -> Config:
 @st.composite
 def sweeps(draw: st.DrawFn) -> Config:
     """A whole sweep file, as YAML would read it."""
-    workload = draw(workloads())
+    workload, network = draw(workloads()), draw(networks())
+    arm = draw(arms(workload["batch"]))
+    if network["activation"].startswith("groupsort"):
+        arm.pop(CBP, None)  # which has no unit of its own there
     return {
         "workload": workload,
-        "network": draw(networks()),
+        "network": network,
         "dtype": draw(one_of("float64", "float32")),
         "metrics": ["weight_magnitude"],
         "seeds": 2,
-        "arms": {"one": draw(arms(workload["batch"]))},
+        "arms": {"one": arm},
     }
 
 

@@ -87,6 +87,11 @@ BY_LANE(CALLED, exponential, f64v, double, exp)
 BY_LANE(CALLED, exponential_minus_one, f64v, double, expm1)
 BY_LANE(CALLED, logarithm, f64v, double, log)
 BY_LANE(CALLED, hyperbolic_tangent, f64v, double, tanh)
+BY_LANE(CALLED, sine, f64v, double, sin)
+BY_LANE(CALLED, cosine, f64v, double, cos)
+// Whose argument may be anything, and its reduction is what costs.
+BY_LANE(CALLED, sine, f32v, float, sinf)
+BY_LANE(CALLED, cosine, f32v, float, cosf)
 // These are single instructions, which the compiler finds in such loops.
 BY_LANE(inline, root, f32v, float, sqrtf)
 BY_LANE(inline, root, f64v, double, sqrt)

@@ -53,6 +53,8 @@ static inline f32v exponential_minus_one(f32v x) {
 }
 template <class V> static inline V logarithm(V x) { return std::log(x); }
 template <class V> static inline V hyperbolic_tangent(V x) { return std::tanh(x); }
+template <class V> static inline V sine(V x) { return std::sin(x); }
+template <class V> static inline V cosine(V x) { return std::cos(x); }
 template <class V> static inline V root(V x) { return std::sqrt(x); }
 template <class V> static inline V rounded_down(V x) { return std::floor(x); }
 template <class V> static inline V logistic(V x) { return 1 / (1 + std::exp(-x)); }

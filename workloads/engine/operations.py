@@ -27,6 +27,8 @@ UNARY = {
     aten.exp.default: "exponential({0})",
     aten.expm1.default: "exponential_minus_one({0})",
     aten.log.default: "logarithm({0})",
+    aten.sin.default: "sine({0})",
+    aten.cos.default: "cosine({0})",
     aten.tanh.default: "hyperbolic_tangent({0})",
     aten.sigmoid.default: "logistic({0})",
     aten.floor.default: "rounded_down({0})",

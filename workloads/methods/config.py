@@ -305,6 +305,11 @@ class ResetConfig:
             raise ValueError("a network of zeros cannot learn; to: zero is for what: head")
 
 
+def sorted_units(method: str, group: int) -> str:
+    """Why a method that renews units is refused where groups of neighbours are sorted."""
+    return f"{method} renews units one by one, and where groups of {group} are sorted no activation is one unit's own"
+
+
 ADAM_WRITTEN: Takes = {"step_size": True, "beta1": True, "beta2": True, "eps": True, "weight_decay": True}
 ADAMO_WRITTEN: Takes = {
     "step_size": True,

@@ -22,10 +22,11 @@ ResNets always; `paper` zeroes it, element by element.
 A unit of a convolution is a channel: means run over examples and places and over the kernel's elements. Where a
 picture is flattened for a linear layer, a channel owns several columns, which all become 0 when it is replaced; its
 utility is the mean over them of |w_out| |h − f̂| (or |w_out| |h|), each column with its own place of the picture, as in
-the released code; f̂ is the channel's. A unit with two activations, as crelu's, has the mean of both columns' utilities,
-each with its own f̂, and both columns become 0. Where a norm scales a unit, the fresh one's scale is 1, its shift 0 and
-its running statistics, under batch norm, are 0 and 1. A unit of which all inputs have just been replaced has incoming
-weights of 0, and a y that divides by their magnitude is infinite, and u from then on: seen in layers of width 2.
+the released code; f̂ is the channel's. A unit with two activations, as crelu's and fourier's, has the mean of both
+columns' utilities, each with its own f̂, and both columns become 0. Where a norm scales a unit, the fresh one's scale is
+1, its shift 0 and its running statistics, under batch norm, are 0 and 1. A unit of which all inputs have just been
+replaced has incoming weights of 0, and a y that divides by their magnitude is infinite, and u from then on: seen in
+layers of width 2.
 """
 
 from __future__ import annotations

@@ -18,7 +18,8 @@ zero those too (`all`), having seen that Adam's next steps otherwise make units 
 there for the whole matrix. The comparison of Dohare et al. (2024, Nature 632:768) in reinforcement learning (`preset:
 reinforcement`) scores by the batch, every 100 steps, and leaves the optimizer alone (`none`).
 
-A unit of a convolution is a channel, whose mean runs over places; that of a unit of crelu over its two activations.
+A unit of a convolution is a channel, whose mean runs over places; that of a unit of crelu or fourier over its two
+activations. fourier's never go dormant: |sin| + |cos| lies between 1 and √2.
 """
 
 from __future__ import annotations

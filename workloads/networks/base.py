@@ -56,8 +56,8 @@ class Site:
 
     A unit of a convolution is a channel. Where a convolution's picture is flattened for a linear layer, a unit owns
     several neighbouring columns of the outgoing matrix, one per place of the picture. Where a unit has several
-    `parts` (crelu's two), it shows as many activations, number j, j + units, ... of the layer's, and what leaves it is
-    entries [:, j], [:, j + units], ... of `outgoing_weight`.
+    `parts` (crelu's and fourier's two), it shows as many activations, number j, j + units, ... of the layer's, and what
+    leaves it is entries [:, j], [:, j + units], ... of `outgoing_weight`.
     """
 
     name: str  # the layer, and the key of its activations
@@ -70,6 +70,7 @@ class Site:
     fan_out: int  # weights out of one unit
     norm: Norm | None = None
     parts: int = 1  # activations of one unit
+    group: int = 1  # neighbouring units whose activations are sorted among them: then none is one unit's own
 
     @property
     def activations(self) -> int:

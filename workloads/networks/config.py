@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol, cast, get_args
 
 from annotated_types import Ge
 
@@ -19,7 +19,7 @@ CONV_KERNELS = (5, 3, 3)  # of the convnet's convolutions
 
 Picture = tuple[int, int, int]  # channels, height, width
 Activation = Literal["relu", "leaky_relu", "tanh", "sigmoid", "elu", "swish", "selu", "linear"]
-MLPActivation = Literal[Activation, "crelu"]
+MLPActivation = Literal[Activation, "crelu", "absolute", "fourier", "groupsort_2", "groupsort_4", "groupsort_8"]
 Initialisation = Literal["kaiming", "lecun", "xavier", "default", "orthogonal"]
 
 
@@ -27,8 +27,10 @@ Initialisation = Literal["kaiming", "lecun", "xavier", "default", "orthogonal"]
 class MLPConfig:
     """A multilayer perceptron; `depth: 0` is the linear model, where width and activation mean nothing.
 
-    A unit of crelu shows two activations, [z]+ and [-z]+ (Abbas et al. 2023): `width` counts units, so that the next
-    layer has 2 x width inputs. Of equal parameters with relu is about width / sqrt(2) between hidden layers.
+    A unit of crelu shows two activations, [z]+ and [-z]+ (Abbas et al. 2023), one of fourier sin z and cos z (deep
+    Fourier features): `width` counts units, so that the next layer has 2 x width inputs. Of equal parameters with relu
+    is about width / sqrt(2) between hidden layers. groupsort_k puts every k neighbouring units in order (2: MaxMin),
+    absolute is |z|: with `initialisation: orthogonal` such a network is an isometry wherever it does not widen.
     """
 
     width: Annotated[int, Ge(1)] | None = 100  # units per hidden layer
@@ -47,6 +49,8 @@ class MLPConfig:
             object.__setattr__(self, "normalisation", "none")
         elif self.width is None or self.activation is None:
             raise ValueError("width and activation may be null only where depth is 0")
+        elif self.width % self.group:
+            raise ValueError(f"{self.activation} sorts {self.group} units at a time: width {self.width} is no multiple")
         if self.activation == "selu":
             # Its fixed point needs lecun weights: other schemes would be the same trial by another name.
             object.__setattr__(self, "initialisation", "lecun")
@@ -61,7 +65,13 @@ class MLPConfig:
     @property
     def parts(self) -> int:
         """Activations of one unit."""
-        return 2 if self.activation == "crelu" else 1
+        return 2 if self.activation in ("crelu", "fourier") else 1
+
+    @property
+    def group(self) -> int:
+        """Neighbouring units whose activations are sorted among them; 1 where each has its own."""
+        kind, _, size = (self.activation or "").partition("_")
+        return int(size) if kind == "groupsort" else 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -145,6 +155,10 @@ class NetworkSpec:
         """Whether vmap can batch it over members."""
         return self.paths.lifted is not False
 
+    def group(self, config: NetworkSettings) -> int:
+        """How many units of a layer show their activations together, so that none is a unit's own; 1 where each is."""
+        return config.group if isinstance(config, MLPConfig) else 1
+
     def built_for(self, stream: Workload) -> int | Picture:
         """What the network of a stream is built for: the shape of its pictures, or its number of inputs."""
         return cast("Picture", getattr(stream, "shape", ())) if self.pictures else stream.inputs
@@ -160,7 +174,7 @@ MLP_WRITTEN: Mapping[str, Literal[True] | Collection[object]] = {
 }
 MLP_ONLINE: Takes = {
     **MLP_WRITTEN,
-    "activation": ("relu", "leaky_relu", "tanh", "sigmoid", "elu", "swish", "selu", "linear", "crelu", None),
+    "activation": (*get_args(MLPActivation), None),
     "normalisation": ("none", "layer", "layer_plain"),
 }
 

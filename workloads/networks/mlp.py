@@ -116,6 +116,7 @@ class MLP(Network[MLPConfig]):
             fan_out=self.config.parts * self.sizes[layer + 2],
             norm=self._norm(layer),
             parts=self.config.parts,
+            group=self.config.group,
         )
 
 

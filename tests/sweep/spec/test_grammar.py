@@ -422,6 +422,15 @@ MISTAKES = {
         PLAIN + "network: {width: null}\n",
         "width and activation may be null only where",
     ),
+    "a width that is no whole number of groups": (
+        PLAIN + "network: {width: [8, 20], activation: groupsort_8}\n",
+        '{"width": 20, "activation": "groupsort_8"}: groupsort_8 sorts 8 units at a time: width 20 is no multiple',
+    ),
+    "sorted units that would be renewed": (
+        arm("optimizer: sgd, redo: null") + "network: {activation: [relu, groupsort_4]}\n",
+        "mine.yaml:3: arms.a.redo: redo renews units one by one, and where groups of 4 are sorted no activation is one "
+        "unit's own: give this arm a network with another activation",
+    ),
     "keep": (PLAIN + "keep: {every: 0}\n", "must be none, final or {every: <tasks>}, at least 1"),
     "hidden task boundaries": (
         arm("optimizer: sgd, shrink_and_perturb: {when: task}"),

@@ -76,6 +76,28 @@ def test_crelu_keeps_the_singular_values_of_its_matrix() -> None:
         assert (spectra[..., own.shape[-1] :] < 1e-6).all()  # a matrix of more columns than rows has no others
 
 
+@pytest.mark.parametrize("biases", [True, False])
+@pytest.mark.parametrize("activation", ["groupsort_2", "groupsort_4", "groupsort_8", "absolute"])
+def test_an_orthogonal_network_of_isometric_activations_is_an_isometry(activation: Any, biases: bool) -> None:
+    """All singular values are 1, of its layers and from end to end, and a layer keeps the length of its input."""
+    config = MLPConfig(width=16, depth=4, activation=activation, initialisation="orthogonal", biases=biases)
+    look = of_members(MLP(config, 16, 3), 2)
+    for spectra in (*look.layer_jacobian_spectra, look.input_output_jacobian_spectra):
+        torch.testing.assert_close(spectra, torch.ones_like(spectra), rtol=0, atol=1e-5)
+    for hidden in look.activations.values():
+        torch.testing.assert_close(hidden.norm(dim=-1), look.x.norm(dim=-1))
+
+
+@pytest.mark.parametrize("activation", ["crelu", "fourier"])
+def test_doubling_activations_are_isometric_layer_by_layer(activation: Any) -> None:
+    """Their layers' singular values are 1 for every unit, but a layer forgets half of what the one before shows."""
+    config = MLPConfig(width=16, depth=2, activation=activation, initialisation="orthogonal")
+    look = of_members(MLP(config, 16, 3), 2)
+    for spectra in look.layer_jacobian_spectra:
+        torch.testing.assert_close(spectra[..., :16], torch.ones(2, 6, 16, dtype=F64), rtol=0, atol=1e-5)
+    assert look.input_output_jacobian_spectra.min() < 0.9
+
+
 @pytest.mark.parametrize(
     "settings",
     [
@@ -83,6 +105,8 @@ def test_crelu_keeps_the_singular_values_of_its_matrix() -> None:
         {"activation": "relu"},
         {"activation": "swish"},
         {"activation": "crelu", "normalisation": "layer"},
+        {"activation": "fourier"},
+        {"activation": "groupsort_4", "normalisation": "layer_plain"},
         {"activation": "tanh", "normalisation": "layer_plain"},
     ],
     ids=lambda settings: "-".join(settings.values()),

@@ -16,6 +16,7 @@ from workloads.engine.lowering import Lowering
 from workloads.engine.operations import REDUCTIONS, UNARY, VIEWS
 from workloads.engine.trace import NotLowered
 from workloads.engine.values import KINDS
+from workloads.networks.activations import ACTIVATIONS
 from workloads.paths import LANES
 
 
@@ -30,7 +31,7 @@ SPECIAL = [0.0, -0.0, math.inf, -math.inf, math.nan, 1.0, -1.0, 0.5, -0.5, 1e-45
 EDGES = [88.0, 88.01, 88.5, 88.7, 88.71, 88.722, 88.7228, 88.73, 89.0, -87.0, -87.31, -87.33, -87.34, -88.0, -95.0]
 FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     name: getattr(torch, name)
-    for name in ("exp", "expm1", "log", "tanh", "sigmoid", "sqrt", "rsqrt", "reciprocal", "floor")
+    for name in ("exp", "expm1", "log", "tanh", "sin", "cos", "sigmoid", "sqrt", "rsqrt", "reciprocal", "floor")
 } | {name: getattr(torch, name) for name in ("abs", "neg", "relu", "square", "sign")}
 
 
@@ -204,6 +205,8 @@ def table(dtype: torch.dtype) -> dict[str, Case]:
             ("rms norm backward", gradient_of(lambda x, y: functional.rms_norm(x, (4,), y)), a, v),
             ("crelu", lambda x: torch.cat([functional.relu(x), functional.relu(-x)], -1), a),
             ("crelu backward", gradient_of(lambda x: torch.cat([functional.relu(x), functional.relu(-x)], -1)), a),
+            ("groups in order", ACTIVATIONS["groupsort_4"], a),
+            ("groups in order backward", gradient_of(ACTIVATIONS["groupsort_4"]), ties),
             ("softmax", lambda x: functional.softmax(x, -1), a),
             ("softmax backward", gradient_of(lambda x: functional.softmax(x, -1)), a),
             ("var", lambda x: x.var(0), a),

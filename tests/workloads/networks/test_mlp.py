@@ -122,7 +122,7 @@ def test_crelu_by_hand() -> None:
     assert output.tolist() == [[1.25]] and activations[0][1].tolist() == [[0.0, 2.0, 0.5, 0.0]]
 
 
-@pytest.mark.parametrize("activation", ["relu", "crelu"])
+@pytest.mark.parametrize("activation", ["relu", "crelu", "fourier"])
 @pytest.mark.parametrize("normalisation", ["none", "layer", "layer_plain"])
 @pytest.mark.parametrize("depth", [0, 1, 3])
 def test_the_number_of_parameters_is_known_without_building(activation: str, normalisation: str, depth: int) -> None:
@@ -132,6 +132,15 @@ def test_the_number_of_parameters_is_known_without_building(activation: str, nor
     for site in network.sites:
         assert network.parameter_shapes()[site.weight] == (site.units, site.fan_in)
         assert math.prod(network.parameter_shapes()[site.outgoing_weight]) == site.units * site.fan_out
+
+
+def test_sorted_units_come_in_whole_groups() -> None:
+    with pytest.raises(ValueError, match="groupsort_8 sorts 8 units at a time: width 12 is no multiple"):
+        MLPConfig(width=12, activation="groupsort_8")
+    for activation, group in (("groupsort_2", 2), ("groupsort_4", 4), ("absolute", 1), ("fourier", 1)):
+        network = MLP(MLPConfig(width=12, depth=2, activation=activation), 3, 1)
+        assert {site.group for site in network.sites} == {group}
+    assert MLPConfig(width=12, depth=0, activation="groupsort_8").group == 1
 
 
 def test_depth_zero_is_the_linear_model() -> None:
