@@ -18,6 +18,7 @@ NAMES = [
     "continual_imagenet",
     "demo",
     "demo_mnist",
+    "expressiveness",
     "four_axes",
     "incremental_cifar",
     "permuted_mnist",
@@ -178,6 +179,18 @@ def test_incremental_cifar_has_the_released_settings() -> None:
     assert [arm.label for arm in spec.arms if any(m.settings[0].get("what") == "all" for m in arm.methods)] == [
         "retrained"
     ]
+
+
+@pytest.mark.parametrize("scale", ["paper", "laptop", "smoke"])
+def test_all_arms_of_expressiveness_have_equally_many_parameters(scale: str) -> None:
+    """And begin as isometries; those called so are held there by a projection in every step."""
+    spec = load("expressiveness", scale)
+    networks = [config for arm in spec.arms for config in arm.network.configs]
+    assert len({config.parameters(4, 1) for config in networks}) == 1
+    assert {config.initialisation for config in networks} == {"orthogonal"}
+    for arm in spec.arms:
+        held = {(getattr(config, "projection", 0), getattr(config, "every", 0)) for config in arm.optimizer.configs}
+        assert held == ({(3, 1)} if arm.label.startswith("isometric") else {(0, 0)})
 
 
 def test_relabelled_is_what_is_known_of_the_isometry_papers_streams() -> None:

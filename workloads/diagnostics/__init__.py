@@ -178,6 +178,14 @@ DIAGNOSTICS: dict[str, DiagnosticSpec] = {
         file="isometry",
         needs=("weight_spectra",),
     ),
+    "lipschitz_bound": DiagnosticSpec(
+        meaning="product of the weight matrices' largest singular values: no output changes by more than this times "
+        "its input does, where no activation is steeper than 1 and no norm divides",
+        label="Lipschitz bound",
+        file="isometry",
+        source="Anil, Lucas, Grosse (2019), arXiv 1811.05381",
+        needs=("weight_spectra",),
+    ),
     "layer_jacobian_max": of_layer_jacobians("max"),
     "layer_jacobian_min": of_layer_jacobians("min"),
     "layer_jacobian_mean": of_layer_jacobians("mean"),

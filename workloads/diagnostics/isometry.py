@@ -34,6 +34,16 @@ def singular_value_min(weights: Sequence[Tensor]) -> Tensor:
     return smallest_of_spectra([singular_values(weight) for weight in weights])
 
 
+def lipschitz_bound(weights: Sequence[Tensor]) -> Tensor:
+    """The product of all matrices' largest singular values, (...,); NaN where a weight is not finite."""
+    return bound_of_spectra([singular_values(weight) for weight in weights])
+
+
+def bound_of_spectra(spectra: Sequence[Tensor]) -> Tensor:
+    """Per matrix (..., K), descending -> (...,)."""
+    return torch.stack([values[..., 0] for values in spectra]).prod(0)
+
+
 def largest_of_spectra(spectra: Sequence[Tensor]) -> Tensor:
     """Per matrix (..., K), descending -> (...,)."""
     return torch.stack([values[..., 0] for values in spectra]).amax(0)
@@ -77,8 +87,17 @@ class SingularValueMin(Diagnostic):
         return smallest_of_spectra(look.weight_spectra)
 
 
+class LipschitzBound(Diagnostic):
+    """Of the whole network, where no activation is steeper than 1 and no norm divides."""
+
+    def measure(self, look: Look) -> Tensor:
+        """(P,)."""
+        return bound_of_spectra(look.weight_spectra)
+
+
 DIAGNOSTICS = {
     "isometry_deviation": IsometryDeviation,
     "singular_value_max": SingularValueMax,
     "singular_value_min": SingularValueMin,
+    "lipschitz_bound": LipschitzBound,
 }

@@ -9,6 +9,7 @@ from workloads.registry import fields_of, lookup
 from workloads.streams import (
     continual_imagenet,
     incremental_cifar,
+    lipschitz_regression,
     permuted_mnist,
     relabelled,
     slowly_changing_regression,
@@ -16,7 +17,10 @@ from workloads.streams import (
 )
 from workloads.streams.base import Stream
 
-SHIPPED = (slowly_changing_regression, permuted_mnist, continual_imagenet, incremental_cifar, relabelled, warm_start)
+SHIPPED = (
+    *(slowly_changing_regression, permuted_mnist, continual_imagenet, incremental_cifar, relabelled, warm_start),
+    lipschitz_regression,
+)
 STREAMS: dict[str, type[Stream]] = {name: kind for file in SHIPPED for name, kind in file.STREAMS.items()}
 
 

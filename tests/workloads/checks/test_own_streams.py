@@ -110,6 +110,7 @@ SMALL = {
     "incremental_cifar": {"dataset": "digits", "classes": 4, "classes_per_stage": 2, "epochs": 2, "batch": 10}
     | {"train_per_class": 20, "validation_per_class": 5},
     "relabelled": {"dataset": "digits", "examples": 20, "batch": 5, "epochs": 2, "tasks": 3},
+    "lipschitz_regression": {},
     "warm_start": {"dataset": "digits", "examples": 40, "batch": 10, "epochs": 4},
 }
 

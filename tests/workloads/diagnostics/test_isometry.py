@@ -7,7 +7,12 @@ import math
 import pytest
 import torch
 
-from workloads.diagnostics.isometry import isometry_deviation, singular_value_max, singular_value_min
+from workloads.diagnostics.isometry import (
+    isometry_deviation,
+    lipschitz_bound,
+    singular_value_max,
+    singular_value_min,
+)
 
 
 def test_isometries_deviate_by_nothing() -> None:
@@ -25,6 +30,7 @@ def test_by_hand() -> None:
     weights = [torch.tensor([[3.0, 0.0], [0.0, 0.5]]), torch.tensor([[1.0, 1.0]])]
     assert isometry_deviation(weights).item() == 65.5625
     assert singular_value_max(weights).item() == pytest.approx(3)
+    assert lipschitz_bound(weights).item() == pytest.approx(3 * math.sqrt(2))
     assert singular_value_min(weights).item() == pytest.approx(0.5)
 
 
@@ -41,6 +47,7 @@ def test_members_apart() -> None:
     for found, value in (
         (isometry_deviation(weights), 9.0),
         (singular_value_max(weights), 2.0),
+        (lipschitz_bound(weights), 2.0),
         (singular_value_min(weights), 1.0),
     ):
         assert found[1].isnan()

@@ -155,3 +155,15 @@ def test_a_network_of_pictures_has_an_input_output_jacobian() -> None:
     expected = spectra(lambda x: network.apply(own, x[None])[0][0], x[1])
     reduced = [float(expected.max()), float(expected.min()), float(expected.mean())]
     assert [found[name][1] for name in WHOLE] == pytest.approx(reduced)
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "absolute", "crelu", "fourier", "groupsort_2"])
+def test_the_lipschitz_bound_holds(activation: Any) -> None:
+    """At no example the output changes by more of the input than the bound says; with linear layers it is reached."""
+    look = of_members(MLP(MLPConfig(width=8, depth=2, activation=activation), 5, 3), 3)
+    found = values(("lipschitz_bound", "input_output_jacobian_max"), look)
+    for bound, measured in zip(found["lipschitz_bound"], found["input_output_jacobian_max"], strict=True):
+        assert measured <= bound
+    single = of_members(MLP(MLPConfig(depth=0), 5, 3), 3)
+    found = values(("lipschitz_bound", "input_output_jacobian_max"), single)
+    assert found["lipschitz_bound"] == pytest.approx(found["input_output_jacobian_max"])
