@@ -64,15 +64,22 @@ def test_online_is_looped(activation: str, normalisation: str) -> None:
     assert said is not None and said.startswith("online does not take adamo together with mlp with ")
 
 
-@pytest.mark.parametrize("path", ["lifted", "lanes", "online"])
-@pytest.mark.parametrize(("size", "normalisation"), [(2, "layer"), (8, "none")])
+@pytest.mark.parametrize(
+    ("size", "normalisation", "path"),
+    [
+        (2, "layer", "lifted"),
+        (2, "layer", "lanes"),
+        (8, "none", "online"),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in [(8, "none", "lanes"), (2, "layer", "online")]),
+    ],
+)
 def test_a_path_is_looped_where_units_are_sorted(size: int, normalisation: str, path: str) -> None:
     own = sorting(size, normalisation)
     x, y = data(own, 40, streams=2, dtype=torch.float64)
     assert disagreement(making(Arm("sgd", ("l2_init",)), own), x, y, path, range(3)) < 1e-9
 
 
-@pytest.mark.parametrize("activation", ["absolute", "fourier"])
+@pytest.mark.parametrize("activation", [pytest.param("absolute", marks=pytest.mark.slow), "fourier"])
 def test_units_of_isometric_activations_are_replaced_online(activation: str) -> None:
     own = shape(activation, "none")
     x, y = data(own, 40, streams=2, dtype=torch.float64)

@@ -89,7 +89,7 @@ BY_LANE(CALLED, logarithm, f64v, double, log)
 BY_LANE(CALLED, hyperbolic_tangent, f64v, double, tanh)
 BY_LANE(CALLED, sine, f64v, double, sin)
 BY_LANE(CALLED, cosine, f64v, double, cos)
-// Whose argument may be anything, and its reduction is what costs.
+// In single precision too: an argument of any size has to be reduced, which the library does well.
 BY_LANE(CALLED, sine, f32v, float, sinf)
 BY_LANE(CALLED, cosine, f32v, float, cosf)
 // These are single instructions, which the compiler finds in such loops.

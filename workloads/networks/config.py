@@ -23,6 +23,12 @@ MLPActivation = Literal[Activation, "crelu", "absolute", "fourier", "groupsort_2
 Initialisation = Literal["kaiming", "lecun", "xavier", "default", "orthogonal"]
 
 
+def group_of(activation: str | None) -> int:
+    """How many neighbouring units an activation sorts among them: 4 of `groupsort_4`, 1 of all others."""
+    kind, _, size = (activation or "").partition("_")
+    return int(size) if kind == "groupsort" else 1
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MLPConfig:
     """A multilayer perceptron; `depth: 0` is the linear model, where width and activation mean nothing.
@@ -70,8 +76,7 @@ class MLPConfig:
     @property
     def group(self) -> int:
         """Neighbouring units whose activations are sorted among them; 1 where each has its own."""
-        kind, _, size = (self.activation or "").partition("_")
-        return int(size) if kind == "groupsort" else 1
+        return group_of(self.activation)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

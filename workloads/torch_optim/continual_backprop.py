@@ -18,9 +18,10 @@ from torch.utils import _pytree as pytree
 
 from workloads.errors import CheckpointError, InputError
 from workloads.methods.base import Hyper, Seen, State
-from workloads.methods.config import ContinualBackpropConfig
+from workloads.methods.config import ContinualBackpropConfig, sorted_units
 from workloads.methods.continual_backprop import ContinualBackprop as Method
 from workloads.networks.activations import GAINS
+from workloads.networks.config import group_of
 from workloads.random import Draw
 from workloads.registry import lookup, unknown
 from workloads.torch_optim.attached import SCHEMES, Attached, DrawnAs, Names, Scheme
@@ -73,6 +74,8 @@ class ContinualBackprop:
                 + ", ".join(kind.__name__ for kind in SLOTS)
             )
         lookup(GAINS, activation, "activation")
+        if (group := group_of(activation)) > 1:
+            raise InputError(sorted_units("ContinualBackprop", group))
         if initialisation not in SCHEMES:
             raise InputError(unknown(initialisation, "initialisation", SCHEMES))
         self.drawn = DrawnAs(initialisation=initialisation, activation=activation)

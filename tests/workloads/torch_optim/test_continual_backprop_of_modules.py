@@ -660,6 +660,7 @@ def test_two_heads_are_taken_where_the_layers_are_named() -> None:
         ({"utility": "worth"}, "utility='worth'"),
         ({"preset": "official_resnet"}, "knows the utilities contribution and weight alone"),
         ({"activation": "rely"}, "unknown activation 'rely': did you mean 'relu'"),
+        ({"activation": "groupsort_2"}, "one by one, and where groups of 2 are sorted no activation is one unit"),
         ({"initialisation": "he"}, "unknown initialisation 'he'"),
         ({"layers": [("fc1", "hed")]}, "unknown module 'hed': did you mean 'head'"),
         ({"layers": [("fc1", "attention")]}, "attention is a MultiheadAttention"),
