@@ -118,6 +118,9 @@ def facts(metric: metrics.Metric) -> Iterator[str]:
         yield " ".join([*([f"from {low:g}"] if low is not None else []), *([f"up to {most}"] if most else [])])
     if metric.per_layer:
         yield "the mean over hidden layers, and of each, from the input up: /1, /2, ..."
+    if metric.deciles:
+        yield "the mean over weight matrices, and of each, from the input up: /1, /2, ..."
+        yield "of each its deciles: /1/0, the least value, to /1/10, the largest"
     if metric.stretches:
         yield f"one value for each stretch: /1 to /{metric.stretches}"
     if metric.source:

@@ -120,6 +120,11 @@ def needs_bins(spec: Spec) -> str | None:
     return None if "within_task" in spec.metrics else "it needs within_task: add it to `metrics`"
 
 
+def needs_spectra(spec: Spec) -> str | None:
+    """It draws every singular value of the weights."""
+    return None if "singular_values" in spec.metrics else "it needs singular_values: add it to `metrics`"
+
+
 def needs_a_baseline(spec: Spec) -> str | None:
     """It compares with one arm that is trained from scratch."""
     scratch = [arm.label for arm in spec.arms if any(_starts_anew(arm))]
@@ -140,6 +145,7 @@ FIGURES: dict[str, Callable[[Spec], str | None]] = {
     "arms": needs_nothing,
     "four_axes": needs_crossed_axes,
     "within_task": needs_bins,
+    "singular_values": needs_spectra,
     "relative": needs_a_baseline,
     "sensitivity": needs_an_axis,
     "heat_map": needs_two_axes,

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from synthetic import Done
 
 from dashboards import figures, theme
-from dashboards.figures import FIGURES, arms, error_over_time, four_axes, relative, render, within_task
+from dashboards.figures import FIGURES, arms, error_over_time, four_axes, relative, render, singular_values, within_task
 from dashboards.figures.panels import Asked
 from sweep.errors import InputError
 from sweep.results import frames, intervals
@@ -146,6 +146,36 @@ def scratch_sweep() -> Sweep:
     return result
 
 
+def spectral_sweep() -> Sweep:
+    """A network whose first matrix spreads about 1 and whose head stays an isometry, and a linear one; two seeds."""
+    result = Sweep()
+    for arm, depth in (("sgd", 1), ("linear", 0)):
+        for seed in (0, 1):
+            config = {
+                "workload": {"name": "slowly_changing_regression", "tasks": 4, "batch": 1},
+                "network": {"name": "mlp", "width": 5, "depth": depth},
+                "optimizer": {"name": "sgd", "step_size": 0.01},
+                "methods": {},
+                "seed": seed,
+                "metrics": ["online_error", "singular_values"],
+                "every": 1,
+            }
+            result.add(arm, config, np.full(4, 0.5), ())
+            result.rows += [
+                (
+                    result.trials[-1].id,
+                    f"singular_values/{matrix}/{decile}",
+                    task,
+                    100 * task,
+                    1 + (matrix == 1) * task * (decile - 5 + seed) / 20,
+                )
+                for matrix in range(1, depth + 2)
+                for decile in range(11)
+                for task in range(4)
+            ]
+    return result
+
+
 def searched_sweep() -> Sweep:
     """Two searches, one in two ranges, of which a setting diverges, and one in a choice; and an arm without."""
     ranges = {
@@ -182,6 +212,8 @@ def sweep_for(name: str) -> Sweep:
     """A sweep that a figure can be drawn of."""
     if name.startswith("optuna"):
         return searched_sweep()
+    if name == "singular_values":
+        return spectral_sweep()
     return scratch_sweep() if name in ("within_task", "relative", "loss_of_plasticity_2") else sweep()
 
 
@@ -450,6 +482,38 @@ def test_within_task_has_a_line_per_recorded_task() -> None:
     np.testing.assert_allclose(own["share"], np.arange(1, 21) / 20)
     np.testing.assert_allclose(own["mean"], 0.01 * np.arange(1, 21) + 0.2 + 0.1)  # mean over seeds 0 and 1
     assert len(lines(within_task.draw(data))) == 4
+
+
+def test_singular_values_have_a_panel_for_every_matrix_of_an_arm() -> None:
+    data = table(singular_values, spectral_sweep())
+    assert data.groupby("arm")["matrix"].unique().map(list).to_dict() == {"sgd": [1, 2], "linear": [1]}
+    own = data[(data["arm"] == "sgd") & (data["matrix"] == 1) & (data["task"] == 3)]
+    # Of two seeds, 0 and 1, the mean over both.
+    np.testing.assert_allclose(own["mean"], 1 + 3 * (np.arange(11) - 4.5) / 20)
+    figure = singular_values.draw(data)
+    drawn = lines(figure)
+    assert len(drawn) == 3 * 3
+    largest = next(line for gid, line in drawn.items() if gid.startswith("sgd/") and gid.endswith("/1/largest"))
+    np.testing.assert_allclose(largest.get_ydata(), 1 + np.arange(4) * 5.5 / 20)
+    assert [axes.get_title() for axes in figure.axes if axes.axison] == [
+        "SGD, matrix 1",
+        "SGD, matrix 2",
+        "linear, matrix 1",
+    ]
+    with pytest.raises(InputError, match="no other metric: leave out --metric"):
+        figures.table("singular_values", spectral_sweep(), spectral_sweep(), Asked(metric="online_error"))
+
+
+def test_of_a_deep_network_some_matrices_are_shown_the_first_and_the_last_among_them() -> None:
+    assert singular_values.evenly(21) == [1, 6, 11, 16, 21] and singular_values.evenly(2) == [1, 2]
+    assert singular_values.evenly(6)[0] == 1 and singular_values.evenly(6)[-1] == 6
+
+
+def test_singular_values_must_be_recorded() -> None:
+    made = spectral_sweep()
+    made.rows = [row for row in made.rows if row[1] == "online_error"]
+    with pytest.raises(InputError, match="no values of singular_values: add it to `metrics:`"):
+        table(singular_values, made)
 
 
 def test_figures_say_what_a_sweep_must_record(tmp_path: Path) -> None:

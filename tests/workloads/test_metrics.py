@@ -52,7 +52,7 @@ def test_what_is_recorded_is_known_and_within_its_bounds(workload: dict[str, Any
     for name, values in recorded.items():
         metric = metrics.of(name)
         assert metric is not None
-        assert ("/" in name) <= (metric.per_layer or metric.stretches > 0)
+        assert ("/" in name) <= (metric.per_layer or metric.deciles or metric.stretches > 0)
         low, high = metric.bounds
         most = float(WIDTH) if high == "units" else high
         assert all((low is None or low <= value) and (most is None or value <= most + 1e-6) for value in values), name

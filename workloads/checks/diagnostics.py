@@ -117,6 +117,8 @@ def _reads(name: str, look: WatchedLook) -> str | None:
 def _shape(name: str, result: Any, look: Look) -> str | None:
     """A value per member, or per hidden layer one per member."""
     count, layers = len(look.x), len(look.activations)
+    if DIAGNOSTICS[name].deciles:
+        return _shape_of_many(result, count)
     if DIAGNOSTICS[name].per_layer:
         if not isinstance(result, list | tuple) or len(result) != layers:
             return f"is per_layer: a list of {layers} tensors ({count},) is expected, not {described(result)}"
@@ -127,6 +129,18 @@ def _shape(name: str, result: Any, look: Look) -> str | None:
         if not isinstance(value, Tensor) or tuple(value.shape) != (count,) or not value.is_floating_point():
             per = " per hidden layer, with per_layer = True" if isinstance(value, list | tuple) else ""
             return f"must return a floating-point tensor of a value per member, ({count},){per}, not {described(value)}"
+    return None
+
+
+def _shape_of_many(result: Any, count: int) -> str | None:
+    """Many values per weight matrix and member."""
+    expected = f"has deciles: a list of floating-point tensors ({count}, K), one per weight matrix, is expected"
+    if not isinstance(result, list | tuple) or not result:
+        return f"{expected}, not {described(result)}"
+    for values in result:
+        fits = isinstance(values, Tensor) and values.ndim == 2 and len(values) == count and values.shape[1] > 0
+        if not fits or not values.is_floating_point():
+            return f"{expected}, not one of {described(values)}"
     return None
 
 

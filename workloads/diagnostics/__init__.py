@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 BINS = 20  # of the curve within a task, the measures within_task/1 to within_task/20
+DECILES = 10  # of a matrix' values: the quantiles 0, 1/10, ..., 1
 
 # The parts of a look, by the names of its attributes.
 Part = Literal[
@@ -49,6 +50,7 @@ class DiagnosticSpec:
     meaning: str  # a line
     needs: tuple[Part, ...]  # what it reads of a look, and nothing else
     per_layer: bool = False  # has a value for every hidden layer; absent where there is none
+    deciles: bool = False  # has many values for every weight matrix, recorded as their mean and their deciles
     unit: str = ""  # of its values; a plain number where empty
     bounds: Bounds = (0, None)  # which its values cannot leave
     label: str = ""  # on an axis, in a sentence; its name in words where empty
@@ -185,6 +187,13 @@ DIAGNOSTICS: dict[str, DiagnosticSpec] = {
         file="isometry",
         source="Anil, Lucas, Grosse (2019), arXiv 1811.05381",
         needs=("weight_spectra",),
+    ),
+    "singular_values": DiagnosticSpec(
+        meaning="all singular values of every weight matrix: the mean, and of each matrix the deciles",
+        file="isometry",
+        label="mean singular value",
+        needs=("weight_spectra",),
+        deciles=True,
     ),
     "layer_jacobian_max": of_layer_jacobians("max"),
     "layer_jacobian_min": of_layer_jacobians("min"),

@@ -25,7 +25,9 @@ OWN: dict[str, type[Diagnostic]] = {}  # a user's, as long as their file is load
 
 
 class Diagnostic(ABC):
-    """A number, or one per hidden layer, read off every member of a pack. The docstring's first line says its meaning.
+    """A number, or one per hidden layer, or many per weight matrix, read off every member of a pack.
+
+    The docstring's first line says its meaning.
 
     Pure: of the look alone, and of each member whatever its neighbours are. A member whose numbers are not finite gets
     NaN (or infinity) and leaves the others as they are.
@@ -33,6 +35,7 @@ class Diagnostic(ABC):
 
     needs: ClassVar[tuple[Part, ...]] = ()  # the parts of the look that it reads, and no others
     per_layer: ClassVar[bool] = False  # a value for every hidden layer
+    deciles: ClassVar[bool] = False  # many values for every weight matrix, of which mean and deciles are recorded
     unit: ClassVar[str] = ""
     bounds: ClassVar[Bounds] = (None, None)  # which its values cannot leave
     label: ClassVar[str] = ""  # on an axis; its name in words where empty
@@ -44,7 +47,7 @@ class Diagnostic(ABC):
 
     @abstractmethod
     def measure(self, look: Look) -> Tensor | Sequence[Tensor]:
-        """(P,) of all members, or per hidden layer, from the input up, (P,)."""
+        """(P,) of all members; or per hidden layer, from the input up, (P,); or, with `deciles`, per matrix (P, K)."""
 
 
 def spec_of(kind: type[Diagnostic]) -> DiagnosticSpec:

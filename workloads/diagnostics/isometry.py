@@ -4,6 +4,9 @@
 
 Source: Rosseau, Müller, Nowé (2026), arXiv 2606.09762, eq. 16: the penalty itself, on the smaller Gram
 matrix, which can reach the identity. Every weight matrix counts, the head too; biases have no part in it.
+
+Of all min(out, in) singular values of a matrix `singular_values` records the mean and the deciles: which of them leave
+1, and when.
 """
 
 from __future__ import annotations
@@ -95,9 +98,18 @@ class LipschitzBound(Diagnostic):
         return bound_of_spectra(look.weight_spectra)
 
 
+class SingularValues(Diagnostic):
+    """All of every weight matrix."""
+
+    def measure(self, look: Look) -> list[Tensor]:
+        """(P, K) per weight matrix, descending; NaN where a weight is not finite."""
+        return look.weight_spectra
+
+
 DIAGNOSTICS = {
     "isometry_deviation": IsometryDeviation,
     "singular_value_max": SingularValueMax,
     "singular_value_min": SingularValueMin,
     "lipschitz_bound": LipschitzBound,
+    "singular_values": SingularValues,
 }

@@ -52,6 +52,9 @@ def test_what_is_right_passes_and_is_measured(count: int) -> None:
     assert DIAGNOSTICS["own"].meaning == "How heavy the tails of the weights are: E[w^4] / E[w^2]^2"
 
 
+MANY = SOURCE.replace("semantics = 1", "semantics = 1\n    deciles = True").replace(
+    RETURN, "return [w.flatten(1) for w in look.weights]"
+)
 LAYERED = SOURCE.replace("semantics = 1", "semantics = 1\n    per_layer = True")
 WRONG = {
     "not named": (
@@ -65,6 +68,14 @@ WRONG = {
     ),
     "one number": (SOURCE.replace(RETURN, "return flat.mean()"), r"of a value per member, \(4,\), not float64 \(\)$"),
     "whole numbers": (SOURCE.replace(RETURN, "return (flat > 0).sum(1)"), r"\(4,\), not int64 \(4,\)$"),
+    "no list of many": (
+        MANY.replace("[w.flatten(1) for w in look.weights]", "flat"),
+        r"has deciles: a list of .*, is expected, not float64 \(4, 100\)",
+    ),
+    "a list of numbers": (
+        MANY.replace("w.flatten(1)", "w.sum((1, 2))"),
+        r"tensors \(4, K\), .*, not one of float32 \(4,\)",
+    ),
     "a list": (SOURCE.replace(RETURN, "return [flat.mean(1)]"), "per hidden layer, with per_layer = True, not list"),
     "no list": (LAYERED, r"own is per_layer: a list of 2 tensors \(4,\) is expected, not float64 \(4,\)"),
     "all matrices": (
@@ -86,6 +97,11 @@ WRONG = {
     ),
     "a mistake": (SOURCE.replace(RETURN, "return flat.men(1)"), "own.py:13: AttributeError: 'Tensor' object has no"),
 }
+
+
+def test_many_values_of_a_matrix_pass_and_are_measured_as_deciles() -> None:
+    found = check(MANY)
+    assert {"own", "own/1", "own/1/0", "own/3/10"} <= found.keys() and found["own/2/0"] < found["own/2/10"]
 
 
 @pytest.mark.parametrize(("source", "said"), WRONG.values(), ids=WRONG)

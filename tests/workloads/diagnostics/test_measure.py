@@ -20,7 +20,7 @@ from workloads.diagnostics.effective_rank import effective_rank
 from workloads.diagnostics.gradient_norm import gradient_norm
 from workloads.diagnostics.isometry import isometry_deviation, singular_value_max, singular_value_min
 from workloads.diagnostics.look import Look
-from workloads.diagnostics.measure import measure
+from workloads.diagnostics.measure import deciles, measure
 from workloads.diagnostics.rank_99 import rank_99
 from workloads.diagnostics.stable_rank import stable_rank
 from workloads.diagnostics.stable_rank_99 import stable_rank_99
@@ -64,10 +64,13 @@ def part_of(look: Look, members: slice) -> Look:
 def test_every_diagnostic_is_measured_and_named_for_itself() -> None:
     look = look_at(depth=1)
     measured = measure(DIAGNOSTICS, look)
-    assert set(measured) == set(DIAGNOSTICS)
+    assert {name for name in measured if "/" not in name} == set(DIAGNOSTICS)
+    assert {name.partition("/")[0] for name in measured if "/" in name} == {
+        n for n, s in DIAGNOSTICS.items() if s.deciles
+    }
     several = measure(DIAGNOSTICS, look_at(depth=2))
     assert {name for name in DIAGNOSTICS if f"{name}/2" in several} == {
-        n for n, s in DIAGNOSTICS.items() if s.per_layer
+        n for n, s in DIAGNOSTICS.items() if s.per_layer or s.deciles
     }
     assert all(value.shape == (4,) and value.dtype == torch.float64 for value in measured.values())
 
@@ -83,6 +86,28 @@ def test_values_are_those_of_the_single_functions() -> None:
     for name, weighed in WEIGHTS.items():
         assert torch.equal(measured[name], weighed(look.weights))
     assert torch.equal(measured["gradient_norm"], gradient_norm(list(look.params.values()), leading=1))
+
+
+def test_deciles_are_linear_between_the_sorted_values() -> None:
+    """Of 3, 0, 1 and 7 the k-th decile is at 0.3 k on the broken line through 0, 1, 3, 7."""
+    values = torch.tensor([[3.0, 0.0, 1.0, 7.0], [1.0, math.nan, 2.0, 3.0]], dtype=torch.float64)
+    expected = [0, 0.3, 0.6, 0.9, 1.4, 2, 2.6, 3.4, 4.6, 5.8, 7]
+    assert deciles(values)[0].tolist() == pytest.approx(expected)
+    torch.testing.assert_close(deciles(values)[0], values[0].quantile(torch.linspace(0, 1, 11, dtype=torch.float64)))
+    assert deciles(values[:1, :1])[0].tolist() == [3.0] * 11
+    assert deciles(torch.full((4,), math.nan)).isnan().all()
+
+
+def test_every_matrix_has_its_singular_values_as_deciles() -> None:
+    """Of diag(0, 1, ..., 10) and of a head of three ones, each decile is one of the values."""
+    network = MLP(MLPConfig(width=11, depth=1, biases=False), 11, 1)
+    params = {"layers.0.weight": torch.diag(torch.arange(11.0))[None], "layers.1.weight": torch.zeros(1, 1, 11)}
+    params["layers.1.weight"][0, 0, :9] = 1
+    measured = measure(["singular_values"], Look(network, params, torch.zeros(1, 2, 11)))
+    assert [measured[f"singular_values/1/{k}"].item() for k in range(11)] == pytest.approx(list(range(11)))
+    assert [measured[f"singular_values/2/{k}"].item() for k in range(11)] == pytest.approx([3] * 11)
+    means = [measured[name].item() for name in ("singular_values/1", "singular_values/2", "singular_values")]
+    assert means == pytest.approx([5, 3, 4]) and len(measured) == 2 * 11 + 3
 
 
 def test_layers_are_named_only_where_there_are_several() -> None:
