@@ -170,12 +170,14 @@ def acted(control: str) -> list[torch.Tensor]:
 
 def measured(diagnostic: str) -> float:
     """What a diagnostic reads off a small network: one where it does not read 0."""
-    activation = "tanh" if diagnostic.endswith("jacobian_min") else "relu"  # which a silent unit makes 0
+    kernel = diagnostic.startswith("ntk")
+    activation = "tanh" if kernel or diagnostic.endswith("jacobian_min") else "relu"  # which a silent unit makes 0
     network = MLP(MLPConfig(width=5, depth=2, activation=activation), 7, 3)
     params = {k: v[None] for k, v in network.init(3).items()}
     if diagnostic == "dead_fraction":
         params["layers.0.bias"][:, :2] = -100
-    probe = data(TINY, 30, streams=1, dtype=torch.float64)[0][:, 0, 0]
+    count = 5 if kernel else 30  # of more rows than parameters a kernel has eigenvalues of 0
+    probe = data(TINY, count, streams=1, dtype=torch.float64)[0][:, 0, 0]
     return digits(list(measure([diagnostic], Look(network, params, probe[None], gradients=params)).values()))
 
 

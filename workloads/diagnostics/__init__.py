@@ -24,6 +24,7 @@ Part = Literal[
     "gradients",
     "layer_jacobian_spectra",
     "input_output_jacobian_spectra",
+    "tangent_kernel_spectrum",
 ]
 
 Better = Literal["up", "down"]
@@ -40,6 +41,7 @@ COSTS: dict[Part, float] = {
     "gradients": 2.0,
     "layer_jacobian_spectra": 250.0,
     "input_output_jacobian_spectra": 25.0,
+    "tangent_kernel_spectrum": 700.0,  # of ten outputs; 50 of one
 }
 
 
@@ -94,6 +96,22 @@ def of_input_output_jacobian(statistic: Statistic) -> DiagnosticSpec:
         source=ISOMETRY,
         needs=("input_output_jacobian_spectra",),
         probe=64,
+    )
+
+
+def of_tangent_kernel(
+    meaning: str, label: str, *, bounds: Bounds = (0, None), better: Better | None = None
+) -> DiagnosticSpec:
+    """A number of the eigenvalues of the empirical neural tangent kernel."""
+    return DiagnosticSpec(
+        meaning=f"{meaning} of the empirical neural tangent kernel",
+        file="tangent_kernel",
+        label=f"{label}, NTK",
+        source="Jacot, Gabriel, Hongler (2018), arXiv 1806.07572",
+        needs=("tangent_kernel_spectrum",),
+        bounds=bounds,
+        better=better,
+        probe=16,
     )
 
 
@@ -201,6 +219,18 @@ DIAGNOSTICS: dict[str, DiagnosticSpec] = {
     "input_output_jacobian_max": of_input_output_jacobian("max"),
     "input_output_jacobian_min": of_input_output_jacobian("min"),
     "input_output_jacobian_mean": of_input_output_jacobian("mean"),
+    "ntk_max": of_tangent_kernel("largest eigenvalue", "largest eigenvalue"),
+    "ntk_min": of_tangent_kernel("smallest eigenvalue", "smallest eigenvalue"),
+    "ntk_trace": of_tangent_kernel("sum of the eigenvalues", "trace"),
+    "ntk_condition": of_tangent_kernel(
+        "largest over smallest eigenvalue, at most 1e12,", "condition number", bounds=(1, 1e12), better="down"
+    ),
+    "ntk_effective_rank": of_tangent_kernel(
+        "exp of the entropy of the eigenvalues", "effective rank", bounds=(1, None), better="up"
+    ),
+    "ntk_entropy": of_tangent_kernel(
+        "entropy of the eigenvalues as a share of its most", "entropy", bounds=(0, 1), better="up"
+    ),
 }
 
 

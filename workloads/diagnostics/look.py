@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from workloads.diagnostics.spectrum import feature_values, singular_values
+from workloads.diagnostics.jacobians import jacobian_of, kernel_of
+from workloads.diagnostics.spectrum import eigenvalues, feature_values, singular_values
 from workloads.networks.base import Network
 from workloads.settings import Settings
 
@@ -107,6 +108,21 @@ class Look:
 
         return feature_values(self.of_members(jacobian, self.x))
 
+    @cached_property
+    def tangent_kernel_spectrum(self) -> Tensor:
+        """Eigenvalues of J J^T, J = d outputs of all examples / d parameters, (P, N x outputs), descending, float64.
+
+        The network as in evaluation. In float64 throughout: what is small beside the largest would be rounding.
+        """
+        buffers = set(self.network.buffers)
+
+        def kernel(params: Mapping[str, Tensor], x: Tensor) -> Tensor:
+            fixed = {name: value.double() for name, value in params.items() if name in buffers}
+            learned = {name: value.double() for name, value in params.items() if name not in buffers}
+            return kernel_of(lambda own: self.network.apply({**own, **fixed}, x.double())[0].flatten(), learned)
+
+        return eigenvalues(self.of_members(kernel))
+
     def of_members(self, function: Callable[[Mapping[str, Tensor], Tensor], Tree], x: Tensor | None = None) -> Tree:
         """`function(params, x)`, written for one member, of all: its tensors with an axis of members in front.
 
@@ -125,12 +141,6 @@ class Look:
 def activity(features: Tensor) -> Tensor:
     """sum_n |h_nj|, (..., N, D) -> (..., D) float64: how much every unit is heard of."""
     return features.abs().sum(-2, dtype=torch.float64)
-
-
-def jacobian_of(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Of a function of examples that do not see one another, x (N, ...) -> (N, ...): (N, out, in)."""
-    rows: Tensor = torch.func.jacrev(lambda x: function(x).flatten(1).sum(0))(x)  # (out, N, ...)
-    return rows.movedim(0, 1).flatten(2)
 
 
 def _as_rows(features: Tensor) -> Tensor:

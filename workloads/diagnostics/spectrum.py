@@ -61,6 +61,20 @@ def by_gram(matrices: Tensor) -> Tensor:
     return values * scale.squeeze(-1)
 
 
+def eigenvalues(symmetric: Tensor) -> Tensor:
+    """Of positive semidefinite matrices (..., n, n) -> (..., n), descending, float64, at least 0; see `_contained`.
+
+    Those under n eps of the largest are rounding, and 0.
+    """
+    return _in_parts(symmetric, _nonnegative)
+
+
+def _nonnegative(symmetric: Tensor) -> Tensor:
+    values = torch.linalg.eigvalsh(padded(symmetric)).flip(-1)[..., : symmetric.shape[-1]]
+    floor = values[..., :1] * symmetric.shape[-1] * torch.finfo(torch.float64).eps
+    return torch.where(values > floor, values, 0)
+
+
 def lower_gram(tall: Tensor) -> Tensor:
     """A^T A for A (..., N, D) -> (..., D, D), of which only the lower triangle is to be read."""
     columns = tall.shape[-1]

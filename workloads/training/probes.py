@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from workloads.diagnostics import DIAGNOSTICS, by_probe
+from workloads.diagnostics.jacobians import TANGENTS
 from workloads.diagnostics.look import Look
 from workloads.diagnostics.measure import measure
 from workloads.engine.layout import Tree, mapped
@@ -79,6 +80,9 @@ class Probes:
             numbers += count * self.network.parameter_count()
         if "input_output_jacobian_spectra" in needs:
             numbers += count * self.stream.inputs * self.stream.outputs
+        if "tangent_kernel_spectrum" in needs:  # rows of parameters, in float64
+            rows, width = count * self.stream.outputs, self.network.parameter_count()
+            numbers += 2 * min(rows * width, TANGENTS + width)
         # A CPU reads them again and again: what has left its caches costs it more than a call.
         most = CHUNK_BYTES // 4 if self.feed.device.type == "cpu" else 4 * CHUNK_BYTES
         return max(1, most // (numbers * self.feed.dtype.itemsize))
