@@ -20,7 +20,7 @@ from sweep.spec.grammar import EXAMPLES, OWNERS, Settings
 from sweep.spec.model import Arm, Spec
 from sweep.spec.wording import explain
 from workloads import metrics
-from workloads.diagnostics import DIAGNOSTICS
+from workloads.diagnostics import DIAGNOSTICS, OF_A_LOSS
 from workloads.extensions import owner, told
 from workloads.kinds import WORKLOADS, Workload
 from workloads.methods.config import METHODS, OPTIMIZERS, sorted_units
@@ -276,7 +276,8 @@ class Checked:
                 self.wrong(path, f"this workload's online metric is {online}", name)
             if name in metrics.from_origin("tested") and not tested:
                 self.wrong(path, f"{stream.name} holds no examples out to test on; its online metric is {online}", name)
-            if name in getattr(stream, "unmeasured", ()) or (not_by_examples and "gradients" in needs_of(name)):
+            by_examples = not OF_A_LOSS.isdisjoint(needs_of(name))
+            if name in getattr(stream, "unmeasured", ()) or (not_by_examples and by_examples):
                 self.wrong(path, f"{stream.name} does not measure it; its online metric is {online}", name)
         if objective and objective not in (allowed := metrics.objectives()):
             self.wrong(objective_at, unknown_key(objective, allowed, "objective"), objective)

@@ -21,6 +21,7 @@ from workloads.diagnostics import DIAGNOSTICS
 from workloads.diagnostics.look import Look
 from workloads.diagnostics.measure import measure
 from workloads.engine.layout import Tree, in_order
+from workloads.losses.implementations import SquaredError
 from workloads.methods.config import METHODS, OPTIMIZERS
 from workloads.networks.config import NETWORKS, Initialisation, MLPActivation, MLPConfig
 from workloads.networks.mlp import MLP
@@ -178,7 +179,8 @@ def measured(diagnostic: str) -> float:
         params["layers.0.bias"][:, :2] = -100
     count = 5 if kernel else 30  # of more rows than parameters a kernel has eigenvalues of 0
     probe = data(TINY, count, streams=1, dtype=torch.float64)[0][:, 0, 0]
-    return digits(list(measure([diagnostic], Look(network, params, probe[None], gradients=params)).values()))
+    known = {"gradients": params, "targets": probe[None, :, :3], "loss": SquaredError()}
+    return digits(list(measure([diagnostic], Look(network, params, probe[None], **known)).values()))
 
 
 if __name__ == "__main__":

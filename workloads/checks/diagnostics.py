@@ -52,7 +52,7 @@ class WatchedLook(Look):
     def of(cls, look: Look) -> WatchedLook:
         """The same look, watched."""
         shared = {"gradients": look.known_gradients, "activations": look.known_activations}
-        return cls(look.network, look.params, look.x, **shared)
+        return cls(look.network, look.params, look.x, targets=look.targets, loss=look.loss, **shared)
 
 
 def check_diagnostic(name: str, members: Sequence[Member], file: str) -> dict[str, float]:

@@ -25,10 +25,15 @@ Part = Literal[
     "layer_jacobian_spectra",
     "input_output_jacobian_spectra",
     "tangent_kernel_spectrum",
+    "gradient_covariance_spectrum",
+    "hessian_spectrum",
 ]
 
 Better = Literal["up", "down"]
 Bounds = tuple[float | None, float | Literal["units"] | None]  # "units": as many as a layer has
+
+# Those that are of a loss of examples, which learning from rewards has not.
+OF_A_LOSS: frozenset[Part] = frozenset({"gradients", "gradient_covariance_spectrum", "hessian_spectrum"})
 
 # What it takes to make a part, in forward passes of the probe beside the one that is made for all: measured, for an MLP
 # of width 100; those of weights beside 2,000 examples.
@@ -41,6 +46,8 @@ COSTS: dict[Part, float] = {
     "gradients": 2.0,
     "layer_jacobian_spectra": 250.0,
     "input_output_jacobian_spectra": 25.0,
+    "gradient_covariance_spectrum": 450.0,
+    "hessian_spectrum": 300.0,
     "tangent_kernel_spectrum": 700.0,  # of ten outputs; 50 of one
 }
 
@@ -181,6 +188,21 @@ DIAGNOSTICS: dict[str, DiagnosticSpec] = {
     "gradient_norm": DiagnosticSpec(
         meaning="L2 norm of the gradient of all parameters",
         needs=("gradients",),
+    ),
+    "gradient_covariance_rank": DiagnosticSpec(
+        meaning="exp of the entropy of the eigenvalues of the covariance of the examples' gradients",
+        needs=("gradient_covariance_spectrum",),
+        bounds=(1, None),
+        better="up",
+        probe=64,
+    ),
+    "hessian_max": DiagnosticSpec(
+        meaning="largest eigenvalue of the Hessian of the mean loss by all parameters: the sharpest curvature",
+        file="hessian",
+        label="largest eigenvalue, Hessian",
+        needs=("hessian_spectrum",),
+        bounds=(None, None),
+        probe=64,
     ),
     "isometry_deviation": DiagnosticSpec(
         meaning="summed squared distance of the weights' Gram matrices from the identity",

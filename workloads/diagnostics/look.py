@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from workloads.diagnostics.jacobians import jacobian_of, kernel_of
-from workloads.diagnostics.spectrum import eigenvalues, feature_values, singular_values
+from workloads.diagnostics.derivatives import hessian_product_of, jacobian_of, kernel_of
+from workloads.diagnostics.lanczos import start_of, tridiagonal
+from workloads.diagnostics.spectrum import eigenvalues, feature_values, signed_eigenvalues, singular_values
+from workloads.losses.implementations import Loss
 from workloads.networks.base import Network
 from workloads.settings import Settings
 
@@ -36,13 +38,20 @@ class Look:
         *,
         gradients: Mapping[str, Tensor] | None = None,
         activations: Mapping[str, Tensor] | None = None,
+        targets: Tensor | None = None,
+        loss: Loss | None = None,
     ) -> None:
-        """`gradients` of the loss, (P, ...) as params, where they are wanted; `activations` where they are known."""
+        """`gradients` of the loss, (P, ...) as params, where they are wanted; `activations` where they are known.
+
+        `targets` (P, N, ...) of x, and the `loss` of outputs and targets, where there are any.
+        """
         self.network = network
         self.params = params
         self.x = x
         self.known_gradients = gradients
         self.known_activations = activations
+        self.targets = targets
+        self.loss = loss
 
     @cached_property
     def activations(self) -> Mapping[str, Tensor]:
@@ -114,26 +123,81 @@ class Look:
 
         The network as in evaluation. In float64 throughout: what is small beside the largest would be rounding.
         """
-        buffers = set(self.network.buffers)
 
         def kernel(params: Mapping[str, Tensor], x: Tensor) -> Tensor:
-            fixed = {name: value.double() for name, value in params.items() if name in buffers}
-            learned = {name: value.double() for name, value in params.items() if name not in buffers}
-            return kernel_of(lambda own: self.network.apply({**own, **fixed}, x.double())[0].flatten(), learned)
+            outputs, learned = self._outputs(params, x)
+            return kernel_of(lambda own: outputs(own).flatten(), learned)
 
         return eigenvalues(self.of_members(kernel))
 
-    def of_members(self, function: Callable[[Mapping[str, Tensor], Tensor], Tree], x: Tensor | None = None) -> Tree:
-        """`function(params, x)`, written for one member, of all: its tensors with an axis of members in front.
+    @cached_property
+    def gradient_covariance_spectrum(self) -> Tensor:
+        """Eigenvalues of the covariance of the examples' gradients, (P, N), descending, float64; the rest are 0.
 
-        `x` (P, ...) is the probe unless given. A member by itself is not batched: that is how networks come that are
-        so large that vmap only costs.
+        Of the loss of each example by all parameters, the network as in evaluation, without terms that methods add.
         """
-        x = self.x if x is None else x
-        if len(x) > 1:
-            batched: Tree = torch.func.vmap(function)(dict(self.params), x)
+
+        def covariance(params: Mapping[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+            losses, learned = self._losses(params, x, y)
+            kernel = kernel_of(losses, learned)
+            centred = kernel - kernel.mean(0, keepdim=True)
+            return (centred - centred.mean(1, keepdim=True)) / len(kernel)
+
+        return eigenvalues(self.of_members(covariance, self.x, self._targets))
+
+    @cached_property
+    def hessian_spectrum(self) -> Tensor:
+        """Of the Hessian of the mean loss by all parameters what Lanczos' iteration sees, (P, STEPS), descending.
+
+        The first is the largest eigenvalue, from below. The network as in evaluation, without terms that methods add.
+        Rounded as float32 is: the iteration multiplies what float64 rounds, which differs with who is looked at beside.
+        """
+
+        start = start_of(self.network.parameter_count()).to(self.x.device)
+
+        def seen(params: Mapping[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+            losses, learned = self._losses(params, x, y)
+            return tridiagonal(hessian_product_of(lambda own: losses(own).mean(), learned), start)
+
+        return signed_eigenvalues(self.of_members(seen, self.x, self._targets)).float().double()
+
+    @property
+    def _targets(self) -> Tensor:
+        if self.targets is None or self.loss is None:
+            raise ValueError("a look without targets was asked for the loss of its examples")
+        return self.targets
+
+    def _losses(
+        self, params: Mapping[str, Tensor], x: Tensor, y: Tensor
+    ) -> tuple[Callable[[dict[str, Tensor]], Tensor], dict[str, Tensor]]:
+        """A member's losses (N,) as a function of its parameters, and those, in float64."""
+        assert self.loss is not None
+        outputs, learned = self._outputs(params, x)
+        example_losses = self.loss.example_losses
+        targets = y.double() if y.is_floating_point() else y
+        return lambda own: example_losses(outputs(own), targets), learned
+
+    def _outputs(
+        self, params: Mapping[str, Tensor], x: Tensor
+    ) -> tuple[Callable[[dict[str, Tensor]], Tensor], dict[str, Tensor]]:
+        """A member's outputs (N, outputs) as a function of its parameters, buffers apart, and those, in float64."""
+        buffers = set(self.network.buffers)
+        fixed = {name: value.double() for name, value in params.items() if name in buffers}
+        learned = {name: value.double() for name, value in params.items() if name not in buffers}
+        return lambda own: self.network.apply({**own, **fixed}, x.double())[0], learned
+
+    def of_members(self, function: Callable[..., Tree], *given: Tensor) -> Tree:
+        """`function(params, *given)`, written for one member, of all: its tensors with an axis of members in front.
+
+        `given`, (P, ...) each, is the probe unless there is any. A member by itself is not batched: that is how
+        networks come that are so large that vmap only costs.
+        """
+        given = given or (self.x,)
+        if len(given[0]) > 1:
+            batched: Tree = torch.func.vmap(function)(dict(self.params), *given)
             return batched
-        alone = function({name: value[0] for name, value in self.params.items()}, x[0])
+        own = (each[0] for each in given)
+        alone = function({name: value[0] for name, value in self.params.items()}, *own)
         whole: Tree = pytree.tree_map(lambda value: value[None], alone)
         return whole
 

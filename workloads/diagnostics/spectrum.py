@@ -69,6 +69,11 @@ def eigenvalues(symmetric: Tensor) -> Tensor:
     return _in_parts(symmetric, _nonnegative)
 
 
+def signed_eigenvalues(symmetric: Tensor) -> Tensor:
+    """Of any symmetric matrices (..., n, n) -> (..., n), descending, float64; see `_contained`."""
+    return _in_parts(symmetric, lambda matrices: torch.linalg.eigvalsh(matrices.double()).flip(-1))
+
+
 def _nonnegative(symmetric: Tensor) -> Tensor:
     values = torch.linalg.eigvalsh(padded(symmetric)).flip(-1)[..., : symmetric.shape[-1]]
     floor = values[..., :1] * symmetric.shape[-1] * torch.finfo(torch.float64).eps

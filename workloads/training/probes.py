@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from workloads.diagnostics import DIAGNOSTICS, by_probe
-from workloads.diagnostics.jacobians import TANGENTS
+from workloads.diagnostics.derivatives import TANGENTS
 from workloads.diagnostics.look import Look
 from workloads.diagnostics.measure import measure
 from workloads.engine.layout import Tree, mapped
@@ -80,9 +80,14 @@ class Probes:
             numbers += count * self.network.parameter_count()
         if "input_output_jacobian_spectra" in needs:
             numbers += count * self.stream.inputs * self.stream.outputs
-        if "tangent_kernel_spectrum" in needs:  # rows of parameters, in float64
-            rows, width = count * self.stream.outputs, self.network.parameter_count()
-            numbers += 2 * min(rows * width, TANGENTS + width)
+        rows = {
+            "tangent_kernel_spectrum": count * self.stream.outputs,
+            "gradient_covariance_spectrum": count,
+            "hessian_spectrum": 4,
+        }
+        if most_rows := max((rows.get(part, 0) for part in needs), default=0):  # of parameters, in float64
+            width = self.network.parameter_count()
+            numbers += 2 * min(most_rows * width, TANGENTS + width)
         # A CPU reads them again and again: what has left its caches costs it more than a call.
         most = CHUNK_BYTES // 4 if self.feed.device.type == "cpu" else 4 * CHUNK_BYTES
         return max(1, most // (numbers * self.feed.dtype.itemsize))
@@ -99,7 +104,7 @@ class Probes:
         if self.learner.smoothing:
             shown = torch.func.vmap(self.learner.shown)(x, tree["state"], hyper)
         if not any("gradients" in DIAGNOSTICS[name].needs for name in names):
-            return Look(self.network, params, shown)
+            return Look(self.network, params, shown, targets=y, loss=self.learner.loss)
 
         def gradients(tree: Tree, hyper: Tree, x: Tensor, y: Tensor) -> tuple[Params, dict[str, Tensor]]:
             acting = self.learner.acting(0)  # every part
@@ -109,7 +114,8 @@ class Probes:
         grads, hidden = torch.func.vmap(gradients)(tree, hyper, x, y)
         # Activations are those of evaluation, the gradient that of training: the same unless there is batch norm.
         activations = None if self.network.buffers else hidden
-        return Look(self.network, params, shown, gradients=grads, activations=activations)
+        known = {"gradients": grads, "activations": activations}
+        return Look(self.network, params, shown, targets=y, loss=self.learner.loss, **known)
 
     @functools.cached_property
     def hidden(self) -> int:

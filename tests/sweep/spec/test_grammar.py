@@ -296,6 +296,10 @@ MISTAKES = {
         'mine.yaml:4: metrics[0] = "plasticity_gap": changing_control does not measure it; its online metric is '
         "average_return",
     ),
+    "what is of a loss of examples, of a learner from rewards": (
+        "workload: {name: changing_control}\n" + ARMS + "metrics: [ntk_max, hessian_max]\n",
+        'mine.yaml:4: metrics[1] = "hessian_max": changing_control does not measure it',
+    ),
     "a test without test examples": (
         PLAIN + "metrics: [test_accuracy]\n",
         'mine.yaml:4: metrics[0] = "test_accuracy": slowly_changing_regression holds no examples out to test on',

@@ -26,6 +26,7 @@ from workloads.diagnostics.stable_rank import stable_rank
 from workloads.diagnostics.stable_rank_99 import stable_rank_99
 from workloads.diagnostics.weight_magnitude import weight_magnitude
 from workloads.errors import InputError
+from workloads.losses.implementations import SquaredError
 from workloads.networks.config import MLPConfig
 from workloads.networks.mlp import MLP
 
@@ -51,14 +52,17 @@ def look_at(depth: int, members: int = 4, width: int = 6) -> Look:
     inits = [network.init(seed) for seed in range(members)]
     params = {name: torch.stack([init[name] for init in inits]).float() for name in inits[0]}
     x = torch.randn(16, 5, generator=torch.Generator().manual_seed(0))
-    return Look(network, params, x.expand(members, -1, -1), gradients=params)
+    x, loss = x.expand(members, -1, -1), SquaredError()
+    return Look(network, params, x, gradients=params, targets=x[..., :2], loss=loss)
 
 
 def part_of(look: Look, members: slice) -> Look:
     """A look at some of the members, whose activations are those of the whole look."""
     params = {name: value[members] for name, value in look.params.items()}
     activations = {name: value[members] for name, value in look.activations.items()}
-    return Look(look.network, params, look.x[members], gradients=params, activations=activations)
+    known = {"gradients": params, "activations": activations}
+    assert look.targets is not None
+    return Look(look.network, params, look.x[members], targets=look.targets[members], loss=look.loss, **known)
 
 
 def test_every_diagnostic_is_measured_and_named_for_itself() -> None:
@@ -187,6 +191,6 @@ def test_the_table_is_read_without_torch() -> None:
 @pytest.mark.parametrize("name", DIAGNOSTICS)
 def test_a_diagnostic_reads_what_it_says_it_needs_and_nothing_else(name: str) -> None:
     look = look_at(depth=2)
-    watched = WatchedLook(look.network, look.params, look.x, gradients=look.params)
+    watched = WatchedLook.of(look)
     diagnostic(name).measure(watched)
     assert watched.read == set(DIAGNOSTICS[name].needs)

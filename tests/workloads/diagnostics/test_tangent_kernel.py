@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from workloads.diagnostics import jacobians
+from workloads.diagnostics import derivatives
 from workloads.diagnostics.look import Look
 from workloads.diagnostics.measure import measure
 from workloads.diagnostics.tangent_kernel import CONDITION, condition_of_eigenvalues, entropy_of_eigenvalues
@@ -60,7 +60,7 @@ def test_the_kernel_of_a_linear_model_is_by_hand() -> None:
     ids=lambda settings: "-".join(map(str, settings.values())),
 )
 def test_the_dense_jacobian_is_the_oracle(settings: Any, tangents: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jacobians, "TANGENTS", tangents)
+    monkeypatch.setattr(derivatives, "TANGENTS", tangents)
     network = MLP(MLPConfig(width=6, depth=2, **settings), 5, 3)
     params = {name: torch.stack([network.init(k)[name] for k in range(2)]) for name in network.init(0)}
     x = torch.randn(2, 4, 5, generator=torch.Generator().manual_seed(0), dtype=F64)

@@ -1,4 +1,6 @@
-"""Jacobians of networks: of outputs by inputs, example by example, and the kernel of outputs by parameters."""
+"""Derivatives of networks: of outputs by inputs, example by example; the kernel of outputs, or of losses, by
+parameters; the curvature of a loss.
+"""
 
 from __future__ import annotations
 
@@ -33,3 +35,21 @@ def kernel_of(function: Callable[[dict[str, Tensor]], Tensor], params: Mapping[s
     basis = torch.eye(len(values), dtype=values.dtype, device=values.device)
     kernel: Tensor = torch.func.vmap(column, chunk_size=min(together, len(values)))(basis)
     return kernel
+
+
+def hessian_product_of(
+    function: Callable[[dict[str, Tensor]], Tensor], params: Mapping[str, Tensor]
+) -> Callable[[Tensor], Tensor]:
+    """The map v -> H v of vectors of all parameters in order, H the Hessian of `function(params)` (); a pass back
+    through a gradient.
+    """
+    params = dict(params)
+    pull = torch.func.vjp(torch.func.grad(function), params)[1]
+    sizes = [value.numel() for value in params.values()]
+
+    def product(vector: Tensor) -> Tensor:
+        parts = zip(params.items(), torch.split(vector, sizes), strict=True)
+        (curved,) = pull({name: part.view(value.shape) for (name, value), part in parts})
+        return torch.cat([curved[name].flatten() for name in params])
+
+    return product
