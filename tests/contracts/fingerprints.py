@@ -175,8 +175,8 @@ def measured(diagnostic: str) -> float:
     activation = "tanh" if kernel or diagnostic.endswith("jacobian_min") else "relu"  # which a silent unit makes 0
     network = MLP(MLPConfig(width=5, depth=2, activation=activation), 7, 3)
     params = {k: v[None] for k, v in network.init(3).items()}
-    if diagnostic == "dead_fraction":
-        params["layers.0.bias"][:, :2] = -100
+    if silent := {"dead_fraction": 2, "rarely_active_fraction": 3}.get(diagnostic):
+        params["layers.0.bias"][:, :silent] = -100
     count = 5 if kernel else 30  # of more rows than parameters a kernel has eigenvalues of 0
     probe = data(TINY, count, streams=1, dtype=torch.float64)[0][:, 0, 0]
     known = {"gradients": params, "targets": probe[None, :, :3], "loss": SquaredError()}

@@ -18,6 +18,7 @@ DECILES = 10  # of a matrix' values: the quantiles 0, 1/10, ..., 1
 Part = Literal[
     "features",
     "activity",
+    "presence",
     "feature_spectra",
     "weights",
     "weight_spectra",
@@ -40,6 +41,7 @@ OF_A_LOSS: frozenset[Part] = frozenset({"gradients", "gradient_covariance_spectr
 COSTS: dict[Part, float] = {
     "features": 0.0,
     "activity": 0.2,
+    "presence": 0.2,
     "feature_spectra": 0.6,
     "weights": 0.0,
     "weight_spectra": 0.4,
@@ -139,6 +141,16 @@ DIAGNOSTICS: dict[str, DiagnosticSpec] = {
         better="down",
         source="Dohare et al. (2024), Nature 632:768",
         needs=("activity",),
+        per_layer=True,
+        unit="share",
+        bounds=(0, 1),
+    ),
+    "rarely_active_fraction": DiagnosticSpec(
+        meaning="share of units that are not zero on less than 1 % of the probe; tells of relu only",
+        file="dormant",
+        better="down",
+        source="Dohare et al. (2024), Nature 632:768, on incremental CIFAR, where such units are called dormant",
+        needs=("presence",),
         per_layer=True,
         unit="share",
         bounds=(0, 1),

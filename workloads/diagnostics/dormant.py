@@ -1,11 +1,13 @@
-"""Units that no longer take part: dormant ones, almost silent beside their layer, and dead ones, always zero.
+"""Units that no longer take part: dormant ones, almost silent beside their layer, dead ones, always zero, and those
+that are almost always zero. Papers call all three dormant.
 
     score_j = mean_n |h_nj| / mean over the layer of the same;   dormant where score_j <= tau
 
 Source: Sokar, Agarwal, Castro, Evci (2023), arXiv 2302.12902, eq. 1. Dead units, exactly zero on every
-example of the probe, are those of Dohare et al. (2024), Nature 632:768. Exact zeros come from relu: for
-activations that only approach zero, or cross it, `dead_fraction` stays 0 and says nothing, and
-`dormant_fraction` is the one to read.
+example of the probe, are those of Dohare et al. (2024), Nature 632:768, on permuted MNIST; rarely active ones, not zero
+on less than 1 % of the examples (and places of a picture), are theirs on incremental CIFAR. Exact zeros come from relu:
+for activations that only approach zero, or cross it, `dead_fraction` and `rarely_active_fraction` stay 0 and say
+nothing, and `dormant_fraction` is the one to read.
 """
 
 from __future__ import annotations
@@ -14,9 +16,10 @@ import torch
 from torch import Tensor
 
 from workloads.diagnostics.base import Diagnostic
-from workloads.diagnostics.look import Look, activity
+from workloads.diagnostics.look import Look, activity, presence
 
 TAU = 0.025  # share of the layer's mean activity
+RARE = 0.01  # share of the examples
 
 
 def dormant_fraction(features: Tensor, *, tau: float = TAU) -> Tensor:
@@ -27,6 +30,16 @@ def dormant_fraction(features: Tensor, *, tau: float = TAU) -> Tensor:
 def dead_fraction(features: Tensor) -> Tensor:
     """features (..., N, D) -> (...,) in [0, 1]; NaN where any feature is not finite."""
     return dead_of_activity(activity(features))
+
+
+def rarely_active_fraction(features: Tensor) -> Tensor:
+    """features (..., N, D) -> (...,) in [0, 1]; NaN where any feature is not finite."""
+    return rare_of_presence(presence(features))
+
+
+def rare_of_presence(presence: Tensor) -> Tensor:
+    """(..., D) -> (...,)."""
+    return _fraction(presence < RARE, presence)
 
 
 def dormant_of_activity(activity: Tensor, *, tau: float = TAU) -> Tensor:
@@ -62,4 +75,16 @@ class DeadFraction(Diagnostic):
         return [dead_of_activity(activity) for activity in look.activity]
 
 
-DIAGNOSTICS = {"dormant_fraction": DormantFraction, "dead_fraction": DeadFraction}
+class RarelyActiveFraction(Diagnostic):
+    """Of every hidden layer's features."""
+
+    def measure(self, look: Look) -> list[Tensor]:
+        """(P,) per hidden layer."""
+        return [rare_of_presence(presence) for presence in look.presence]
+
+
+DIAGNOSTICS = {
+    "dormant_fraction": DormantFraction,
+    "dead_fraction": DeadFraction,
+    "rarely_active_fraction": RarelyActiveFraction,
+}

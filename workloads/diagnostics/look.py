@@ -71,6 +71,11 @@ class Look:
         return [activity(features) for features in self.features]
 
     @cached_property
+    def presence(self) -> list[Tensor]:
+        """Share of examples on which a unit is not zero, (P, D) float64 per hidden layer; NaN: not all are finite."""
+        return [presence(features) for features in self.features]
+
+    @cached_property
     def feature_spectra(self) -> list[Tensor]:
         """Singular values of the features, (P, K) per hidden layer, descending; see `feature_values`."""
         return [feature_values(features) for features in self.features]
@@ -205,6 +210,12 @@ class Look:
 def activity(features: Tensor) -> Tensor:
     """sum_n |h_nj|, (..., N, D) -> (..., D) float64: how much every unit is heard of."""
     return features.abs().sum(-2, dtype=torch.float64)
+
+
+def presence(features: Tensor) -> Tensor:
+    """Share of examples on which a unit is not zero, (..., N, D) -> (..., D) float64; NaN where not all are finite."""
+    share = (features != 0).to(torch.float64).mean(-2)
+    return torch.where(features.isfinite().all(-2), share, torch.nan)
 
 
 def _as_rows(features: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from workloads.diagnostics.dormant import dead_fraction, dormant_fraction
+from workloads.diagnostics.dormant import dead_fraction, dormant_fraction, rarely_active_fraction
 
 
 def test_dormant_fraction_by_hand() -> None:
@@ -25,6 +25,17 @@ def test_dead_fraction_counts_exact_zeros_on_every_example() -> None:
     assert dormant_fraction(features).item() == 0.5
 
 
+def test_a_unit_that_speaks_on_one_example_in_a_hundred_is_not_rarely_active() -> None:
+    """Of 200 examples one, two and none: 0.5 %, 1 % and 0; how loudly does not matter."""
+    features = torch.zeros(200, 4)
+    features[0, 0] = 1e6
+    features[:2, 1] = -1e-30
+    features[:, 3] = 1
+    assert rarely_active_fraction(features).item() == 0.5
+    assert dead_fraction(features).item() == 0.25
+    assert rarely_active_fraction(torch.zeros(5, 3)).item() == 1.0
+
+
 def test_positive_and_negative_values_do_not_cancel() -> None:
     features = torch.tensor([[1.0, 1.0], [-1.0, 1.0]])
     assert dormant_fraction(features).item() == dead_fraction(features).item() == 0.0
@@ -40,7 +51,7 @@ def test_not_finite_is_nan_and_stays_in_its_member(bad: float) -> None:
     features = torch.ones(3, 4, 2)
     features[:, :, 1] = 0
     features[1, 0, 0] = bad
-    for fraction in (dormant_fraction(features), dead_fraction(features)):
+    for fraction in (dormant_fraction(features), dead_fraction(features), rarely_active_fraction(features)):
         assert fraction[1].isnan()
         assert fraction[[0, 2]].tolist() == [0.5, 0.5]
 

@@ -15,7 +15,7 @@ from workloads.checks.diagnostics import WatchedLook
 from workloads.diagnostics import DIAGNOSTICS, spectrum
 from workloads.diagnostics import look as look_module
 from workloads.diagnostics.base import diagnostic
-from workloads.diagnostics.dormant import dead_fraction, dormant_fraction
+from workloads.diagnostics.dormant import dead_fraction, dormant_fraction, rarely_active_fraction
 from workloads.diagnostics.effective_rank import effective_rank
 from workloads.diagnostics.gradient_norm import gradient_norm
 from workloads.diagnostics.isometry import isometry_deviation, singular_value_max, singular_value_min
@@ -33,6 +33,7 @@ from workloads.networks.mlp import MLP
 FEATURES = {
     "dormant_fraction": dormant_fraction,
     "dead_fraction": dead_fraction,
+    "rarely_active_fraction": rarely_active_fraction,
     "effective_rank": effective_rank,
     "stable_rank": stable_rank,
     "stable_rank_99": stable_rank_99,
