@@ -211,7 +211,7 @@ DIAGNOSTICS: dict[str, DiagnosticSpec] = {
     "hessian_max": DiagnosticSpec(
         meaning="largest eigenvalue of the Hessian of the mean loss by all parameters: the sharpest curvature",
         file="hessian",
-        label="largest eigenvalue, Hessian",
+        label="max λ, Hessian",
         needs=("hessian_spectrum",),
         bounds=(None, None),
         probe=64,
@@ -253,11 +253,11 @@ DIAGNOSTICS: dict[str, DiagnosticSpec] = {
     "input_output_jacobian_max": of_input_output_jacobian("max"),
     "input_output_jacobian_min": of_input_output_jacobian("min"),
     "input_output_jacobian_mean": of_input_output_jacobian("mean"),
-    "ntk_max": of_tangent_kernel("largest eigenvalue", "largest eigenvalue"),
-    "ntk_min": of_tangent_kernel("smallest eigenvalue", "smallest eigenvalue"),
+    "ntk_max": of_tangent_kernel("largest eigenvalue", "max λ"),
+    "ntk_min": of_tangent_kernel("smallest eigenvalue", "min λ"),
     "ntk_trace": of_tangent_kernel("sum of the eigenvalues", "trace"),
     "ntk_condition": of_tangent_kernel(
-        "largest over smallest eigenvalue, at most 1e12,", "condition number", bounds=(1, 1e12), better="down"
+        "largest over smallest eigenvalue, at most 1e12,", "condition", bounds=(1, 1e12), better="down"
     ),
     "ntk_effective_rank": of_tangent_kernel(
         "exp of the entropy of the eigenvalues", "effective rank", bounds=(1, None), better="up"

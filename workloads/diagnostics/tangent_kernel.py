@@ -4,16 +4,16 @@
 
 of the network f as in evaluation, its N examples and all its outputs together. A small gradient step on a loss with
 gradient g by the outputs moves them by -eta Theta g: along an eigenvector as fast as its eigenvalue l says. So the
-condition number l_max / l_min says how much slower the slowest direction learns than the fastest; it is CONDITION, its
-most, where l_min is less than that of l_max, and where the kernel is 0. With p_i = l_i / sum l the effective rank is
-exp(-sum p_i log p_i), and the entropy its logarithm over that of N x outputs, 1 where all directions learn alike; both
-are the least they can be, 1 and 0, where the kernel is 0.
+condition number l_max / l_min says how much slower the slowest direction learns than the fastest; more than 1e12 is
+told as that, and so is a kernel of 0. With p_i = l_i / sum l the effective rank is exp(-sum p_i log p_i), and the
+entropy its logarithm over that of N x outputs, 1 where all directions learn alike; both are the least they can be, 1
+and 0, where the kernel is 0.
 
 Where there are more examples times outputs than parameters the smallest eigenvalue is 0, whatever the network has
 learned.
 
-Exact for every network, in float64: a pass back and one forward for each example and output, see `kernel_of`. Values
-under N outputs eps of the largest are 0.
+Exact for every network, in float64: a pass back and its transpose for each example and output, see `kernel_of`. Values
+under n eps of the largest are 0, for n = N x outputs.
 
 Source: Jacot, Gabriel, Hongler (2018), arXiv 1806.07572; that plasticity follows its conditioning, Rosseau, Müller,
 Nowé (2026), arXiv 2606.09762.
