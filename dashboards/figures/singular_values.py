@@ -117,7 +117,8 @@ def _spectrum(axes: Axes, part: pd.DataFrame, color: str, reach: tuple[float, fl
         low, high = deciles[k], deciles[DECILES - k]
         axes.fill_between(low["step"], low["mean"], high["mean"], color=color, alpha=0.13, linewidth=0)
     for (k, name), end in zip(LINES.items(), theme.ends(True, len(LINES), *reach), strict=True):
-        theme.band(axes, deciles[k], end=end, gid=f"{gid}/{name}", color=color, linewidth=1.5 if k == 5 else 0.8)
+        width = 1.5 if name == "median" else 0.8
+        theme.band(axes, deciles[k], end=end, gid=f"{gid}/{name}", color=color, linewidth=width)
 
 
 def _missing(part: pd.DataFrame) -> list[str]:
