@@ -1,8 +1,9 @@
 """Singular values of every weight matrix over time: do they stay those of an isometry, which are all 1?
 
-All of them, as deciles: where the largest grow while the smallest vanish, a mean may tell nothing of it. What preserves
-plasticity is that they stay at 1 (Rosseau, Müller, Nowé 2026, arXiv 2606.09762). One row of panels per arm, at its best
-setting (and per activation and any other axis of network or workload), one panel per matrix, from the input up.
+All of them, as deciles: where the largest grow while the smallest vanish, a mean may tell nothing of it. Weights that
+stay isometries keep a network plastic, say Rosseau, Müller, Nowé (2026), arXiv 2606.09762. One row of panels per arm,
+at its best setting (and per activation and any other axis of network or workload), one panel per matrix, from the input
+up.
 """
 
 from __future__ import annotations

@@ -157,7 +157,6 @@ class Look:
         The first is the largest eigenvalue, from below. The network as in evaluation, without terms that methods add.
         Rounded as float32 is: the iteration multiplies what float64 rounds, which differs with who is looked at beside.
         """
-
         start = start_of(self.network.parameter_count()).to(self.x.device)
 
         def seen(params: Mapping[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
