@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from sweep.spec.model import Arm, Spec
+from workloads import metrics
 
 # What an arm of `four_axes` may have beside its optimizer: other methods are no axis of it.
 CROSSED = frozenset({"continual_backprop", "coupled_isometry"})
@@ -125,6 +126,14 @@ def needs_spectra(spec: Spec) -> str | None:
     return None if "singular_values" in spec.metrics else "it needs singular_values: add it to `metrics`"
 
 
+def needs_cases(spec: Spec) -> str | None:
+    """It correlates diagnostics with performance over settings."""
+    known = metrics.known()
+    if not any(name in known and known[name].origin == "diagnostic" for name in spec.metrics):
+        return "it correlates diagnostics with performance: add some to `metrics`"
+    return needs_two_arms(spec)
+
+
 def needs_a_baseline(spec: Spec) -> str | None:
     """It compares with one arm that is trained from scratch."""
     scratch = [arm.label for arm in spec.arms if any(_starts_anew(arm))]
@@ -146,6 +155,7 @@ FIGURES: dict[str, Callable[[Spec], str | None]] = {
     "four_axes": needs_crossed_axes,
     "within_task": needs_bins,
     "singular_values": needs_spectra,
+    "predictors": needs_cases,
     "relative": needs_a_baseline,
     "sensitivity": needs_an_axis,
     "heat_map": needs_two_axes,

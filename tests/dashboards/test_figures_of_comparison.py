@@ -20,6 +20,7 @@ from dashboards.figures import (
     loss_of_plasticity_ed4,
     paired_differences,
     performance_profiles,
+    predictors,
     ranks,
     relative,
     sensitivity,
@@ -178,6 +179,31 @@ def test_cost_is_a_trials_share_of_its_pack() -> None:
     assert data.groupby("arm")["best"].sum().to_dict() == {"backprop": 1, "cbp": 1, "adamo": 1, "scratch": 1}
     assert data.groupby("arm")["candidates"].first().to_dict() == {"backprop": 2, "cbp": 3, "adamo": 6, "scratch": 1}
     assert len(gids(cost_quality.draw(data))) == 2 + 3 + 6 + 1
+
+
+def test_what_tells_late_performance() -> None:
+    """A measure that is the error itself ranks settings the other way round; one that is the same in all is NaN."""
+
+    def made(trial: Trial, metric: str) -> np.ndarray:
+        if metric == "dead_fraction":
+            return np.full(20, 0.5)
+        early = np.arange(20) < 10
+        return (
+            np.where(early, 1.0 - level(trial), level(trial)) if metric == "effective_rank" else values(trial, metric)
+        )
+
+    sweep = synthetic.sweep(FILE.replace("figures: [arms]", "figures: [predictors]"), made)
+    data = predictors.data(*sweep.frames())
+    shown = data.set_index(["measure", "when"])
+    assert shown.loc[("weight_magnitude", "beside"), "mean"] == pytest.approx(-1)
+    assert shown.loc[("weight_magnitude", "before"), "mean"] == pytest.approx(-1)
+    assert shown.loc[("effective_rank", "before"), "mean"] == pytest.approx(1)
+    assert shown.loc[("effective_rank", "beside"), "mean"] == pytest.approx(-1)
+    assert shown.loc["dead_fraction", "mean"].isna().all() and data["measure"].iloc[-1] == "dead_fraction"
+    assert set(data["settings"]) == {12} and set(data["arms"]) == {4} and set(data["seeds"]) == {4}
+    assert "online_error" not in set(data["measure"])
+    drawn = gids(predictors.draw(data))
+    assert len(drawn) == 2 * 4
 
 
 def test_a_window_is_what_is_shown() -> None:

@@ -232,6 +232,12 @@ DIAGNOSTICS: dict[str, DiagnosticSpec] = {
         file="isometry",
         needs=("weight_spectra",),
     ),
+    "singular_value_spread": DiagnosticSpec(
+        meaning="standard deviation of a weight matrix's singular values, averaged over the matrices",
+        file="isometry",
+        needs=("weight_spectra",),
+        bounds=(0, None),
+    ),
     "lipschitz_bound": DiagnosticSpec(
         meaning="product of the weight matrices' largest singular values: no output changes by more than this times "
         "its input does, where no activation is steeper than 1 and no norm divides",

@@ -57,6 +57,11 @@ def smallest_of_spectra(spectra: Sequence[Tensor]) -> Tensor:
     return torch.stack([values[..., -1] for values in spectra]).amin(0)
 
 
+def spread_of_spectra(spectra: Sequence[Tensor]) -> Tensor:
+    """Per matrix (..., K) -> the standard deviation of its values, averaged over the matrices, (...,)."""
+    return torch.stack([values.std(-1, correction=0) for values in spectra]).mean(0)
+
+
 def _deviation(weight: Tensor) -> Tensor:
     outputs, inputs = weight.shape[-2:]
     small = min(outputs, inputs)
@@ -90,6 +95,14 @@ class SingularValueMin(Diagnostic):
         return smallest_of_spectra(look.weight_spectra)
 
 
+class SingularValueSpread(Diagnostic):
+    """Within a weight matrix, averaged over them."""
+
+    def measure(self, look: Look) -> Tensor:
+        """(P,)."""
+        return spread_of_spectra(look.weight_spectra)
+
+
 class LipschitzBound(Diagnostic):
     """Of the whole network, where no activation is steeper than 1 and no norm divides."""
 
@@ -110,6 +123,7 @@ DIAGNOSTICS = {
     "isometry_deviation": IsometryDeviation,
     "singular_value_max": SingularValueMax,
     "singular_value_min": SingularValueMin,
+    "singular_value_spread": SingularValueSpread,
     "lipschitz_bound": LipschitzBound,
     "singular_values": SingularValues,
 }

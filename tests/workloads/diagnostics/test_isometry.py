@@ -12,6 +12,7 @@ from workloads.diagnostics.isometry import (
     lipschitz_bound,
     singular_value_max,
     singular_value_min,
+    spread_of_spectra,
 )
 
 
@@ -32,6 +33,12 @@ def test_by_hand() -> None:
     assert singular_value_max(weights).item() == pytest.approx(3)
     assert lipschitz_bound(weights).item() == pytest.approx(3 * math.sqrt(2))
     assert singular_value_min(weights).item() == pytest.approx(0.5)
+
+
+def test_spread_is_within_matrices() -> None:
+    # 3 and 1 are 1 from their mean, the single value is nowhere; per member, of which the second is an isometry.
+    spectra = [torch.tensor([[3.0, 1.0], [1.0, 1.0]]), torch.tensor([[7.0], [1.0]])]
+    assert spread_of_spectra(spectra).tolist() == [0.5, 0.0]
 
 
 def test_deviation_is_the_sum_over_singular_values() -> None:
