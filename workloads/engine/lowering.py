@@ -20,6 +20,7 @@ draws. Anything else raises NotLowered, which names it.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor, fx
@@ -39,14 +40,19 @@ class Lowering:
         examples: Sequence[Tensor],
         names: Sequence[str],
         turned: Mapping[str, int] | None = None,
+        sums: Mapping[str, tuple[str, str]] | None = None,
     ) -> None:
         """`function` takes and returns flat lists; its i-th result replaces its i-th argument.
 
         `turned` are matrices (n, m) that lie transposed, with the steps from row to row. What they become must be made
-        element by element, of the element itself and of whatever else is small.
+        element by element, of the element itself and of whatever else is small. `sums` are the arrays of doubles, by
+        such a matrix, that hold its sums of |w| over m and over n, empty where nobody wants them: they go along where
+        few elements change, and `anew` says, once there is code, when they do not.
         """
         self.trace = trace(function, examples)
         self.turned = turned or {}
+        self.sums = sums or {}
+        self.anew = "lost"  # C++: whether sums are to be taken anew
         lie = {node for name, node in zip(names, self.trace.results, strict=False) if name in self.turned}
         self.results = set(self.trace.results) - lie
         self.into = Values(self.trace.seen)
@@ -79,8 +85,34 @@ class Lowering:
         self.into.reads = before
         if any(other in self.turned and (other, f"@{other}@[{at}]") != (name, here) for other, at in statement.reads):
             raise NotLowered("a matrix made of other elements than its own")
-        statement.lines = nest(value.shape[::-1], [f"{here}={text};"])
+        statement.lines = self._where_chosen(name, value, here, text) or nest(value.shape[::-1], [f"{here}={text};"])
         self.into.statements.append(statement)
+
+    def _where_chosen(self, name: str, value: Value, here: str, text: str) -> list[str]:
+        """The loops for a change of whole rows or columns, which touch no others; empty where it is no such change."""
+        columns, across = self.sums.get(name, ("", ""))
+        some = re.fullmatch(rf"chosen\((@\w+@\[\((i[01])\)\]),(.*),{re.escape(here)}\)", text)
+        if some is None:
+            if columns or across:
+                self.anew = "true"
+            return []
+        mask, at, new = some.groups()
+        along = "i0" if at == "i1" else "i1"
+        lengths = {"i1": value.shape[0], "i0": value.shape[1]}
+        whole, changed = (columns, across) if at == "i1" else (across, columns)
+        body = [f"const {value.kind}v old={here}, now={new};", f"{here}=now;"]
+        before, after = [], []
+        if whole:  # the sums of what is chosen, from its elements
+            before, after = ["double size=0;"], [f"{whole}[{at}]=size;"]
+            body.append("size+=std::fabs(double(now));")
+        if changed:  # the others, by the change
+            body += [
+                "const double more=std::fabs(double(now))-std::fabs(double(old));",
+                "lost|=!std::isfinite(more);",
+                f"{changed}[{along}]+=more;",
+            ]
+        inner = [f"for(int {along}=0;{along}<{lengths[along]};++{along}){{", *body, "}"]
+        return [f"for(int {at}=0;{at}<{lengths[at]};++{at}) if({mask}){{", *before, *inner, *after, "}"]
 
     def _settled(self, node: fx.Node, value: Value) -> Value:
         """The value in an array of its own where that is due: it is a result, or is used more than once."""
@@ -107,4 +139,5 @@ class Lowering:
         for name, value in replaced.items():
             self._replaced(name, value)
         sizes = {name: (own.kind, math.prod(own.shape)) for name, own in self.arguments.items()}
-        return [*self.into.constants, *scheduled(self.into.statements, sizes, results)]
+        declared = ["bool lost=false;"] if self.sums else []
+        return [*declared, *self.into.constants, *scheduled(self.into.statements, sizes, results)]

@@ -16,12 +16,13 @@ template <int OUT> inline void widened(Real* to, const Real* from) {  // the pad
     for (int b = 0; b < BATCH; ++b) std::memcpy(to + b * padded(OUT), from + b * OUT, OUT * sizeof(Real));
 }
 
-// The events that step `now` counted, with everything awake.
+// The events that step `now` counted, with what they touch awake.
 [[maybe_unused]] void happen(const Member& m, char* scratch, @given@, int64_t now) {
-    @awake@
+    [[maybe_unused]] bool anew = false;  // the sums of |w|
     @noted@
     @events@
     @recount@
+    @forget@
 }
 
 void train(const Member& m, char* scratch, @given@, const Real* x, const @target@* y, int64_t now) {

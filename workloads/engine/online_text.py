@@ -6,6 +6,7 @@ are kept as weights are, and how each layer's rows sleep.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -151,15 +152,10 @@ class _Writer:
             "passed": passed,
             "due": due or "false",
             "happen": f"happen(m, scratch, {passed}, start + k);" if self.made.lowered else "return k + 1;",
-            "awake": "\n    ".join(f"rows{k}.settle(now + 1);" for k in layers),
             "events": "\n    ".join(events),
             "noted": "\n    ".join(f"rows{k}.note_bias();" for k in biased),
-            "recount": "\n    ".join(
-                [
-                    *(f"rows{k}.recount(now + 1);" for k in layers if self.cut.layers[k].sums),
-                    *(f"rows{k}.forget_rests();" for k in biased),
-                ]
-            ),
+            "recount": "\n    ".join(f"if (anew) rows{k}.recount(now + 1);" for k in layers if self.cut.layers[k].sums),
+            "forget": "\n    ".join(f"rows{k}.forget_rests();" for k in biased),
             "count": "\n    ".join(f"rows{k}.recount(now);" for k in layers if self.cut.layers[k].sums),
             "picture": str(self.made.places["picture"]),
             "inputs": str(self.program.x[0].numel()),
@@ -319,7 +315,10 @@ class _Writer:
         return f"rows{number}.{kind}({self.pointer(own.node)}, {terms if own.mean else 1});"
 
     def _events(self) -> tuple[list[str], list[str]]:
-        """(definitions, calls) of the rare events, place by place; none where one is more than a change of elements."""
+        """(definitions, calls) of the rare events, place by place; none where one is more than a change of elements.
+
+        Awake are the layers that one touches; it answers whether sums of |w| are to be taken anew.
+        """
         program, cut = self.program, self.cut
         learner, nodes = program.learner, cut.placeholders[:-2]  # without x and y
         shapes = {k: padded(program.leaves[k].shape[0]) for layer in cut.layers for k in layer.leaves}
@@ -328,15 +327,33 @@ class _Writer:
         kinds = [self.kind(n) for n in nodes]
         signature = ", ".join(f"{kind}v* {name}" for kind, name in zip(kinds, names, strict=True))
         passed = ", ".join(f"(small::{kind}v*){self.pointer(n)}" for kind, n in zip(kinds, nodes, strict=True))
+        sums = {}
+        for k, layer in enumerate(cut.layers):
+            wanted = {own.incoming for own in layer.sums}
+            sums[self.names[cut.placeholders[layer.weight]]] = (
+                f"columns{k}" if True in wanted else "",
+                f"across{k}" if False in wanted else "",
+            )
+        held = [(name, k) for pair in sums.values() for name in pair if name for k in [re.sub(r"\D", "", name)]]
+        signature = ", ".join([signature, *(f"double* {name}" for name, _ in held)])
+        passed = ", ".join([passed, *(f"rows{k}.{name.rstrip('0123456789')}" for name, k in held)])
         code, calls = [], []
         try:
             for rank, (method, leaf) in enumerate(zip(learner.rare, self.made.due, strict=True)):
                 for place in range(len(learner.network.sites)):
                     event = program.event(method, place)
-                    body = Lowering(event, cut.examples[:-2], names, turned).code()
-                    code += [f"static void event{rank}_{place}({signature}) {{", *body, "}"]
+                    lowering = Lowering(event, cut.examples[:-2], names, turned, sums)
+                    body = lowering.code()
+                    code += [f"static bool event{rank}_{place}({signature}) {{", *body, f"return {lowering.anew};", "}"]
                     due = f"((const int32_t*)m.leaf[{leaf}])[{place}]"
-                    calls.append(f"while ({due} > 0) small::event{rank}_{place}({passed});")
+                    touched = set(re.findall(r"\bp\d+\b", "\n".join(body)))
+                    awake = [
+                        f"rows{k}.settle(now + 1);"
+                        for k, layer in enumerate(cut.layers)
+                        if touched & {self.names[cut.placeholders[own]] for own in layer.leaves}
+                    ]
+                    calls += [f"if ({due} > 0) {{", *awake]
+                    calls += [f"while ({due} > 0) anew |= small::event{rank}_{place}({passed});", "}"]
         except NotLowered:
             return [], []
         self.made.lowered = bool(calls)

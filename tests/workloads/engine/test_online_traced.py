@@ -251,6 +251,30 @@ def test_sums_of_what_still_owes_are_counted_after_events_that_torch_does(monkey
     assert distance(looped.state, traced.state) < 1e-10
 
 
+@pytest.mark.parametrize("methods", [{}, {"l2": L2}], ids=str)
+@pytest.mark.parametrize("broken", [False, True])
+def test_events_change_the_sums_of_weights_by_what_they_change(
+    methods: dict[str, Any], broken: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a weight was infinite, of which no difference can be taken."""
+    compilers.lightly(monkeypatch)
+    case = Case(methods={"continual_backprop": CBP, **methods})
+    run = Run(case, {0: {}}, TracedOnline)
+    engine = run.engine
+    if broken:
+        state = run.state
+        state["params"]["layers.0.bias"][0, 7] = -100  # a unit that never speaks, so that nothing sees its weights
+        state["params"]["layers.1.weight"][0, 3, 7] = torch.inf
+        engine.load(state)
+    run.train(*data(case, 60))
+    assert int(run.state["state"]["replaced"]) > 10 and engine.plan.lowered
+    kept = [sums.clone() for sums in (*engine.columns, *engine.across)]
+    engine._count(0, run.step)
+    for own, anew in zip(kept, (*engine.columns, *engine.across), strict=True):
+        assert own.isfinite().all()
+        torch.testing.assert_close(own, anew, rtol=1e-10, atol=1e-12)
+
+
 @pytest.mark.slow
 def test_running_sums_replace_the_units_that_looped_replaces_for_ten_thousand_steps() -> None:
     settings = {"replacement_rate": 0.001, "maturity_threshold": 50}
