@@ -65,12 +65,18 @@ ARMS: dict[str, tuple[dict[str, Any], dict[str, dict[str, Any]]]] = {
     "redo": ({"name": "sgd"}, {"redo": {}}),
     "layer_norm": ({"name": "sgd"}, {}),
     "muon": ({"name": "muon"}, {}),
-    "clipping": ({"name": "sgd"}, {"weight_clipping": {}}),
+    "clipping": ({"name": "sgd"}, {"bounded_weights": {}}),
+    "parseval": ({"name": "sgd"}, {"parseval": {}}),
+    "spectral_regularisation": ({"name": "sgd"}, {"spectral_regularisation": {}}),
+    "weight_clipping": ({"name": "sgd"}, {"weight_clipping": {}}),
 }
 
 NETWORKS: dict[str, dict[str, Any]] = {"layer_norm": {"normalisation": "layer"}}  # settings of the network, by arm
 OWN = {"clipping": "method"}  # arms with code of a user's own: that of `sweep init`
-WITHOUT = ("l2_init", "redo", "layer_norm", "muon", "clipping")
+WITHOUT = (
+    *("l2_init", "redo", "layer_norm", "muon", "clipping"),
+    *("parseval", "spectral_regularisation", "weight_clipping"),
+)
 EXTREMES = ("l2_strongest", "perturbed_most", "divergent")
 STEP_SIZES = {"sgd": 0.003, "adam": 0.001, "adamo": 0.001, "muon": 0.02}
 
@@ -156,15 +162,16 @@ class Case:
         if self.stream == IMAGES:
             return WIDE_TARGETS[self.width] if self.width in WIDE_TARGETS else IMAGE_TARGETS.get(self.arm)
         few = FEW_PERTURBED if self.arm == "shrink_and_perturb" else FEW
-        return {3000: REGRESSION_TARGETS[self.arm], 300: REGRESSION_TARGETS[self.arm], 30: few, 1: ALONE}.get(
-            self.members
-        )
+        many = REGRESSION_TARGETS.get(self.arm)
+        return {3000: many, 1000: many, 300: many, 30: few, 1: ALONE}.get(self.members)
 
     @property
     def main(self) -> bool:
         """Whether the share of the diagnostics and the speed of all cores are measured too."""
         return self.arm == "sgd" and not self.command and (self.stream, self.width, self.members) in MAIN
 
+
+YOUNG = {"muon": 2000}
 
 CASES = [
     *[
@@ -174,7 +181,9 @@ CASES = [
     ],
     *[Case(IMAGES, arm, 30, 1, 100) for arm in IMAGE_ARMS],
     # Muon has no fast path here, and its row shall take less than a minute: it is measured at a younger age.
-    *[Case(IMAGES, arm, 30, 1, 100, older=2000 if arm == "muon" else None) for arm in WITHOUT],
+    *[Case(IMAGES, arm, 30, 1, 100, older=YOUNG.get(arm)) for arm in WITHOUT],
+    # What each costs beside SGD, where members are many and small.
+    *[Case(REGRESSION, arm, 100, 10, 5, older=YOUNG.get(arm)) for arm in ("sgd", *WITHOUT)],
     *[Case(IMAGES, arm, 1, 1, 100) for arm in ("sgd", "continual_backprop")],
     *[Case(REGRESSION, arm, 100, 3, 5) for arm in EXTREMES],
     # A repeat ends a task, which copies all weights: short ones would count that more often than a sweep does it.

@@ -17,7 +17,7 @@ from sweep.spec.studies import is_shipped, study_path
 
 # Kind -> the file's name unless another is asked for; the kind is the name of the module here.
 NAMES = {
-    "method": "weight_clipping.py",
+    "method": "bounded_weights.py",
     "stream": "turning_line.py",
     "network": "residual_mlp.py",
     "diagnostic": "activation_size.py",

@@ -1,9 +1,9 @@
-"""Weight clipping: every weight stays within a bound of zero.
+"""Bounded weights: every weight stays within a bound of zero.
 
 In a sweep file:
 
-    code: [weight_clipping.py]
-    arms: {clipped: {optimizer: sgd, step_size: 0.01, weight_clipping: {bound: [0.5, 1, 2]}}}
+    code: [bounded_weights.py]
+    arms: {clipped: {optimizer: sgd, step_size: 0.01, bounded_weights: {bound: [0.5, 1, 2]}}}
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Config:
     bound: Annotated[float, Gt(0)] = 1.0  # the largest size of a weight
 
 
-class WeightClipping(Method):
+class BoundedWeights(Method):
     """Acts where it overrides a hook of Method: loss, gradient, after_step or at_task.
 
     A hook is torch on ONE network's tensors; the engine batches it, so no Python branch may depend on a tensor's
@@ -35,4 +35,4 @@ class WeightClipping(Method):
         return {name: value.clamp(-bound, bound) for name, value in params.items()}, state
 
 
-METHODS = {"weight_clipping": WeightClipping}
+METHODS = {"bounded_weights": BoundedWeights}

@@ -124,7 +124,7 @@ def _alike(trials: Sequence[Trial], key: Any) -> list[list[Trial]]:
 class Finding:
     """One promise of one entry of a user's file: kept, or what is wrong."""
 
-    entry: str  # "method weight_clipping"
+    entry: str  # "method bounded_weights"
     promise: str
     kept: bool
     text: str

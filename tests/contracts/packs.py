@@ -41,6 +41,7 @@ LIVELY: dict[str, list[Any]] = {
     "replacement_rate": [0.05, 0.2, 0.0],
     "maturity_threshold": [4, 10, 2],
     "threshold": [0.6, 0.3, 0.9],
+    "bound": [0.5, 1.0, 2.0],
     "period": [4],
     "noise": ["dense"],  # lazy noise is another draw on the online path than on all others
 }

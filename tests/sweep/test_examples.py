@@ -51,7 +51,7 @@ def test_a_sweep_of_all_examples_runs(tmp_path: Path, command: Command, monkeypa
     said = command("run", "all.yaml", "--inline", "--no-track", "--storage", "store")
     assert said.code == 0, said
     frame = sweep.curves("all", storage="store")
-    assert set(frame["network.width"]) == {10, 20} and set(frame["weight_clipping.bound"]) == {0.5, 1, 2}
+    assert set(frame["network.width"]) == {10, 20} and set(frame["bounded_weights.bound"]) == {0.5, 1, 2}
     assert {f"activation_size/{layer}" for layer in (1, 2, 3)} <= set(frame["metric"])  # of the first layer and depth 2
 
 

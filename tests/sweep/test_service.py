@@ -29,7 +29,7 @@ from sweep.tracking.behind import Tracker
 from workloads.training.pack import Snapshot
 
 CLIPPING = '''\
-"""Weight clipping: every weight is kept within `bound` times its layer's initial range."""
+"""Bounded weights: every weight is kept within `bound` times its layer's initial range."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -44,7 +44,7 @@ class Config:
     bound: Annotated[float, Gt(0)] = 1.0  # of an initial weight's largest magnitude
 
 
-class WeightClipping(Method):
+class BoundedWeights(Method):
     Config = Config
     varies = ("bound",)
     semantics = 1
@@ -58,7 +58,7 @@ class WeightClipping(Method):
         return clipped, state
 
 
-METHODS = {"weight_clipping": WeightClipping}
+METHODS = {"bounded_weights": BoundedWeights}
 '''
 STREAM = """\
 from workloads.streams.slowly_changing_regression import SlowlyChangingRegression
@@ -345,7 +345,7 @@ def test_a_users_method_end_to_end(
         "network: {width: 4}\nseeds: 2\ncode: [clipping.py]\nkeep: final\n"
         "arms:\n"
         "  sgd: {optimizer: sgd, step_size: 0.05}\n"
-        "  clipped: {optimizer: sgd, step_size: 0.05, weight_clipping: {bound: [0.5, 1e6]}}\n"
+        "  clipped: {optimizer: sgd, step_size: 0.05, bounded_weights: {bound: [0.5, 1e6]}}\n"
         "metrics: [online_error]\n"
     )
     storage = str(tmp_path / "storage")
@@ -355,10 +355,10 @@ def test_a_users_method_end_to_end(
 
     configs = sweep.configs("clipped", storage=storage)
     assert set(configs["status"]) == {"done"} and len(configs) == 6
-    bound = configs["weight_clipping.bound"]
+    bound = configs["bounded_weights.bound"]
     frame = sweep.curves("clipped", storage=storage, metrics=["online_error"])
     assert list(frame.columns) == [
-        "sweep", "trial", "arm", "workload", "seed", "task", "step", "metric", "value", "weight_clipping.bound"
+        "sweep", "trial", "arm", "workload", "seed", "task", "step", "metric", "value", "bounded_weights.bound"
     ]  # fmt: skip
     assert len(frame) == 6 * 2 and frame["value"].between(0, 100).all()
 

@@ -174,6 +174,36 @@ class CoupledIsometryConfig:
     target: Literal["one", "gain_squared"] = later("one")
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ParsevalConfig:
+    """Parseval regularisation (Chung et al. 2024): hidden W W' -> s I, in the gradient; coupled_isometry's, published.
+
+    With `scale_by_width: false` and relu the same as coupled_isometry with `head: false` and `target: gain_squared`.
+    """
+
+    strength: Strength = 1e-3  # the released code's for MetaWorld and gridworld; 1e-4 for two other worlds
+    target: Annotated[float, Gt(0)] = 2.0  # s: the square of the code's initial gain, whatever the activation
+    scale_by_width: bool = True  # strength x (64 / units)^2, as in the released code, since it was found at width 64
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SpectralRegularisationConfig:
+    """Largest singular values near 1, biases near 0, norms' gains near 1, in the gradient (Lewandowski et al. 2025)."""
+
+    strength: Strength = 1e-3
+    head: bool = True  # the output layer too; the variant WSN leaves it out
+    biases: bool = True  # biases and norms too; WSN has neither
+    target: Literal["one", "gain_squared"] = "one"  # of the largest squared: 1, or that of the activation (relu: 2)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WeightClippingConfig:
+    """After each step no weight exceeds a multiple of 1 / sqrt(fan_in), torch's initial bound (Elsayed et al. 2024)."""
+
+    bound: Annotated[float, Gt(0)] = 1.0  # kappa, that multiple; the paper searched 1 to 5
+    head: bool = True  # clip the output layer too, as published
+
+
 Preset = Literal["official", "paper", "official_conv", "official_resnet"]
 
 
@@ -434,6 +464,24 @@ METHODS: dict[str, MethodSpec] = {
     ),
     "coupled_isometry": MethodSpec(
         config=CoupledIsometryConfig, varies=("strength",), paths=Paths(lanes=True, online=False), cost=2.0, copies=1
+    ),
+    "parseval": MethodSpec(
+        label="Parseval",
+        config=ParsevalConfig,
+        varies=("strength",),
+        paths=Paths(lanes=True, online=False),
+        cost=2.0,
+        copies=1,
+    ),
+    "spectral_regularisation": MethodSpec(
+        config=SpectralRegularisationConfig,
+        varies=("strength",),
+        paths=Paths(lanes=True, online=False),
+        cost=1.0,
+        copies=1,
+    ),
+    "weight_clipping": MethodSpec(
+        config=WeightClippingConfig, varies=("bound",), paths=Paths(lanes=True, online=True), cost=0.3, copies=0
     ),
     "reset": MethodSpec(
         config=ResetConfig,

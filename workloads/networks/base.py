@@ -108,6 +108,12 @@ class Network(ABC, Generic[C]):
         """Unless set: the last of `weights`."""
         return self.weights[-1]
 
+    @cached_property
+    def gains(self) -> frozenset[str]:
+        """The gains of norms: what begins at 1."""
+        ones = Distribution("constant", 1.0)
+        return frozenset(name for name in self.parameter_shapes() if self.distribution(name) == ones)
+
     @abstractmethod
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
         """Name -> shape, in forward order, each bias after its weight."""

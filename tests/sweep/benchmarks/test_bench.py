@@ -80,8 +80,10 @@ def row(arm: str = "sgd", members: int = 3000, ratio: float = 6000.0, **changed:
 
 def test_the_rows_that_were_promised_are_there() -> None:
     there = {(case.stream, case.network, case.arm, case.members) for case in CASES}
-    assert len(there) == len(CASES) == 7 * 4 + 3 + 7 + 5 + 3 * 2 + 3 + 1
+    without = len(cases.WITHOUT)
+    assert len(there) == len(CASES) == 7 * 4 + 3 + 7 + 2 * without + 1 + 3 * 2 + 3 + 1
     assert {(IMAGES, "784-100-100-100-10", arm, 30) for arm in cases.WITHOUT} <= there
+    assert {(REGRESSION, "20-5-1", arm, 1000) for arm in ("sgd", *cases.WITHOUT)} <= there
     assert {(REGRESSION, "20-5-1", arm, 300) for arm in cases.EXTREMES} <= there
     assert [case.members for case in CASES if case.command] == [6000]
     for arm in ("sgd", "continual_backprop", "continual_backprop_1e-2", "l2", "adam", "adamo", "shrink_and_perturb"):
@@ -103,7 +105,8 @@ def shipped() -> Iterator[None]:
 def test_every_row_has_the_path_that_its_trials_would_have_in_a_sweep(shipped: None) -> None:
     paths = {case: packing.path_of(config_of(case, 0, 0), "cpu")[0] for case in CASES}
     by_stream = {(case.stream, path) for case, path in paths.items()}
-    assert {case.arm for case, path in paths.items() if (case.stream, path) == (IMAGES, "lifted")} == {"muon"}
+    lifted = {case.arm for case, path in paths.items() if (case.stream, path) == (IMAGES, "lifted")}
+    assert lifted == {"muon", "parseval", "spectral_regularisation"}
     by_stream.remove((IMAGES, "lifted"))
     assert by_stream == {(REGRESSION, "lanes"), (IMAGES, "online"), (RELABELLED, "online"), (PAIRS, "looped")}
 

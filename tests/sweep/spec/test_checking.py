@@ -27,7 +27,7 @@ seeds: 2
 code: [clipping.py]
 arms:
   sgd: {optimizer: sgd, step_size: 0.05}
-  clipped: {optimizer: sgd, step_size: 0.05, weight_clipping: {bound: [0.5, 1]}}
+  clipped: {optimizer: sgd, step_size: 0.05, bounded_weights: {bound: [0.5, 1]}}
 metrics: [online_error]
 figures: []
 """
@@ -48,11 +48,11 @@ def broken(file: Path, old: str, new: str) -> None:
 
 MISTAKES = {
     "another shape": ("return clipped, state", "return {n: v[:1] for n, v in clipped.items()}, state",
-                      "clipping.py:22: weight_clipping.after_step returned other shapes than it was given"),
+                      "clipping.py:22: bounded_weights.after_step returned other shapes than it was given"),
     "one value": ("return clipped, state", "return clipped", "must return (params, state), and returned one dict"),
-    "a branch": ("value.ndim == 2", "value.max() > 0", "py:26: weight_clipping.after_step branches on a tensor"),
+    "a branch": ("value.ndim == 2", "value.max() > 0", "py:26: bounded_weights.after_step branches on a tensor"),
     "a counter": ("clipped = {}", "clipped = {}; self.steps = vars(self).get('steps', 0) + 1", "changes self.steps"),
-    "it raises": ("clipped = {}", "clipped = {}[0]", "clipping.py:23: weight_clipping.after_step raised KeyError: 0"),
+    "it raises": ("clipped = {}", "clipped = {}[0]", "clipping.py:23: bounded_weights.after_step raised KeyError: 0"),
     "a hook misspelt": ("def after_step", "def after_stap", "acts names after_step, and the class overrides no hook"),
 }  # fmt: skip
 
@@ -95,7 +95,7 @@ def test_what_code_prints_is_not_the_plan(alone: None, file: Path) -> None:
 
 
 README = Path(__file__).parents[3] / "README.md"
-EXAMPLE = next(part for part in README.read_text().split("```python\n") if "class WeightClipping" in part).split("```")[
+EXAMPLE = next(part for part in README.read_text().split("```python\n") if "class BoundedWeights" in part).split("```")[
     0
 ]
 
@@ -111,7 +111,7 @@ def test_the_readmes_example_keeps_every_promise(command: Command, tmp_path: Pat
     said = checked(command, tmp_path, "", "")
     assert said.code == 0 and not said.err, said
     first, *lines, last = said.out.splitlines()
-    assert first == "mine.py: method weight_clipping" and last == "every promise is kept"
+    assert first == "mine.py: method bounded_weights" and last == "every promise is kept"
     assert [line.split()[:2] for line in lines] == [
         ["ok", word] for word in ("first", "paths", "resume", "members", "finite", "path")
     ]
@@ -139,7 +139,7 @@ def test_a_broken_example_is_told_what_is_wrong(
 ) -> None:
     ended = checked(command, tmp_path, old, new)
     assert ended.code == 2 and ended.err == "error: 1 promise of mine.py not kept\n"
-    assert ended.out.startswith("mine.py: method weight_clipping\n  WRONG  first steps  mine.py") and said in ended.out
+    assert ended.out.startswith("mine.py: method bounded_weights\n  WRONG  first steps  mine.py") and said in ended.out
 
 
 @pytest.mark.slow
@@ -263,7 +263,7 @@ workload: {name: changing_control, tasks: 1, steps_per_task: 500}
 network: {width: 4}
 seeds: 2
 code: [clipping.py, activation_size.py]
-arms: {clipped: {optimizer: sgd, step_size: 0.001, weight_clipping: {bound: [0.5, 1]}}}
+arms: {clipped: {optimizer: sgd, step_size: 0.001, bounded_weights: {bound: [0.5, 1]}}}
 metrics: [average_return, activation_size]
 """
 
@@ -297,13 +297,13 @@ def test_what_acts_shows_or_hides_its_tasks_where_it_is_tried(alone: None, tmp_p
     assert service.plan(file, storage=storage).missing == 4
 
 
-SHIFT = CLIPPING.replace("weight_clipping", "shifting").replace("WeightClipping", "Shifting")
+SHIFT = CLIPPING.replace("bounded_weights", "shifting").replace("BoundedWeights", "Shifting")
 SHIFT = SHIFT.replace("value.clamp(-limit, limit) if value.ndim == 2 else value", "value + limit")
 
 
 def late(file: Path, code: str, storage: Path) -> float:
     """The error of the arm that clips and shifts, with the files listed so, trained as a worker does it."""
-    arm = "clipped: {optimizer: sgd, weight_clipping: {bound: 0.1}, shifting: {bound: 0.2}}"
+    arm = "clipped: {optimizer: sgd, bounded_weights: {bound: 0.1}, shifting: {bound: 0.2}}"
     text = SWEEP[: SWEEP.index("  sgd:")] + f"  {arm}\nmetrics: [online_error]\nfigures: []\n"
     file.write_text(text.replace("[clipping.py]", code).replace("seeds: 2", "seeds: 1"))
     service.execute(service.plan(file, storage=str(storage)), listener=lambda progress: None, inline=True)
