@@ -148,12 +148,12 @@ class TracedOnline(Seated):
             torch.zeros(self.members, shape[0] if layer.bias is not None else 0, dtype=plan.program.dtype)
             for layer, shape in zip(plan.cut.layers, shapes, strict=True)
         ]
-        if "path" in state:
-            self._resume(plan, state["path"])
+        path = state.get("path", {})
+        same = self._resume(plan, path)
         for i in range(self.members):
             self._count(i, self.step)
-        if "sums" in state.get("path", {}):
-            self._resume_sums(state["path"]["sums"])
+        if "sums" in path:
+            self._resume_sums(path["sums"], same)
 
     def _inside(self, number: int, value: Tensor) -> Tensor:
         """A leaf of the state, (P, ...), in the engine's layout, owned."""
@@ -243,18 +243,19 @@ class TracedOnline(Seated):
             _, library, scratch = next(iter(self.made.values()))
             library.count(self.pointers(self.leaves, self.awake, member), scratch.data_ptr(), step)
 
-    def _resume_sums(self, path: Tree) -> None:
-        """Go on from sums that were kept, member by member, where but for rounding they are those of the weights."""
+    def _resume_sums(self, path: Tree, same: Tensor) -> None:
+        """Go on from sums that were kept, of the `same` members, where but for rounding they are the weights' own."""
         for k in self.summed:
             for name, own in (("entering", self.columns[k]), ("leaving", self.across[k])):
                 kept = path[str(k)][name]
-                near = ((own - kept).abs() <= NEAR * own.abs().amax(1, keepdim=True)).all(1)
+                near = ((own - kept).abs() <= NEAR * own.abs().amax(1, keepdim=True)).all(1) & same
                 own[near] = kept[near]
 
-    def _resume(self, plan: Emitted, path: Tree) -> None:
+    def _resume(self, plan: Emitted, path: Tree) -> Tensor:
         """Go on from "path", member by member, where the weights given are those it stands for; else from them.
 
-        So too from what an older version kept, whose paces are of another length: it owed by other rules.
+        Returns of which members they are, (P,), as far as what is owed can tell. From them, too, where an older version
+        kept the path, whose paces are of another length: it owed by other rules.
         """
         fresh = [v.clone() for v in self.leaves], [v.clone() for v in self.awake]
         kept = {k: path[str(k)] for k in self._owing if str(k) in path}
@@ -275,6 +276,7 @@ class TracedOnline(Seated):
             self.rests[k][~same] = 0
             for leaf in plan.cut.layers[k].evolving:
                 self.leaves[leaf][~same] = fresh[0][leaf][~same]
+        return same
 
     # ---- training ----
 
