@@ -23,7 +23,7 @@ from workloads.diagnostics.measure import measure
 from workloads.engine.layout import Tree, in_order
 from workloads.losses.implementations import SquaredError
 from workloads.methods.config import METHODS, OPTIMIZERS
-from workloads.networks.config import NETWORKS, Initialisation, MLPActivation, MLPConfig
+from workloads.networks.config import NETWORKS, Initialisation, Killed, MLPActivation, MLPConfig
 from workloads.networks.mlp import MLP
 from workloads.reinforcement import CONTROLS
 from workloads.streams import STREAMS
@@ -138,6 +138,11 @@ def computed() -> dict[str, float]:
     for initialisation in get_args(Initialisation):
         network = MLP(MLPConfig(width=5, depth=2, initialisation=initialisation), 7, 3)
         found[f"network mlp {version} {initialisation}"] = digits(list(network.init(3).values()))
+    for way in get_args(Killed):
+        if way != "none":
+            found[f"network mlp {version} killed={way}"] = digits(
+                list(MLP(MLPConfig(killed=way), 7, 3).init(3).values())
+            )
     for name, spec in NETWORKS.items():
         if name != "mlp":
             start = list(OF_EVERY_NETWORK[name].network.init(3).values())
@@ -173,8 +178,9 @@ def measured(diagnostic: str) -> float:
     """What a diagnostic reads off a small network: one where it does not read 0."""
     kernel = diagnostic.startswith("ntk")
     activation = "tanh" if kernel or diagnostic.endswith("jacobian_min") else "relu"  # which a silent unit makes 0
-    network = MLP(MLPConfig(width=5, depth=2, activation=activation), 7, 3)
-    params = {k: v[None] for k, v in network.init(3).items()}
+    revived = diagnostic == "revived_fraction"  # which is 0 as a trial begins
+    network = MLP(MLPConfig(width=5, depth=2, activation=activation, killed="bias" if revived else "none"), 7, 3)
+    params = {k: v[None] for k, v in network.init(3, at=int(revived)).items()}
     if silent := {"dead_fraction": 2, "rarely_active_fraction": 3}.get(diagnostic):
         params["layers.0.bias"][:, :silent] = -100
     count = 5 if kernel else 30  # of more rows than parameters a kernel has eigenvalues of 0

@@ -155,6 +155,15 @@ DIAGNOSTICS: dict[str, DiagnosticSpec] = {
         unit="share",
         bounds=(0, 1),
     ),
+    "revived_fraction": DiagnosticSpec(
+        meaning="of the units that the network's `killed` silenced at the start, the share that speaks on the probe",
+        file="revived",
+        better="up",
+        needs=("activity",),
+        per_layer=True,
+        unit="share",
+        bounds=(0, 1),
+    ),
     "effective_rank": DiagnosticSpec(
         meaning="exp of the entropy of the features' singular values (Roy and Vetterli 2007)",
         better="up",

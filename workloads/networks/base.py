@@ -161,6 +161,10 @@ class Network(ABC, Generic[C]):
         """The same as in training, where batch norm uses the batch's statistics; also the buffers afterwards."""
         return *self.apply(params, x), {}
 
+    def killed(self, site: Site) -> int:
+        """How many units of a hidden layer, its first, a trial begins with silenced on purpose."""
+        return 0
+
     def layer(self, params: Mapping[str, Tensor], place: int, hidden: Tensor) -> Tensor:
         """Hidden layer `place`, from 0, by itself: its activations from those of the layer before, or from x.
 

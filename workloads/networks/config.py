@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal, Protocol, cast, get_args
 
-from annotated_types import Ge
+from annotated_types import Ge, Gt, Le
 
 from workloads.paths import Paths, Takes
 from workloads.settings import Settings, later
@@ -21,6 +21,7 @@ Picture = tuple[int, int, int]  # channels, height, width
 Activation = Literal["relu", "leaky_relu", "tanh", "sigmoid", "elu", "swish", "selu", "linear"]
 MLPActivation = Literal[Activation, "crelu", "absolute", "fourier", "groupsort_2", "groupsort_4", "groupsort_8"]
 Initialisation = Literal["kaiming", "lecun", "xavier", "default", "orthogonal"]
+Killed = Literal["none", "flipped", "bias", "step", "zero_row", "far_bias"]
 
 
 def group_of(activation: str | None) -> int:
@@ -46,6 +47,9 @@ class MLPConfig:
     biases: bool = True
     # Of the units before the nonlinearity: layer norm, with a gain and a shift per unit or plain, without
     normalisation: Literal["none", "layer", "layer_plain"] = later("none")
+    # The first units of every layer begin silent on inputs in [0, 1], by one of the ways of `killed.py`
+    killed: Killed = later("none")
+    killed_fraction: Annotated[float, Gt(0), Le(1)] = later(0.5)  # so many of them
 
     def __post_init__(self) -> None:
         if self.depth == 0:
@@ -53,6 +57,7 @@ class MLPConfig:
             object.__setattr__(self, "width", None)
             object.__setattr__(self, "activation", None)
             object.__setattr__(self, "normalisation", "none")
+            object.__setattr__(self, "killed", "none")
         elif self.width is None or self.activation is None:
             raise ValueError("width and activation may be null only where depth is 0")
         elif self.width % self.group:
@@ -60,6 +65,16 @@ class MLPConfig:
         if self.activation == "selu":
             # Its fixed point needs lecun weights: other schemes would be the same trial by another name.
             object.__setattr__(self, "initialisation", "lecun")
+        self._check_killed()
+
+    def _check_killed(self) -> None:
+        """Only a relu that no norm brings back can be silent for good."""
+        if self.killed == "none":
+            object.__setattr__(self, "killed_fraction", 0.5)
+        elif self.activation != "relu" or self.normalisation != "none":
+            raise ValueError("killed silences relu units without a norm: activation: relu, normalisation: none")
+        elif self.killed.endswith("bias") and not self.biases:
+            raise ValueError(f"killed: {self.killed} is done by biases, and this network has none")
 
     def parameters(self, inputs: int, outputs: int) -> int:
         """How many weights and biases such a network has; for memory and time before anything is built."""
@@ -176,6 +191,8 @@ MLP_WRITTEN: Mapping[str, Literal[True] | Collection[object]] = {
     "initialisation": True,
     "biases": True,
     "normalisation": ("none",),
+    "killed": True,  # of the first weights alone
+    "killed_fraction": True,
 }
 MLP_ONLINE: Takes = {
     **MLP_WRITTEN,

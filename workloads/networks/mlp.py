@@ -11,6 +11,7 @@ Layer norm (Ba, Kiros, Hinton 2016) stands between a hidden layer's linear map a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from torch import Tensor
@@ -20,6 +21,7 @@ from workloads.networks.activations import ACTIVATIONS, GAINS
 from workloads.networks.base import Activations, Network, Norm, Site
 from workloads.networks.config import MLPConfig
 from workloads.networks.initialisation import Distribution, layer_distribution
+from workloads.networks.killed import with_killed
 
 EPS = 1e-5  # of layer norm, as torch's
 
@@ -68,6 +70,15 @@ class MLP(Network[MLPConfig]):
     def gain(self, name: str) -> float:
         """See Network: that of the activation, and of none for the head."""
         return GAINS["linear"] if name == self.head else GAINS[self.config.activation or "linear"]
+
+    def init(self, seed: int, at: int = 0) -> dict[str, Tensor]:
+        """See Network; a trial's beginning, `at` 0, is the one with silent units, where the config asks for them."""
+        params = super().init(seed, at)
+        return params if at or self.config.killed == "none" else with_killed(self, params, self.config.killed)
+
+    def killed(self, site: Site) -> int:
+        """See Network."""
+        return 0 if self.config.killed == "none" else math.ceil(self.config.killed_fraction * site.units)
 
     def apply(self, params: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, Activations]:
         """x (B, inputs) -> output (B, outputs) and, per hidden layer, its name and activations (B, parts x width)."""

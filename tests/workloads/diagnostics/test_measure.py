@@ -48,9 +48,12 @@ WEIGHTS = {
 
 
 def look_at(depth: int, members: int = 4, width: int = 6) -> Look:
-    """Members of a network on a probe of 16 examples; their parameters stand in for their gradients."""
-    network = MLP(MLPConfig(width=width, depth=depth), 5, 2)
-    inits = [network.init(seed) for seed in range(members)]
+    """Members of a network on a probe of 16 examples; their parameters stand in for their gradients.
+
+    All there is to measure is there: of units that a trial would begin with silenced, too.
+    """
+    network = MLP(MLPConfig(width=width, depth=depth, killed="flipped"), 5, 2)
+    inits = [network.init(seed, at=1) for seed in range(members)]
     params = {name: torch.stack([init[name] for init in inits]).float() for name in inits[0]}
     x = torch.randn(16, 5, generator=torch.Generator().manual_seed(0))
     x, loss = x.expand(members, -1, -1), SquaredError()
