@@ -31,7 +31,7 @@ PAPERS: dict[str, Paper] = {
     "isometry": Paper(
         "Preserving plasticity in continual learning via dynamical isometry",
         "Rosseau, Müller, Nowé (2026), arXiv 2606.09762",
-        ("relabelled", "four_axes", "expressiveness"),
+        ("relabelled", "four_axes", "expressiveness", "reactivation"),
     ),
     "warm-start": Paper(
         "On warm-starting neural network training",

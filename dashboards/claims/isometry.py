@@ -1,20 +1,45 @@
 """What Rosseau, Müller, Nowé (2026), "Preserving plasticity in continual learning via dynamical isometry", say of it.
 
 arXiv 2606.09762. Sentences are ours and follow its abstract; its tables of results and its grids are not known, so
-no number here is theirs.
+no number here is theirs. Where the source says "derived", the sentence is not the paper's: it follows from the penalty.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from dashboards.claims.claim import ADAM, ADAM_AT_ITS_BEST, ADAMO, Claim, with_method
-from dashboards.claims.effects import Gain, Loss
+from dashboards.claims.effects import Gain, Level, Loss
+from dashboards.claims.evidence import Learner
 
 STREAMS = ("relabelled", "permuted_mnist")
+REGRESSION = "slowly_changing_regression"
 ABSTRACT = "abstract"
 L2 = with_method("L2 with Adam", "l2")
 SHRINK_AND_PERTURB = with_method("shrink and perturb with Adam", "shrink_and_perturb")
 CONTINUAL_BACKPROP = with_method("continual backprop with Adam", "continual_backprop")
+COUPLED = Learner(
+    label="the isometry penalty in Adam's gradient", optimizer="adam", methods=frozenset({"coupled_isometry"})
+)
+ADAMW = Learner(label="AdamW", optimizer="adamw")
+REVIVED = ("revived_fraction",)
+WAYS = {  # network.killed -> how units were silenced, in a sentence
+    "flipped": "by rows made negative",
+    "bias": "by biases as far as their rows reach",
+    "step": "by one step that is too large",
+}
+BEYOND = {  # and why the pull cannot help there
+    "zero_row": ("rows of zeros", "derived from eq. 16: the penalty's gradient is 0 for such a row"),
+    "far_bias": ("biases out of reach", "derived from eq. 16: it has no biases, and no row of norm 1 reaches so far"),
+}
+FEW_UNITS = 0.05
 BESIDE = "AdamO matches or beats {}: it ends no further behind than matters."
+
+
+def silenced(learner: Learner, way: str, **where: object) -> Learner:
+    """A learner whose network began with units silenced in a way."""
+    settings = tuple((name.replace("__", "."), value) for name, value in where.items())
+    return replace(learner, where=(("network.killed", way), *settings))
 
 
 CLAIMS = (
@@ -64,7 +89,7 @@ CLAIMS = (
         name="adamo_is_nearer_an_isometry",
         says="AdamO's weights end nearer to an isometry than Adam's.",
         source="abstract; eq. 16",
-        workloads=(*STREAMS, "slowly_changing_regression"),
+        workloads=(*STREAMS, REGRESSION),
         effect=Gain(learner=ADAMO, over=ADAM, metrics=("isometry_deviation",), lower=True, relative=True),
     ),
     Claim(
@@ -73,5 +98,58 @@ CLAIMS = (
         source=ABSTRACT,
         workloads=STREAMS,
         effect=Gain(learner=ADAMO, over=ADAM, metrics=("dormant_fraction",), lower=True),
+    ),
+    *(
+        Claim(
+            name=f"adamo_revives_{way}",
+            says=f"The pull revives units that were silenced {how}: more of them speak again than with Adam.",
+            source=ABSTRACT,
+            workloads=(REGRESSION,),
+            effect=Gain(learner=silenced(ADAMO, way), over=silenced(ADAM, way), metrics=REVIVED),
+        )
+        for way, how in WAYS.items()
+    ),
+    *(
+        Claim(
+            name=f"{name}_leaves_{way}",
+            says=f"Units that were silenced by {how} stay silent under {learner.label}.",
+            source=source,
+            workloads=(REGRESSION,),
+            effect=Level(learner=silenced(learner, way), metrics=REVIVED),
+            test="at most",
+            limit=FEW_UNITS,
+        )
+        for way, (how, source) in BEYOND.items()
+        for name, learner in (("adamo", ADAMO), ("coupled_isometry", COUPLED))
+    ),
+    Claim(
+        name="weight_decay_revives_none",
+        says="AdamW revives next to none of the units that were silenced by rows made negative: it pulls their weights"
+        " to 0.",
+        source="derived: decay turns no row",
+        workloads=(REGRESSION,),
+        effect=Level(learner=silenced(ADAMW, "flipped"), metrics=REVIVED),
+        test="at most",
+        limit=FEW_UNITS,
+    ),
+    Claim(
+        name="quoted_strength_is_slow",
+        says="At step size 1e-3 and strength 1e-3 the pull takes longer than this to revive units.",
+        source="derived: a step of it moves a singular value by 4e-6 of its distance",
+        workloads=(REGRESSION,),
+        effect=Level(
+            learner=silenced(ADAMO, "flipped", optimizer__step_size=1e-3, optimizer__isometry_strength=1e-3),
+            metrics=REVIVED,
+        ),
+        test="at most",
+        limit=FEW_UNITS,
+    ),
+    Claim(
+        name="coupled_isometry_revives_more",
+        says="In Adam's gradient, which makes a full step of the weakest pull, the penalty revives more units than"
+        " decoupled.",
+        source="derived: with no task gradient Adam divides the penalty's by its own size",
+        workloads=(REGRESSION,),
+        effect=Gain(learner=silenced(COUPLED, "flipped"), over=silenced(ADAMO, "flipped"), metrics=REVIVED),
     ),
 )

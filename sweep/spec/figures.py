@@ -134,6 +134,13 @@ def needs_cases(spec: Spec) -> str | None:
     return needs_two_arms(spec)
 
 
+def needs_silent_units(spec: Spec) -> str | None:
+    """It shows what becomes of units that a network begins with silenced."""
+    if "revived_fraction" not in spec.metrics:
+        return "it needs revived_fraction: add it to `metrics`"
+    return None
+
+
 def needs_a_baseline(spec: Spec) -> str | None:
     """It compares with one arm that is trained from scratch."""
     scratch = [arm.label for arm in spec.arms if any(_starts_anew(arm))]
@@ -156,6 +163,7 @@ FIGURES: dict[str, Callable[[Spec], str | None]] = {
     "within_task": needs_bins,
     "singular_values": needs_spectra,
     "predictors": needs_cases,
+    "reactivation": needs_silent_units,
     "relative": needs_a_baseline,
     "sensitivity": needs_an_axis,
     "heat_map": needs_two_axes,

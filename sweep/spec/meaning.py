@@ -7,7 +7,7 @@ import sys
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 
@@ -24,7 +24,7 @@ from workloads.diagnostics import DIAGNOSTICS, OF_A_LOSS
 from workloads.extensions import owner, told
 from workloads.kinds import WORKLOADS, Workload
 from workloads.methods.config import METHODS, OPTIMIZERS, sorted_units
-from workloads.networks.config import NETWORKS
+from workloads.networks.config import NETWORKS, Killed
 from workloads.registry import fields_of, nearest
 from workloads.reinforcement import CONTROLS
 
@@ -125,6 +125,7 @@ class Checked:
         self.check_needs(spec)
         self.check_units(spec)
         self.check_layers(spec)
+        self.check_killed(spec)
         self.check_pictures(spec)
         self.check_figures(spec)
         if spec.size > MOST_SETTINGS:
@@ -368,6 +369,17 @@ class Checked:
             where: KeyPath = ("metrics", listed.index(name)) if name in listed else judged
             text = f"{name} needs a network's layers one by one, which {unable[0]} does not offer"
             self.wrong(where, f"{text}; networks for it: {', '.join(offering)}", name)
+
+    def check_killed(self, spec: Spec) -> None:
+        """What is revived was silenced before."""
+        configs = [config for arm in spec.arms for config in arm.network.configs]
+        if "revived_fraction" in spec.metrics and all(getattr(c, "killed", "none") == "none" for c in configs):
+            listed = self.document.tree.get("metrics") or []
+            judged: KeyPath = ("search" if spec.search else "seeds", "objective")
+            where: KeyPath = ("metrics", listed.index("revived_fraction")) if "revived_fraction" in listed else judged
+            text = "revived_fraction is of units that a network begins with silenced: give `network` killed: flipped"
+            ways = [way for way in get_args(Killed) if way not in ("none", "flipped")]
+            self.wrong(where, f"{text}, or {', '.join(ways)}", "revived_fraction")
 
     def check_units(self, spec: Spec) -> None:
         """Methods that renew units need units with activations of their own."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 import re
@@ -19,7 +20,17 @@ from matplotlib.figure import Figure
 from synthetic import Done
 
 from dashboards import figures, theme
-from dashboards.figures import FIGURES, arms, error_over_time, four_axes, relative, render, singular_values, within_task
+from dashboards.figures import (
+    FIGURES,
+    arms,
+    error_over_time,
+    four_axes,
+    reactivation,
+    relative,
+    render,
+    singular_values,
+    within_task,
+)
 from dashboards.figures.panels import Asked
 from sweep.errors import InputError
 from sweep.results import frames, intervals
@@ -176,6 +187,31 @@ def spectral_sweep() -> Sweep:
     return result
 
 
+def reviving_sweep() -> Sweep:
+    """Units silenced in two ways: AdamO revives a quarter for every tenfold of its pull, of one of them; two seeds."""
+    result = Sweep()
+    pulls = [{"isometry_strength": strength} for strength in (0.01, 0.1, 1.0)]
+    for arm, settings in (("adam", [{}]), ("adamo", pulls)):
+        for way, setting, seed in itertools.product(("zero_row", "flipped"), settings, (0, 1)):
+            config = {
+                "workload": {"name": "slowly_changing_regression", "tasks": 4, "batch": 1},
+                "network": {"name": "mlp", "width": 5, "depth": 1, "killed": way},
+                "optimizer": {"name": arm, "step_size": 0.01, **setting},
+                "methods": {},
+                "seed": seed,
+                "metrics": ["online_error", "revived_fraction"],
+                "every": 1,
+            }
+            strength = setting.get("isometry_strength", 0.001)
+            result.add(arm, config, np.full(4, strength), ())
+            revived = (3 + math.log10(strength)) / 4 if way == "flipped" else 0.0
+            result.rows += [
+                (result.trials[-1].id, "revived_fraction", task, 100 * task, revived * task / 3 + 0.1 * seed)
+                for task in range(4)
+            ]
+    return result
+
+
 def searched_sweep() -> Sweep:
     """Two searches, one in two ranges, of which a setting diverges, and one in a choice; and an arm without."""
     ranges = {
@@ -214,6 +250,8 @@ def sweep_for(name: str) -> Sweep:
         return searched_sweep()
     if name == "singular_values":
         return spectral_sweep()
+    if name == "reactivation":
+        return reviving_sweep()
     return scratch_sweep() if name in ("within_task", "relative", "loss_of_plasticity_2") else sweep()
 
 
@@ -514,6 +552,32 @@ def test_singular_values_must_be_recorded() -> None:
     made.rows = [row for row in made.rows if row[1] == "online_error"]
     with pytest.raises(InputError, match="no values of singular_values: add it to `metrics:`"):
         table(singular_values, made)
+
+
+def test_reactivation_has_the_ways_beside_each_other_and_every_pull_below() -> None:
+    """AdamO's best setting by error is its weakest pull, 1e-4; what the others revive is seen below."""
+    data = table(reactivation, reviving_sweep())
+    assert list(dict.fromkeys(data["panel"])) == ["rows made negative", "rows of zeros"]
+    flipped = data[data["panel"] == "rows made negative"]
+    above = flipped[flipped["pull"].isna() & (flipped["arm"] == "adamo")]
+    np.testing.assert_allclose(above["mean"], 0.25 * np.arange(4) / 3 + 0.05)
+    below = flipped[flipped["pull"].notna()]
+    np.testing.assert_allclose(below["pull"], [1e-4, 1e-3, 1e-2])
+    np.testing.assert_allclose(below["mean"], [0.3, 0.55, 0.8])
+    drawn = lines(reactivation.draw(data))
+    assert set(drawn) == {
+        f"{panel}{pull}/{arm}"
+        for panel in ("rows made negative", "rows of zeros")
+        for pull, arm in (("", "adam"), ("", "adamo"), ("/pull", "adamo"))
+    }
+    np.testing.assert_allclose(drawn["rows of zeros/pull/adamo"].get_ydata(), 0.05)
+
+
+def test_reactivation_says_what_it_lacks() -> None:
+    with pytest.raises(InputError, match="no network begins with silent units: give it `killed`"):
+        table(reactivation, sweep())
+    with pytest.raises(InputError, match="no other metric: leave out --metric"):
+        figures.table("reactivation", reviving_sweep(), reviving_sweep(), Asked(metric="online_error"))
 
 
 def test_figures_say_what_a_sweep_must_record(tmp_path: Path) -> None:

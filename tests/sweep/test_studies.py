@@ -23,6 +23,7 @@ NAMES = [
     "incremental_cifar",
     "permuted_mnist",
     "permuted_mnist_rate",
+    "reactivation",
     "relabelled",
     "slowly_changing_regression",
     "warm_start",

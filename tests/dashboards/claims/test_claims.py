@@ -357,6 +357,51 @@ def test_false_verdicts_of_whole_sweeps_are_rare() -> None:
     assert sum(wrong.values()) <= 200 * len(wrong) * 0.035, wrong
 
 
+SILENCED = """
+name: silenced
+workload: {name: slowly_changing_regression, tasks: 10, period: 100}
+network: {name: mlp, width: 20, depth: 1, killed: [flipped, bias, step, zero_row, far_bias]}
+seeds: 12
+arms:
+  adam: {optimizer: adam, step_size: 1e-3}
+  adamw: {optimizer: adamw, step_size: 1e-3}
+  coupled: {optimizer: adam, step_size: 1e-3, coupled_isometry: {strength: 1e-3}}
+  adamo: {optimizer: adamo, step_size: 1e-3, isometry_strength: [1e-3, 0.1]}
+metrics: [online_error, revived_fraction]
+"""
+BY_PULL = ("adamo_revives_flipped", "adamo_revives_bias", "adamo_revives_step")
+DERIVED = (
+    "adamo_leaves_zero_row",
+    "adamo_leaves_far_bias",
+    "coupled_isometry_leaves_zero_row",
+    "coupled_isometry_leaves_far_bias",
+    "weight_decay_revives_none",
+    "quoted_strength_is_slow",
+    "coupled_isometry_revives_more",
+)
+
+
+def revived(trial: Trial, metric: str) -> np.ndarray:
+    """As expected: the pull revives what it can reach, coupled most of it, the quoted strength and decay nothing."""
+    way, strength = trial.config["network"]["killed"], trial.config["optimizer"].get("isometry_strength", 0)
+    if metric == "online_error":
+        return np.full(10, 1 - strength) + np.abs(drawn(trial, metric, 0.001)[:10])
+    reached = {"coupled": 0.8, "adamo": 0.5 if strength > 0.01 else 0.01}.get(trial.arms[0], 0.0)
+    return np.full(10, reached * (way not in ("zero_row", "far_bias"))) + np.abs(drawn(trial, metric, 0.001)[:10])
+
+
+def test_each_way_of_silencing_has_its_claim_and_what_is_derived_says_so() -> None:
+    def opposite(trial: Trial, metric: str) -> np.ndarray:
+        return revived(trial, metric) if metric == "online_error" else 1 - revived(trial, metric)
+
+    said = found(revived, SILENCED)
+    assert {name for name, finding in said.items() if finding.verdict == "supported"} >= {*BY_PULL, *DERIVED}
+    assert all(said[name].claim.source.startswith("derived") for name in DERIVED)
+    assert {said[name].place for name in BY_PULL} == {"killed flipped", "killed bias", "killed step"}
+    other = found(opposite, SILENCED)
+    assert {other[name].verdict for name in (*BY_PULL, *DERIVED)} == {"contradicted"}
+
+
 def test_adamo_that_pulls_nothing_is_adam_unless_it_projects() -> None:
     row = {"optimizer.name": "adamo", "optimizer.isometry_strength": 0.0}
     assert without_pull(row) and without_pull({**row, "optimizer.projection": np.nan})

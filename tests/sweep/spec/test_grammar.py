@@ -669,6 +669,7 @@ NO_FIGURES: dict[str, tuple[str, str, str]] = {
     ),
     "no bins": ("within_task", "sgd: {optimizer: sgd}", "it needs within_task: add it to `metrics`"),
     "no spectra": ("singular_values", "sgd: {optimizer: sgd}", "it needs singular_values: add it to `metrics`"),
+    "no revival": ("reactivation", "sgd: {optimizer: sgd}", "it needs revived_fraction: add it to `metrics`"),
     "no search": ("optuna_slices", "sgd: {optimizer: sgd, step_size: [0.1, 0.2]}", "it is of a search: give ranges"),
     "no baseline": ("relative", "sgd: {optimizer: sgd}", "the network from scratch, not none"),
 }  # fmt: skip
@@ -679,6 +680,18 @@ def test_a_figure_says_what_it_needs_before_anything_is_computed(figure: str, ar
     with pytest.raises(SpecError) as caught:
         read(REGRESSION + f"arms:\n  {arm}\nfigures: [arms, {figure}]\n")
     assert str(caught.value).startswith(f'mine.yaml:4: figures[1] = "{figure}": ') and said in str(caught.value)
+
+
+def test_units_are_revived_where_some_were_silenced() -> None:
+    metrics = "metrics: [online_error, revived_fraction]\n"
+    with pytest.raises(SpecError) as caught:
+        read(REGRESSION + "arms: {sgd: {optimizer: sgd}}\n" + metrics)
+    assert str(caught.value) == (
+        'mine.yaml:3: metrics[1] = "revived_fraction": revived_fraction is of units that a network begins with '
+        "silenced: give `network` killed: flipped, or bias, step, zero_row, far_bias"
+    )
+    some = "arms: {sgd: {optimizer: sgd}, killed: {optimizer: sgd, network: {killed: step}}}\n"
+    assert read(REGRESSION + some + metrics).metrics[1] == "revived_fraction"
 
 
 def test_a_figure_that_has_what_it_needs_is_taken() -> None:
