@@ -10,6 +10,8 @@ from typing import Any
 
 from sweep.packing import PlannedPack, Shape, looking
 from sweep.results.naming import number
+from workloads.networks.config import MLPConfig
+from workloads.registry import fields_of
 
 OF_DEVIATION = ("zero_contribution", "adaptable_contribution", "feature_by_input")  # utilities that hold |h - f|
 LONG = 1e10  # weights times steps of a trial, some ten seconds: what takes less is not worth a word
@@ -59,8 +61,8 @@ def of_trial(config: Mapping[str, Any], shape: Shape, path: str) -> Iterator[Dou
 def of_replacement(settings: Mapping[str, Any], network: Mapping[str, Any], shape: Shape) -> Iterator[Doubt]:
     """Continual backprop that replaces nothing, or always the same unit."""
     rate, threshold = settings["replacement_rate"], settings["maturity_threshold"]
-    mlp = network["name"] == "mlp"
-    units = (network["width"] or 0) * network["depth"] if mlp else None
+    name, fields = fields_of(network)
+    units = sum(MLPConfig(**fields).hidden) if name == "mlp" else None
     if units == 0:
         yield "continual_backprop has no unit to replace in a network without hidden layers", 0
     elif rate > 0 and threshold >= shape.steps:

@@ -51,10 +51,12 @@ def one_of(*values: Any) -> st.SearchStrategy[Any]:
 def networks(draw: st.DrawFn) -> Config:
     """A small perceptron, or a linear model."""
     activation = draw(one_of(*get_args(MLPActivation)))
+    grouped = activation.startswith("groupsort")
+    widths = draw(one_of(None, None, None, None if grouped else "7-3-5"))
+    sizes = {"width": 8 if grouped else draw(st.integers(1, 9)), "depth": draw(st.integers(0, 3))}
     return {
         "name": "mlp",
-        "width": 8 if activation.startswith("groupsort") else draw(st.integers(1, 9)),
-        "depth": draw(st.integers(0, 3)),
+        **({"widths": widths} if widths else sizes),
         "activation": activation,
         "initialisation": draw(one_of(*get_args(Initialisation))),
         "biases": draw(st.booleans()),

@@ -34,10 +34,12 @@ class Case:
     activation: str = "relu"
     biases: bool = True
     normalisation: str = "none"
+    widths: str | None = None  # in the place of width and depth
 
     def __str__(self) -> str:
         fields = [f"{name}({', '.join(map(str, values.values()))})" for name, values in self.methods.items()]
-        sizes = f"{self.inputs}-{self.width}x{self.depth}-{self.outputs}-batch{self.batch}"
+        hidden = self.widths or f"{self.width}x{self.depth}"
+        sizes = f"{self.inputs}-{hidden}-{self.outputs}-batch{self.batch}"
         extra = [str(value) for value in self.settings.values()]
         return " ".join(
             [
@@ -48,9 +50,9 @@ class Case:
 
     @property
     def network(self) -> MLP:
+        sizes: dict[str, Any] = {"width": self.width, "depth": self.depth}
         config = MLPConfig(
-            width=self.width,
-            depth=self.depth,
+            **({"widths": self.widths} if self.widths else sizes),
             activation=self.activation,  # type: ignore[arg-type]
             biases=self.biases,
             normalisation=self.normalisation,  # type: ignore[arg-type]

@@ -17,13 +17,13 @@ namespace {
 // ---- forward ----
 
 // Activation in place, and its derivative there; at the kinks as torch has it.
-template <int KIND = ACTIVATION>
+template <int C, int KIND = ACTIVATION>
 inline void activate(Real* z, Real* slope) {
     constexpr Real ALPHA = 1.6732632423543772848170429916717, SCALE = 1.0507009873554804934193349852946;
     if constexpr (KIND == RELU) {
-        for (int i = 0; i < BATCH * WIDE; ++i) z[i] = z[i] < 0 ? Real(0) : z[i];  // NaN stays NaN
+        for (int i = 0; i < BATCH * C; ++i) z[i] = z[i] < 0 ? Real(0) : z[i];  // NaN stays NaN
     } else {
-        for (int i = 0; i < BATCH * WIDE; ++i) {
+        for (int i = 0; i < BATCH * C; ++i) {
             const Real x = z[i];
             Real y = x, d = 1;
             if constexpr (KIND == LEAKY_RELU) {
@@ -124,16 +124,17 @@ void descend(const Step& s, int l) {
         const Real gain = at_once ? Real(0) : step_size;
         for (int i = 0; i < count * BATCH; ++i) w.scaled[i] = gain * w.value[l][i];
     }
-    const auto run = [&](auto back) {
-        constexpr bool BACK = decltype(back)::value;
-        constexpr auto pass = BATCH == 1 ? learn<C, BACK, false, false> : learn_batch<C, WIDE, BACK, false, false>;
+    const auto run = [&](auto below) {  // the padded width of the layer below; 0: there is none
+        constexpr int NEXT = decltype(below)::value;
+        constexpr bool BACK = NEXT > 0;
+        constexpr auto pass = BATCH == 1 ? learn<C, BACK, false, false> : learn_batch<C, NEXT, BACK, false, false>;
         pass(m.weights[l], count, w.index[l], w.scaled, w.after, w.times[l], w.error[l + 1], w.error[l], nullptr,
              nullptr);
     };
     if (l == 0)
-        run(std::false_type());
+        run(std::integral_constant<int, 0>());
     else
-        run(std::true_type());
+        with_width(l - 1, run);
     if (at_once) decay_and_learn<C>(s, l);
     if constexpr (BIASES) {
         const Real rate = s.lost(1);
@@ -161,7 +162,7 @@ void train(const Step& s, const Real* x, const void* y) {
     const bool decays = s.keep != 1;
     for (int l = 0; l < LAYERS; ++l) {
         const Real* input = l ? w.hidden[l] : x;
-        const int count = active(input, l ? WIDE : INPUTS, rows_of(l), l && !SILENT, w.index[l], w.value[l]);
+        const int count = active(input, l ? columns_of(l - 1) : INPUTS, rows_of(l), l && !SILENT, w.index[l], w.value[l]);
         w.count[l] = count;
         with_width(l, [&](auto width) {
             constexpr int C = decltype(width)::value;
@@ -185,13 +186,14 @@ void train(const Step& s, const Real* x, const void* y) {
                     std::memset(w.hidden[l + 1] + b * C, 0, C * sizeof(Real));
             }
             gather<C>(m.weights[l], count, w.index[l], value, w.hidden[l + 1]);
+            if (l < DEPTH) activate<C>(w.hidden[l + 1], w.slope[l + 1]);
         });
-        if (l < DEPTH) activate(w.hidden[l + 1], w.slope[l + 1]);
     }
     std::memset(w.error[LAYERS], 0, BATCH * ENDS * sizeof(Real));
     judge(w.hidden[LAYERS], y, w.error[LAYERS], *m.loss, *m.correct);
     for (int l = DEPTH; l >= 0; --l) {
-        if (l > 0) std::memset(w.error[l], 0, BATCH * WIDE * sizeof(Real));
+        const int below = l ? BATCH * columns_of(l - 1) : 0;
+        if (l > 0) std::memset(w.error[l], 0, below * sizeof(Real));
         with_width(l, [&](auto width) {
             if constexpr (ADAM)
                 adapt<decltype(width)::value>(s, l);
@@ -201,9 +203,9 @@ void train(const Step& s, const Real* x, const void* y) {
         if (l == 0) break;
         // A relu row that was read has slope 1, except in examples of a batch where it is silent itself.
         if (!SILENT)
-            for (int i = 0; i < BATCH * WIDE; ++i) w.error[l][i] *= w.slope[l][i];
+            for (int i = 0; i < below; ++i) w.error[l][i] *= w.slope[l][i];
         else if (BATCH > 1)
-            for (int i = 0; i < BATCH * WIDE; ++i) w.error[l][i] = w.hidden[l][i] <= 0 ? Real(0) : w.error[l][i];
+            for (int i = 0; i < below; ++i) w.error[l][i] = w.hidden[l][i] <= 0 ? Real(0) : w.error[l][i];
     }
     if (NOISE && s.noisy) perturb(s);
     if constexpr (UNITS) {

@@ -5,8 +5,15 @@ namespace {
 constexpr int LAYERS = DEPTH + 1;
 constexpr int TABLE = 1024;      // powers of the decay kept in a table
 
-constexpr int WIDE = padded(WIDTH), ENDS = padded(OUTPUTS), ROWS = larger(INPUTS, DEPTH ? WIDTH : 1);
-constexpr int COLUMNS = larger(DEPTH ? WIDE : 16, ENDS);
+constexpr int ENDS = padded(OUTPUTS);
+
+constexpr int largest_size(int first, int last) {
+    int most = 1;
+    for (int l = first; l <= last; ++l) most = larger(most, SIZES[l]);
+    return most;
+}
+
+constexpr int ROWS = largest_size(0, DEPTH), COLUMNS = padded(largest_size(1, LAYERS));
 
 // Where zero output means zero slope, a silent unit needs no backward product.
 constexpr bool SILENT = ACTIVATION == RELU;
@@ -75,17 +82,17 @@ inline Real corrected(const Real* table, int64_t entries, double decay, Real ste
 }
 
 // Calls function(integral_constant<padded width of the layer's output>) so that loops over a row have a fixed length.
-template <typename Function>
+template <int FIRST = 0, typename Function>
 inline void with_width(int layer, Function function) {
-    if constexpr (DEPTH > 0) {
-        if (layer < DEPTH) return function(std::integral_constant<int, WIDE>());
+    if constexpr (FIRST < DEPTH) {
+        if (layer > FIRST) return with_width<FIRST + 1>(layer, function);
     }
-    function(std::integral_constant<int, ENDS>());
+    function(std::integral_constant<int, padded(SIZES[FIRST + 1])>());
 }
 
-inline int rows_of(int layer) { return layer == 0 ? INPUTS : WIDTH; }
-inline int units_of(int layer) { return layer == DEPTH ? OUTPUTS : WIDTH; }
-inline int columns_of(int layer) { return layer == DEPTH ? ENDS : WIDE; }
+inline int rows_of(int layer) { return SIZES[layer]; }
+inline int units_of(int layer) { return SIZES[layer + 1]; }
+inline int columns_of(int layer) { return padded(SIZES[layer + 1]); }
 
 // Everything a step works on, laid out in the scratch memory.
 struct Work {

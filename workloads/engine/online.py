@@ -28,7 +28,7 @@ from torch import Tensor
 
 from workloads.data.entries import Bytes
 from workloads.engine.layout import Tree
-from workloads.engine.online_layout import bits, inside, padded, pictures
+from workloads.engine.online_layout import Shades, bits, inside, padded, pictures
 from workloads.engine.online_source import SCALARS, Plan, Shared, member_structure, of_kind
 from workloads.engine.parts import parts_of
 from workloads.engine.seated import Seated
@@ -358,15 +358,15 @@ class Online(Seated):
         self._train(self.library(batch), "advance", seen, which, count, start)
 
     def advance_pictures(
-        self, images: Bytes, labels: Int64, maximum: float, shown: Tensor, pixels: Tensor, which: Tensor, start: int
+        self, images: Bytes, labels: Int64, shades: Shades, shown: Tensor, pixels: Tensor, which: Tensor, start: int
     ) -> None:
-        """The same bits from pictures: images (n, inputs) uint8, labels (n,) int64 and the largest pixel value.
+        """The same bits from pictures: images (n, inputs) uint8, labels (n,) int64, shades (256,) float32.
 
         shown (S, count, B) int32 are numbers of images; pixel i of stream s is pixel pixels[s, i], a permutation of an
         image's, (S, inputs) int32.
         """
         count, batch = shown.shape[1:]
-        laid = pictures(images, labels, maximum, shown, pixels, self.dtype)
+        laid = pictures(images, labels, shades, shown, pixels, self.dtype)
         self._train(self.library(batch), "advance_pictures", laid.seen, which, count, start)
 
     def _train(

@@ -225,7 +225,7 @@ template <int C>
 void adapt(const Step& s, int l) {
     Work& w = s.work;
     Member& m = s.m;
-    const int rows = rows_of(l), count = w.count[l];
+    const int rows = rows_of(l), count = w.count[l], below = l ? columns_of(l - 1) : 0;
     const auto reciprocal = [&](Real steps, Real& first, Real& second) {
         first = 1 / corrected(s.shared.first_table, s.shared.first_entries, BETA1, steps);
         second = 1 / corrected(s.shared.second_table, s.shared.second_entries, BETA2, steps);
@@ -269,7 +269,7 @@ void adapt(const Step& s, int l) {
                     Vec dot[2] = {};
                     for (int v = 0; v < C / LANES; ++v)
                         dot[v & 1] += vectors(weight)[v] * vectors(w.error[l + 1] + b * C)[v];
-                    w.error[l][b * WIDE + j] = sum(dot[0] + dot[1]);
+                    w.error[l][b * below + j] = sum(dot[0] + dot[1]);
                 }
             ++q;
         }

@@ -9,10 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from workloads.data.entries import Bytes
 from workloads.random import Int64
+
+Shades = NDArray[np.float32]  # (256,): what each value of a pixel is as an input
 
 LEAST = 0.5  # of a weight that may be left, or its inverse, before what is owed is paid
 LONGEST = 256  # steps that a row which is read may owe
@@ -53,9 +56,8 @@ class Pictures:
 
 
 def pictures(
-    images: Bytes, labels: Int64, maximum: float, shown: Tensor, pixels: Tensor, dtype: torch.dtype
+    images: Bytes, labels: Int64, shades: Shades, shown: Tensor, pixels: Tensor, dtype: torch.dtype
 ) -> Pictures:
-    """`pixels` (S, inputs): input i of stream s is pixel pixels[s, i]; `maximum`: the largest pixel value."""
-    shades = torch.from_numpy(np.divide(np.arange(256), maximum, dtype=np.float32)).to(dtype)
+    """`pixels` (S, inputs): input i of stream s is pixel pixels[s, i]; `shades` (256,): pixel values as inputs."""
     laid = np.ascontiguousarray(images), np.ascontiguousarray(labels)
-    return Pictures(*laid, shades, shown.contiguous(), pixels.argsort(1).int())
+    return Pictures(*laid, torch.tensor(shades, dtype=dtype), shown.contiguous(), pixels.argsort(1).int())

@@ -175,7 +175,6 @@ class Plan:
         integers = {
             "DEPTH": self.layers - 1,
             "INPUTS": sizes[0],
-            "WIDTH": sizes[1] if self.layers > 1 else 0,
             "OUTPUTS": sizes[-1],
             "BATCH": batch,
             **{name.upper(): place for place, name in enumerate(ACTIVATIONS)},
@@ -219,6 +218,7 @@ class Plan:
         bounds = [network.reinit_bound(site) for site in network.sites]
         lines = [f"typedef {NUMBERS[self.dtype]} Real;"]
         lines += [f"constexpr int {name} = {value};" for name, value in integers.items()]
+        lines.append(f"constexpr int SIZES[] = {{{', '.join(map(str, sizes))}}};")
         lines += [f"constexpr bool {name} = {str(bool(value)).lower()};" for name, value in switches.items()]
         lines += [f"constexpr double {name} = {float(value).hex()};" for name, value in numbers.items()]
         for name, purposes in codes.items():

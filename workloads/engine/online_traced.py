@@ -25,7 +25,7 @@ from workloads.data.entries import Bytes
 from workloads.engine.lanes import Program
 from workloads.engine.layout import Tree, flattened, mapped, unflattened
 from workloads.engine.online_cut import Layer
-from workloads.engine.online_layout import bits, inside, padded, pictures
+from workloads.engine.online_layout import Shades, bits, inside, padded, pictures
 from workloads.engine.online_sleep import Mode, Sleep, descent, pace
 from workloads.engine.online_text import Emitted, emitted
 from workloads.engine.plain import repaired
@@ -297,9 +297,9 @@ class TracedOnline(Seated):
         self._train(run, lambda stream, at: (x[at, stream], y[at, stream]), which, len(x), start)
 
     def advance_pictures(
-        self, images: Bytes, labels: Int64, maximum: float, shown: Tensor, pixels: Tensor, which: Tensor, start: int
+        self, images: Bytes, labels: Int64, shades: Shades, shown: Tensor, pixels: Tensor, which: Tensor, start: int
     ) -> None:
-        """The same bits from pictures: images (n, inputs) uint8, labels (n,) int64 and the largest pixel value.
+        """The same bits from pictures: images (n, inputs) uint8, labels (n,) int64, shades (256,) float32.
 
         shown (S, count, B) int32 are numbers of images; pixel i of stream s is pixel pixels[s, i], a permutation of an
         image's, (S, inputs) int32.
@@ -307,7 +307,7 @@ class TracedOnline(Seated):
         if not shown.shape[1]:
             return
         dtype = self.hyper["optimizer"]["step_size"].dtype
-        laid = pictures(images, labels, maximum, shown, pixels, dtype)
+        laid = pictures(images, labels, shades, shown, pixels, dtype)
 
         def example(stream: int, at: int) -> tuple[Tensor, Tensor]:
             own = laid.shown[stream, at].numpy()  # of images read from a file, which torch would not share unwarned

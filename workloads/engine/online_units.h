@@ -21,11 +21,12 @@ inline Real unit_correction(const Shared& shared, Real age) {
 int least_useful(const Step& s, int site) {
     int least = 0;
     Real lowest = INFINITY;
-    for (int i = 0; i < WIDTH; ++i) {
+    const int units = units_of(site);
+    for (int i = 0; i < units; ++i) {
         if (!(s.m.age[site][i] > Real(s.m.maturity_threshold))) continue;
         Real rank;
         if (UTILITY == RANDOM)
-            rank = Real(philox::uniform(i, WIDTH, s.now, {uint32_t(s.m.seed), RANDOM_CODES[site]}));
+            rank = Real(philox::uniform(i, units, s.now, {uint32_t(s.m.seed), RANDOM_CODES[site]}));
         else
             rank = s.m.utility[site][i] / unit_correction(s.shared, s.m.age[site][i]);
         if (rank != rank) return i;
@@ -54,15 +55,18 @@ void replace(const Step& s, int site) {
             m.row_steps[above][unit] = 0;
         }
     });
-    for (int j = 0; j < rows; ++j) {
-        const Real times = s.keep == 1 ? Real(1) : s.work.stored[rouse<WIDE>(next, site, j)];
-        const Real drawn = Real(philox::uniform(j, rows, s.now, {uint32_t(m.seed), REINIT_CODES[site]}, unit));
-        const Real fresh = Real(REINIT_BOUNDS[site]) * (2 * drawn - 1);
-        Real* row = m.weights[site] + int64_t(j) * WIDE;
-        row[unit] = fresh / times;
-        for (int i = WIDTH; i < WIDE; ++i) row[i] = 0;  // where a NaN may have got in
-        if (ADAM && RESETS) m.first[site][int64_t(j) * WIDE + unit] = m.second[site][int64_t(j) * WIDE + unit] = 0;
-    }
+    with_width(site, [&](auto width) {
+        constexpr int C = decltype(width)::value;
+        for (int j = 0; j < rows; ++j) {
+            const Real times = s.keep == 1 ? Real(1) : s.work.stored[rouse<C>(next, site, j)];
+            const Real drawn = Real(philox::uniform(j, rows, s.now, {uint32_t(m.seed), REINIT_CODES[site]}, unit));
+            const Real fresh = Real(REINIT_BOUNDS[site]) * (2 * drawn - 1);
+            Real* row = m.weights[site] + int64_t(j) * C;
+            row[unit] = fresh / times;
+            for (int i = units_of(site); i < C; ++i) row[i] = 0;  // where a NaN may have got in
+            if (ADAM && RESETS) m.first[site][int64_t(j) * C + unit] = m.second[site][int64_t(j) * C + unit] = 0;
+        }
+    });
     if (BIASES) m.biases[site][unit] = m.rests[site][unit] = 0;
     if (ADAM && RESETS) {
         m.column_steps[site][unit] = 0;
@@ -91,25 +95,26 @@ void renew(const Step& s) {
         const double* __restrict rows = s.work.rows[site + 1];
         const Real limit = Real(m.maturity_threshold);
         const Real fan_in = rows_of(site), fan_out = units_of(site + 1);
+        const int units = units_of(site), wide = columns_of(site);
         int eligible = 0;
-        for (int i = 0; i < WIDTH; ++i) {
+        for (int i = 0; i < units; ++i) {
             age[i] += 1;
             eligible += age[i] > limit;
         }
         if (whole)
-            for (int i = 0; i < WIDTH; ++i) correction[i] = table[age[i] < last ? int(age[i]) : last];
+            for (int i = 0; i < units; ++i) correction[i] = table[age[i] < last ? int(age[i]) : last];
         else
-            for (int i = 0; i < WIDTH; ++i) correction[i] = unit_correction(shared, age[i]);
-        for (int i = 0; i < WIDTH; ++i) {
+            for (int i = 0; i < units; ++i) correction[i] = unit_correction(shared, age[i]);
+        for (int i = 0; i < units; ++i) {
             Real average = h[i], size = std::fabs(h[i]);
             for (int b = 1; b < BATCH; ++b) {
-                average += h[b * WIDE + i];
-                size += std::fabs(h[b * WIDE + i]);
+                average += h[b * wide + i];
+                size += std::fabs(h[b * wide + i]);
             }
             const Real running = KEEP * mean[i] + NEW * (average / BATCH);
             const Real centre = running / correction[i];
             Real deviation = 0;
-            for (int b = 0; b < BATCH; ++b) deviation += std::fabs(h[b * WIDE + i] - centre);
+            for (int b = 0; b < BATCH; ++b) deviation += std::fabs(h[b * wide + i] - centre);
             deviation /= BATCH;
             size /= BATCH;
             Real incoming = 1, outgoing = 1, y = 0;

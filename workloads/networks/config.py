@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 CONV_KERNELS = (5, 3, 3)  # of the convnet's convolutions
 
+WIDTH = 100  # of an MLP's hidden layers, where nobody says
+
 Picture = tuple[int, int, int]  # channels, height, width
 Activation = Literal["relu", "leaky_relu", "tanh", "sigmoid", "elu", "swish", "selu", "linear"]
 MLPActivation = Literal[Activation, "crelu", "absolute", "fourier", "groupsort_2", "groupsort_4", "groupsort_8"]
@@ -38,9 +40,10 @@ class MLPConfig:
     Fourier features): `width` counts units, so that the next layer has 2 x width inputs. Of equal parameters with relu
     is about width / sqrt(2) between hidden layers. groupsort_k puts every k neighbouring units in order (2: MaxMin),
     absolute is |z|: with `initialisation: orthogonal` such a network is an isometry wherever it does not widen.
+    Layers of different widths are said by `widths`, "300-150", in the place of `width` and `depth`.
     """
 
-    width: Annotated[int, Ge(1)] | None = 100  # units per hidden layer
+    width: Annotated[int, Ge(1)] | None = WIDTH  # units per hidden layer
     depth: Annotated[int, Ge(0)] = 1  # hidden layers
     activation: MLPActivation | None = "relu"
     initialisation: Initialisation = "kaiming"
@@ -50,18 +53,21 @@ class MLPConfig:
     # The first units of every layer begin silent on inputs in [0, 1], by one of the ways of `killed.py`
     killed: Killed = later("none")
     killed_fraction: Annotated[float, Gt(0), Le(1)] = later(0.5)  # so many of them
+    widths: str | None = later(None)  # units of each hidden layer, where they differ: "300-150"
 
     def __post_init__(self) -> None:
         if self.depth == 0:
             # Axes over width and activation collapse to one linear model instead of many equal ones.
-            object.__setattr__(self, "width", None)
-            object.__setattr__(self, "activation", None)
+            for name in ("width", "activation", "widths"):
+                object.__setattr__(self, name, None)
             object.__setattr__(self, "normalisation", "none")
             object.__setattr__(self, "killed", "none")
-        elif self.width is None or self.activation is None:
+        elif self.widths is not None:
+            self._take_widths(self.widths)
+        if self.depth > 0 and (self.activation is None or (self.width is None and self.widths is None)):
             raise ValueError("width and activation may be null only where depth is 0")
-        elif self.width % self.group:
-            raise ValueError(f"{self.activation} sorts {self.group} units at a time: width {self.width} is no multiple")
+        if wrong := next((width for width in self.hidden if width % self.group), None):
+            raise ValueError(f"{self.activation} sorts {self.group} units at a time: width {wrong} is no multiple")
         if self.activation == "selu":
             # Its fixed point needs lecun weights: other schemes would be the same trial by another name.
             object.__setattr__(self, "initialisation", "lecun")
@@ -76,11 +82,30 @@ class MLPConfig:
         elif self.killed.endswith("bias") and not self.biases:
             raise ValueError(f"killed: {self.killed} is done by biases, and this network has none")
 
+    def _take_widths(self, said: str) -> None:
+        """Width and depth as `widths` say them; equal widths become a width, so that they are one trial."""
+        try:
+            units = [int(part) for part in said.split("-")]
+        except ValueError:
+            units = []
+        if not units or min(units) < 1:
+            raise ValueError(f'widths {said!r}: must be whole numbers from 1 on, joined by "-", such as 300-150')
+        if self.width not in (None, WIDTH) or self.depth not in (1, len(units)):
+            raise ValueError(f"widths {said} say width and depth already: leave those out")
+        alike = len(set(units)) == 1
+        object.__setattr__(self, "width", units[0] if alike else None)
+        object.__setattr__(self, "widths", None if alike else "-".join(map(str, units)))
+        object.__setattr__(self, "depth", len(units))
+
+    @property
+    def hidden(self) -> tuple[int, ...]:
+        """Units of every hidden layer, in forward order."""
+        return tuple(map(int, self.widths.split("-"))) if self.widths else (self.width or 0,) * self.depth
+
     def parameters(self, inputs: int, outputs: int) -> int:
         """How many weights and biases such a network has; for memory and time before anything is built."""
-        width = self.width or 0
-        into, out = [inputs, *[self.parts * width] * self.depth], [*[width] * self.depth, outputs]
-        norms = 2 * width * self.depth if self.normalisation == "layer" else 0
+        into, out = [inputs, *(self.parts * width for width in self.hidden)], [*self.hidden, outputs]
+        norms = 2 * sum(self.hidden) if self.normalisation == "layer" else 0
         return sum((a + self.biases) * b for a, b in zip(into, out, strict=True)) + norms
 
     @property
@@ -193,6 +218,7 @@ MLP_WRITTEN: Mapping[str, Literal[True] | Collection[object]] = {
     "normalisation": ("none",),
     "killed": True,  # of the first weights alone
     "killed_fraction": True,
+    "widths": True,
 }
 MLP_ONLINE: Takes = {
     **MLP_WRITTEN,

@@ -1,4 +1,4 @@
-"""A multilayer perceptron as a pure function of its parameters: equally wide hidden layers and a linear head.
+"""A multilayer perceptron as a pure function of its parameters: hidden layers and a linear head.
 
 Parameters are a flat dict in forward order, "layers.0.weight" (out, in), "layers.0.bias" (out,), ... The last
 layer is the head; with depth 0 it is all there is, the linear model. The class holds shapes and choices only,
@@ -34,7 +34,7 @@ class MLP(Network[MLPConfig]):
 
     def __init__(self, config: MLPConfig, inputs: int, outputs: int) -> None:
         super().__init__(config, inputs, outputs)
-        self.sizes = [inputs, *[config.width or 0] * config.depth, outputs]  # features, units per layer, values
+        self.sizes = [inputs, *config.hidden, outputs]  # features, units per layer, values
         self.fan_ins = [inputs, *[config.parts * size for size in self.sizes[1:-1]]]  # of each layer
         self.weights = tuple(f"layers.{k}.weight" for k in range(config.depth + 1))
         self.head = self.weights[-1]

@@ -80,11 +80,12 @@ def rows_of(stream: Stream, start: int, count: int) -> Rows | None:
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """Steps of one task as pictures of a data set, each with its pixels in one order: x is `pixel / maximum`."""
+    """Steps of one task as pictures of a data set, each with its pixels in one order."""
 
     dataset: str  # whose training images and labels these are
     shown: NDArray[np.int32]  # (count, B) numbers of the images
     pixels: NDArray[np.int32] | None  # (inputs,): pixel i of x is pixel pixels[i] of the image; None: as they are
+    shades: Float32  # (256,): what each value of a pixel is as an input
 
 
 def pictures_of(stream: Stream, start: int, count: int) -> Pictures | None:

@@ -20,7 +20,7 @@ from workloads.streams.base import Float32, TaskStream
 
 Name = Literal["mnist", "fashion_mnist", "digits", "cifar10", "cifar100", "imagenet32", "glyphs"]
 Part = Literal["train", "test"]
-Scale = Literal["unit", "standard"]
+Scale = Literal["unit", "standard", "symmetric"]
 
 UNEVEN: dict[Name, tuple[int, int]] = {"mnist": (5421, 892), "digits": (146, 27)}  # images of the smallest class
 # Mean and standard deviation of each channel, of pixels from 0 to 1. CIFAR-100's are those of the released code of
@@ -102,14 +102,25 @@ def first_images(
 
 
 def scaled(images: Bytes, dataset: Name, scale: Scale) -> Float32:
-    """(n, pixels) float32: from 0 to 1, or each channel's mean taken off and divided by its standard deviation."""
+    """(n, pixels) float32: from 0 to 1, from -1 to 1, or each channel's mean taken off, over its standard deviation."""
     x: Float32 = np.divide(images, DATASETS[dataset].maximum, dtype=np.float32)
     if scale == "standard":
         mean, deviation = (np.array(values, dtype=np.float32)[:, None] for values in STANDARD[dataset])
         by_channel = x.reshape(len(x), len(mean), -1)
         by_channel -= mean
         by_channel /= deviation
+    elif scale == "symmetric":
+        x *= 2
+        x -= 1
     return x
+
+
+@lru_cache(maxsize=4)
+def shades(dataset: Name, scale: Scale) -> Float32:
+    """(256,) float32: each value of a byte as an input, for pictures of one channel; read-only, since all share it."""
+    values = scaled(np.arange(256, dtype=np.uint8)[:, None], dataset, scale)[:, 0]
+    values.setflags(write=False)
+    return values
 
 
 class Epochs:

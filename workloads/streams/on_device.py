@@ -30,22 +30,22 @@ def batches_on(device: torch.device, streams: Sequence[Stream], start: int, coun
 
 def drawn(pictures: Pictures, device: torch.device) -> tuple[Tensor, Tensor]:
     """x (count, B, inputs) float32, y (count, B) of one stream."""
-    images, labels, maximum = resident(pictures.dataset, device)
+    images, labels = resident(pictures.dataset, device)
     shown = sent(pictures.shown, device)
     chosen = images.index_select(0, shown.flatten())
     if pictures.pixels is not None:
         chosen = chosen.index_select(1, sent(pictures.pixels, device))
-    # `maximum` is a tensor of the device: by a plain number a GPU multiplies with a rounded reciprocal.
-    x = chosen.to(torch.float32) / maximum
+    # From a table, whose bits are the stream's: a GPU divides by multiplying with a rounded reciprocal.
+    x = torch.tensor(pictures.shades, device=device)[chosen.int()]
     return x.view(*shown.shape, -1), labels[shown.long()]
 
 
 @functools.lru_cache(maxsize=4)
-def resident(name: str, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """A data set's images (n, pixels) uint8, labels (n,) and largest pixel value, once per process on a device."""
+def resident(name: str, device: torch.device) -> tuple[Tensor, Tensor]:
+    """A data set's images (n, pixels) uint8 and labels (n,), once per process on a device."""
     dataset = front.load(name)
     images, labels = (torch.tensor(values, device=device) for values in (dataset.images, dataset.labels))
-    return images, labels, torch.tensor(float(dataset.maximum), device=device)
+    return images, labels
 
 
 def sent(values: NDArray[np.int32], device: torch.device) -> Tensor:

@@ -19,7 +19,8 @@ from workloads.data import front
 from workloads.data.catalogue import DATASETS
 from workloads.losses import LossName
 from workloads.random import Int64, permutation
-from workloads.settings import Settings
+from workloads.settings import Settings, later
+from workloads.streams import image_sets
 from workloads.streams.base import Boundaries, EqualTasks, Float32, Pictures
 from workloads.streams.gradual import check_gradual, still_old
 
@@ -39,6 +40,7 @@ class PermutedMNISTConfig:
     batch: Annotated[int, Ge(1)] = 1  # examples per step; divides examples_per_task
     gradual: Annotated[int, Ge(0)] = 0  # steps over which a task turns into the next
     task_boundaries: Boundaries = "hidden"
+    scale: image_sets.Scale = later("unit")  # pixels from 0 to 1; symmetric: from -1 to 1
 
     def __post_init__(self) -> None:
         if self.examples_per_task % self.batch:
@@ -80,7 +82,7 @@ class PermutedMNIST(EqualTasks):
         return images, permutation(self.seed, "stream/pixel_order", task, self.inputs)
 
     def examples(self, task: int, first: int, count: int) -> tuple[Float32, NDArray[np.int64]]:
-        """Examples of a task: x (count, inputs) in [0, 1], y (count,) class numbers."""
+        """Examples of a task: x (count, inputs), y (count,) class numbers."""
         dataset = front.load(self.config.dataset)
         images, pixels = self.orders(task)
         shown = images[np.arange(first, first + count) % len(images)]
@@ -89,7 +91,7 @@ class PermutedMNIST(EqualTasks):
         old = still_old(self.seed, task, first, count, batch=self.batch, gradual=self.config.gradual)
         if len(old):
             permuted[old] = np.take(dataset.images[shown[old]], self.orders(task - 1)[1], axis=1)
-        return np.divide(permuted, dataset.maximum, dtype=np.float32), dataset.labels[shown]
+        return image_sets.scaled(permuted, self.config.dataset, self.config.scale), dataset.labels[shown]
 
     def pictures(self, start: int, count: int) -> Pictures | None:
         """Steps of one task as pictures; None where they lie in several tasks, or where two tasks mix."""
@@ -101,7 +103,9 @@ class PermutedMNIST(EqualTasks):
             return None
         images, pixels = self.orders(task)
         shown = images[np.arange(first * self.batch, (first + count) * self.batch) % len(images)]
-        return Pictures(self.config.dataset, shown.astype(np.int32).reshape(count, self.batch), pixels.astype(np.int32))
+        shades = image_sets.shades(self.config.dataset, self.config.scale)
+        numbers = shown.astype(np.int32).reshape(count, self.batch)
+        return Pictures(self.config.dataset, numbers, pixels.astype(np.int32), shades)
 
 
 STREAMS = {"permuted_mnist": PermutedMNIST}

@@ -59,12 +59,12 @@ class Feed:
     def pictures(self, start: int, count: int) -> tuple[Any, ...] | None:
         """Some steps as pictures of one data set, all their pixels in some order, or None.
 
-        None where a stream does not know them so, where they are of several data sets, or where their pixels are not
-        all of an image's, in some order.
+        None where a stream does not know them so, where they are of several data sets or scales, or where their pixels
+        are not all of an image's, in some order.
         """
         offers = [pictures_of(stream, start, count) for stream in self.streams]
         pictures = [each for each in offers if each is not None and each.pixels is not None]
-        if len(pictures) < len(offers) or len({each.dataset for each in pictures}) > 1:
+        if len(pictures) < len(offers) or len({(each.dataset, each.shades.tobytes()) for each in pictures}) > 1:
             return None
         dataset = front.load(pictures[0].dataset)
         shown, pixels = (
@@ -74,7 +74,8 @@ class Feed:
         whole = pixels.shape[1] == len(every) and bool((np.sort(pixels) == every).all())
         if not whole or self.streams[0].loss != "cross_entropy":
             return None
-        return dataset.images, dataset.labels, dataset.maximum, torch.from_numpy(shown), torch.from_numpy(pixels)
+        numbers = torch.from_numpy(shown), torch.from_numpy(pixels)
+        return dataset.images, dataset.labels, pictures[0].shades, *numbers
 
     def placed(self, values: NDArray[Any]) -> Tensor:
         """An array on the device, floating-point values in the trial's type."""

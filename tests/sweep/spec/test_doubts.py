@@ -53,6 +53,15 @@ def test_a_network_without_units(tmp_path: Path) -> None:
     assert said == "arm one: continual_backprop has no unit to replace in a network without hidden layers"
 
 
+def test_units_of_layers_of_different_widths_are_counted(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    arm = CBP + "{replacement_rate: 1e-4}"
+    text = SWEEP.format(arm=arm, tasks=4, batch=1, depth=1, dtype="float32")
+    file.write_text(text.replace("width: 5, depth: 1", "widths: 7-4"))
+    (said,) = plan(file, storage=str(tmp_path / "storage")).warnings()
+    assert "comes to less than one of 11 units" in said
+
+
 @pytest.mark.parametrize("utility", ["adaptable_contribution", "zero_contribution", "feature_by_input"])
 def test_a_utility_that_is_0_for_every_unit(utility: str, tmp_path: Path) -> None:
     arm = CBP + "{{utility_decay: {}, utility: {}, replacement_rate: 0.01}}"

@@ -426,6 +426,15 @@ MISTAKES = {
         PLAIN + "network: {width: null}\n",
         "width and activation may be null only where",
     ),
+    "widths that are none": (PLAIN + "network: {widths: 300-0}\n", 'joined by "-", such as 300-150'),
+    "widths beside another width": (
+        PLAIN + "network: {widths: 300-150, width: 50}\n",
+        "widths 300-150 say width and depth already: leave those out",
+    ),
+    "a width among others that is no whole number of groups": (
+        PLAIN + "network: {widths: 8-20, activation: groupsort_8}\n",
+        "groupsort_8 sorts 8 units at a time: width 20 is no multiple",
+    ),
     "a width that is no whole number of groups": (
         PLAIN + "network: {width: [8, 20], activation: groupsort_8}\n",
         '{"width": 20, "activation": "groupsort_8"}: groupsort_8 sorts 8 units at a time: width 20 is no multiple',

@@ -392,8 +392,8 @@ def test_pictures_have_the_bits_of_their_numbers(case: Case, batch: int) -> None
     labels = torch.randint(0, case.outputs, (50,), generator=generator)
     shown = torch.randint(0, 50, (2, 210, batch), generator=generator, dtype=torch.int32)
     pixels = torch.stack([torch.randperm(case.inputs, generator=generator) for _ in range(2)]).int()
-    shades = torch.from_numpy(np.divide(np.arange(256), 255.0, dtype=np.float32))
-    x = torch.stack([shades[images[shown[s].long()].long()][..., pixels[s].long()] for s in range(2)], 1)
+    shades = np.divide(np.arange(256), 255.0, dtype=np.float32)
+    x = torch.stack([torch.from_numpy(shades[images[shown[s].long()]])[..., pixels[s].long()] for s in range(2)], 1)
     y = torch.stack([labels[shown[s].long()] for s in range(2)], 1)
     numbers = Run(case, THREE, TracedOnline, torch.float32).train(x, y)
     pictures = Run(case, THREE, TracedOnline, torch.float32)
@@ -402,7 +402,7 @@ def test_pictures_have_the_bits_of_their_numbers(case: Case, batch: int) -> None
     for array in read:
         array.setflags(write=False)  # as those of a file are
     with torch.no_grad():
-        pictures.engine.advance_pictures(*read, 255.0, shown, pixels, which, 0)
+        pictures.engine.advance_pictures(*read, shades, shown, pixels, which, 0)
     assert same_bits(public(numbers.state), public(pictures.state))
 
 

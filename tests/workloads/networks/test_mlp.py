@@ -13,6 +13,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from workloads.networks.base import Norm, Site
 from workloads.networks.config import Initialisation, MLPConfig
 from workloads.networks.mlp import MLP
+from workloads.settings import written
 
 
 def test_names_and_shapes_in_forward_order() -> None:
@@ -27,6 +28,25 @@ def test_names_and_shapes_in_forward_order() -> None:
     ]
     assert network.weights == ("layers.0.weight", "layers.1.weight", "layers.2.weight")
     assert network.head == "layers.2.weight"
+
+
+def test_layers_of_different_widths() -> None:
+    config = MLPConfig(widths="300-0150", initialisation="default")
+    assert (config.width, config.depth, config.widths, config.hidden) == (None, 2, "300-150", (300, 150))
+    network = MLP(config, 784, 10)
+    shapes = {(300, 784), (300,), (150, 300), (150,), (10, 150), (10,)}
+    assert set(network.parameter_shapes().values()) == shapes
+    assert config.parameters(784, 10) == network.parameter_count() == 282_160
+    assert [(site.fan_in, site.units, site.fan_out) for site in network.sites] == [(784, 300, 150), (300, 150, 10)]
+    bound = network.init(0)["layers.1.bias"].abs().max().item()  # 1 / sqrt(fan_in) of the layer's own
+    assert 0.95 / math.sqrt(300) < bound <= 1 / math.sqrt(300)
+    assert MLPConfig(**written(config)) == config  # as a trial's config has it
+
+
+def test_widths_that_are_alike_are_a_width_and_a_linear_model_has_none() -> None:
+    assert MLPConfig(widths="20-20-20") == MLPConfig(width=20, depth=3)
+    assert "widths" not in written(MLPConfig(widths="20-20"))
+    assert MLPConfig(widths="20-30", depth=0) == MLPConfig(depth=0)
 
 
 @pytest.mark.parametrize("initialisation", get_args(Initialisation))

@@ -35,10 +35,19 @@ def test_scales_by_hand(marked: MarkedImages) -> None:
     image[0, [0, 64, 191]] = 255, 51, 102
     unit = image_sets.scaled(image, "glyphs", "unit")
     assert unit.dtype == np.float32 and unit[0, [0, 64, 191, 1]].tolist() == pytest.approx([1, 0.2, 0.4, 0])
+    symmetric = image_sets.scaled(image, "glyphs", "symmetric")
+    assert symmetric[0, [0, 64, 191, 1]].tolist() == pytest.approx([1, -0.6, -0.2, -1])
     standard = image_sets.scaled(image, "cifar10", "standard")
     assert standard.dtype == np.float32
     by_hand = [(1 - 0.4914) / 0.2470, (0.2 - 0.4822) / 0.2435, (0.4 - 0.4465) / 0.2616, -0.4914 / 0.2470]
     assert standard[0, [0, 64, 191, 1]].tolist() == pytest.approx(by_hand, rel=1e-6)
+
+
+@pytest.mark.parametrize("scale", get_args(image_sets.Scale))
+def test_a_bytes_shade_is_the_scaled_byte(scale: image_sets.Scale) -> None:
+    images = np.arange(256, dtype=np.uint8).reshape(4, 64)
+    assert np.array_equal(image_sets.shades("mnist", scale)[images], image_sets.scaled(images, "mnist", scale))
+    assert not image_sets.shades("mnist", scale).flags.writeable
 
 
 def test_images_come_class_by_class(marked: MarkedImages) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,11 +30,17 @@ def streams(**settings: object) -> list[PermutedMNIST]:
 
 @pytest.mark.parametrize(
     ("settings", "start", "count"),
-    [({}, 0, 300), ({}, 417, 20), ({"batch": 3}, 105, 95), ({"examples_per_task": 4000}, 5400, 200)],  # over the end
+    [
+        ({}, 0, 300),
+        ({}, 417, 20),
+        ({"batch": 3}, 105, 95),
+        ({"examples_per_task": 4000}, 5400, 200),  # over the end
+        ({"scale": "symmetric"}, 0, 20),
+    ],
     ids=str,
 )
 def test_made_on_a_device_they_have_the_bits_of_the_streams_batches(
-    settings: dict[str, int], start: int, count: int
+    settings: dict[str, Any], start: int, count: int
 ) -> None:
     made = streams(**settings)
     found = batches_on(CPU, made, start, count)

@@ -175,7 +175,7 @@ class AsNumbers(PermutedMNIST):
 def test_online_has_the_same_bits_from_pictures_and_from_numbers(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed, "CHUNK_STEPS", 15)  # some of the steps in which two tasks mix come alone, some do not
     workload = {"name": "permuted_mnist", "dataset": "digits", "tasks": 3, "examples_per_task": 200, "batch": batch}
-    workload |= {"gradual": 40 // batch}
+    workload |= {"gradual": 40 // batch, "scale": "unit" if batch > 1 else "symmetric"}
     fields = {name: value for name, value in workload.items() if name != "name"}
     trials = [config(s, workload=workload, methods=CBP, metrics=["online_accuracy"], keep="final") for s in (0, 1, 1)]
 
