@@ -31,12 +31,17 @@ PAPERS: dict[str, Paper] = {
     "isometry": Paper(
         "Preserving plasticity in continual learning via dynamical isometry",
         "Rosseau, Müller, Nowé (2026), arXiv 2606.09762",
-        ("relabelled", "four_axes", "expressiveness", "reactivation"),
+        ("relabelled", "four_axes", "expressiveness", "reactivation", "input_permuted_mnist"),
     ),
     "warm-start": Paper(
         "On warm-starting neural network training",
         "Ash and Adams (2020), NeurIPS",
         ("warm_start",),
+    ),
+    "upgd": Paper(
+        "Addressing loss of plasticity and catastrophic forgetting in continual learning",
+        "Elsayed and Mahmood (2024), ICLR, arXiv 2404.00781",
+        ("input_permuted_mnist",),
     ),
 }
 

@@ -60,11 +60,13 @@ ARMS: dict[str, tuple[dict[str, Any], dict[str, dict[str, Any]]]] = {
         {"shrink_and_perturb": {"strength": 0.01, "perturb_scale": 0.1}},
     ),
     "divergent": ({"name": "sgd", "step_size": 3.0}, {}),
-    # What the plain loop trains without: their ratios are to the loop of their optimizer alone (muon's: Adam's).
+    # What the plain loop trains without: their ratios are to the loop of their optimizer alone (muon's: Adam's, upgd's:
+    # SGD's).
     "l2_init": ({"name": "sgd"}, {"l2_init": {}}),
     "redo": ({"name": "sgd"}, {"redo": {}}),
     "layer_norm": ({"name": "sgd"}, {}),
     "muon": ({"name": "muon"}, {}),
+    "upgd": ({"name": "upgd"}, {}),
     "clipping": ({"name": "sgd"}, {"bounded_weights": {}}),
     "parseval": ({"name": "sgd"}, {"parseval": {}}),
     "spectral_regularisation": ({"name": "sgd"}, {"spectral_regularisation": {}}),
@@ -74,11 +76,11 @@ ARMS: dict[str, tuple[dict[str, Any], dict[str, dict[str, Any]]]] = {
 NETWORKS: dict[str, dict[str, Any]] = {"layer_norm": {"normalisation": "layer"}}  # settings of the network, by arm
 OWN = {"clipping": "method"}  # arms with code of a user's own: that of `sweep init`
 WITHOUT = (
-    *("l2_init", "redo", "layer_norm", "muon", "clipping"),
+    *("l2_init", "redo", "layer_norm", "muon", "upgd", "clipping"),
     *("parseval", "spectral_regularisation", "weight_clipping"),
 )
 EXTREMES = ("l2_strongest", "perturbed_most", "divergent")
-STEP_SIZES = {"sgd": 0.003, "adam": 0.001, "adamo": 0.001, "muon": 0.02}
+STEP_SIZES = {"sgd": 0.003, "adam": 0.001, "adamo": 0.001, "muon": 0.02, "upgd": 0.01}
 
 REGRESSION_ARMS = tuple(arm for arm in ARMS if arm not in ("momentum", "adamo_every_16", *EXTREMES, *WITHOUT))
 IMAGE_ARMS = tuple(arm for arm in ARMS if arm not in ("momentum", "continual_backprop_1e-2", *EXTREMES, *WITHOUT))

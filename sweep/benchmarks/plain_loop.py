@@ -30,7 +30,7 @@ class PlainLoop:
         optimizer, methods = config["optimizer"], config["methods"]
         self.perturbs = "shrink_and_perturb" in methods
         decay = SHRINK if self.perturbs else methods.get("l2", {}).get("strength", 0.0)
-        kind = torch.optim.SGD if optimizer["name"] == "sgd" else torch.optim.Adam
+        kind = torch.optim.SGD if optimizer["name"] in ("sgd", "upgd") else torch.optim.Adam
         extra = {"momentum": optimizer["momentum"]} if optimizer.get("momentum") else {}
         self.optimizer = kind(self.parameters, lr=optimizer["step_size"], weight_decay=decay, **extra)
         self.loss = nn.MSELoss() if stream.loss == "squared_error" else nn.CrossEntropyLoss()

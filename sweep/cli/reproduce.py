@@ -19,7 +19,7 @@ def reproduce(
     paper: Annotated[
         str,
         typer.Argument(
-            metavar="PAPER", help="loss-of-plasticity, isometry or warm-start.", autocompletion=completion.papers
+            metavar="PAPER", help="loss-of-plasticity, isometry, warm-start or upgd.", autocompletion=completion.papers
         ),
     ],
     scale: Annotated[

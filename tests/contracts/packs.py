@@ -77,8 +77,8 @@ class Arm:
 
 
 def paired(optimizer: str, method: str) -> bool:
-    """Muon's kernels take ten times as long to compile as others: it is paired with what touches its state."""
-    return optimizer != "muon" or METHODS[method].replaces
+    """Muon's and UPGD's kernels take long to compile: they are paired with what touches their state."""
+    return optimizer not in ("muon", "upgd") or METHODS[method].replaces
 
 
 # Every optimizer alone, pairs of an optimizer and a method, all methods at once, and what changes the program.

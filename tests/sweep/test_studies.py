@@ -21,6 +21,7 @@ NAMES = [
     "expressiveness",
     "four_axes",
     "incremental_cifar",
+    "input_permuted_mnist",
     "permuted_mnist",
     "permuted_mnist_rate",
     "reactivation",

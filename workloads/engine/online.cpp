@@ -1,7 +1,7 @@
 // One multilayer perceptron trained online: all steps of a call, in one thread, on state that stays in these buffers.
 //
-// For Adam and its kin, whose moments move every weight in every step (see online_adam.h), and for descent with noise on
-// every weight in every step (online_noise.h). Descent without noise is online_traced.h's.
+// For Adam and its kin, whose moments move every weight in every step (see online_adam.h), for UPGD (online_upgd.h), and
+// for descent with noise on every weight in every step (online_noise.h). Descent without noise is online_traced.h's.
 //
 // Weights lie [in][out]. A row whose input is zero (a dark pixel, a unit silent under relu) adds nothing forward, gets
 // no gradient backward and is not changed by the step: it is not read. What would change it all the same, weight decay
@@ -10,7 +10,8 @@
 // lost in rounding. Of a row that is read, the backward product and the update are one pass.
 //
 // workloads/engine/online_source.py puts this text together: constants (sizes, loss, activation, way of learning),
-// philox.h, online_rows.h, online_descent.h, online.h, online_noise.h, online_units.h, online_adam.h, and this.
+// philox.h, online_rows.h, online_descent.h, online.h, online_noise.h, online_units.h, online_adam.h, lanes.h,
+// online_upgd.h, and this.
 
 namespace {
 
@@ -191,12 +192,15 @@ void train(const Step& s, const Real* x, const void* y) {
     }
     std::memset(w.error[LAYERS], 0, BATCH * ENDS * sizeof(Real));
     judge(w.hidden[LAYERS], y, w.error[LAYERS], *m.loss, *m.correct);
+    [[maybe_unused]] Vec most = {};  // UPGD's largest utility, where any is positive
     for (int l = DEPTH; l >= 0; --l) {
         const int below = l ? BATCH * columns_of(l - 1) : 0;
         if (l > 0) std::memset(w.error[l], 0, below * sizeof(Real));
         with_width(l, [&](auto width) {
             if constexpr (ADAM)
                 adapt<decltype(width)::value>(s, l);
+            else if constexpr (UPGD)
+                weigh_layer<decltype(width)::value>(s, l, most);
             else
                 descend<decltype(width)::value>(s, l);
         });
@@ -207,6 +211,11 @@ void train(const Step& s, const Real* x, const void* y) {
         else if (BATCH > 1)
             for (int i = 0; i < below; ++i) w.error[l][i] = w.hidden[l][i] <= 0 ? Real(0) : w.error[l][i];
     }
+    if constexpr (UPGD) {
+        const Real inverse = inverse_of(most);
+        for (int l = 0; l < LAYERS; ++l)
+            with_width(l, [&](auto width) { move_layer<decltype(width)::value>(s, l, inverse); });
+    }
     if (NOISE && s.noisy) perturb(s);
     if constexpr (UNITS) {
         recount(s.later());
@@ -216,7 +225,7 @@ void train(const Step& s, const Real* x, const void* y) {
 
 // What a call needs before its first step, `now`.
 Step begun(Member& m, const Shared& shared, Work& work, int64_t now) {
-    const Step step{m, shared, work, ADAM ? 1.0 : 1 - m.step_size * m.decay, m.noise != 0, now};
+    const Step step{m, shared, work, ADAM || UPGD ? 1.0 : 1 - m.step_size * m.decay, m.noise != 0, now};
     fill_tables(step);
     if constexpr (SLEEPS)
         for (int n = 0; n <= PIECE; ++n) work.piece_after[n] = -1;

@@ -18,7 +18,8 @@ constexpr int ROWS = largest_size(0, DEPTH), COLUMNS = padded(largest_size(1, LA
 // Where zero output means zero slope, a silent unit needs no backward product.
 constexpr bool SILENT = ACTIVATION == RELU;
 constexpr bool DENSE_NOISE = NOISE && !LAZY;
-constexpr bool DENSE = ADAM || DENSE_NOISE; // every weight changes in every step
+constexpr bool DENSE = ADAM || UPGD || DENSE_NOISE;  // every weight changes in every step
+constexpr bool DRAWS = UPGD || DENSE_NOISE;  // a number for every weight in every step
 // Which sums of |w| the utility asks for.
 constexpr bool BOTH = UTILITY == ADAPTABLE_CONTRIBUTION;
 constexpr bool BY_INPUT = UNITS && (BOTH || UTILITY == ADAPTATION || UTILITY == FEATURE_BY_INPUT);
@@ -49,7 +50,7 @@ struct Member {
     Real* utility[LAYERS];       // per unit
     Real* mean[LAYERS];          // per unit
     Real* age[LAYERS];           // per unit
-    Real* first[LAYERS];         // Adam's moments of the weights
+    Real* first[LAYERS];         // Adam's moments of the weights, or UPGD's utilities
     Real* second[LAYERS];
     Real* bias_first[LAYERS];    // and of the biases
     Real* bias_second[LAYERS];
@@ -60,7 +61,7 @@ struct Member {
     double* loss;
     double* correct;
     int64_t* replaced;           // units, of all layers
-    double step_size, decay, weight_decay, noise, pull, replacement_rate, maturity_threshold;
+    double step_size, decay, weight_decay, noise, pull, replacement_rate, maturity_threshold, perturb_scale;
     int64_t seed;
 };
 
@@ -161,8 +162,8 @@ struct Work {
         take(stored, LONGEST);
         take(stored_after, LONGEST);
         take(stored_gain, LONGEST);
-        take(random, DENSE_NOISE ? largest + 64 : 0);
-        take(normal, DENSE_NOISE ? largest + 64 : 0);
+        take(random, DRAWS ? largest + 64 : 0);
+        take(normal, DRAWS ? largest + 64 : 0);
         take(gram, ISOMETRY ? int64_t(padded(ROWS)) * padded(ROWS) : 0);
         take(transposed, ISOMETRY ? int64_t(COLUMNS) * padded(ROWS) : 0);
         take(pulled, ISOMETRY ? largest : 0);

@@ -1,7 +1,8 @@
-"""Online by hand: Adam's kin, and noise on every weight in every step. All else has a loop made from its step.
+"""Online by hand: Adam's kin, UPGD, and noise on every weight in every step. All else has a loop made from its step.
 
 Adam's moments move every weight in every step, and no step of one weight tells that a polynomial pays for many of them
-at once; AdamO multiplies matrices; noise is a draw for every weight. `online_traced.py` takes the rest.
+at once; AdamO multiplies matrices; UPGD divides by the largest of all utilities; noise is a draw for every weight.
+`online_traced.py` takes the rest.
 
 At batch 1 a relu network is exactly sparse: with weights stored [in][out], a row whose input is zero adds nothing
 forward, gets no gradient backward and does not change. `online.cpp` reads the other rows only. What would change an
@@ -37,6 +38,7 @@ from workloads.learner import Learner
 from workloads.methods.adam import Adam
 from workloads.methods.continual_backprop import ContinualBackprop
 from workloads.methods.shrink_and_perturb import ShrinkAndPerturb
+from workloads.methods.upgd import UPGD
 from workloads.native import compiled
 from workloads.networks.mlp import MLP
 from workloads.random import Int64
@@ -49,7 +51,7 @@ def refusal(learner: Learner) -> str | None:
     if refused := next(filter(None, (part.refusal("written") for part in parts_of(learner))), None):
         return f"no loop is written for {refused}"
     noise = of_kind(learner, ShrinkAndPerturb)
-    if not isinstance(learner.optimizer, Adam) and (noise is None or noise[1].when != "step"):
+    if not isinstance(learner.optimizer, Adam | UPGD) and (noise is None or noise[1].when != "step"):
         return "rows that only descend have a loop that is made from their step"
     kinds = [type(method) for method in learner.methods.values()]
     if ContinualBackprop in kinds and ShrinkAndPerturb in kinds[kinds.index(ContinualBackprop) :]:
@@ -76,11 +78,11 @@ class Online(Seated):
         self.plan = Plan(learner, self.dtype)
         self.owes = self.plan.lazy
         self.layers = self.plan.layers
-        self.adam = self.plan.adam
+        self.slots = self.plan.slots
         self.units = self.plan.units
         self.seat(hyper, seeds)
         self.tables = self.plan.tables()
-        decays = not self.adam and bool((self.scalars["step_size"] * self.scalars["decay"] != 0).any())
+        decays = not self.slots and bool((self.scalars["step_size"] * self.scalars["decay"] != 0).any())
         self.naps = self.plan.naps and bool((self.scalars["decay"] == 0).any())
         self.sleeps = self.naps or decays or (self.plan.lazy and bool((self.scalars["noise"] != 0).any()))
         self.step = 0  # the next one
@@ -157,7 +159,7 @@ class Online(Seated):
         settled = self._settled()
         params = self.outside(settled["weights"], self.buffers["biases"])
         state = dict(self.given)
-        if self.adam:
+        if self.slots:
             state["optimizer"] = self._optimizer_state(settled)
         if self.units is not None:
             state.update(self._units_state())
@@ -199,10 +201,10 @@ class Online(Seated):
         return [torch.zeros(self.members, padded(size), dtype=self.dtype) for size in self.network.sizes[1:]]
 
     def _load_optimizer(self, state: Tree) -> None:
-        """Adam's moments; the steps of single weights as the smaller of a row's and a column's."""
-        if not self.adam:
+        """The optimizer's slots; the steps of single weights as the smaller of a row's and a column's."""
+        if not self.slots:
             return
-        for slot, name in (("mean", "first"), ("square", "second")):
+        for slot, name in self.slots.items():
             self.buffers[name] = [inside(state[slot][weight], self.dtype) for weight in self.network.weights]
             self.buffers[f"bias_{name}"] = self._biases(state[slot])
         rows, columns, biases = [], [], []
@@ -212,7 +214,7 @@ class Online(Seated):
             if self.learner.rare:
                 row, column = steps.amax(1), steps.amax(2)
                 if not torch.equal(torch.minimum(row[:, None, :], column[:, :, None]), steps):
-                    raise InputError(f"Adam's steps of {name} are not those of units that were replaced")
+                    raise InputError(f"the optimizer's steps of {name} are not those of units that were replaced")
             else:
                 # No row is younger than its columns: a weight's t is then its column's.
                 row = torch.full((self.members, self.network.sizes[k]), math.inf, dtype=self.dtype)
@@ -238,11 +240,8 @@ class Online(Seated):
                 steps[name] = column[:, 0].clone()
             if self.network.config.biases:
                 steps[f"layers.{k}.bias"] = bias[:, :out].clone() if self.learner.rare else bias[:, 0].clone()
-        return {
-            "mean": self.outside(settled["first"], buffers["bias_first"]),
-            "square": self.outside(settled["second"], buffers["bias_second"]),
-            "steps": steps,
-        }
+        slots = {slot: self.outside(settled[own], buffers[f"bias_{own}"]) for slot, own in self.slots.items()}
+        return {**slots, "steps": steps}
 
     def _load_units(self, state: Tree) -> None:
         """Continual backprop's statistics."""

@@ -68,21 +68,26 @@ inline void four_normals(uint32_t index, uint64_t step, uint32_t last, philox::K
     if (!TWO) box_muller(bits[1], bits[3], out[2], out[3]);
 }
 
+typedef uint32_t Words __attribute__((vector_size(4 * LANES), may_alias));
+
 // `count` normals in the order of workloads.random.Draw.normal. Both buffers have room for `count` + 64.
 void normals_in_order(Real* out, uint32_t* random, int64_t count, uint64_t step, philox::Key key) {
     const int64_t half = (count + 1) / 2;
     philox::words(random, 2 * half, step, key);
     for (int64_t e = 0; e < half; e += LANES) {
-        Ints radius, angle;
-        for (int i = 0; i < LANES; ++i) {
-            radius[i] = Int(random[e + i] >> 8);
-            angle[i] = Int(random[half + e + i] >> 8);
-        }
+        Words radius, angle;
+        std::memcpy(&radius, random + e, sizeof radius);
+        std::memcpy(&angle, random + half + e, sizeof angle);
         Vec cosine, sine;
-        box_muller(radius, angle, cosine, sine);
+        box_muller(__builtin_convertvector(radius >> 8, Ints), __builtin_convertvector(angle >> 8, Ints), cosine, sine);
         const int64_t used = half - e < LANES ? half - e : LANES;
-        for (int i = 0; i < used; ++i) out[e + i] = cosine[i];
-        for (int i = 0; i < used; ++i) out[half + e + i] = sine[i];
+        if (used == LANES) {  // a size that the compiler knows
+            std::memcpy(out + e, &cosine, sizeof cosine);
+            std::memcpy(out + half + e, &sine, sizeof sine);
+        } else {
+            std::memcpy(out + e, &cosine, used * sizeof(Real));
+            std::memcpy(out + half + e, &sine, used * sizeof(Real));
+        }
     }
 }
 

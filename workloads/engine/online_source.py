@@ -27,6 +27,7 @@ from workloads.methods.config import ContinualBackpropConfig, Utility
 from workloads.methods.continual_backprop import ContinualBackprop
 from workloads.methods.l2 import L2
 from workloads.methods.shrink_and_perturb import ShrinkAndPerturb
+from workloads.methods.upgd import UPGD
 from workloads.networks.activations import ACTIVATIONS, LEAKY_SLOPE
 from workloads.networks.mlp import MLP
 from workloads.random import what_code
@@ -42,14 +43,23 @@ def of_kind(learner: Learner, kind: type[Method[Settings]]) -> tuple[str, Any] |
     return next(((name, m.config) for name, m in learner.methods.items() if type(m) is kind), None)
 
 
-@functools.lru_cache(maxsize=1)
-def _text() -> str:
-    """The C++ source, but for the constants."""
-    parts = (
-        *("philox.h", "online_rows.h", "online_descent.h"),
-        *("online.h", "online_noise.h", "online_units.h", "online_adam.h", "online.cpp"),
-    )
+def _read(*parts: str) -> str:
     return "".join((Path(__file__).parent / part).read_text() for part in parts)
+
+
+@functools.lru_cache(maxsize=2)
+def _text(dtype: torch.dtype) -> str:
+    """The C++ source, but for the constants."""
+    number = "f32v" if dtype == torch.float32 else "f64v"
+    return "\n".join(
+        [
+            _read("philox.h", "online_rows.h", "online_descent.h"),
+            _read("online.h", "online_noise.h", "online_units.h", "online_adam.h"),
+            f"namespace wide {{\n#define W {64 // dtype.itemsize}\n#define STRIDE W\n{_read('lanes.h')}",
+            f"typedef {number} Number;\n#undef W\n#undef STRIDE\n}}",
+            _read("online_upgd.h", "online.cpp"),
+        ]
+    )
 
 
 def correction_table(decay: float, dtype: torch.dtype) -> Tensor:
@@ -66,7 +76,10 @@ PER_LAYER = (
     *("first", "second", "bias_first", "bias_second", "row_steps", "column_steps", "bias_steps"),
 )
 SINGLE = ("counter", "loss", "correct", "replaced")
-SCALARS = ("step_size", "decay", "weight_decay", "noise", "pull", "replacement_rate", "maturity_threshold")
+SCALARS = (
+    *("step_size", "decay", "weight_decay", "noise", "pull", "replacement_rate", "maturity_threshold"),
+    "perturb_scale",
+)
 
 
 class Shared(ctypes.Structure):
@@ -106,6 +119,16 @@ class Plan:
         return isinstance(self.learner.optimizer, Adam)
 
     @property
+    def upgd(self) -> bool:
+        """Whether the optimizer is UPGD."""
+        return isinstance(self.learner.optimizer, UPGD)
+
+    @property
+    def slots(self) -> dict[str, str]:
+        """What the optimizer keeps of every weight and moves in every step -> the kernel's buffers for it."""
+        return {"mean": "first", "square": "second"} if self.adam else {"utility": "first"} if self.upgd else {}
+
+    @property
     def units(self) -> ContinualBackpropConfig | None:
         """How units are replaced, where they are."""
         method = of_kind(self.learner, ContinualBackprop)
@@ -122,7 +145,7 @@ class Plan:
         """Whether a sleeping row's noise waits. Where every weight is read in every step, none sleeps."""
         method = of_kind(self.learner, ShrinkAndPerturb)
         waits = method is not None and method[1].when == "step" and method[1].noise == "lazy"
-        return waits and not self.adam and self.units is None
+        return waits and not self.slots and self.units is None
 
     @property
     def naps(self) -> bool:
@@ -136,7 +159,9 @@ class Plan:
         zero = torch.zeros(len(optimizer["step_size"]), dtype=torch.float64)
         scalars = {name: zero for name in SCALARS}
         scalars["step_size"] = optimizer["step_size"].double()
-        if type(self.learner.optimizer) is AdamW:
+        if self.upgd:
+            scalars["perturb_scale"] = optimizer["perturb_scale"].double()
+        if self.upgd or type(self.learner.optimizer) is AdamW:
             scalars["weight_decay"] = optimizer["weight_decay"].double()
         elif "weight_decay" in optimizer:
             scalars["decay"] = optimizer["weight_decay"].double()
@@ -155,14 +180,19 @@ class Plan:
         return {name: value.clone() for name, value in scalars.items()}
 
     def tables(self) -> dict[str, Tensor]:
-        """Bias corrections: of the units' running statistics, of Adam's two moments."""
-        settings: Any = self.learner.optimizer.config  # of whichever optimizer is written here
+        """Bias corrections: of the units' running statistics, of Adam's two moments or of UPGD's utilities."""
         unit = self.units.utility_decay if self.units else 0.0
-        first, second = (settings.beta1, settings.beta2) if self.adam else (0.0, 0.0)
+        first, second = self.decays
         return {
             name: correction_table(decay, self.dtype)
             for name, decay in (("unit", unit), ("first", first), ("second", second))
         }
+
+    @property
+    def decays(self) -> tuple[float, float]:
+        """Of the two slots."""
+        settings: Any = self.learner.optimizer.config  # of whichever optimizer is written here
+        return (settings.beta1, settings.beta2) if self.adam else (settings.utility_decay if self.upgd else 0.0, 0.0)
 
     def source(self, batch: int) -> str:
         """The whole C++ text: constants that make `online.cpp` this learner's, then its parts."""
@@ -190,6 +220,8 @@ class Plan:
             "NOISE": self.noise,
             "LAZY": self.lazy,
             "ADAM": self.adam,
+            "UPGD": self.upgd,
+            "LARGEST_CORRECTED": self.upgd and settings.maximum == "corrected",
             "ISOMETRY": pulled,
             "SEQUENTIAL": pulled and settings.order == "sequential",
             "PULLS_HEAD": pulled and settings.head,
@@ -197,13 +229,13 @@ class Plan:
             "UNITS": units is not None,
             "ACCUMULATE": units is not None and units.replacement == "accumulate",
             "TRANSFER": units is not None and bool(units.bias_transfer),
-            "RESETS": units is not None and bool(units.reset_optimizer),
+            "RESETS": units is not None and units.reset_optimizer in ((True, "adam") if self.adam else (True,)),
         }
         numbers = {
             "LEAST": LEAST,
             "LEAKY_SLOPE": LEAKY_SLOPE,
-            "BETA1": settings.beta1 if self.adam else 0.0,
-            "BETA2": settings.beta2 if self.adam else 0.0,
+            "BETA1": self.decays[0],
+            "BETA2": self.decays[1],
             "EPS": settings.eps if self.adam else 1.0,
             "PENALTY": 0.5 if pulled and settings.penalty == "half" else 1.0,
             "UTILITY_DECAY": units.utility_decay if units else 0.0,
@@ -211,6 +243,8 @@ class Plan:
         codes = {
             "WEIGHT_CODES": [f"perturb/{name}" for name in network.weights],
             "BIAS_CODES": [f"perturb/layers.{k}.bias" for k in range(self.layers)],
+            "UPGD_WEIGHT_CODES": [f"upgd/{name}" for name in network.weights],
+            "UPGD_BIAS_CODES": [f"upgd/layers.{k}.bias" for k in range(self.layers)],
             "SLEEP_CODES": [f"sleep/{name}" for name in network.weights],
             "REINIT_CODES": [f"reinit/{site.name}" for site in network.sites],
             "RANDOM_CODES": [f"random_utility/{site.name}" for site in network.sites],
@@ -226,4 +260,4 @@ class Plan:
             lines.append(f"constexpr unsigned {name}[] = {{{values}}};")
         lines.append(f"constexpr unsigned REPLACE_CODE = {what_code('replace')}u;")
         lines.append(f"constexpr double REINIT_BOUNDS[] = {{{', '.join(float(b).hex() for b in bounds) or '0'}}};")
-        return "\n".join([*lines, _text()])
+        return "\n".join([*lines, _text(self.dtype)])

@@ -49,9 +49,9 @@ void replace(const Step& s, int site) {
             for (int i = 0; i < units_of(above); ++i) m.biases[above][i] += outgoing[i] * centre;
         }
         std::memset(outgoing, 0, C * sizeof(Real));
-        if (ADAM && RESETS) {
+        if (RESETS) {
             std::memset(m.first[above] + int64_t(unit) * C, 0, C * sizeof(Real));
-            std::memset(m.second[above] + int64_t(unit) * C, 0, C * sizeof(Real));
+            if (ADAM) std::memset(m.second[above] + int64_t(unit) * C, 0, C * sizeof(Real));
             m.row_steps[above][unit] = 0;
         }
     });
@@ -64,13 +64,15 @@ void replace(const Step& s, int site) {
             Real* row = m.weights[site] + int64_t(j) * C;
             row[unit] = fresh / times;
             for (int i = units_of(site); i < C; ++i) row[i] = 0;  // where a NaN may have got in
-            if (ADAM && RESETS) m.first[site][int64_t(j) * C + unit] = m.second[site][int64_t(j) * C + unit] = 0;
+            if (RESETS) m.first[site][int64_t(j) * C + unit] = 0;
+            if (ADAM && RESETS) m.second[site][int64_t(j) * C + unit] = 0;
         }
     });
     if (BIASES) m.biases[site][unit] = m.rests[site][unit] = 0;
-    if (ADAM && RESETS) {
+    if (RESETS) {
         m.column_steps[site][unit] = 0;
-        if (BIASES) m.bias_first[site][unit] = m.bias_second[site][unit] = m.bias_steps[site][unit] = 0;
+        if (BIASES) m.bias_first[site][unit] = m.bias_steps[site][unit] = 0;
+        if (BIASES && ADAM) m.bias_second[site][unit] = 0;
     }
     m.utility[site][unit] = m.mean[site][unit] = m.age[site][unit] = 0;
     ++*m.replaced;

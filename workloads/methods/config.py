@@ -128,6 +128,21 @@ class MuonConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class UPGDConfig:
+    """UPGD (Elsayed and Mahmood 2024): descent and noise, each the less the more useful a weight is.
+
+    The defaults are those published for input-permuted MNIST, where with its weight decay it is called UPGD-W.
+    """
+
+    step_size: Annotated[float, Ge(0)] = 0.01  # per step
+    utility_decay: Decay = 0.9999  # beta, of the trace of utilities
+    perturb_scale: Strength = 0.1  # standard deviation of the noise that joins the gradient, before the step size
+    weight_decay: Strength = 0.01  # weights shrink by step_size x this
+    # The largest utility, which all are divided by: of bias-corrected traces (paper) or of traces (released code)
+    maximum: Literal["corrected", "uncorrected"] = "corrected"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class L2Config:
     """L2 regularisation: strength x parameter is added to the gradient of every parameter, biases included."""
 
@@ -358,6 +373,13 @@ ADAMO_WRITTEN: Takes = {
     "target": ("one",),
     "projection": (0,),
 }
+UPGD_WRITTEN: Takes = {
+    "step_size": True,
+    "utility_decay": True,
+    "perturb_scale": True,
+    "weight_decay": True,
+    "maximum": ("corrected", "uncorrected"),
+}
 CONTINUAL_BACKPROP_WRITTEN: Takes = {  # not what the released convolutional codes do otherwise
     "preset": ("official", "paper", "official_conv", "official_resnet"),
     "replacement_rate": True,
@@ -426,6 +448,14 @@ OPTIMIZERS: dict[str, MethodSpec] = {
         paths=Paths(lanes=True, online=False),
         cost=12.0,  # five iterations of three products each; the more the wider
         copies=4,
+    ),
+    "upgd": MethodSpec(
+        label="UPGD",
+        config=UPGDConfig,
+        varies=("step_size", "perturb_scale", "weight_decay"),
+        paths=Paths(lanes=True, online=False, written=UPGD_WRITTEN),
+        cost=12.0,  # a draw for every weight of every step
+        copies=3,  # utilities, steps of single weights where units are replaced, and the noise
     ),
 }
 

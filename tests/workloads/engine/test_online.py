@@ -66,6 +66,7 @@ ARMS = [
     Case("adamw"),
     Case("adam", {"shrink_and_perturb": PERTURB, "continual_backprop": CBP}),
     Case("adamo", {"continual_backprop": CBP}, {"isometry_strength": 0.1, "every": 3}, inputs=7),
+    Case("upgd", {"continual_backprop": {**CBP, "reset_optimizer": True}}, {"utility_decay": 0.9}),
     Case("adamo", {}, {"isometry_strength": 0.1, "order": "sequential", "penalty": "half", "scale_by_gram": True}),
 ]
 
@@ -114,6 +115,7 @@ WIDE = {"width": 250, "depth": 2, "inputs": 12}  # rows longer than the register
         Case("adamo", {}, {"isometry_strength": 0.1}, widths="5-40", inputs=7, batch=3),
         Case(methods={"shrink_and_perturb": {**PERTURB, "noise": "dense"}}, widths="17-40", activation="tanh", batch=2),
         Case("adamw", widths="17-40", activation="tanh"),
+        Case("upgd", {"l2": L2, "shrink_and_perturb": PERTURB}, {"maximum": "uncorrected"}, widths="17-40"),
     ],
     ids=str,
 )
