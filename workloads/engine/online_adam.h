@@ -221,6 +221,51 @@ void isometry(const Step& s, int l) {
     }
 }
 
+// ---- the gradients of several rows, so that the error of a batch is read once for all of them ----
+
+// summed[r] = sum over examples of x[r][b] error[b], in the order of examples, from vector `first` on.
+template <int C, int NR, int NV>
+inline void gradient_tile(const Real* const* x, const Real* error, int first, Real* summed) {
+    Vec part[NR][NV];
+    for (int r = 0; r < NR; ++r)
+        for (int v = 0; v < NV; ++v) part[r][v] = x[r][0] * vectors(error)[first + v];
+    for (int b = 1; b < BATCH; ++b) {
+        const Vec* e = vectors(error + b * C) + first;
+        for (int r = 0; r < NR; ++r)
+            for (int v = 0; v < NV; ++v) part[r][v] += x[r][b] * e[v];
+    }
+    for (int r = 0; r < NR; ++r)
+        for (int v = 0; v < NV; ++v) vectors(summed + r * C)[first + v] = part[r][v];
+}
+
+// back[b][row[r]] = weights[row[r]] . error[b], for examples b to b + NB - 1.
+template <int C, int NR, int NB>
+inline void back_dots(const Real* weights, const int* row, const Real* error, Real* back, int next, int b) {
+    constexpr int V = C / LANES;
+    Vec dot[NR][NB][2] = {};
+    const auto add = [&](int v, int which) {
+        for (int r = 0; r < NR; ++r) {
+            const Vec w = vectors(weights + int64_t(row[r]) * C)[v];
+            for (int k = 0; k < NB; ++k) dot[r][k][which] += w * vectors(error + (b + k) * C)[v];
+        }
+    };
+    for (int v = 0; v + 1 < V; v += 2) add(v, 0), add(v + 1, 1);
+    if (V % 2) add(V - 1, 0);
+    for (int r = 0; r < NR; ++r)
+        for (int k = 0; k < NB; ++k) back[(b + k) * next + row[r]] = sum(dot[r][k][0] + dot[r][k][1]);
+}
+
+template <int C, int NR>
+inline void differentiate(const Real* weights, const int* row, const Real* const* x, const Real* error, Real* back,
+                          int next, Real* summed) {
+    constexpr int V = C / LANES, LAST = V % 4;
+    for (int v = 0; v + 4 <= V; v += 4) gradient_tile<C, NR, 4>(x, error, v, summed);
+    if constexpr (LAST > 0) gradient_tile<C, NR, LAST>(x, error, V - LAST, summed);
+    if (!back) return;
+    for (int b = 0; b + 2 <= BATCH; b += 2) back_dots<C, NR, 2>(weights, row, error, back, next, b);
+    if constexpr (BATCH % 2) back_dots<C, NR, 1>(weights, row, error, back, next, BATCH - 1);
+}
+
 template <int C>
 void adapt(const Step& s, int l) {
     Work& w = s.work;
@@ -245,8 +290,30 @@ void adapt(const Step& s, int l) {
             for (int j = 0; j < rows; ++j) catch_up<C>(s, l, j);
     if (ISOMETRY && pull != 0 && !SEQUENTIAL) isometry(s, l);
     advance(m.column_steps[l]);
+    constexpr int TOGETHER = BATCH > 1 ? 4 : 1;
+    alignas(64) Real summed[TOGETHER * C];
+    const Real* gradients[TOGETHER];
     int q = 0;
-    for (int n = 0; n < (sleeping ? count : rows); ++n) {
+    // Which of some rows were read, their gradients, and what their error is for the layer below.
+    const auto differentiated = [&](int n, int many) {
+        const Real* x[TOGETHER];
+        int read[TOGETHER], found = 0;
+        for (int k = 0; k < many; ++k) {
+            const int j = sleeping ? w.index[l][n + k] : n + k;
+            const bool own = q < count && w.index[l][q] == j;
+            gradients[k] = own ? summed + found * C : nullptr;
+            if (own) read[found] = j, x[found++] = w.value[l] + BATCH * q++;
+        }
+        Real* back = l > 0 ? w.error[l] : nullptr;
+        const Real *weights = m.weights[l], *error = w.error[l + 1];
+        if (found == TOGETHER) return differentiate<C, TOGETHER>(weights, read, x, error, back, below, summed);
+        for (int k = 0; k < found; ++k)
+            differentiate<C, 1>(weights, read + k, x + k, error, back, below, summed + k * C);
+    };
+    const int moved = sleeping ? count : rows;
+    for (int n = 0; n < moved; ++n) {
+        if (n % TOGETHER == 0) differentiated(n, moved - n < TOGETHER ? moved - n : TOGETHER);
+        const Real* gradient = gradients[n % TOGETHER];
         const int j = sleeping ? w.index[l][n] : n;
         Real row_first = w.first_column[0], row_second = w.second_column[0];
         if constexpr (UNITS) {
@@ -254,25 +321,6 @@ void adapt(const Step& s, int l) {
             reciprocal(m.row_steps[l][j], row_first, row_second);
         }
         Real* weight = m.weights[l] + int64_t(j) * C;
-        const Real* gradient = nullptr;
-        alignas(64) Real summed[C];
-        if (q < count && w.index[l][q] == j) {
-            const Real* x = w.value[l] + q * BATCH;
-            for (int v = 0; v < C / LANES; ++v) {
-                Vec g = x[0] * vectors(w.error[l + 1])[v];
-                for (int b = 1; b < BATCH; ++b) g += x[b] * vectors(w.error[l + 1] + b * C)[v];
-                vectors(summed)[v] = g;
-            }
-            gradient = summed;
-            if (l > 0)
-                for (int b = 0; b < BATCH; ++b) {
-                    Vec dot[2] = {};
-                    for (int v = 0; v < C / LANES; ++v)
-                        dot[v & 1] += vectors(weight)[v] * vectors(w.error[l + 1] + b * C)[v];
-                    w.error[l][b * below + j] = sum(dot[0] + dot[1]);
-                }
-            ++q;
-        }
         const int64_t at = int64_t(j) * C;
         adam(C, weight, m.first[l] + at, m.second[l] + at, gradient, w.first_column, w.second_column, row_first,
              row_second, m);
