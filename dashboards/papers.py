@@ -23,6 +23,7 @@ PAPERS: dict[str, Paper] = {
         (
             "slowly_changing_regression",
             "permuted_mnist",
+            "permuted_mnist_popular",
             "permuted_mnist_rate",
             "continual_imagenet",
             "incremental_cifar",

@@ -133,13 +133,24 @@ class Learner:
         return state
 
     def gradients(
-        self, params: Params, state: State, hyper: Mapping[str, Hyper], x: Tensor, y: Tensor, *, acting: Acting
+        self,
+        params: Params,
+        state: State,
+        hyper: Mapping[str, Hyper],
+        x: Tensor,
+        y: Tensor,
+        draw: Draw | None = None,
+        *,
+        acting: Acting,
     ) -> Gradients:
-        """The gradient of the mean loss on (x (B, ...), y (B, ...)) and of the methods' terms of the loss."""
+        """The gradient of the mean loss on (x (B, ...), y (B, ...)) and of the methods' terms of the loss.
+
+        `draw` is that of a step, for a network that leaves something to chance; None where it is only looked at.
+        """
         buffers, x = state.get("buffers", {}), self.shown(x, state, hyper)
 
         def objective(params: Params) -> tuple[Tensor, tuple[Tensor, Tensor, dict[str, Tensor], Params]]:
-            output, activations, after = self.network.apply_training({**params, **buffers}, x)
+            output, activations, after = self.network.apply_training({**params, **buffers}, x, draw)
             loss = self.loss.example_losses(output, y).mean()
             total = self.penalized(loss, params, state, hyper, acting=acting)
             return total, (loss, output, dict(activations), after)
@@ -203,7 +214,7 @@ class Learner:
     ) -> tuple[Params, State, Online]:
         """One update on the batch (x, y). Rare events are counted in the state; `repair` carries them out."""
         state = self.observed(x, state, hyper)
-        backward = self.gradients(params, state, hyper, x, y, acting=acting)
+        backward = self.gradients(params, state, hyper, x, y, draw, acting=acting)
         if backward.buffers:
             state = {**state, "buffers": backward.buffers}
         params, state = self.update(params, state, hyper, backward.grads, backward.activations, draw, acting=acting)

@@ -36,7 +36,7 @@ class Unread(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Learner:
-    """One side of a claim: an optimizer with these methods and no others."""
+    """One side of a claim: an optimizer with these methods and no others, dropout and online normalisation included."""
 
     label: str  # for people
     optimizer: str | None = None  # None: whichever the claim is looked at with
@@ -199,9 +199,13 @@ def without_pull(row: Mapping[object, object]) -> bool:
 
 
 def acting(row: Mapping[object, object]) -> set[str]:
-    """The methods that do something."""
+    """The methods that do something, and what a network does in training that is as good as one."""
     names = set(str(row["methods"]).split())
-    return {name for name in names if row.get(f"{name}.{NO_EFFECT.get(name)}") != 0}
+    names = {name for name in names if row.get(f"{name}.{NO_EFFECT.get(name)}") != 0}
+    if row.get("network.normalisation") == "online":
+        names.add("online_normalisation")
+    dropout = row.get("network.dropout")  # absent, or NaN beside trials that have some, where there is none
+    return names | ({"dropout"} if isinstance(dropout, int | float) and dropout > 0 else set())
 
 
 def matches(rows: pd.DataFrame, settings: Mapping[Any, Any]) -> pd.Series[bool]:

@@ -7,6 +7,8 @@ of why, looked at where it is cheap.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from dashboards.claims.claim import (
     ADAM_AT_ITS_BEST,
     AT_ITS_BEST,
@@ -26,6 +28,9 @@ STREAMS = (REGRESSION, MNIST, IMAGENET)
 
 RETRAINED = with_method("a network retrained from scratch", "reset", reset__what="all")
 HEAD_RESET = with_method("resetting the head", "reset", reset__what="head")
+DROPOUT = with_method("backprop with dropout", "dropout")
+ONLINE = with_method("backprop with online normalisation", "online_normalisation")
+UNKNOWN = "Extended Data Fig. 4a; how online normalisation is meant, and all settings, are ours"
 DEAD = ("dead_fraction", "dormant_fraction")
 FEW_UNITS = 0.05  # of all: the paper shows about none on permuted MNIST and 1.5 % on CIFAR-100
 
@@ -78,6 +83,30 @@ CLAIMS = (
         source="Extended Data Fig. 4a",
         workloads=(REGRESSION, MNIST),
         effect=Loss(learner=ADAM_AT_ITS_BEST),
+    ),
+    Claim(
+        name="dropout_declines",
+        says="With dropout backprop loses plasticity too.",
+        source=UNKNOWN,
+        workloads=(MNIST,),
+        effect=Loss(learner=replace(DROPOUT, furthest=True)),
+        optimizers=("sgd",),
+    ),
+    Claim(
+        name="online_normalisation_declines",
+        says="With online normalisation backprop loses plasticity too.",
+        source=UNKNOWN,
+        workloads=(MNIST,),
+        effect=Loss(learner=replace(ONLINE, furthest=True)),
+        optimizers=("sgd",),
+    ),
+    Claim(
+        name="dropout_is_behind",
+        says="Backprop with dropout ends behind plain backprop.",
+        source=UNKNOWN,
+        workloads=(MNIST,),
+        effect=Gain(learner=BACKPROP, over=DROPOUT),
+        optimizers=("sgd",),
     ),
     Claim(
         name="deep_falls_to_linear",

@@ -126,9 +126,13 @@ def settings(lines: pd.DataFrame, trials: pd.DataFrame) -> list[str]:
 
 
 def plain(networks: pd.DataFrame) -> pd.DataFrame:
-    """Plain SGD: without methods, but for resets of the head that belong to a protocol."""
+    """Plain SGD: without methods, but for resets of the head that belong to a protocol; no dropout, no running norm."""
     within = networks["methods"].map(lambda methods: set(methods.split()) <= {"reset"})
     rows = networks[(networks["optimizer.name"] == "sgd") & within]
+    if "network.dropout" in rows:
+        rows = rows[~(rows["network.dropout"] > 0)]
+    if "network.normalisation" in rows:
+        rows = rows[rows["network.normalisation"] != "online"]
     return rows[rows["reset.what"] != "all"] if "reset.what" in rows else rows
 
 

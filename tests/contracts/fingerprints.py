@@ -120,9 +120,10 @@ def cases() -> dict[str, Case]:
         width = 8 if activation.startswith("groupsort") else 5  # a whole number of groups
         shape = Shape(width, 2, 7, 3, "cross_entropy", 2, activation)
         found[f"network mlp {version} {activation}"] = Case(arm=Arm("sgd"), shape=shape, index=1, task=False)
-    for normalisation in ("layer", "layer_plain"):
-        shape = Shape(5, 2, 7, 3, "cross_entropy", 2, normalisation=normalisation)
-        found[f"network mlp {version} {normalisation}"] = Case(arm=Arm("sgd"), shape=shape, index=1, task=False)
+    settings: list[dict[str, Any]] = [{"normalisation": kind} for kind in ("layer", "layer_plain", "online")]
+    for setting in (*settings, {"dropout": 0.4}):
+        shape, name = Shape(5, 2, 7, 3, "cross_entropy", 2, **setting), setting.get("normalisation", "dropout")
+        found[f"network mlp {version} {name}"] = Case(arm=Arm("sgd"), shape=shape, index=1, task=False)
     for name, spec in NETWORKS.items():
         if name != "mlp":
             shape = OF_EVERY_NETWORK[name]

@@ -113,17 +113,23 @@ class Shape:
     batch: int
     activation: str = "relu"
     normalisation: str = "none"
+    dropout: float = 0.0
 
     def __str__(self) -> str:
         sizes = [self.inputs, *[self.width] * self.depth, self.outputs]
         norm = "" if self.normalisation == "none" else f"-{self.normalisation}"
-        return f"{'-'.join(map(str, sizes))}-{self.loss}-batch{self.batch}-{self.activation}{norm}"
+        drop = f"-dropout{self.dropout}" if self.dropout else ""
+        return f"{'-'.join(map(str, sizes))}-{self.loss}-batch{self.batch}-{self.activation}{norm}{drop}"
 
     @property
     def network(self) -> MLP:
         """The network."""
         config = MLPConfig(
-            width=self.width, depth=self.depth, activation=self.activation, normalisation=self.normalisation
+            width=self.width,
+            depth=self.depth,
+            activation=self.activation,
+            normalisation=self.normalisation,
+            dropout=self.dropout,
         )
         return MLP(config, self.inputs, self.outputs)
 

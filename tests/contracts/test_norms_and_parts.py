@@ -1,4 +1,4 @@
-"""Layer norm and isometric activations on every path that takes them, with units replaced where there are such."""
+"""Norms, dropout and isometric activations on every path that takes them, with units replaced where there are such."""
 
 from __future__ import annotations
 
@@ -77,6 +77,16 @@ def test_a_path_is_looped_where_units_are_sorted(size: int, normalisation: str, 
     own = sorting(size, normalisation)
     x, y = data(own, 40, streams=2, dtype=torch.float64)
     assert disagreement(making(Arm("sgd", ("l2_init",)), own), x, y, path, range(3)) < 1e-9
+
+
+@pytest.mark.parametrize("path", ["lifted", pytest.param("lanes", marks=pytest.mark.slow), "online"])
+def test_running_statistics_and_dropout_on_a_path_are_looped(path: str) -> None:
+    """A batch of two; replaced units begin their statistics anew, and their mask is drawn like all others'."""
+    own = Shape(3, 2, 4, 2, "cross_entropy", 2, normalisation="online", dropout=0.3)
+    x, y = data(own, 40, streams=2, dtype=torch.float64)
+    assert disagreement(making(REPLACING, own), x, y, path, range(3)) < 1e-9
+    state = making(REPLACING, own)([0, 1], "looped").train(x, y).state()["state"]
+    assert state["replaced"].min() > 0 and (state["buffers"]["layers.1.norm.mean"] != 0).any()
 
 
 @pytest.mark.parametrize("activation", [pytest.param("absolute", marks=pytest.mark.slow), "fourier"])

@@ -60,7 +60,8 @@ def networks(draw: st.DrawFn) -> Config:
         "activation": activation,
         "initialisation": draw(one_of(*get_args(Initialisation))),
         "biases": draw(st.booleans()),
-        "normalisation": draw(one_of("none", "none", "layer", "layer_plain")),
+        "normalisation": draw(one_of("none", "none", "layer", "layer_plain", "online")),
+        "dropout": draw(one_of(0.0, 0.0, 0.3)),
     }
 
 

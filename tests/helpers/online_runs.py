@@ -35,6 +35,7 @@ class Case:
     biases: bool = True
     normalisation: str = "none"
     widths: str | None = None  # in the place of width and depth
+    dropout: float = 0.0
 
     def __str__(self) -> str:
         fields = [f"{name}({', '.join(map(str, values.values()))})" for name, values in self.methods.items()]
@@ -45,6 +46,7 @@ class Case:
             [
                 *(self.optimizer, *extra, *fields, sizes, self.activation, self.loss),
                 *(["bare"] * (not self.biases) + [self.normalisation] * (self.normalisation != "none")),
+                *[f"dropout {self.dropout}"] * (self.dropout > 0),
             ]
         )
 
@@ -56,6 +58,7 @@ class Case:
             activation=self.activation,  # type: ignore[arg-type]
             biases=self.biases,
             normalisation=self.normalisation,  # type: ignore[arg-type]
+            dropout=self.dropout,
         )
         return MLP(config, self.inputs, self.outputs)
 

@@ -23,6 +23,7 @@ NAMES = [
     "incremental_cifar",
     "input_permuted_mnist",
     "permuted_mnist",
+    "permuted_mnist_popular",
     "permuted_mnist_rate",
     "reactivation",
     "relabelled",

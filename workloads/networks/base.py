@@ -1,7 +1,8 @@
 """What every network offers to methods, diagnostics and engines: a pure function of its parameters.
 
-Parameters are a flat dict of tensors in forward order. A network with batch norm also has *buffers*, its running
-statistics: state that no optimizer touches. They travel in the same dict where the network is evaluated.
+Parameters are a flat dict of tensors in forward order. A network with batch norm or online normalisation also has
+*buffers*, its running statistics: state that no optimizer touches. They travel in the same dict where the network is
+evaluated.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ Activations = list[tuple[str, Tensor]]
 class Norm:
     """What normalises a layer's units before its nonlinearity, and the names of its tensors (units,), where it has any.
 
-    `scale` and `shift` are parameters; `mean` and `variance`, batch norm's running statistics, are buffers.
+    `scale` and `shift` are parameters; `mean` and `variance`, running statistics, are buffers.
     """
 
-    kind: Literal["batch", "layer"]
+    kind: Literal["batch", "layer", "online"]
     scale: str | None = None
     shift: str | None = None
     mean: str | None = None
@@ -82,7 +83,7 @@ class Network(ABC, Generic[C]):
     """A network's shapes and choices, by its settings; never its tensors.
 
     `weights` names every weight matrix or kernel in forward order, `head` the last of them, `sites` the hidden layers
-    whose units may be replaced, `buffers` the running statistics (none unless there is batch norm).
+    whose units may be replaced, `buffers` the running statistics (none unless a norm has some).
     """
 
     liftable: ClassVar[bool] = True  # whether vmap can batch it over members
@@ -154,11 +155,17 @@ class Network(ABC, Generic[C]):
     def apply(self, params: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, Activations]:
         """x (B, inputs) -> output (B, outputs) and, per hidden layer, its name and activations (B, units, ...).
 
-        `params` holds the buffers too, where there are any; batch norm uses them.
+        `params` holds the buffers too, where there are any; norms use them.
         """
 
-    def apply_training(self, params: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, Activations, dict[str, Tensor]]:
-        """The same as in training, where batch norm uses the batch's statistics; also the buffers afterwards."""
+    def apply_training(
+        self, params: Mapping[str, Tensor], x: Tensor, draw: Draw | None = None
+    ) -> tuple[Tensor, Activations, dict[str, Tensor]]:
+        """The same as in training, where batch norm uses the batch's statistics; also the buffers afterwards.
+
+        `draw` is the step's, for what a network leaves to chance in training; None outside of steps, where it leaves
+        nothing.
+        """
         return *self.apply(params, x), {}
 
     def killed(self, site: Site) -> int:

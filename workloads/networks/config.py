@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal, Protocol, cast, get_args
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, Lt
 
 from workloads.paths import Paths, Takes
 from workloads.settings import Settings, later
@@ -48,8 +48,10 @@ class MLPConfig:
     activation: MLPActivation | None = "relu"
     initialisation: Initialisation = "kaiming"
     biases: bool = True
-    # Of the units before the nonlinearity: layer norm, with a gain and a shift per unit or plain, without
-    normalisation: Literal["none", "layer", "layer_plain"] = later("none")
+    # Of the units before the nonlinearity: layer norm, with a gain and a shift per unit or plain, without; or online,
+    # with both, each unit by its own running mean and variance
+    normalisation: Literal["none", "layer", "layer_plain", "online"] = later("none")
+    dropout: Annotated[float, Ge(0), Lt(1)] = later(0.0)  # share of hidden activations that a training step makes 0
     # The first units of every layer begin silent on inputs in [0, 1], by one of the ways of `killed.py`
     killed: Killed = later("none")
     killed_fraction: Annotated[float, Gt(0), Le(1)] = later(0.5)  # so many of them
@@ -62,6 +64,7 @@ class MLPConfig:
                 object.__setattr__(self, name, None)
             object.__setattr__(self, "normalisation", "none")
             object.__setattr__(self, "killed", "none")
+            object.__setattr__(self, "dropout", 0.0)
         elif self.widths is not None:
             self._take_widths(self.widths)
         if self.depth > 0 and (self.activation is None or (self.width is None and self.widths is None)):
@@ -105,7 +108,7 @@ class MLPConfig:
     def parameters(self, inputs: int, outputs: int) -> int:
         """How many weights and biases such a network has; for memory and time before anything is built."""
         into, out = [inputs, *(self.parts * width for width in self.hidden)], [*self.hidden, outputs]
-        norms = 2 * sum(self.hidden) if self.normalisation == "layer" else 0
+        norms = 2 * sum(self.hidden) if self.normalisation in ("layer", "online") else 0
         return sum((a + self.biases) * b for a, b in zip(into, out, strict=True)) + norms
 
     @property
@@ -216,6 +219,7 @@ MLP_WRITTEN: Mapping[str, Literal[True] | Collection[object]] = {
     "initialisation": True,
     "biases": True,
     "normalisation": ("none",),
+    "dropout": (0.0,),
     "killed": True,  # of the first weights alone
     "killed_fraction": True,
     "widths": True,
@@ -223,7 +227,8 @@ MLP_WRITTEN: Mapping[str, Literal[True] | Collection[object]] = {
 MLP_ONLINE: Takes = {
     **MLP_WRITTEN,
     "activation": (*get_args(MLPActivation), None),
-    "normalisation": ("none", "layer", "layer_plain"),
+    "normalisation": ("none", "layer", "layer_plain", "online"),
+    "dropout": True,
 }
 
 NETWORKS: dict[str, NetworkSpec] = {

@@ -7,6 +7,17 @@ never tensors.
 Layer norm (Ba, Kiros, Hinton 2016) stands between a hidden layer's linear map and its nonlinearity, over its units:
 
     z <- (z - mean(z)) / sqrt(var(z) + 1e-5),    and with gain g and shift b per unit  z <- g z + b
+
+Online normalisation stands there too, and works at batch 1: every unit by a running mean and variance of its own, as
+they were before the step, which then moves them (d the decay, μ(z) and σ²(z) the batch's mean and variance):
+
+    z ← g (z − m) / √(v + 1e-5) + b,    v ← d v + (1 − d) (σ²(z) + d (μ(z) − m)²),    m ← m + (1 − d) (μ(z) − m)
+
+This is the forward pass of Chiley et al. (2019), arXiv 1905.05894. Its control of the gradient and its scaling of whole
+layers are left out: the gradient takes m and v for constants. Which form the papers on plasticity mean is not known.
+
+Dropout (Srivastava et al. 2014) acts on hidden activations in training steps alone: each is 0 with probability p, else
+divided by 1 - p. Which, is drawn by seed, layer and step: two arms of one seed drop the same activations.
 """
 
 from __future__ import annotations
@@ -14,16 +25,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
+from workloads.errors import InputError
 from workloads.networks.activations import ACTIVATIONS, GAINS
 from workloads.networks.base import Activations, Network, Norm, Site
 from workloads.networks.config import MLPConfig
 from workloads.networks.initialisation import Distribution, layer_distribution
 from workloads.networks.killed import with_killed
+from workloads.random import Draw
 
-EPS = 1e-5  # of layer norm, as torch's
+EPS = 1e-5  # added to variances, as torch's
+DECAY = 0.999  # of online normalisation's statistics, per step: the default of its released code
 
 
 class MLP(Network[MLPConfig]):
@@ -39,6 +54,13 @@ class MLP(Network[MLPConfig]):
         self.weights = tuple(f"layers.{k}.weight" for k in range(config.depth + 1))
         self.head = self.weights[-1]
         self.sites = tuple(self._site(k) for k in range(config.depth))
+        norms = [site.norm for site in self.sites if site.norm is not None]
+        self.buffers = tuple(name for norm in norms for name in (norm.mean, norm.variance) if name is not None)
+        if self.trains_otherwise and type(self).apply is not MLP.apply:
+            name = type(self).__name__
+            raise InputError(
+                f"{name} has an apply of its own, and dropout and normalisation: online act in that of MLP"
+            )
 
     @property
     def initialisation(self) -> str:
@@ -80,23 +102,47 @@ class MLP(Network[MLPConfig]):
         """See Network."""
         return 0 if self.config.killed == "none" else math.ceil(self.config.killed_fraction * site.units)
 
+    def initial_buffers(self, like: Tensor) -> dict[str, Tensor]:
+        """See Network: mean 0, variance 1."""
+        norms = [(site.norm, site.units) for site in self.sites if site.norm is not None]
+        fresh = {name: (units, norm.fresh[name]) for norm, units in norms for name in norm.fresh}
+        return {name: like.new_full((fresh[name][0],), fresh[name][1]) for name in self.buffers}
+
     def apply(self, params: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, Activations]:
         """x (B, inputs) -> output (B, outputs) and, per hidden layer, its name and activations (B, parts x width)."""
-        activations = []
-        for place, site in enumerate(self.sites):
-            x = self.layer(params, place, x)
+        return self._applied(params, x, None)[:2]
+
+    def apply_training(
+        self, params: Mapping[str, Tensor], x: Tensor, draw: Draw | None = None
+    ) -> tuple[Tensor, Activations, dict[str, Tensor]]:
+        """See Network. Activations are those that dropout has left, which the next layer sees."""
+        return self._applied(params, x, draw) if self.trains_otherwise else super().apply_training(params, x, draw)
+
+    @property
+    def trains_otherwise(self) -> bool:
+        """Whether a step in training is more than `apply`."""
+        return bool(self.config.dropout or self.buffers)
+
+    def _applied(
+        self, params: Mapping[str, Tensor], x: Tensor, draw: Draw | None
+    ) -> tuple[Tensor, Activations, dict[str, Tensor]]:
+        """Output, activations and the buffers afterwards; with dropout where a step's draw is given."""
+        activations, buffers = [], dict[str, Tensor]()
+        for site in self.sites:
+            z = functional.linear(x, params[site.weight], value_of(params, site.bias))
+            buffers |= moved_statistics(params, site.norm, z.detach())
+            x = self._activation(normalised(params, site.norm, z))
+            if draw is not None and self.config.dropout:
+                x = dropped(x, self.config.dropout, draw, site.name)
             activations.append((site.name, x))
-        bias = self._value(params, self._bias(self.config.depth))
-        return functional.linear(x, params[self.head], bias), activations
+        bias = value_of(params, self._bias(self.config.depth))
+        return functional.linear(x, params[self.head], bias), activations, buffers
 
     def layer(self, params: Mapping[str, Tensor], place: int, hidden: Tensor) -> Tensor:
         """See Network."""
         site = self.sites[place]
-        z = functional.linear(hidden, params[site.weight], self._value(params, site.bias))
-        if site.norm is not None:
-            scale, shift = (self._value(params, name) for name in (site.norm.scale, site.norm.shift))
-            z = functional.layer_norm(z, (site.units,), scale, shift, EPS)
-        return self._activation(z)
+        z = functional.linear(hidden, params[site.weight], value_of(params, site.bias))
+        return self._activation(normalised(params, site.norm, z))
 
     def _activation(self, x: Tensor) -> Tensor:
         return ACTIVATIONS[self.config.activation or "linear"](x)
@@ -108,12 +154,10 @@ class MLP(Network[MLPConfig]):
         """What normalises a layer's units; the head has none."""
         if layer == self.config.depth or self.config.normalisation == "none":
             return None
-        affine = self.config.normalisation == "layer"
-        return Norm("layer", *(f"layers.{layer}.norm.{kind}" for kind in ("weight", "bias") if affine))
-
-    @staticmethod
-    def _value(params: Mapping[str, Tensor], name: str | None) -> Tensor | None:
-        return None if name is None else params[name]
+        names = [f"layers.{layer}.norm.{kind}" for kind in ("weight", "bias", "mean", "variance")]
+        if self.config.normalisation == "online":
+            return Norm("online", *names)
+        return Norm("layer", *(names[:2] if self.config.normalisation == "layer" else ()))
 
     def _site(self, layer: int) -> Site:
         return Site(
@@ -129,6 +173,41 @@ class MLP(Network[MLPConfig]):
             parts=self.config.parts,
             group=self.config.group,
         )
+
+
+def value_of(params: Mapping[str, Tensor], name: str | None) -> Tensor | None:
+    """A tensor that there may not be."""
+    return None if name is None else params[name]
+
+
+def normalised(params: Mapping[str, Tensor], norm: Norm | None, z: Tensor) -> Tensor:
+    """Units z (B, units) as a norm shows them to the nonlinearity; `params` holds its buffers too."""
+    if norm is None:
+        return z
+    scale, shift = value_of(params, norm.scale), value_of(params, norm.shift)
+    if norm.kind == "layer":
+        return functional.layer_norm(z, z.shape[1:], scale, shift, EPS)
+    assert norm.mean and norm.variance and scale is not None and shift is not None
+    return scale * ((z - params[norm.mean]) / torch.sqrt(params[norm.variance] + EPS)) + shift
+
+
+def moved_statistics(params: Mapping[str, Tensor], norm: Norm | None, z: Tensor) -> dict[str, Tensor]:
+    """The running statistics of a norm after it has seen units z (B, units); nothing where it has none."""
+    if norm is None or norm.mean is None or norm.variance is None:
+        return {}
+    mean, variance = params[norm.mean], params[norm.variance]
+    apart = z.mean(0) - mean
+    spread = (z - z.mean(0)).square().mean(0)
+    return {
+        norm.mean: mean + (1 - DECAY) * apart,
+        norm.variance: DECAY * variance + (1 - DECAY) * (spread + DECAY * apart.square()),
+    }
+
+
+def dropped(hidden: Tensor, rate: float, draw: Draw, layer: str) -> Tensor:
+    """Activations (B, D) of which each is 0 with probability `rate`, by itself, and the others stand in for it."""
+    kept = draw.uniform(f"dropout/{layer}", hidden.numel()).view(hidden.shape) >= rate
+    return torch.where(kept, hidden / (1 - rate), hidden.new_zeros(()))
 
 
 NETWORKS = {"mlp": MLP}

@@ -26,6 +26,7 @@ from workloads.networks.activations import GAINS
 from workloads.networks.base import Activations, Network, Norm, Site, channels_inside
 from workloads.networks.config import Picture, ResNet18Config
 from workloads.networks.initialisation import Distribution
+from workloads.random import Draw
 
 Normalise = Callable[[Tensor, str], Tensor]  # (activations, name of the batch norm) -> normalised
 
@@ -103,7 +104,9 @@ class ResNet18(Network[ResNet18Config]):
 
         return self._forward(params, x, norm)
 
-    def apply_training(self, params: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, Activations, dict[str, Tensor]]:
+    def apply_training(
+        self, params: Mapping[str, Tensor], x: Tensor, draw: Draw | None = None
+    ) -> tuple[Tensor, Activations, dict[str, Tensor]]:
         """The same by the batch's statistics, and the running ones afterwards."""
         buffers: dict[str, Tensor] = {}
 

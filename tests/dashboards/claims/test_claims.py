@@ -357,6 +357,24 @@ def test_false_verdicts_of_whole_sweeps_are_rare() -> None:
     assert sum(wrong.values()) <= 200 * len(wrong) * 0.035, wrong
 
 
+def test_dropout_and_online_normalisation_are_no_plain_backprop() -> None:
+    """They decline, and dropout is far behind; plain backprop, of the same optimizer and methods, stays where it is."""
+    added = {"dropping": "dropout: 0.1", "normed": "normalisation: online"}
+    arms = "".join(f"  {arm}: {{optimizer: sgd, step_size: 0.003, network: {{{own}}}}}\n" for arm, own in added.items())
+
+    def declining(trial: Trial, metric: str) -> np.ndarray:
+        [arm] = trial.arms
+        lost = 0.05 * TASKS / 19 if arm in added else 0 * TASKS
+        return 0.9 - 0.1 * (arm == "dropping") - lost + drawn(trial, metric, 0.001)
+
+    said = found(declining, SPEC.replace("  line:", f"{arms}  line:"))
+    for name in ("dropout_declines", "online_normalisation_declines", "dropout_is_behind"):
+        assert said[name].verdict == "supported", telling.sentence(said[name])
+    assert said["backprop_declines"].verdict == "contradicted"
+    swapped = found(lambda trial, metric: 1 - declining(trial, metric), SPEC.replace("  line:", f"{arms}  line:"))
+    assert {swapped[name].verdict for name in ("dropout_declines", "dropout_is_behind")} == {"contradicted"}
+
+
 SILENCED = """
 name: silenced
 workload: {name: slowly_changing_regression, tasks: 10, period: 100}

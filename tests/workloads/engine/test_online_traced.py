@@ -231,6 +231,9 @@ def test_float32_stays_close_for_a_hundred_steps(case: Case) -> None:
         Case(methods={"l2_init": {}}, activation="leaky_relu", biases=False, batch=3),
         Case(methods={"l2_init": {}}, depth=0),
         Case(methods={"l2_init": {}}, width=300, inputs=40, depth=1),
+        Case(methods={"continual_backprop": CBP, "l2": L2}, dropout=0.4),
+        Case("adam", activation="crelu", dropout=0.2, batch=3),
+        Case(methods={"continual_backprop": CBP, "l2": L2}, normalisation="online"),
     ],
     ids=str,
 )

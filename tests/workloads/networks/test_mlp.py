@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import get_args
 
 import pytest
@@ -10,9 +11,11 @@ import torch
 from torch import nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from workloads.networks.base import Norm, Site
+from workloads.errors import InputError
+from workloads.networks.base import Activations, Norm, Site
 from workloads.networks.config import Initialisation, MLPConfig
 from workloads.networks.mlp import MLP
+from workloads.random import Draw
 from workloads.settings import written
 
 
@@ -128,6 +131,90 @@ def test_layer_norm_is_torchs_module_before_the_nonlinearity(affine: bool) -> No
     torch.testing.assert_close(network.apply(params, x)[0], modules(x).detach())
 
 
+def test_online_normalisation_by_hand() -> None:
+    """A unit that shows its input, at gain 2 and shift 1; a batch of 1 and 5: mean 3, variance 4."""
+    network = MLP(MLPConfig(width=1, normalisation="online", activation="linear"), 1, 1)
+    params = {name: torch.ones_like(value) for name, value in network.init(0).items()}
+    params |= {name: torch.zeros_like(value) for name, value in params.items() if name.endswith("bias")}
+    params |= {"layers.0.norm.weight": 2 * params["layers.0.norm.weight"]}
+    params |= {"layers.0.norm.bias": torch.ones(1, dtype=torch.float64)}
+    assert network.initial_buffers(params[network.head]) == {"layers.0.norm.mean": 0, "layers.0.norm.variance": 1}
+    buffers = {"layers.0.norm.mean": torch.tensor([1.0]), "layers.0.norm.variance": torch.tensor([4.0 - 1e-5])}
+    x = torch.tensor([[1.0], [5.0]], dtype=torch.float64)
+    output, _, after = network.apply_training({**params, **buffers}, x)
+    # By what was known before: (1 - 1) / 2 and (5 - 1) / 2.
+    torch.testing.assert_close(output, torch.tensor([[1.0], [5.0]], dtype=torch.float64))
+    assert torch.equal(output, network.apply({**params, **buffers}, x)[0])
+    assert after["layers.0.norm.mean"].item() == pytest.approx(1 + 0.001 * 2)
+    assert after["layers.0.norm.variance"].item() == pytest.approx(0.999 * (4 - 1e-5) + 0.001 * (4 + 0.999 * 2**2))
+
+
+def test_online_statistics_are_those_of_what_came_by_and_the_gradient_takes_them_for_constants() -> None:
+    """One example after the other: the weighted mean and variance of all, the first state counting as so much."""
+    network = MLP(MLPConfig(width=3, normalisation="online"), 4, 2)
+    params, seen = network.init(0), torch.randn(50, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    buffers = network.initial_buffers(params[network.head])
+    for x in seen:
+        buffers = network.apply_training({**params, **buffers}, x[None])[2]
+    z = seen @ params["layers.0.weight"].T + params["layers.0.bias"]
+    weight = 0.001 * 0.999 ** torch.arange(49, -1, -1, dtype=torch.float64)
+    mean = weight @ z
+    variance = 0.999**50 * (1 + mean**2) + weight @ (z - mean) ** 2
+    torch.testing.assert_close(buffers["layers.0.norm.mean"], mean)
+    torch.testing.assert_close(buffers["layers.0.norm.variance"], variance)
+
+    def loss(bias: torch.Tensor) -> torch.Tensor:
+        shown = {**params, **buffers, "layers.0.bias": bias}
+        return network.apply_training(shown, seen[:1])[0].sum()
+
+    slope = torch.func.grad(loss)(params["layers.0.bias"])
+    active = network.apply({**params, **buffers}, seen[:1])[1][0][1][0] > 0
+    expected = active * params[network.head].sum(0) / torch.sqrt(buffers["layers.0.norm.variance"] + 1e-5)
+    torch.testing.assert_close(slope, expected)
+
+
+def drawn(network: MLP, seed: int, step: int) -> list[torch.Tensor]:
+    """Activations of a training step on ones, of weights that make all of them 1."""
+    params = {
+        name: torch.full_like(value, float("bias" in name and name != "layers.2.bias"))
+        for name, value in network.init(0).items()
+    }
+    draw = Draw(torch.tensor(seed), torch.tensor(step), torch.float64)
+    return [h for _, h in network.apply_training(params, torch.ones(40, 3, dtype=torch.float64), draw)[1]]
+
+
+def test_dropout_makes_a_share_zero_and_the_others_stand_in_for_it() -> None:
+    network = MLP(MLPConfig(width=50, depth=2, dropout=0.2), 3, 1)
+    first, second = drawn(network, 7, 3)
+    assert set(first.unique().tolist()) == {0.0, 1.25}
+    assert (first == 0).double().mean().item() == pytest.approx(0.2, abs=0.03)  # of 2,000, four standard errors
+    assert not torch.equal(first, second)  # each layer draws its own
+    assert torch.equal(drawn(network, 7, 3)[0], first)  # whoever else there is: by seed and step alone
+    assert not torch.equal(drawn(network, 7, 4)[0], first) and not torch.equal(drawn(network, 8, 3)[0], first)
+    params, x = network.init(0), torch.ones(2, 3, dtype=torch.float64)
+    plain = MLP(MLPConfig(width=50, depth=2), 3, 1)
+    assert torch.equal(network.apply(params, x)[0], plain.apply(params, x)[0])  # looked at and tested as a whole
+    assert torch.equal(network.apply_training(params, x)[0], plain.apply(params, x)[0])
+
+
+def test_a_network_with_an_apply_of_its_own_is_trained_by_it_and_takes_neither() -> None:
+    class Doubled(MLP):
+        def apply(self, params: Mapping[str, torch.Tensor], x: torch.Tensor) -> tuple[torch.Tensor, Activations]:
+            output, activations = super().apply(params, x)
+            return 2 * output, activations
+
+    own, x = Doubled(MLPConfig(width=4), 3, 1), torch.ones(2, 3, dtype=torch.float64)
+    assert torch.equal(own.apply_training(own.init(0), x)[0], own.apply(own.init(0), x)[0])
+    for settings in ({"dropout": 0.1}, {"normalisation": "online"}):
+        with pytest.raises(InputError, match="Doubled has an apply of its own, and dropout and normalisation: online"):
+            Doubled(MLPConfig(**settings), 3, 1)  # type: ignore[arg-type]
+
+
+def test_dropout_means_nothing_without_hidden_layers_or_at_0() -> None:
+    assert MLPConfig(depth=0, dropout=0.5) == MLPConfig(depth=0)
+    assert "dropout" not in written(MLPConfig()) and written(MLPConfig(dropout=0.5))["dropout"] == 0.5
+
+
 def test_crelu_by_hand() -> None:
     """Two units, four activations: unit j's are columns j and j + 2 of what the head reads."""
     network = MLP(MLPConfig(width=2, depth=1, activation="crelu"), 2, 1)
@@ -143,7 +230,7 @@ def test_crelu_by_hand() -> None:
 
 
 @pytest.mark.parametrize("activation", ["relu", "crelu", "fourier"])
-@pytest.mark.parametrize("normalisation", ["none", "layer", "layer_plain"])
+@pytest.mark.parametrize("normalisation", ["none", "layer", "layer_plain", "online"])
 @pytest.mark.parametrize("depth", [0, 1, 3])
 def test_the_number_of_parameters_is_known_without_building(activation: str, normalisation: str, depth: int) -> None:
     config = MLPConfig(width=5, depth=depth, activation=activation, normalisation=normalisation)  # type: ignore[arg-type]
