@@ -25,6 +25,7 @@ from dashboards.figures import (
     arms,
     error_over_time,
     four_axes,
+    panels,
     reactivation,
     relative,
     render,
@@ -571,6 +572,13 @@ def test_reactivation_has_the_ways_beside_each_other_and_every_pull_below() -> N
         for pull, arm in (("", "adam"), ("", "adamo"), ("/pull", "adamo"))
     }
     np.testing.assert_allclose(drawn["rows of zeros/pull/adamo"].get_ydata(), 0.05)
+
+
+def test_plain_sgd_has_no_dropout_and_no_running_norm() -> None:
+    sgd = pd.DataFrame({"optimizer.name": ["sgd"] * 4, "methods": ["", "", "", "l2"]})
+    norms = [np.nan, np.nan, "online", np.nan]
+    added = sgd.assign(**{"network.dropout": [np.nan, 0.1, np.nan, np.nan], "network.normalisation": norms})
+    assert list(panels.plain(sgd).index) == [0, 1, 2] and list(panels.plain(added).index) == [0]
 
 
 def test_reactivation_says_what_it_lacks() -> None:
