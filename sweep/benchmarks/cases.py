@@ -71,13 +71,14 @@ ARMS: dict[str, tuple[dict[str, Any], dict[str, dict[str, Any]]]] = {
     "parseval": ({"name": "sgd"}, {"parseval": {}}),
     "spectral_regularisation": ({"name": "sgd"}, {"spectral_regularisation": {}}),
     "weight_clipping": ({"name": "sgd"}, {"weight_clipping": {}}),
+    "normalise_and_project": ({"name": "sgd"}, {"normalise_and_project": {}}),
 }
 
 NETWORKS: dict[str, dict[str, Any]] = {"layer_norm": {"normalisation": "layer"}}  # settings of the network, by arm
 OWN = {"clipping": "method"}  # arms with code of a user's own: that of `sweep init`
 WITHOUT = (
     *("l2_init", "redo", "layer_norm", "muon", "upgd", "clipping"),
-    *("parseval", "spectral_regularisation", "weight_clipping"),
+    *("parseval", "spectral_regularisation", "weight_clipping", "normalise_and_project"),
 )
 EXTREMES = ("l2_strongest", "perturbed_most", "divergent")
 STEP_SIZES = {"sgd": 0.003, "adam": 0.001, "adamo": 0.001, "muon": 0.02, "upgd": 0.01}

@@ -10,6 +10,7 @@ from typing import Any
 
 from sweep.packing import PlannedPack, Shape, looking
 from sweep.results.naming import number
+from workloads.methods.config import METHODS
 from workloads.networks.config import MLPConfig
 from workloads.registry import fields_of
 
@@ -43,9 +44,10 @@ def of_trial(config: Mapping[str, Any], shape: Shape, path: str) -> Iterator[Dou
         yield from of_replacement(methods["continual_backprop"], config["network"], shape)
     if "redo" in methods:
         yield from of_recycling(methods["redo"], config["network"], shape)
+    yield from of_hidden_matrices(methods, config["network"])
     if shape.tasks == 1:
         for name, settings in methods.items():
-            if name == "reset" or settings.get("when") == "task":
+            if "task_boundaries" in METHODS[name].needs(METHODS[name].config(**settings)):
                 yield f"{name} acts as a new task begins, and this stream has only one task", 0
     ratio = looking(config, shape) / shape.steps
     if ratio > 1 and ratio * shape.steps * shape.parameters > LONG:
@@ -98,6 +100,21 @@ def of_recycling(settings: Mapping[str, Any], network: Mapping[str, Any], shape:
             "redo with score batch at batch {} recycles what one example leaves silent, about every second relu: score"
             " period takes the mean over all steps since the last look",
             1,
+        )
+
+
+def of_hidden_matrices(methods: Mapping[str, Any], network: Mapping[str, Any]) -> Iterator[Doubt]:
+    """What acts on hidden weight matrices where there is none, or where their size has a say in what is computed."""
+    linear = network["name"] == "mlp" and network["depth"] == 0
+    for name in ("parseval", "normalise_and_project"):
+        if name in methods and linear:
+            yield f"{name} has no weight matrix to act on in a network without hidden layers", 0
+    bare = network["name"] in ("mlp", "convnet") and network.get("normalisation", "none") == "none"
+    if "normalise_and_project" in methods and bare and not linear:
+        yield (
+            "normalise_and_project without norms rescales what the network computes: the paper projects networks that"
+            " are normalised before every nonlinearity, here mlp with normalisation layer_plain and biases false",
+            0,
         )
 
 

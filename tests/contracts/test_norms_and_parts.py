@@ -113,6 +113,13 @@ def test_recycling_online_is_looped(optimizer: str) -> None:
     assert making(arm, own)([0], "looped").train(x, y).state()["state"]["replaced"].item() > 0
 
 
+def test_projecting_rarely_online_is_looped() -> None:
+    """As seldom as online takes it; in the first step, and twice later."""
+    own, arm = shape("relu", "layer_plain"), Arm("sgd", ("normalise_and_project",), {"every": 100})
+    x, y = data(own, 210, streams=2, dtype=torch.float64)
+    assert disagreement(making(arm, own), x, y, "online", range(3)) < 1e-9
+
+
 @pytest.mark.parametrize(("activation", "normalisation"), ALSO)
 def test_replaced_units_begin_anew(activation: str, normalisation: str) -> None:
     """After the last repair of a step both columns of a newborn are 0, and its gain and shift are 1 and 0."""

@@ -219,6 +219,30 @@ class WeightClippingConfig:
     head: bool = True  # clip the output layer too, as published
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NormaliseAndProjectConfig:
+    """Hidden weight matrices keep the Frobenius norm they began with (Lyle et al. 2024); pair it with plain layer norm.
+
+    That is `network: {normalisation: layer_plain, biases: false}`.
+    """
+
+    every: Annotated[int, Ge(1)] = 1  # project after every k-th step
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FIREConfig:
+    """As a task begins every weight matrix becomes the nearest isometry, times sqrt(out / in) (FIRE, 2026)."""
+
+    iterations: Annotated[int, Ge(1), Le(100)] = 10  # of Newton and Schulz
+    # Forget the optimizer's state too: the released script begins every task with a new optimizer, in all its arms
+    optimizer: bool = False
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """It acts when a task begins."""
+        return ("task_boundaries",)
+
+
 Preset = Literal["official", "paper", "official_conv", "official_resnet"]
 
 
@@ -512,6 +536,21 @@ METHODS: dict[str, MethodSpec] = {
     ),
     "weight_clipping": MethodSpec(
         config=WeightClippingConfig, varies=("bound",), paths=Paths(lanes=True, online=True), cost=0.3, copies=0
+    ),
+    "normalise_and_project": MethodSpec(
+        config=NormaliseAndProjectConfig,
+        varies=(),
+        paths=Paths(lanes=True, online={"every": range(RAREST, 1 << 40)}),
+        cost=0.5,
+        copies=0,
+    ),
+    "fire": MethodSpec(
+        label="FIRE",
+        config=FIREConfig,
+        varies=(),
+        paths=Paths(lanes=True, online=True, written={"iterations": True, "optimizer": True}),
+        cost=0.0,
+        copies=2,  # as a task begins
     ),
     "reset": MethodSpec(
         config=ResetConfig,

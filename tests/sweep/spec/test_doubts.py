@@ -79,7 +79,11 @@ def test_a_choice_that_rounding_makes(tmp_path: Path) -> None:
 
 
 def test_what_acts_at_tasks_needs_a_second_one(tmp_path: Path) -> None:
-    for arm in ("optimizer: sgd, reset: {}", "optimizer: sgd, shrink_and_perturb: {when: task}"):
+    for arm in (
+        "optimizer: sgd, reset: {}",
+        "optimizer: sgd, shrink_and_perturb: {when: task}",
+        "optimizer: sgd, fire: {}",
+    ):
         (said,) = told(tmp_path, arm, tasks=1)
         assert said.endswith("acts as a new task begins, and this stream has only one task")
         assert told(tmp_path, arm) == []
@@ -118,3 +122,17 @@ def test_recycling_that_never_comes_or_goes_by_one_example(tmp_path: Path) -> No
     assert told(tmp_path, "optimizer: sgd, redo: {preset: reinforcement}", batch=4) == []
     (said,) = told(tmp_path, "optimizer: sgd, redo: {period: 100}", depth=0)
     assert said == "arm one: redo has no unit to recycle in a network without hidden layers"
+
+
+def test_projecting_a_network_without_norms_and_hidden_matrices_that_are_not_there(tmp_path: Path) -> None:
+    arm = "optimizer: sgd, normalise_and_project: {{}}, network: {{biases: false, normalisation: {}}}"
+    (said,) = told(tmp_path, arm.format("none"))
+    assert said == (
+        "arm one: normalise_and_project without norms rescales what the network computes: the paper projects networks "
+        "that are normalised before every nonlinearity, here mlp with normalisation layer_plain and biases "
+        "false"
+    )
+    assert told(tmp_path, arm.format("layer_plain")) == told(tmp_path, arm.format("layer")) == []
+    for method in ("normalise_and_project", "parseval"):
+        (said,) = told(tmp_path, f"optimizer: sgd, {method}: {{}}", depth=0)
+        assert said == f"arm one: {method} has no weight matrix to act on in a network without hidden layers"
