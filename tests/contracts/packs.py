@@ -25,6 +25,7 @@ from workloads.networks.config import NETWORKS, MLPConfig
 from workloads.networks.implementations import IMPLEMENTATIONS as NETWORK_IMPLEMENTATIONS
 from workloads.networks.mlp import MLP
 from workloads.paths import SMALL, NoSettings, Part, refusal
+from workloads.settings import LATER
 
 __all__ = ["distance", "leaves", "same_bits"]  # beside what is defined here
 
@@ -70,7 +71,7 @@ class Arm:
         for field in dataclasses.fields(spec.config):
             if field.name in self.settings:
                 chosen[field.name] = self.settings[field.name]
-            elif field.name in LIVELY:
+            elif field.name in LIVELY and LATER not in field.metadata:  # off in what was recorded before it came
                 values = LIVELY[field.name]
                 chosen[field.name] = values[index % len(values) if field.name in spec.varies else 0]
         return spec.config(**chosen)

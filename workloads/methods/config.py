@@ -125,6 +125,7 @@ class MuonConfig:
     beta2: Decay = 0.95
     eps: Annotated[float, Gt(0)] = 1e-10
     weight_decay: Strength = 0.0  # weights shrink by their step size x this, apart from momentum and moments
+    isometry_strength: Strength = later(0.0)  # lambda: the pull of AdamO on the hidden layers' matrices, at step_size
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

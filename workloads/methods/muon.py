@@ -10,6 +10,11 @@ apart from the moments. Defaults are those of the released MuonWithAuxAdam.
 A kernel (out, in, h, w) is the matrix out x (in h w), also for the factor √max(1, rows / cols), which the released code
 takes of a kernel's last two sizes. The iteration runs in the type of the weights, where the released code's runs in
 bfloat16: the same but for its rounding.
+
+`isometry_strength` λ > 0 adds AdamO's pull of the hidden layers' matrices, − η λ ∇R(W) at the weights before the step
+(see `isometry`; MuonO in the first author's public code, which takes half the penalty, after the step). Muon's own
+steps have near-equal singular values, and leave those of the weights free. Each λ is a pack of its own: without it
+there is no product to pay for.
 """
 
 from __future__ import annotations
@@ -22,6 +27,7 @@ from torch import Tensor
 from workloads.methods.adam import Adam
 from workloads.methods.base import Hyper, Params, Seen, State
 from workloads.methods.config import MuonConfig
+from workloads.methods.isometry import isometry_pull
 from workloads.networks.base import Network
 from workloads.random import Draw
 from workloads.settings import Settings
@@ -65,6 +71,9 @@ class Muon(Adam[MuonConfig]):
         # As in AdamW not (1 - rate) x value, which in float32 is a coarse factor.
         decays = {n: rate * hyper["weight_decay"] for n, rate in rates.items()}
         after = {n: value - (decays[n] * value + rates[n] * directions[n]) for n, value in params.items()}
+        if self.config.isometry_strength:
+            pulls = {n: isometry_pull(params[n], penalty="full", scale_by_gram=False) for n in momentum}
+            after |= {n: after[n] - rates[n] * self.config.isometry_strength * pull for n, pull in pulls.items()}
         return after, {"momentum": momentum, **moments}
 
     def direction(self, move: Tensor) -> Tensor:

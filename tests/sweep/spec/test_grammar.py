@@ -362,7 +362,7 @@ MISTAKES = {
     ),
     "another optimizer's field": (
         arm("optimizer: sgd, isometry_strength: 1"),
-        "arms.a.isometry_strength: belongs to optimizer adamo; this arm's is sgd",
+        "arms.a.isometry_strength: belongs to optimizer adamo or muon; this arm's is sgd",
     ),
     "torch's word": (arm("optimizer: sgd, lr: 1"), "arms.a.lr: unknown key; it is called 'step_size' here"),
     "optimizer misspelt": (

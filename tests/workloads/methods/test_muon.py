@@ -19,6 +19,7 @@ from workloads.networks.config import ConvNetConfig, MLPConfig
 from workloads.networks.convnet import ConvNet
 from workloads.networks.mlp import MLP
 from workloads.random import Draw
+from workloads.settings import written
 from workloads.training.loop import Training
 from workloads.training.pack import Pack, PackMember
 
@@ -95,6 +96,34 @@ def test_the_head_and_biases_are_torchs_adamw_at_their_own_step_size() -> None:
         adam.step()
     for name, value in rest.items():
         torch.testing.assert_close(found[name], value.detach(), rtol=1e-12, atol=1e-14)
+
+
+def test_the_pull_of_adamo_joins_the_step_of_the_hidden_matrices_alone() -> None:
+    """Beside the same step without: - eta lambda 4 (W W' - I) W at the weights before it; 0 is Muon to the bit."""
+    grads = grads_of(1, NETWORK.init(0))
+    plain, _ = stepped(MuonConfig(step_size=0.1), NETWORK, grads)
+    pulled, _ = stepped(MuonConfig(step_size=0.1, isometry_strength=3.0), NETWORK, grads)
+    for name, w in NETWORK.init(0).items():
+        if name in NETWORK.weights[:-1]:
+            gram = w @ w.T - torch.eye(len(w)).double()
+            torch.testing.assert_close(pulled[name], plain[name] - 0.1 * 3.0 * 4 * gram @ w, rtol=1e-12, atol=1e-13)
+        else:
+            assert torch.equal(pulled[name], plain[name])
+    assert "isometry_strength" not in written(MuonConfig())  # so trials without it are called what they were
+
+
+def test_with_the_pull_alone_singular_values_come_to_one() -> None:
+    """Without gradients, by AdamO's rule: s <- s - 4 eta lambda s (s^2 - 1)."""
+    config = MuonConfig(step_size=0.02, isometry_strength=1.0)
+    nothing = {name: torch.zeros_like(value) for name, value in NETWORK.init(0).items()}
+    found, _ = stepped(config, NETWORK, [nothing] * 50)
+    for name in NETWORK.weights[:-1]:
+        s = torch.linalg.svdvals(NETWORK.init(0)[name])
+        for _ in range(50):
+            s = s - 4 * 0.02 * s * (s**2 - 1)
+        torch.testing.assert_close(
+            torch.linalg.svdvals(found[name]), s.sort(descending=True).values, rtol=1e-11, atol=0
+        )
 
 
 @pytest.mark.parametrize("network", [NETWORK, MLP(MLPConfig(width=12, depth=2), 4, 3)], ids=["wide", "tall"])
