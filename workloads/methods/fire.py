@@ -26,7 +26,8 @@ from workloads.random import Draw
 
 def polar(matrices: Tensor, iterations: int) -> Tensor:
     """Matrices (..., out, in) after so many iterations towards their polar factors; 0 where they are 0."""
-    length = torch.sqrt((matrices * matrices).sum((-2, -1), keepdim=True))
+    # One axis after the other: over both at once torch sums in another order where other members are beside.
+    length = torch.sqrt((matrices * matrices).sum(-1, keepdim=True).sum(-2, keepdim=True))
     x = matrices / torch.where(length > 0, length, 1.0)
     tall = x.shape[-2] >= x.shape[-1]
     for _ in range(iterations):

@@ -25,7 +25,9 @@ from workloads.settings import Settings
 
 def length(weight: Tensor) -> Tensor:
     """The Frobenius norm, 0-d."""
-    return torch.sqrt((weight * weight).sum())
+    matrix = weight.flatten(1)
+    # One axis after the other: over both at once torch sums in another order where other members are beside.
+    return torch.sqrt((matrix * matrix).sum(1).sum(0))
 
 
 class NormaliseAndProject(Method[NormaliseAndProjectConfig]):

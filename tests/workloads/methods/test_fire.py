@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from workloads.engine.tasks import task_begun
 from workloads.learner import Learner
-from workloads.methods.base import Params
-from workloads.methods.config import METHODS, AdamConfig, FIREConfig
+from workloads.methods.base import Params, State
+from workloads.methods.config import METHODS, AdamConfig, FIREConfig, SGDConfig
 from workloads.methods.fire import isometric, polar
 from workloads.networks.config import ConvNetConfig, MLPConfig
 from workloads.networks.convnet import ConvNet
@@ -92,11 +93,25 @@ def test_the_optimizers_state_is_forgotten_where_that_is_asked_for(forgets: bool
     assert left == ({0.0} if forgets else {1.0})
 
 
-@pytest.mark.parametrize("shape", [(5, 20), (40, 30), (4, 2, 3, 3)])
-def test_a_members_bits_do_not_depend_on_who_shares_the_pack(shape: tuple[int, ...]) -> None:
-    weights = random(51, *shape).float()
-    together = torch.func.vmap(lambda weight: isometric(weight, 10))(weights)
-    assert all(torch.equal(isometric(weights[k], 10), together[k]) for k in (0, 7, 50))
+def test_a_members_bits_do_not_depend_on_who_shares_the_pack() -> None:
+    """Wherever in memory an engine keeps the axis of the members."""
+    network = ConvNet(ConvNetConfig(width=2, hidden=30), (1, 30, 30), 3)
+    learner = Learner(network, "cross_entropy", ("sgd", SGDConfig()), {"fire": FIREConfig()})
+    weights = [network.init(seed) for seed in range(51)]
+
+    def begun(count: int, last: bool) -> Params:
+        params = {n: torch.stack([own[n].float() for own in weights[:count]]) for n in weights[0]}
+        if last:
+            params = {n: v.movedim(0, -1).contiguous().movedim(-1, 0) for n, v in params.items()}
+        tree = {"params": params, "state": {"optimizer": {}, "fire": {}}}
+        hyper: State = {"optimizer": {}, "fire": {}}
+        found: Params = task_begun(learner, tree, hyper, torch.arange(count), 0)["params"]
+        return found
+
+    many = begun(51, last=False)
+    for count, last in ((1, False), (1, True), (16, True), (17, False)):
+        some = begun(count, last)
+        assert all(torch.equal(some[name], value[:count]) for name, value in many.items())
 
 
 def kept(boundaries: str) -> dict[str, Params]:
