@@ -164,7 +164,7 @@ def test_rows_are_chosen_by_stream_arm_and_members() -> None:
 
 
 @pytest.mark.parametrize("arm", ARMS)
-def test_a_case_is_a_trial_the_engine_accepts(arm: str) -> None:
+def test_a_case_is_a_trial_the_engine_accepts(shipped: None, arm: str) -> None:
     config = config_of(Case(IMAGES, arm, 2, 3, 1000), seed=1, which=2)
     (name, optimizer), methods = ways_of_learning(config)
     assert name == ARMS[arm][0]["name"] and set(methods) == set(ARMS[arm][1])
@@ -250,7 +250,7 @@ def test_packs_train_at_once_and_their_speeds_add_up(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("arm", [arm for arm in ARMS if arm not in cases.EXTREMES])
-def test_the_plain_loop_learns(arm: str) -> None:
+def test_the_plain_loop_learns(shipped: None, arm: str) -> None:
     config = config_of(Case(REGRESSION, arm, 1, 1, 5), 0, 0)
     torch.manual_seed(0)
     loop = PlainLoop(config, stream_of(config, 0))
