@@ -28,7 +28,7 @@ from workloads.settings import Settings
 
 
 class AdamO(Adam[AdamOConfig]):
-    """State as Adam's. Strength 0 is Adam."""
+    """State as Adam's. Strength 0 is Adam, unless it projects."""
 
     def __init__(self, config: AdamOConfig, network: Network[Settings]) -> None:
         super().__init__(config, network)

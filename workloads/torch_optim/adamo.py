@@ -10,6 +10,7 @@ torch.optim.Adam to the bit.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -29,7 +30,7 @@ class AdamO(Optimizer):
     """Adam, with a pull of every parameter of two and more axes towards WᵀW = I (or WWᵀ = I, if it is wide).
 
     A kernel (out, in, h, w) is the matrix out x (in h w). Leave a matrix alone, an embedding or the head, by a param
-    group of its own with `isometry_strength=0`.
+    group of its own with `isometry_strength=0`, and `projection=0` if the others are projected.
 
     lr                  η per step; a scheduler may change it
     isometry_strength   λ; what acts is isometry_lr x λ: sweep it from 1e-7 to 1e-1
@@ -40,7 +41,7 @@ class AdamO(Optimizer):
     every               pull at every k-th step, the first among them, k times as strongly
     target              pull to WᵀW = target x I: 1 as in the paper, 2 to keep a signal's scale through relu
     projection          in the place of the pull: after Adam's step so many steps of Newton and Schulz to the nearest
-                        such matrix, however large λ is, if not 0. 0 is the pull
+                        such matrix, whatever λ is, 0 among it. 0 is the pull
     foreach             as in torch.optim.Adam
     """
 
@@ -83,6 +84,19 @@ class AdamO(Optimizer):
         checked({**self.defaults, **param_group})
         super().add_param_group(param_group)
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """See torch.optim.Optimizer; of torch's Adam too, whose groups then keep the settings that Adam has not.
+
+        Raises ValueError for one that AdamO does not do.
+        """
+        saved = state_dict["param_groups"]
+        for name in ("weight_decay", "amsgrad", "maximize"):
+            if any(group.get(name) for group in saved):
+                raise ValueError(f"AdamO has no {name}, which the loaded state was made with")
+        if len(saved) == len(self.param_groups):  # else torch says so
+            saved = [{**own, **group} for own, group in zip(self.param_groups, saved, strict=True)]
+        super().load_state_dict({**state_dict, "param_groups": saved})
+
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """One step; `closure` computes the loss and its gradient anew, and what it returns is returned.
@@ -100,7 +114,7 @@ class AdamO(Optimizer):
     def _moved(self, group: dict[str, Any]) -> None:
         params = [p for p in group["params"] if p.grad is not None]
         refuse_what_adam_cannot(params)
-        acts = group["isometry_strength"] != 0 and group["steps"] % group["every"] == 0
+        acts = (group["isometry_strength"] or group["projection"]) and group["steps"] % group["every"] == 0
         group["steps"] += 1
         matrices = [p for p in params if p.ndim > 1] if acts else []
         early = group["order"] == "simultaneous" and not group["projection"]
@@ -174,9 +188,9 @@ def checked(group: dict[str, Any]) -> None:
         raise ValueError(f"Invalid isometry_strength value: {group['isometry_strength']}")
     if group["isometry_lr"] is not None and not 0.0 <= group["isometry_lr"]:
         raise ValueError(f"Invalid isometry_lr value: {group['isometry_lr']}")
-    if not (isinstance(group["every"], int) and group["every"] >= 1):
+    if isinstance(group["every"], bool) or not (isinstance(group["every"], int) and group["every"] >= 1):
         raise ValueError(f"Invalid every value: {group['every']} (a whole number of steps from 1 on)")
-    if not 0.0 < group["target"]:
+    if not 0.0 < group["target"] < math.inf:
         raise ValueError(f"Invalid target value: {group['target']}")
     if not (isinstance(group["projection"], int) and group["projection"] >= 0):
         raise ValueError(f"Invalid projection value: {group['projection']} (a number of iterations, 0 for none)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -63,7 +64,8 @@ def test_step_by_step_as_our_trials(made: Any, options: dict[str, Any]) -> None:
     config = AdamOConfig(step_size=2e-3, isometry_strength=0.2, isometry_step_size=0.01, **ours)
     beside = Beside.of(made, 20, ("adamo", config), {})
     body = [p for n, p in beside.model.named_parameters() if n != beside.network.head or "target" not in options]
-    groups = [{"params": body}, {"params": beside.model.get_parameter(beside.network.head), "isometry_strength": 0.0}]
+    head = {"params": beside.model.get_parameter(beside.network.head), "isometry_strength": 0.0, "projection": 0}
+    groups = [{"params": body}, head]
     optimizer = AdamO(
         groups if "target" in options else body, lr=2e-3, isometry_strength=0.2, isometry_lr=0.01, **options
     )
@@ -71,6 +73,31 @@ def test_step_by_step_as_our_trials(made: Any, options: dict[str, Any]) -> None:
         beside.backward(optimizer, k)
         optimizer.step()
         beside.assert_same(trained, 1e-10)
+
+
+def test_a_projection_is_taken_at_strength_0_too() -> None:
+    config = AdamOConfig(step_size=2e-3, isometry_strength=0.0, projection=3)
+    beside = Beside.of(mlp(), 5, ("adamo", config), {})
+    optimizer = AdamO(beside.model.parameters(), lr=2e-3, isometry_strength=0.0, projection=3)
+    for k, trained in enumerate(beside.ours(0)):
+        beside.backward(optimizer, k)
+        optimizer.step()
+        beside.assert_same(trained, 1e-10)
+
+
+def test_it_goes_on_from_a_state_of_torchs_adam() -> None:
+    """With the settings of its own groups."""
+    straight, other = small(), small()
+    adam = torch.optim.Adam(straight.parameters(), lr=0.01)
+    stepped(straight, adam, 5)
+    other.load_state_dict(straight.state_dict())
+    optimizer = AdamO(other.parameters(), isometry_strength=0.0)
+    optimizer.load_state_dict(deepcopy(adam.state_dict()))  # torch's own loading shares the tensors
+    ends = stepped(straight, adam, 5, seed=1)
+    assert all(map(torch.equal, ends, stepped(other, optimizer, 5, seed=1)))
+    assert optimizer.param_groups[0]["isometry_strength"] == 0 and optimizer.param_groups[0]["lr"] == 0.01
+    with pytest.raises(ValueError, match="AdamO has no amsgrad"):
+        optimizer.load_state_dict(torch.optim.Adam(other.parameters(), amsgrad=True).state_dict())
 
 
 def test_a_group_is_left_alone_as_our_head_is() -> None:
@@ -176,7 +203,9 @@ def test_sparse_gradients_and_complex_parameters_are_refused() -> None:
         ({"isometry_strength": -0.1}, "Invalid isometry_strength value: -0.1"),
         ({"isometry_lr": -0.1}, "Invalid isometry_lr value: -0.1"),
         ({"every": 0}, "Invalid every value: 0"),
+        ({"every": True}, "Invalid every value: True"),
         ({"target": 0.0}, "Invalid target value: 0.0"),
+        ({"target": float("inf")}, "Invalid target value: inf"),
         ({"projection": -1}, "Invalid projection value: -1"),
         ({"penalty": "double"}, "Invalid penalty value: 'double' \\(full or half\\)"),
         ({"order": "after"}, "Invalid order value: 'after' \\(simultaneous or sequential\\)"),
