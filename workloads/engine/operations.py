@@ -282,7 +282,7 @@ def over(source: Value, axes: Sequence[int]) -> tuple[Callable[[Index, Index], s
 
 
 def position(into: Values, node: fx.Node, shape: tuple[int, ...], kind: str) -> Value:
-    """argmin or argmax along one axis: the first of equals."""
+    """argmin or argmax along one axis: the first of equals, and what is no number before all others, as in torch."""
     source = into.kept(into.of(node.args[0]))
     axis: Any = node.args[1] if len(node.args) > 1 and node.args[1] is not None else None
     if axis is None and len(source.shape) != 1:
@@ -301,7 +301,7 @@ def position(into: Values, node: fx.Node, shape: tuple[int, ...], kind: str) -> 
         [
             f"{source.kind}v best={first};i64v at={literal(0, 'i64')};",
             f"for(int r0=1;r0<{source.shape[axis]};++r0){{const {source.kind}v other={other};",
-            f"const maskv better=truth(other{sign}best);",
+            f"const maskv better=truth(other{sign}best)|(truth(other!=other)&truth(best==best));",
             "best=chosen(better,other,best);at=chosen(better,i64_all(r0),at);}",
             f"@{statement.target}@[{linear(kept, index)}]=at;",
         ],

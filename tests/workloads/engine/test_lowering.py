@@ -49,6 +49,10 @@ ALIASED: dict[str, Aliased] = {  # a, b and c (3, 3); up to three results, in th
     "in place, as users may write it": lambda a, b, c: [a.clone().mul_(2).add_(b), a + 1],
     "a row written into a copy": lambda a, b, c: [torch.where(torch.arange(3).view(3, 1) == 1, b[0], a), a, b],
     "position of the old": lambda a, b, c: [a + b, b + (torch.arange(3) == a.argmax(1)).double(), c],
+    "positions where some are no number": lambda a, b, c: [
+        a + (torch.arange(3) == torch.where(b > a, (a - a) / (a - a), c).argmin(1)).double(),
+        b - (torch.arange(3) == torch.where(b > a, (a - a) / (a - a), c).argmax(0)).double(),
+    ],
     "log softmax of the old": lambda a, b, c: [b, b + (functional.log_softmax(a, 1) > -1).double()],
     "momentum": lambda a, b, c: [a - (b * 2 + c), b * 2 + c, c],
 }
