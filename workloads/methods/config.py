@@ -232,7 +232,7 @@ class NormaliseAndProjectConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FIREConfig:
-    """As a task begins every weight matrix becomes the nearest isometry, times sqrt(out / in) (FIRE, 2026)."""
+    """As a task begins every weight matrix becomes the nearest isometry, times sqrt(out / in) (Han et al. 2026)."""
 
     iterations: Annotated[int, Ge(1), Le(100)] = 10  # of Newton and Schulz
     # Forget the optimizer's state too: the released script begins every task with a new optimizer, in all its arms

@@ -2,10 +2,10 @@
 
     X ← W / ‖W‖_F,    ten times  X ← 3/2 X − 1/2 X Xᵀ X,    W ← √(out / in) X
 
-Source: "FIRE: Frobenius-isometry reinitialization for balancing the stability-plasticity tradeoff" (2026), ICLR, arXiv
-2602.08040, and its released code. The iteration, of Newton and Schulz, ends at the polar factor U Vᵀ of W = U S Vᵀ, of
-all matrices with equal singular values the nearest to W but for its size. It lifts a small value by half of it a time:
-after ten those below some 2 % of ‖W‖_F have not arrived, and 0 stays 0.
+Source: Han et al. (2026), "FIRE: Frobenius-isometry reinitialization for balancing the stability-plasticity tradeoff",
+ICLR, arXiv 2602.08040, and its released code. The iteration, of Newton and Schulz, ends at the polar factor U Vᵀ of W =
+U S Vᵀ, of all matrices with equal singular values the nearest to W but for its size. It lifts a small value by half of
+it a time: after ten those below some 2 % of ‖W‖_F have not arrived, and 0 stays 0.
 
 Every matrix, the head too; biases and norms stay as they are. A kernel (out, in, h, w) is h w matrices out x in, one
 for each place, each divided by h w besides. Not at a trial's first task, which its initial weights begin.

@@ -13,8 +13,9 @@ bfloat16: the same but for its rounding.
 
 `isometry_strength` λ > 0 adds AdamO's pull of the hidden layers' matrices, − η λ ∇R(W) at the weights before the step
 (see `isometry`; MuonO in the first author's public code, which takes half the penalty, after the step). Muon's own
-steps have near-equal singular values, and leave those of the weights free. Each λ is a pack of its own: without it
-there is no product to pay for.
+steps have near-equal singular values, and leave those of the weights free. 4 η λ (s² − 1) must stay below 1, as in
+AdamO, where η is smaller: a pull that passes 0 grows. Each λ is a pack of its own: without it there is no product to
+pay for.
 """
 
 from __future__ import annotations
