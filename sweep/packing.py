@@ -16,7 +16,8 @@ from typing import Any, cast
 
 from sweep.trials import Trial, structure_key
 from workloads import kinds, streams
-from workloads.diagnostics import look_cost
+from workloads.diagnostics import OF_THE_LAST_LOOK, parts_of
+from workloads.diagnostics.costs import Sizes, look_cost
 from workloads.extensions import owner
 from workloads.losses import LOSSES
 from workloads.methods.config import METHODS, OPTIMIZERS, MethodSpec
@@ -146,9 +147,11 @@ def not_lowered(config: Mapping[str, Any], path: str) -> str | None:
 
 
 def member_bytes(config: Mapping[str, Any], shape: Shape) -> int:
-    """Memory of one member: weights, state of the optimizer and the methods, work space."""
+    """Memory of one member: weights, state of the optimizer and the methods, what it was, work space."""
     width = 8 if config["dtype"] == "float64" else 4
+    read = parts_of(config["metrics"])
     copies = WORKED_ON + sum(entry.held(part.config) for part, entry in declared(config)[1])
+    copies += (not OF_THE_LAST_LOOK.isdisjoint(read)) + ("initial_weights" in read)
     return math.ceil(shape.parameters * width * copies)
 
 
@@ -163,9 +166,27 @@ def looks_at(config: Mapping[str, Any], shape: Shape) -> int:
     return len({*range(0, shape.tasks, config["every"]), shape.tasks - 1})
 
 
+def sizes_of(config: Mapping[str, Any], shape: Shape) -> Sizes:
+    """What the cost of a trial's looks depends on."""
+    convolutional = NETWORKS[config["network"]["name"]].convolutional
+    width = None if convolutional else getattr(declared(config)[0].config, "width", None)  # else a number of channels
+    return Sizes(
+        examples=config["probe"],
+        outputs=shape.outputs,
+        parameters=shape.parameters,
+        width=width if isinstance(width, int) else math.sqrt(shape.parameters),
+        convolutional=convolutional,
+    )
+
+
 def looking(config: Mapping[str, Any], shape: Shape) -> float:
     """How many steps of plain SGD take as long as all looks of a trial, roughly: a step is three forward passes."""
-    return looks_at(config, shape) * look_cost(config["metrics"], config["probe"]) / (3 * shape.batch)
+    return looks_at(config, shape) * look_cost(config["metrics"], sizes_of(config, shape)) / (3 * shape.batch)
+
+
+def share_of_looks(config: Mapping[str, Any], shape: Shape) -> float:
+    """Of all that a trial takes, by its arithmetic: what looking at its network does, from 0 to 1."""
+    return shape.parameters * looking(config, shape) / cost_of(config, shape)
 
 
 def plan_packs(trials: Sequence[Trial], *, workers: int, device: str = "cpu") -> list[PlannedPack]:

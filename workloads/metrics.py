@@ -37,6 +37,7 @@ class Metric:
     unit: str = ""  # a plain number where empty
     bounds: Bounds = (None, None)  # which it cannot leave; "units": as many as a layer has
     per_layer: bool = False  # beside its mean over layers, `name/1`, ... from the input up
+    per_matrix: bool = False  # beside its mean over weight matrices, `name/1`, ... from the input up
     deciles: bool = False  # beside means of weight matrices, `name/1`, ..., of each `name/1/0` to `name/1/10`
     stretches: int = 0  # of a task, each with its own value `name/1`, ...
     source: str = ""  # the paper that defines it
@@ -122,6 +123,7 @@ def known() -> dict[str, Metric]:
             unit=spec.unit,
             bounds=spec.bounds,
             per_layer=spec.per_layer,
+            per_matrix=spec.per_matrix,
             deciles=spec.deciles,
             source=spec.source,
         )

@@ -29,7 +29,8 @@ from sweep.results import naming
 from sweep.spec.grammar import beginning, seeds_of
 from sweep.spec.model import Search
 from workloads import kinds, metrics
-from workloads.diagnostics import DIAGNOSTICS, look_cost
+from workloads.diagnostics import DIAGNOSTICS
+from workloads.diagnostics.costs import Sizes, look_cost
 from workloads.extensions import owner
 from workloads.methods.config import METHODS, OPTIMIZERS
 from workloads.networks.config import NETWORKS
@@ -118,8 +119,9 @@ def facts(metric: metrics.Metric) -> Iterator[str]:
         yield " ".join([*([f"from {low:g}"] if low is not None else []), *([f"up to {most}"] if most else [])])
     if metric.per_layer:
         yield "the mean over hidden layers, and of each, from the input up: /1, /2, ..."
-    if metric.deciles:
+    if metric.per_matrix or metric.deciles:
         yield "the mean over weight matrices, and of each, from the input up: /1, /2, ..."
+    if metric.deciles:
         yield "of each its deciles: /1/0, the least value, to /1/10, the largest"
     if metric.stretches:
         yield f"one value for each stretch: /1 to /{metric.stretches}"
@@ -131,8 +133,10 @@ def looks(metric: str) -> Iterator[str]:
     """What a diagnostic looks at, and what that takes."""
     if spec := DIAGNOSTICS.get(metric):
         many = f"{spec.probe} examples" if spec.probe else "as many examples as diagnostics.probe says"
-        passes = look_cost([metric], spec.probe or 1) / (spec.probe or 1)
-        yield f"reads {', '.join(spec.needs) or 'nothing'} at {many}; takes about {passes:.3g} forward passes of each"
+        sizes = Sizes(examples=spec.probe or 1000, outputs=10, parameters=100_000, width=100)
+        passes = look_cost([metric], sizes) / sizes.examples
+        yield f"reads {', '.join(spec.needs) or 'nothing'} at {many}"
+        yield f"takes about {passes:.3g} forward passes of each, of an MLP of width 100 with ten outputs"
 
 
 def learner(kind: str, name: str, spec: Any, use: str) -> Entry:

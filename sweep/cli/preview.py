@@ -6,11 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sweep import packing
 from sweep.cli.output import and_later, count, duration, rendered, size
 from sweep.cluster import calibration, placement
-from sweep.packing import PlannedPack
+from sweep.packing import PlannedPack, cost_of, looking, sizes_of
 from sweep.results import naming
 from sweep.service import Plan
+from workloads.diagnostics import DIAGNOSTICS
+from workloads.diagnostics.costs import costliest
 
 ROWS = 16  # of packs, on one screen
 SHOWN = 6  # values of an axis in a row
@@ -48,6 +51,7 @@ def as_data(planned: Plan, workers: int | None = None) -> dict[str, Any]:
         "rounds": planned.rounds.total,
         "later": planned.later,
         "trains": "in this process" if here else "on Ray",
+        "diagnostics_share": share_of_looks(planned.packs, measured)[0] if planned.packs else 0.0,
         "packs": packs,
         "warnings": planned.warnings(),
     }
@@ -65,7 +69,8 @@ def as_text(planned: Plan, workers: int | None = None) -> str:
     said += planned.again()
     if planned.packs:
         measured = calibration.read()
-        said += ["", table(planned, measured), "", *reasons(planned.packs), "", time_of(planned, measured, workers)]
+        said += ["", table(planned, measured), "", *reasons(planned.packs)]
+        said += [diagnostics(planned.packs, measured), time_of(planned, measured, workers)]
     return "\n".join(said)
 
 
@@ -220,6 +225,31 @@ def reasons(packs: Sequence[PlannedPack]) -> list[str]:
     if begun:
         said.append(f"{count(len(begun), 'pack')} that an earlier run began: from the last commit, on the path it took")
     return said
+
+
+def diagnostics(packs: Sequence[PlannedPack], measured: Mapping[str, float]) -> str:
+    """What share of the run goes into looking at the networks, and what most of that is for; nothing without any."""
+    dearest = max(packs, key=lambda pack: looking(pack.trials[0].config, pack.shape))
+    config = dearest.trials[0].config
+    names = [name for name in config["metrics"] if name in DIAGNOSTICS]
+    if not names:
+        return ""
+    share, how = share_of_looks(packs, measured)
+    percent = f"{100 * share:.0f} %" if share >= 0.01 else "less than 1 %"
+    often = "every task" if config["every"] == 1 else f"every {config['every']:,} tasks"
+    most = f", most of it for {costliest(names, sizes_of(config, dearest.shape))}" if len(names) > 1 else ""
+    return f"diagnostics, {often}: {percent} of the run {how}{most}"
+
+
+def share_of_looks(packs: Sequence[PlannedPack], measured: Mapping[str, float]) -> tuple[float, str]:
+    """From 0 to 1, and whether that is of measured times or of arithmetic, which engines do at different speeds."""
+    seconds = [(measured.get(calibration.looks_key(p)), placement.measured_seconds(p, measured)) for p in packs]
+    known = [(look * p.shape.steps, whole) for p, (look, whole) in zip(packs, seconds, strict=True) if look and whole]
+    if len(known) == len(packs):
+        return min(1.0, sum(look for look, _ in known) / sum(whole for _, whole in known)), "as measured"
+    work = [cost_of(p.trials[0].config, p.shape) * len(p.trials) for p in packs]
+    looks = [w * packing.share_of_looks(p.trials[0].config, p.shape) for w, p in zip(work, packs, strict=True)]
+    return sum(looks) / sum(work), "by arithmetic"
 
 
 def time_of(planned: Plan, measured: Mapping[str, float], workers: int | None) -> str:

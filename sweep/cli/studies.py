@@ -95,10 +95,10 @@ def plan(
     if measure:
         service.check_data(planned.spec)
         keys = {calibration.key_of(pack): pack for pack in planned.packs}
-        for key, pack in keys.items():
+        for pack in keys.values():
             if not as_json:
                 say(f"measuring a pack of {len(pack.trials)} trials ({', '.join(pack.trials[0].arms)}) ...")
-            calibration.record({key: calibration.measure(pack)})
+            calibration.record(calibration.measure(pack))
     warn(planned.warnings())
     if as_json:
         print_json(preview.as_data(planned, workers))

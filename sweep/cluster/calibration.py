@@ -29,6 +29,11 @@ def key_of(pack: PlannedPack) -> str:
     return f"{pack.structure}:{pack.path}:{pack.device}:{1 << (len(pack.trials) - 1).bit_length()}"
 
 
+def looks_key(pack: PlannedPack) -> str:
+    """Under what name the seconds per step are kept that looking at the networks takes, spread over all steps."""
+    return f"looks:{key_of(pack)}"
+
+
 def run_key(name: str, scale: str, text: str) -> str:
     """What names a sweep's run from beginning to end: the sweep, and its file as it was."""
     return f"run:{name}@{scale}:{hashlib.sha256(text.encode()).hexdigest()[:16]}"
@@ -55,8 +60,10 @@ def record(measured: dict[str, float]) -> None:
         os.replace(beside, file)
 
 
-def measure(pack: PlannedPack, *, steps: int = 400) -> float:
+def measure(pack: PlannedPack, *, steps: int = 400) -> dict[str, float]:
     """Seconds per step of a pack, by training it for a few steps here (its first call, compilation included, apart).
+
+    To be recorded: of all, and under another name of what it takes to look at the networks.
 
     The median of several stretches: the program that replaces units is compiled when the first is old enough, which
     may be in any of them. What it takes to look at the networks is spread over all steps.
@@ -80,4 +87,5 @@ def measure(pack: PlannedPack, *, steps: int = 400) -> float:
     began = time.perf_counter()
     training.diagnose(0)
     looks = looks_at(pack.trials[0].config, pack.shape)
-    return each + (time.perf_counter() - began) * looks / pack.shape.steps
+    looking = (time.perf_counter() - began) * looks / pack.shape.steps
+    return {key_of(pack): each + looking, looks_key(pack): looking}

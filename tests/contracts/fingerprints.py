@@ -186,7 +186,9 @@ def measured(diagnostic: str) -> float:
         params["layers.0.bias"][:, :silent] = -100
     count = 5 if kernel else 30  # of more rows than parameters a kernel has eigenvalues of 0
     probe = data(TINY, count, streams=1, dtype=torch.float64)[0][:, 0, 0]
-    known = {"gradients": params, "targets": probe[None, :, :3], "loss": SquaredError()}
+    before, initial = ({k: scale * v for k, v in params.items()} for scale in (0.9, 0.5))
+    past = {"before": Look(network, before, probe[None]), "initial": Look(network, initial, probe[None])}
+    known = {"gradients": params, "targets": probe[None, :, :3], "loss": SquaredError(), **past}
     return digits(list(measure([diagnostic], Look(network, params, probe[None], **known)).values()))
 
 

@@ -208,3 +208,9 @@ def test_memory_counts_what_methods_keep() -> None:
     each = 4 * 111  # bytes of one copy of 20-5-1's weights
     assert packing.member_bytes(plain.config, shape_of(plain.config)) == 3 * each
     assert packing.member_bytes(pulled.config, shape_of(pulled.config)) == 5 * each
+
+
+def test_memory_counts_what_networks_are_compared_with() -> None:
+    head = HEAD + "metrics: [weight_change, function_change, distance_from_initialisation]\n"
+    [compared] = trials("  a: {optimizer: sgd}", seeds=1, head=head)
+    assert packing.member_bytes(compared.config, shape_of(compared.config)) == 5 * 4 * 111

@@ -23,7 +23,7 @@ from workloads.engine.layout import Tree, mapped
 from workloads.errors import InputError
 from workloads.extensions import place_of, told
 from workloads.training.loop import Training
-from workloads.training.pack import Member, Pack
+from workloads.training.pack import Member, Pack, PackMember
 
 PARTS = frozenset(get_args(Part))
 FEWEST = 3  # members: one alone, among others, and beside one that is spoilt
@@ -51,8 +51,9 @@ class WatchedLook(Look):
     @classmethod
     def of(cls, look: Look) -> WatchedLook:
         """The same look, watched."""
-        shared = {"gradients": look.known_gradients, "activations": look.known_activations}
-        return cls(look.network, look.params, look.x, targets=look.targets, loss=look.loss, **shared)
+        known = {"gradients": look.known_gradients, "activations": look.known_activations}
+        past = {"before": look.before, "initial": look.initial}
+        return cls(look.network, look.params, look.x, targets=look.targets, loss=look.loss, **known, **past)
 
 
 def check_diagnostic(name: str, members: Sequence[Member], file: str) -> dict[str, float]:
@@ -69,7 +70,8 @@ def check_diagnostic(name: str, members: Sequence[Member], file: str) -> dict[st
 
 def _tried(name: str, members: Sequence[Member]) -> tuple[str | None, dict[str, Tensor]]:
     """What is wrong, if anything, and what it measures."""
-    training = Training(Pack(id="", members=members, path="looped"))
+    asked = [PackMember(member.id, {**member.config, "metrics": [name]}) for member in members]
+    training = Training(Pack(id="", members=asked, path="looped"))
     training.begin()
     everyone = list(range(len(members)))
     tree = training.engine.state()
@@ -101,7 +103,7 @@ def _look(training: Training, name: str, tree: Tree, part: Sequence[int]) -> Loo
     count = DIAGNOSTICS[name].probe or training.config["probe"]
     probes = [training.probes.probe(int(training.which[place]), 0, count) for place in places]
     x, y = (torch.stack(each) for each in zip(*probes, strict=True))
-    return training.probes.look([name], tree, x, y, places)
+    return training.probes.look([name], tree, x, y, places, training.past)
 
 
 def _reads(name: str, look: WatchedLook) -> str | None:
@@ -115,13 +117,14 @@ def _reads(name: str, look: WatchedLook) -> str | None:
 
 
 def _shape(name: str, result: Any, look: Look) -> str | None:
-    """A value per member, or per hidden layer one per member."""
-    count, layers = len(look.x), len(look.activations)
-    if DIAGNOSTICS[name].deciles:
+    """A value per member, or per hidden layer or weight matrix one per member."""
+    count, spec = len(look.x), DIAGNOSTICS[name]
+    if spec.deciles:
         return _shape_of_many(result, count)
-    if DIAGNOSTICS[name].per_layer:
-        if not isinstance(result, list | tuple) or len(result) != layers:
-            return f"is per_layer: a list of {layers} tensors ({count},) is expected, not {described(result)}"
+    if spec.per_layer or spec.per_matrix:
+        said, many = ("per_layer", len(look.activations)) if spec.per_layer else ("per_matrix", len(look.weights))
+        if not isinstance(result, list | tuple) or len(result) != many:
+            return f"is {said}: a list of {many} tensors ({count},) is expected, not {described(result)}"
         values = list(result)
     else:
         values = [result]

@@ -14,13 +14,22 @@ from typing import Literal
 BINS = 20  # of the curve within a task, the measures within_task/1 to within_task/20
 DECILES = 10  # of a matrix' values: the quantiles 0, 1/10, ..., 1
 
+# How far iterations go, which is most of what they cost: products with a matrix, steps of learning.
+LANCZOS_STEPS = 30
+FINDING, STARTS, QUADRATURE_STEPS = 64, 2, 32  # of a longer iteration; how many others, and of each of them
+FITTING_STEPS = 50
+
 # The parts of a look, by the names of its attributes.
 Part = Literal[
+    "outputs",
+    "outputs_before",
     "features",
     "activity",
     "presence",
     "feature_spectra",
     "weights",
+    "weights_before",
+    "initial_weights",
     "weight_spectra",
     "gradients",
     "layer_jacobian_spectra",
@@ -28,30 +37,20 @@ Part = Literal[
     "tangent_kernel_spectrum",
     "gradient_covariance_spectrum",
     "hessian_spectrum",
+    "hessian_sums",
+    "losses_of_fit",
 ]
 
 Better = Literal["up", "down"]
 Bounds = tuple[float | None, float | Literal["units"] | None]  # "units": as many as a layer has
 
 # Those that are of a loss of examples, which learning from rewards has not.
-OF_A_LOSS: frozenset[Part] = frozenset({"gradients", "gradient_covariance_spectrum", "hessian_spectrum"})
+OF_A_LOSS: frozenset[Part] = frozenset(
+    {"gradients", "gradient_covariance_spectrum", "hessian_spectrum", "hessian_sums"}
+)
 
-# What it takes to make a part, in forward passes of the probe beside the one that is made for all: measured, for an MLP
-# of width 100; those of weights beside 2,000 examples.
-COSTS: dict[Part, float] = {
-    "features": 0.0,
-    "activity": 0.2,
-    "presence": 0.2,
-    "feature_spectra": 0.6,
-    "weights": 0.0,
-    "weight_spectra": 0.4,
-    "gradients": 2.0,
-    "layer_jacobian_spectra": 250.0,
-    "input_output_jacobian_spectra": 25.0,
-    "gradient_covariance_spectrum": 450.0,
-    "hessian_spectrum": 300.0,
-    "tangent_kernel_spectrum": 700.0,  # of ten outputs; 50 of one
-}
+# Those of the networks as they were when they were last looked at.
+OF_THE_LAST_LOOK: frozenset[Part] = frozenset({"weights_before", "outputs_before"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +60,7 @@ class DiagnosticSpec:
     meaning: str  # a line
     needs: tuple[Part, ...]  # what it reads of a look, and nothing else
     per_layer: bool = False  # has a value for every hidden layer; absent where there is none
+    per_matrix: bool = False  # has a value for every weight matrix
     deciles: bool = False  # has many values for every weight matrix, recorded as their mean and their deciles
     unit: str = ""  # of its values; a plain number where empty
     bounds: Bounds = (0, None)  # which its values cannot leave
@@ -69,26 +69,28 @@ class DiagnosticSpec:
     source: str = ""  # the paper that defines it
     probe: int | None = None  # examples it looks at; None: as many as the sweep's `diagnostics: {probe: ...}` says
     file: str | None = None  # where it is computed, if not in a file of its name
-    cost: float = 0.0  # beside that of what it needs (see COSTS), in forward passes of its probe
+    cost: float = 0.0  # beside that of what it needs (see `costs`), in forward passes of its probe
     semantics: int = 1  # raised whenever its values change; part of a trial's hash
 
 
 ISOMETRY = "Rosseau, Müller, Nowé (2026), arXiv 2606.09762"
 
-Statistic = Literal["max", "min", "mean"]
-STATISTICS: dict[Statistic, str] = {
-    "max": "largest singular value of {}, on any example",
-    "min": "smallest singular value of {}, on any example",
-    "mean": "mean singular value of {}, over all examples",
+Statistic = Literal["max", "min", "mean", "spread", "deviation"]
+STATISTICS: dict[Statistic, tuple[str, str]] = {  # meaning, label
+    "max": ("largest singular value of {}, on any example", "max σ"),
+    "min": ("smallest singular value of {}, on any example", "min σ"),
+    "mean": ("mean singular value of {}, over all examples", "mean σ"),
+    "spread": ("standard deviation of the singular values of {}, over all examples", "std σ"),
+    "deviation": ("root mean square distance from 1 of the singular values of {}, over all examples", "RMS |σ - 1|"),
 }
 
 
 def of_layer_jacobians(statistic: Statistic) -> DiagnosticSpec:
     """A statistic of the singular values of every hidden layer's Jacobian."""
     return DiagnosticSpec(
-        meaning=STATISTICS[statistic].format("a hidden layer's Jacobian by the layer before"),
+        meaning=STATISTICS[statistic][0].format("a hidden layer's Jacobian by the layer before"),
         file="layer_jacobian",
-        label=f"{statistic} σ, layer Jacobians",
+        label=f"{STATISTICS[statistic][1]}, layer Jacobians",
         source=ISOMETRY,
         needs=("layer_jacobian_spectra",),
         per_layer=True,
@@ -99,9 +101,9 @@ def of_layer_jacobians(statistic: Statistic) -> DiagnosticSpec:
 def of_input_output_jacobian(statistic: Statistic) -> DiagnosticSpec:
     """A statistic of the singular values of the whole network's Jacobian."""
     return DiagnosticSpec(
-        meaning=STATISTICS[statistic].format("the Jacobian of the output by the input"),
+        meaning=STATISTICS[statistic][0].format("the Jacobian of the output by the input"),
         file="input_output_jacobian",
-        label=f"{statistic} σ, input-output Jacobian",
+        label=f"{STATISTICS[statistic][1]}, input-output Jacobian",
         source=ISOMETRY,
         needs=("input_output_jacobian_spectra",),
         probe=64,
@@ -130,6 +132,17 @@ DIAGNOSTICS: dict[str, DiagnosticSpec] = {
         file="dormant",
         better="down",
         source="Sokar, Agarwal, Castro, Evci (2023), arXiv 2302.12902, eq. 1",
+        needs=("activity",),
+        per_layer=True,
+        unit="share",
+        bounds=(0, 1),
+    ),
+    "dormant_fraction_10": DiagnosticSpec(
+        meaning="share of units whose mean activity is at most 10 % of their layer's mean (dormant_fraction: 2.5 %)",
+        label="dormant fraction (10 % of the layer's mean)",
+        file="dormant",
+        better="down",
+        source="Sokar, Agarwal, Castro, Evci (2023), arXiv 2302.12902, eq. 1 at tau = 0.1",
         needs=("activity",),
         per_layer=True,
         unit="share",
@@ -206,6 +219,24 @@ DIAGNOSTICS: dict[str, DiagnosticSpec] = {
         source="Dohare et al. (2024), Nature 632:768",
         needs=("weights",),
     ),
+    "weight_change": DiagnosticSpec(
+        meaning="root mean square change of a weight matrix since the last measurement, or since the beginning",
+        label="RMS change of weights",
+        needs=("weights", "weights_before"),
+        per_matrix=True,
+    ),
+    "distance_from_initialisation": DiagnosticSpec(
+        meaning="root mean square distance of a weight matrix from its initial values",
+        label="RMS distance from initial weights",
+        file="weight_change",
+        needs=("weights", "initial_weights"),
+        per_matrix=True,
+    ),
+    "function_change": DiagnosticSpec(
+        meaning="root mean square change of outputs on the same examples since the last measurement or the beginning",
+        label="RMS change of outputs",
+        needs=("outputs", "outputs_before"),
+    ),
     "gradient_norm": DiagnosticSpec(
         meaning="L2 norm of the gradient of all parameters",
         needs=("gradients",),
@@ -223,6 +254,23 @@ DIAGNOSTICS: dict[str, DiagnosticSpec] = {
         label="max λ, Hessian",
         needs=("hessian_spectrum",),
         bounds=(None, None),
+        probe=64,
+    ),
+    "hessian_effective_rank": DiagnosticSpec(
+        meaning="exp of the entropy of the Hessian's eigenvalues, all taken positive: how many directions are curved",
+        file="hessian",
+        label="effective rank, Hessian",
+        needs=("hessian_sums",),
+        bounds=(1, None),
+        probe=64,
+    ),
+    "random_target_fit": DiagnosticSpec(
+        meaning="loss left when a copy learns a random change of its outputs for "
+        f"{FITTING_STEPS} steps of Adam, of that before",
+        label="random targets not fitted",
+        source="after Lyle et al. (2023), arXiv 2303.01486; the targets and the steps are ours",
+        needs=("losses_of_fit",),
+        better="down",
         probe=64,
     ),
     "isometry_deviation": DiagnosticSpec(
@@ -265,9 +313,13 @@ DIAGNOSTICS: dict[str, DiagnosticSpec] = {
     "layer_jacobian_max": of_layer_jacobians("max"),
     "layer_jacobian_min": of_layer_jacobians("min"),
     "layer_jacobian_mean": of_layer_jacobians("mean"),
+    "layer_jacobian_spread": of_layer_jacobians("spread"),
+    "layer_jacobian_deviation": of_layer_jacobians("deviation"),
     "input_output_jacobian_max": of_input_output_jacobian("max"),
     "input_output_jacobian_min": of_input_output_jacobian("min"),
     "input_output_jacobian_mean": of_input_output_jacobian("mean"),
+    "input_output_jacobian_spread": of_input_output_jacobian("spread"),
+    "input_output_jacobian_deviation": of_input_output_jacobian("deviation"),
     "ntk_max": of_tangent_kernel("largest eigenvalue", "max λ"),
     "ntk_min": of_tangent_kernel("smallest eigenvalue", "min λ"),
     "ntk_trace": of_tangent_kernel("sum of the eigenvalues", "trace"),
@@ -294,14 +346,6 @@ def by_probe(names: Iterable[str], probe: int) -> dict[int, list[str]]:
     return sized
 
 
-def look_cost(names: Iterable[str], probe: int) -> float:
-    """What one look of these metrics takes, in forward passes of one example, roughly: each part of it is made once.
-
-    Those that are no diagnostics take nothing. `probe`: see `by_probe`.
-    """
-    total = 0.0
-    for examples, alike in by_probe((name for name in names if name in DIAGNOSTICS), probe).items():
-        specs = [DIAGNOSTICS[name] for name in alike]
-        parts = {part for spec in specs for part in spec.needs}
-        total += examples * (1 + sum(COSTS[part] for part in parts) + sum(spec.cost for spec in specs))
-    return total
+def parts_of(names: Iterable[str]) -> frozenset[Part]:
+    """What these metrics read of a look; those that are no diagnostics read nothing."""
+    return frozenset(part for name in names if name in DIAGNOSTICS for part in DIAGNOSTICS[name].needs)

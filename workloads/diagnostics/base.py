@@ -25,7 +25,7 @@ OWN: dict[str, type[Diagnostic]] = {}  # a user's, as long as their file is load
 
 
 class Diagnostic(ABC):
-    """A number, or one per hidden layer, or many per weight matrix, read off every member of a pack.
+    """A number, or one per hidden layer or weight matrix, or many per weight matrix, read off every member of a pack.
 
     The docstring's first line says its meaning.
 
@@ -35,6 +35,7 @@ class Diagnostic(ABC):
 
     needs: ClassVar[tuple[Part, ...]] = ()  # the parts of the look that it reads, and no others
     per_layer: ClassVar[bool] = False  # a value for every hidden layer
+    per_matrix: ClassVar[bool] = False  # a value for every weight matrix
     deciles: ClassVar[bool] = False  # many values for every weight matrix, of which mean and deciles are recorded
     unit: ClassVar[str] = ""
     bounds: ClassVar[Bounds] = (None, None)  # which its values cannot leave
@@ -47,7 +48,7 @@ class Diagnostic(ABC):
 
     @abstractmethod
     def measure(self, look: Look) -> Tensor | Sequence[Tensor]:
-        """(P,) of all members; or per hidden layer, from the input up, (P,); or, with `deciles`, per matrix (P, K)."""
+        """(P,) of all members; or per hidden layer, or matrix, from the input up, (P,); or, with `deciles`, (P, K)."""
 
 
 def spec_of(kind: type[Diagnostic]) -> DiagnosticSpec:

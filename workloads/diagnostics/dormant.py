@@ -3,7 +3,8 @@ that are almost always zero. Papers call all three dormant.
 
     score_j = mean_n |h_nj| / mean over the layer of the same;   dormant where score_j <= tau
 
-Source: Sokar, Agarwal, Castro, Evci (2023), arXiv 2302.12902, eq. 1. Dead units, exactly zero on every
+Source: Sokar, Agarwal, Castro, Evci (2023), arXiv 2302.12902, eq. 1, with tau 0.025 in `dormant_fraction` and 0.1 in
+`dormant_fraction_10`, both in use. At tau 0 these are the dead units. Dead units, exactly zero on every
 example of the probe, are those of Dohare et al. (2024), Nature 632:768, on permuted MNIST; rarely active ones, not zero
 on less than 1 % of the examples (and places of a picture), are theirs on incremental CIFAR. Exact zeros come from relu:
 for activations that only approach zero, or cross it, `dead_fraction` and `rarely_active_fraction` stay 0 and say
@@ -19,6 +20,7 @@ from workloads.diagnostics.base import Diagnostic
 from workloads.diagnostics.look import Look, activity, presence
 
 TAU = 0.025  # share of the layer's mean activity
+LARGER_TAU = 0.1
 RARE = 0.01  # share of the examples
 
 
@@ -67,6 +69,14 @@ class DormantFraction(Diagnostic):
         return [dormant_of_activity(activity) for activity in look.activity]
 
 
+class DormantFraction10(Diagnostic):
+    """Of every hidden layer's features."""
+
+    def measure(self, look: Look) -> list[Tensor]:
+        """(P,) per hidden layer."""
+        return [dormant_of_activity(activity, tau=LARGER_TAU) for activity in look.activity]
+
+
 class DeadFraction(Diagnostic):
     """Of every hidden layer's features."""
 
@@ -85,6 +95,7 @@ class RarelyActiveFraction(Diagnostic):
 
 DIAGNOSTICS = {
     "dormant_fraction": DormantFraction,
+    "dormant_fraction_10": DormantFraction10,
     "dead_fraction": DeadFraction,
     "rarely_active_fraction": RarelyActiveFraction,
 }

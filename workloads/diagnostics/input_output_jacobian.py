@@ -1,8 +1,9 @@
 """Singular values of the input-output Jacobian, d output / d x: what a network does to a small change of its input.
 
 min(outputs, inputs) values at each example of the probe, the network as in evaluation. Where every layer is an isometry
-they are all 1, at any depth. The extremes are over all examples, the mean is over all values of all of them. Values
-under sqrt(max(outputs, inputs) eps) of the largest are 0.
+they are all 1, at any depth. The extremes are over all examples; the mean, the standard deviation and the root mean
+square distance from 1 are over all values of all of them. Values under sqrt(max(outputs, inputs) eps) of the largest
+are 0.
 
 Source: Saxe, McClelland, Ganguli (2014), arXiv 1312.6120; Pennington, Schoenholz, Ganguli (2017), arXiv 1711.04735.
 """
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from workloads.diagnostics.base import Diagnostic
 from workloads.diagnostics.look import Look
+from workloads.diagnostics.spectrum import distance_from_one, spread
 
 
 class InputOutputJacobianMax(Diagnostic):
@@ -39,8 +41,26 @@ class InputOutputJacobianMean(Diagnostic):
         return look.input_output_jacobian_spectra.mean((-2, -1))
 
 
+class InputOutputJacobianSpread(Diagnostic):
+    """The standard deviation of all values on all examples."""
+
+    def measure(self, look: Look) -> Tensor:
+        """(P,); NaN where any number is not finite."""
+        return spread(look.input_output_jacobian_spectra)
+
+
+class InputOutputJacobianDeviation(Diagnostic):
+    """The root mean square distance from 1 of all values on all examples."""
+
+    def measure(self, look: Look) -> Tensor:
+        """(P,); NaN where any number is not finite."""
+        return distance_from_one(look.input_output_jacobian_spectra)
+
+
 DIAGNOSTICS = {
     "input_output_jacobian_max": InputOutputJacobianMax,
     "input_output_jacobian_min": InputOutputJacobianMin,
     "input_output_jacobian_mean": InputOutputJacobianMean,
+    "input_output_jacobian_spread": InputOutputJacobianSpread,
+    "input_output_jacobian_deviation": InputOutputJacobianDeviation,
 }

@@ -12,7 +12,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-STEPS = 30
+from workloads.diagnostics import LANCZOS_STEPS as STEPS
+
 NOTHING = 1e-10  # of the size of the matrix: what is left when all of a start's directions were seen
 
 

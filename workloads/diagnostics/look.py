@@ -13,8 +13,11 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from workloads.diagnostics.derivatives import hessian_product_of, jacobian_of, kernel_of
+from workloads.diagnostics.derivatives import hessian_product_of, jacobian_of
+from workloads.diagnostics.fitting import losses_of_fit, random_change
+from workloads.diagnostics.kernel import kernel_of
 from workloads.diagnostics.lanczos import start_of, tridiagonal
+from workloads.diagnostics.quadrature import EXACT, starts_of, sums, sums_of_whole
 from workloads.diagnostics.spectrum import eigenvalues, feature_values, signed_eigenvalues, singular_values
 from workloads.losses.implementations import Loss
 from workloads.networks.base import Network
@@ -40,10 +43,13 @@ class Look:
         activations: Mapping[str, Tensor] | None = None,
         targets: Tensor | None = None,
         loss: Loss | None = None,
+        before: Look | None = None,
+        initial: Look | None = None,
     ) -> None:
         """`gradients` of the loss, (P, ...) as params, where they are wanted; `activations` where they are known.
 
-        `targets` (P, N, ...) of x, and the `loss` of outputs and targets, where there are any.
+        `targets` (P, N, ...) of x, and the `loss` of outputs and targets, where there are any. `before` and `initial`
+        look at the same examples through the members as they were when they were last looked at, and as they began.
         """
         self.network = network
         self.params = params
@@ -52,13 +58,33 @@ class Look:
         self.known_activations = activations
         self.targets = targets
         self.loss = loss
+        self.before = before
+        self.initial = initial
 
     @cached_property
+    def _evaluation(self) -> tuple[Tensor, dict[str, Tensor]]:
+        """Outputs and activations."""
+
+        def evaluation(params: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+            outputs, activations = self.network.apply(params, x)
+            return outputs, dict(activations)
+
+        return self.of_members(evaluation)
+
+    @property
+    def outputs(self) -> Tensor:
+        """As in evaluation, (P, N, outputs)."""
+        return self._evaluation[0]
+
+    @property
+    def outputs_before(self) -> Tensor:
+        """On the same examples, as they were when the members were last looked at."""
+        return self._past(self.before).outputs
+
+    @property
     def activations(self) -> Mapping[str, Tensor]:
         """Of every hidden layer by name, as in evaluation: (P, N, D), or (P, N, D, height, width) of pictures."""
-        if self.known_activations is not None:
-            return self.known_activations
-        return self.of_members(lambda params, x: dict(self.network.apply(params, x)[1]))
+        return self._evaluation[1] if self.known_activations is None else self.known_activations
 
     @cached_property
     def features(self) -> list[Tensor]:
@@ -84,6 +110,16 @@ class Look:
     def weights(self) -> list[Tensor]:
         """(P, out, in) per weight matrix in forward order, the head last; a kernel is out x (in height width)."""
         return [self.params[name].flatten(2) for name in self.network.weights]
+
+    @property
+    def weights_before(self) -> list[Tensor]:
+        """As `weights`, when the members were last looked at."""
+        return self._past(self.before).weights
+
+    @property
+    def initial_weights(self) -> list[Tensor]:
+        """As `weights`, when the members began."""
+        return self._past(self.initial).weights
 
     @cached_property
     def weight_spectra(self) -> list[Tensor]:
@@ -130,8 +166,8 @@ class Look:
         """
 
         def kernel(params: Mapping[str, Tensor], x: Tensor) -> Tensor:
-            outputs, learned = self._outputs(params, x)
-            return kernel_of(lambda own: outputs(own).flatten(), learned)
+            outputs, learned = self._outputs(params)
+            return kernel_of(outputs, learned, x.double())
 
         return eigenvalues(self.of_members(kernel))
 
@@ -143,8 +179,8 @@ class Look:
         """
 
         def covariance(params: Mapping[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
-            losses, learned = self._losses(params, x, y)
-            kernel = kernel_of(losses, learned)
+            losses, learned = self._losses(params)
+            kernel = kernel_of(losses, learned, x.double(), y.double() if y.is_floating_point() else y)
             centred = kernel - kernel.mean(0, keepdim=True)
             return (centred - centred.mean(1, keepdim=True)) / len(kernel)
 
@@ -160,10 +196,50 @@ class Look:
         start = start_of(self.network.parameter_count()).to(self.x.device)
 
         def seen(params: Mapping[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
-            losses, learned = self._losses(params, x, y)
-            return tridiagonal(hessian_product_of(lambda own: losses(own).mean(), learned), start)
+            return tridiagonal(self._hessian(params, x, y), start)
 
         return signed_eigenvalues(self.of_members(seen, self.x, self._targets)).float().double()
+
+    @cached_property
+    def hessian_sums(self) -> Tensor:
+        """Of the same Hessian's eigenvalues l sum |l| and sum |l| log |l|, (P, 2), float64.
+
+        Exact up to EXACT parameters, above that by random directions; see `quadrature`. Those are followed member by
+        member: late in an iteration the last bits decide, and they would differ with who is looked at beside.
+        """
+        count = self.network.parameter_count()
+        starts = starts_of(count).to(self.x.device)
+
+        def exact(params: Mapping[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+            return sums_of_whole(self._hessian(params, x, y), starts)
+
+        def seen(params: Mapping[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+            return sums(self._hessian(params, x, y), starts)
+
+        if count <= EXACT:
+            return self.of_members(exact, self.x, self._targets).float().double()
+        return self.of_each(seen, self.x, self._targets)
+
+    @cached_property
+    def losses_of_fit(self) -> Tensor:
+        """Of a copy that learns a random change of the outputs, before and after, (P, 2), float64; see `fitting`.
+
+        Rounded as float32 is, as its steps, like those of the iterations above, multiply what float64 rounds.
+        """
+
+        change = random_change(*self.outputs.shape[1:]).to(self.x.device)
+
+        def losses(params: Mapping[str, Tensor], x: Tensor) -> Tensor:
+            outputs, learned = self._outputs(params)
+            return losses_of_fit(lambda own: outputs(own, x.double()), learned, change)
+
+        return self.of_members(losses).float().double()
+
+    @staticmethod
+    def _past(look: Look | None) -> Look:
+        if look is None:
+            raise ValueError("a look without a past was asked for it: it is kept where `needs` names it")
+        return look
 
     @property
     def _targets(self) -> Tensor:
@@ -171,24 +247,33 @@ class Look:
             raise ValueError("a look without targets was asked for the loss of its examples")
         return self.targets
 
-    def _losses(
-        self, params: Mapping[str, Tensor], x: Tensor, y: Tensor
-    ) -> tuple[Callable[[dict[str, Tensor]], Tensor], dict[str, Tensor]]:
-        """A member's losses (N,) as a function of its parameters, and those, in float64."""
-        assert self.loss is not None
-        outputs, learned = self._outputs(params, x)
-        example_losses = self.loss.example_losses
-        targets = y.double() if y.is_floating_point() else y
-        return lambda own: example_losses(outputs(own), targets), learned
+    def _hessian(self, params: Mapping[str, Tensor], x: Tensor, y: Tensor) -> Callable[[Tensor], Tensor]:
+        """Products with the Hessian of a member's mean loss."""
+        losses, learned = self._losses(params)
+        x, y = x.double(), y.double() if y.is_floating_point() else y
+        return hessian_product_of(lambda own: losses(own, x, y).mean(), learned)
 
-    def _outputs(
-        self, params: Mapping[str, Tensor], x: Tensor
-    ) -> tuple[Callable[[dict[str, Tensor]], Tensor], dict[str, Tensor]]:
-        """A member's outputs (N, outputs) as a function of its parameters, buffers apart, and those, in float64."""
+    def _losses(self, params: Mapping[str, Tensor]) -> tuple[Callable[..., Tensor], dict[str, Tensor]]:
+        """A member's losses (N,) as a function of its parameters and of examples x, y, and those, in float64."""
+        assert self.loss is not None
+        outputs, learned = self._outputs(params)
+        example_losses = self.loss.example_losses
+        return lambda own, x, y: example_losses(outputs(own, x), y), learned
+
+    def _outputs(self, params: Mapping[str, Tensor]) -> tuple[Callable[..., Tensor], dict[str, Tensor]]:
+        """A member's outputs (N, outputs) as a function of its parameters and of x, and those, in float64."""
         buffers = set(self.network.buffers)
         fixed = {name: value.double() for name, value in params.items() if name in buffers}
         learned = {name: value.double() for name, value in params.items() if name not in buffers}
-        return lambda own: self.network.apply({**own, **fixed}, x.double())[0], learned
+        return lambda own, x: self.network.apply({**own, **fixed}, x)[0], learned
+
+    def of_each(self, function: Callable[..., Tensor], *given: Tensor) -> Tensor:
+        """As `of_members`, one after the other, to the same bits whoever is beside: from copies that lie alike."""
+        found = []
+        for place in range(len(self.x)):
+            params = {name: value[place].clone() for name, value in self.params.items()}
+            found.append(function(params, *(each[place].clone() for each in given)))
+        return torch.stack(found)
 
     def of_members(self, function: Callable[..., Tree], *given: Tensor) -> Tree:
         """`function(params, *given)`, written for one member, of all: its tensors with an axis of members in front.

@@ -74,10 +74,30 @@ def signed_eigenvalues(symmetric: Tensor) -> Tensor:
     return _in_parts(symmetric, lambda matrices: torch.linalg.eigvalsh(matrices.double()).flip(-1))
 
 
+def eigenpairs(symmetric: Tensor) -> tuple[Tensor, Tensor]:
+    """Of symmetric matrices (..., n, n) the eigenvalues (..., n) and eigenvectors (..., n, n), a column each, float64.
+
+    All NaN for a matrix that is not finite.
+    """
+    finite = symmetric.isfinite().all(-1, keepdim=True).all(-2, keepdim=True)
+    values, vectors = torch.linalg.eigh(torch.where(finite, symmetric, 0).double())
+    return torch.where(finite.squeeze(-1), values, torch.nan), vectors
+
+
 def _nonnegative(symmetric: Tensor) -> Tensor:
     values = torch.linalg.eigvalsh(padded(symmetric)).flip(-1)[..., : symmetric.shape[-1]]
     floor = values[..., :1] * symmetric.shape[-1] * torch.finfo(torch.float64).eps
     return torch.where(values > floor, values, 0)
+
+
+def spread(values: Tensor) -> Tensor:
+    """Singular values at every example (..., N, K) -> (...,): the standard deviation of all of them."""
+    return (values - values.mean((-2, -1), keepdim=True)).square().mean((-2, -1)).sqrt()
+
+
+def distance_from_one(values: Tensor) -> Tensor:
+    """Singular values at every example (..., N, K) -> (...,): the root of their mean squared distance from 1."""
+    return (values - 1).square().mean((-2, -1)).sqrt()
 
 
 def lower_gram(tall: Tensor) -> Tensor:

@@ -114,13 +114,20 @@ class ControlTraining(Members[ChangingControl, Acting]):
         values: dict[str, Tensor] = {}
         for count, alike in by_probe(names, self.config["probe"]).items():
             probe = torch.from_numpy(self.stream.probe(task, count)).to(self.dtype)
-            x = torch.stack([self.shown(probe, tree, place) for place in range(len(self.seeds))])
-            values |= measure(alike, Look(self.network, evaluated(tree), x))
+            x = self.shown(probe, tree["state"])
+            looks: dict[str, Look] = {}
+            if self.before:
+                before = self.shown(probe, self.before["inputs"])
+                looks["before"] = Look(self.network, self.before["params"], before)
+            if self.initial:
+                looks["initial"] = Look(self.network, self.initial, x)
+            values |= measure(alike, Look(self.network, evaluated(tree), x, **looks))
         return values
 
-    def shown(self, probe: Tensor, tree: Tree, place: int) -> Tensor:
-        """What a member's policy is shown of a probe (N, 4)."""
-        return self.learner.shown(probe, member(tree["state"], place), member(self.hyper, place))
+    def shown(self, probe: Tensor, state: Tree) -> Tensor:
+        """What the members' policies are shown of a probe (N, 4), by what their methods know of inputs: (P, N, 4)."""
+        places = range(len(self.seeds))
+        return torch.stack([self.learner.shown(probe, member(state, i), member(self.hyper, i)) for i in places])
 
     @computing()
     def train_chunk(self, until: int) -> None:

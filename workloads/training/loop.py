@@ -18,7 +18,7 @@ from workloads.checks.streams import timetable
 from workloads.diagnostics import BINS
 from workloads.engine import Engine, build
 from workloads.engine.computing import computing
-from workloads.engine.layout import Tree, mapped, stacked
+from workloads.engine.layout import Tree, mapped
 from workloads.engine.tasks import task_begun
 from workloads.engine.trace import NotLowered
 from workloads.errors import InputError
@@ -110,8 +110,7 @@ class Training(Members[Stream, Engine]):
 
     def newborn(self, make_params: MakeParams) -> Tree:
         """The state of members that have learned nothing yet."""
-        per_seed = stacked([dict(make_params(seed)) for seed in self.distinct])
-        params = mapped(lambda v: v.to(self.device, self.dtype)[self.which], per_seed)
+        params = self.beginning(make_params)
         count = len(self.seeds)
         states = torch.func.vmap(self.learner.init, randomness="error")(params)
         zero = torch.zeros(count, dtype=torch.float64, device=self.device)
@@ -119,7 +118,7 @@ class Training(Members[Stream, Engine]):
 
     def beside(self) -> dict[str, Any]:
         """See Members."""
-        held: dict[str, Any] = {"before_bin": self.before_bin}
+        held = {**super().beside(), "before_bin": self.before_bin}
         if self.held_out is not None:
             held["held_out"] = mapped(lambda v: v.cpu(), self.held_out.state())
         if self.fresh is not None:
@@ -156,7 +155,7 @@ class Training(Members[Stream, Engine]):
 
     def diagnosed(self, names: Sequence[str], task: int) -> dict[str, Tensor]:
         """See Members; on a probe of the coming task."""
-        return self.probes.diagnosed(names, self.engine.state(), task, self.config["probe"])
+        return self.probes.diagnosed(names, self.engine.state(), task, self.config["probe"], self.past)
 
     @computing()
     def train_chunk(self, until: int) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from workloads.diagnostics import DIAGNOSTICS
+from workloads.diagnostics import DIAGNOSTICS, OF_THE_LAST_LOOK, parts_of
 from workloads.engine.computing import computing
 from workloads.engine.layout import Tree, mapped, stacked
 from workloads.errors import CheckpointError, InputError
@@ -24,6 +24,7 @@ from workloads.learner import Learner
 from workloads.training.assembled import MakeParams, dtype_of, loss_of, network_of, ways_of_learning
 from workloads.training.held_out import evaluated
 from workloads.training.pack import Pack, Snapshot
+from workloads.training.probes import Past
 from workloads.training.rows import Table
 
 
@@ -82,6 +83,8 @@ class Members(ABC, Generic[W, H]):
         self.step = 0
         self.ended = torch.full((len(seeds),), -1, dtype=torch.int64)  # by member of the pack: the task it diverged in
         self.stopped = torch.full((len(seeds),), -1, dtype=torch.int64)  # the complete tasks when it was stopped
+        self.read = parts_of(config["metrics"])
+        self.before: Tree = {}  # the members' networks when they were last looked at, where a diagnostic compares
         self.seat(torch.arange(len(seeds)))
         self.engine = self.new_engine()
 
@@ -123,6 +126,12 @@ class Members(ABC, Generic[W, H]):
         self.seeds = torch.tensor(seeds, dtype=torch.int64, device=self.device)
         self.streams = [self.stream_of_seed[seed] for seed in self.distinct]
         self.hyper = mapped(lambda v: v[held.to(self.device)], self.given)
+        self.initial = self.beginning(self.make_params) if "initial_weights" in self.read else {}
+
+    def beginning(self, make_params: MakeParams) -> Tree:
+        """The parameters that the members begin with, (P, ...) each: one draw per seed, shared by all of that seed."""
+        per_seed = stacked([dict(make_params(seed)) for seed in self.distinct])
+        return mapped(lambda v: v.to(self.device, self.dtype)[self.which], per_seed)
 
     @property
     def engines(self) -> list[H]:
@@ -140,6 +149,7 @@ class Members(ABC, Generic[W, H]):
     def without_others(self, mask: Tensor) -> None:
         """Take new seats for the members in the mask, with all that there is of each."""
         self.seat(self.held[mask])
+        self.before = mapped(lambda v: v[mask.to(v.device)], self.before)
         for engine in self.engines:
             engine.keep(mask.to(self.device), self.hyper, self.seeds)
 
@@ -191,6 +201,22 @@ class Members(ABC, Generic[W, H]):
         names = [name for name in self.config["metrics"] if name in DIAGNOSTICS]
         for name, values in (self.diagnosed(names, task) if names else {}).items():
             self.add(name, task, values)
+        self.remember()
+
+    def remember(self) -> None:
+        """Keep what the members' networks are now for the next look, where a diagnostic compares them with it."""
+        if not OF_THE_LAST_LOOK.isdisjoint(self.read):
+            self.before = mapped(torch.clone, self.applied(self.engine.state()))
+
+    @property
+    def past(self) -> Past:
+        """What the members' networks were."""
+        return Past(self.before, self.initial)
+
+    def applied(self, tree: Tree) -> Tree:
+        """What it takes to apply the members' networks: all they are evaluated with, what methods know of inputs."""
+        inputs = {name: tree["state"][name] for name in self.learner.smoothing}
+        return {"params": evaluated(tree), "inputs": inputs}
 
     def add_asked(self, task: int, values: Mapping[str, Tensor]) -> None:
         """Of these measurements, (n,) each, those that the trials ask for, in the order they do."""
@@ -207,8 +233,9 @@ class Members(ABC, Generic[W, H]):
 
     @computing()
     def begin(self) -> None:
-        """Initial weights (one draw per seed, shared by all members of that seed) and state."""
+        """Initial weights and state."""
         self.engine.load(self.newborn(self.make_params))
+        self.remember()
 
     def save(self) -> bytes:
         """Everything a later call needs to continue to the same bits."""
@@ -227,7 +254,7 @@ class Members(ABC, Generic[W, H]):
 
     def beside(self) -> dict[str, Any]:
         """What a checkpoint holds beside the members' state."""
-        return {}
+        return {"before": mapped(lambda v: v.cpu(), self.before)} if self.before else {}
 
     @computing()
     def restore(self, saved: bytes) -> None:
@@ -247,6 +274,7 @@ class Members(ABC, Generic[W, H]):
     def resume(self, held: Mapping[str, Any], place: Tensor) -> None:
         """Take up a checkpoint's content for all members: of each, what is at its `place` (P,) there."""
         self.engine.load(mapped(lambda v: v[place].to(self.device), held["engine"]))
+        self.before = mapped(lambda v: v[place].to(self.device), held.get("before", {}))
 
     def keep_weights(self, tasks: int, tree: Tree) -> None:
         """Weights after `tasks` tasks, where the trial's `keep` asks for them."""
@@ -254,9 +282,7 @@ class Members(ABC, Generic[W, H]):
         final = tasks == self.stream.tasks
         if keep == "none" or not (final or (isinstance(keep, dict) and tasks % keep["every"] == 0)):
             return
-        kept: Tree = {"params": evaluated(tree)}
-        if self.learner.smoothing:
-            kept["inputs"] = {name: tree["state"][name] for name in self.learner.smoothing}
+        kept = {name: part for name, part in self.applied(tree).items() if part}
         label = "final" if final else f"task{tasks:05d}"
         for i, number in enumerate(self.held.tolist()):
             if self.alive[number]:

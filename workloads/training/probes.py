@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from workloads.diagnostics import DIAGNOSTICS, by_probe
-from workloads.diagnostics.derivatives import TANGENTS
+from workloads.diagnostics import FINDING, OF_THE_LAST_LOOK, QUADRATURE_STEPS, by_probe, parts_of
+from workloads.diagnostics.kernel import TANGENTS
 from workloads.diagnostics.look import Look
 from workloads.diagnostics.measure import measure
 from workloads.engine.layout import Tree, mapped
@@ -17,6 +18,14 @@ from workloads.learner import Learner
 from workloads.methods.base import Params
 from workloads.training.feed import CHUNK_BYTES, Feed
 from workloads.training.held_out import evaluated
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """Members as they were, every tensor (P, ...): empty where no diagnostic compares them with it."""
+
+    before: Tree  # what their networks were when they were last looked at; see `Members.applied`
+    initial: Tree  # the parameters they began with
 
 
 class Probes:
@@ -32,17 +41,17 @@ class Probes:
         self.which = which
         self.alone = alone
 
-    def diagnosed(self, names: Sequence[str], tree: Tree, task: int, count: int) -> dict[str, Tensor]:
+    def diagnosed(self, names: Sequence[str], tree: Tree, task: int, count: int, past: Past) -> dict[str, Tensor]:
         """(P,) each: diagnostics of members' networks, an engine's state, on the first examples of a task.
 
         `count` of them, or as many as a diagnostic asks for itself; those of one probe share their looks.
         """
         values: dict[str, Tensor] = {}
         for size, alike in by_probe(names, count).items():
-            values |= self.looked_at(alike, tree, task, size)
+            values |= self.looked_at(alike, tree, task, size, past)
         return values
 
-    def looked_at(self, names: Sequence[str], tree: Tree, task: int, count: int) -> dict[str, Tensor]:
+    def looked_at(self, names: Sequence[str], tree: Tree, task: int, count: int, past: Past) -> dict[str, Tensor]:
         """Those of them that look at `count` examples."""
         order = torch.argsort(self.which, stable=True)  # by stream, so that a probe is made once and few are held
         probes: dict[int, tuple[Tensor, Tensor]] = {}
@@ -59,7 +68,7 @@ class Probes:
             x, y = (v[0][None] if len(v) == 1 else torch.stack(v) for v in zip(*probes.values(), strict=True))
             if len(shown) < len(part):  # else each has a stream of its own
                 x, y = x[which - shown[0]], y[which - shown[0]]
-            look = self.look(names, tree, x, y, part)
+            look = self.look(names, tree, x, y, part, past)
             for name, value in measure(names, look).items():
                 measured.setdefault(name, []).append(value)
         place = torch.argsort(order)
@@ -74,7 +83,7 @@ class Probes:
         """How many members' looks at a probe fit the chunk's memory, and are fast, at once."""
         if self.alone:
             return 1
-        needs = {part for name in names for part in DIAGNOSTICS[name].needs}
+        needs = parts_of(names)
         numbers = count * (self.stream.inputs + self.hidden)
         if "layer_jacobian_spectra" in needs:  # of one layer after the other, each as large as its matrix
             numbers += count * self.network.parameter_count()
@@ -84,6 +93,8 @@ class Probes:
             "tangent_kernel_spectrum": count * self.stream.outputs,
             "gradient_covariance_spectrum": count,
             "hessian_spectrum": 4,
+            "hessian_sums": FINDING + QUADRATURE_STEPS + 4,
+            "losses_of_fit": 5,
         }
         if most_rows := max((rows.get(part, 0) for part in needs), default=0):  # of parameters, in float64
             width = self.network.parameter_count()
@@ -92,19 +103,24 @@ class Probes:
         most = CHUNK_BYTES // 4 if self.feed.device.type == "cpu" else 4 * CHUNK_BYTES
         return max(1, most // (numbers * self.feed.dtype.itemsize))
 
-    def look(self, names: Sequence[str], tree: Tree, x: Tensor, y: Tensor, part: Tensor) -> Look:
+    def look(self, names: Sequence[str], tree: Tree, x: Tensor, y: Tensor, part: Tensor, past: Past) -> Look:
         """At the members `part` on their probes x, y (len(part), N, ...), with what these diagnostics need of it.
 
-        `tree` is an engine's state, of all members.
+        `tree` is an engine's state, of all members, and `past` what they were.
         """
+        needs = parts_of(names)
         # What the loss reads: of the optimizer nothing.
         read = {"params": tree["params"], "state": {n: v for n, v in tree["state"].items() if n != "optimizer"}}
         tree, hyper = (mapped(lambda v: v[part], given) for given in (read, self.hyper))
-        params, shown = evaluated(tree), x
-        if self.learner.smoothing:
-            shown = torch.func.vmap(self.learner.shown)(x, tree["state"], hyper)
-        if not any("gradients" in DIAGNOSTICS[name].needs for name in names):
-            return Look(self.network, params, shown, targets=y, loss=self.learner.loss)
+        params, shown = evaluated(tree), self.shown(x, tree["state"], hyper)
+        looks: dict[str, Look] = {}
+        if not OF_THE_LAST_LOOK.isdisjoint(needs):
+            before = mapped(lambda v: v[part], past.before)
+            looks["before"] = Look(self.network, before["params"], self.shown(x, before["inputs"], hyper))
+        if "initial_weights" in needs:
+            looks["initial"] = Look(self.network, mapped(lambda v: v[part], past.initial), shown)
+        if "gradients" not in needs:
+            return Look(self.network, params, shown, targets=y, loss=self.learner.loss, **looks)
 
         def gradients(tree: Tree, hyper: Tree, x: Tensor, y: Tensor) -> tuple[Params, dict[str, Tensor]]:
             acting = self.learner.acting(0)  # every part
@@ -115,7 +131,14 @@ class Probes:
         # Activations are those of evaluation, the gradient that of training: the same unless there is batch norm.
         activations = None if self.network.buffers else hidden
         known = {"gradients": grads, "activations": activations}
-        return Look(self.network, params, shown, targets=y, loss=self.learner.loss, **known)
+        return Look(self.network, params, shown, targets=y, loss=self.learner.loss, **known, **looks)
+
+    def shown(self, x: Tensor, state: Tree, hyper: Tree) -> Tensor:
+        """What members' networks are shown of x, (P, N, ...), by what their methods know of inputs."""
+        if not self.learner.smoothing:
+            return x
+        shown: Tensor = torch.func.vmap(self.learner.shown)(x, state, hyper)
+        return shown
 
     @functools.cached_property
     def hidden(self) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tiny import TINY
 
-from sweep import service
+from sweep import packing, service
 from sweep.cli import preview
 from sweep.cluster import calibration, placement
 
@@ -88,3 +88,26 @@ def test_a_setting_at_the_default_that_it_came_with_leaves_no_comma(tmp_path: Pa
     rows = [row for row in preview.as_text(planned(tmp_path, grid)).splitlines() if row.startswith("sgd ")]
     said = {re.split("  +", row)[1] for row in rows}
     assert said == {"width 3", "width 5", "width 3, normalisation layer", "width 5, normalisation layer"}
+
+
+@pytest.mark.usefixtures("alone")
+def test_a_plan_says_what_share_of_it_diagnostics_take(tmp_path: Path) -> None:
+    """By arithmetic, by the clock once that was read; nothing where there are none."""
+    found = planned(tmp_path, TINY.replace("effective_rank]", "effective_rank, hessian_max]"), workers=1)
+    share, how = preview.share_of_looks(found.packs, {})
+    [pack] = found.packs
+    looks = packing.looking(pack.trials[0].config, pack.shape)
+    assert share == pytest.approx(looks / (pack.shape.steps + looks)) and how == "by arithmetic"
+    [said] = [line for line in preview.as_text(found).splitlines() if line.startswith("diagnostics")]
+    of_it = f"{100 * share:.0f} % of the run by arithmetic"
+    assert said == f"diagnostics, every task: {of_it}, most of it for hessian_max"
+    calibration.record({calibration.key_of(pack): 0.4, calibration.looks_key(pack): 0.1})
+    assert "diagnostics, every task: 25 % of the run as measured" in preview.as_text(found)
+    assert preview.as_data(found)["diagnostics_share"] == pytest.approx(0.25)
+    none = planned(tmp_path, TINY.replace(", effective_rank]", "]"))
+    assert "diagnostics" not in preview.as_text(none)
+
+
+def test_the_plan_of_nothing_has_no_diagnostics(tmp_path: Path) -> None:
+    found = replace(planned(tmp_path, TINY), packs=[])
+    assert preview.as_data(found)["diagnostics_share"] == 0

@@ -76,4 +76,8 @@ def test_a_pack_is_measured_by_training_it_and_looking_at_it(uncompiled: None, m
     seconds = calibration.measure(measured, steps=20)
     assert asked == [*["train"] * 6, "diagnose"]
     looks = looks_at(measured.trials[0].config, shape)
-    assert seconds == pytest.approx(2.0 / 4 + 5.0 * looks / shape.steps)  # both by the clock that is set here
+    looking = 5.0 * looks / shape.steps  # by the clock that is set here
+    assert seconds == {
+        calibration.key_of(measured): pytest.approx(2.0 / 4 + looking),
+        calibration.looks_key(measured): pytest.approx(looking),
+    }

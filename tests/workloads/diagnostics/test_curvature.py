@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -11,12 +12,13 @@ from torch import Tensor
 from workloads.diagnostics.lanczos import STEPS, start_of, tridiagonal
 from workloads.diagnostics.look import Look
 from workloads.diagnostics.measure import measure
+from workloads.diagnostics.quadrature import effective_rank_of_sums, starts_of, sums, sums_of_whole
 from workloads.losses.implementations import CrossEntropy, SquaredError
 from workloads.networks.config import MLPConfig
 from workloads.networks.mlp import MLP
 
 F64 = torch.float64
-NAMES = ("hessian_max", "gradient_covariance_rank")
+NAMES = ("hessian_max", "hessian_effective_rank", "gradient_covariance_rank")
 
 
 def linear_look(x: list[list[float]], y: list[list[float]]) -> Look:
@@ -30,6 +32,8 @@ def test_a_linear_model_has_the_curvature_of_its_inputs() -> None:
     """H = 2/N sum x x^T: of (3, 0) and (0, 1) it is diag(9, 1)."""
     found = measure(NAMES, linear_look([[3.0, 0.0], [0.0, 1.0]], [[1.0], [1.0]]))
     assert found["hessian_max"].item() == pytest.approx(9)
+    entropy = -(0.9 * math.log(0.9) + 0.1 * math.log(0.1))
+    assert found["hessian_effective_rank"].item() == pytest.approx(math.exp(entropy), rel=1e-6)
 
 
 def test_gradients_of_two_directions_have_rank_two() -> None:
@@ -75,7 +79,10 @@ def test_autograd_is_the_oracle(settings: Any, kind: str) -> None:
     found = measure(NAMES, look)
     for place in range(2):
         hessian, gradients = whole(network, look, place)
-        largest = torch.linalg.eigvalsh(hessian)[-1].item()
+        values = torch.linalg.eigvalsh(hessian)
+        largest = values[-1].item()
+        exact = torch.special.entr(values.abs() / values.abs().sum()).sum().exp().item()
+        assert found["hessian_effective_rank"][place].item() == pytest.approx(exact, rel=1e-6)
         assert found["hessian_max"][place].item() == pytest.approx(largest, rel=1e-6)
         assert found["hessian_max"][place].item() <= largest * (1 + 1e-7), "never above it"
         spread = torch.linalg.svdvals(gradients - gradients.mean(0)) ** 2
@@ -103,6 +110,45 @@ def test_a_negative_matrix_that_ends_early_hides_nothing() -> None:
     """Of -I one direction is all there is: zeros in the place of the others would be above every eigenvalue."""
     seen = torch.linalg.eigvalsh(tridiagonal(lambda vector: -vector, start_of(7)))
     torch.testing.assert_close(seen, -torch.ones(STEPS, dtype=F64))
+
+
+def truth(values: Tensor) -> float:
+    """The effective rank of eigenvalues."""
+    return torch.special.entr(values.abs() / values.abs().sum()).sum().exp().item()
+
+
+@pytest.mark.parametrize("silent", [0.0, 0.9], ids=["newborn", "mostly silent"])
+def test_a_large_hessians_effective_rank_is_within_a_fifth(silent: float) -> None:
+    """Of 693 parameters, by autograd's dense Hessian."""
+    network = MLP(MLPConfig(width=16, depth=2), 20, 5)
+    params = {name: value[None].clone() for name, value in network.init(0).items()}
+    for name in ("layers.0.bias", "layers.1.bias"):
+        params[name][:, : int(silent * 16)] = -100
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(1, 64, 20, generator=generator, dtype=F64)
+    y = torch.randint(0, 5, (1, 64), generator=generator)
+    look = Look(network, params, x, targets=y, loss=CrossEntropy())
+    exact = truth(torch.linalg.eigvalsh(whole(network, look, 0)[0]))
+    found = measure(["hessian_effective_rank"], look)["hessian_effective_rank"].item()
+    assert found == pytest.approx(exact, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    "some",
+    [[], [5.0], [5.0, -1.0, 0.5, 1e-3, 40.0], [3.0] * 200, [40.0] * 10 + [3.0] * 100 + [0.1] * 90],
+    ids=["zero", "one", "few", "all alike", "of three sizes"],
+)
+def test_sums_over_eigenvalues_of_a_matrix(some: list[float]) -> None:
+    """Few are found and count once; of equal ones, which are found once, the quadrature counts the others."""
+    size = 200
+    vectors = torch.linalg.qr(torch.randn(size, size, generator=torch.Generator().manual_seed(3), dtype=F64))[0]
+    values = torch.tensor([*some, *[0.0] * (size - len(some))], dtype=F64)
+    matrix = vectors @ values.diag() @ vectors.mT
+    expected = torch.stack([values.abs().sum(), -torch.special.entr(values.abs()).sum()])
+    close = 0.3 if len(set(some)) == 3 else 1e-9  # how much a random direction has of ten that are alike is chance
+    for found in (sums(lambda v: matrix @ v, starts_of(size)), sums_of_whole(lambda v: matrix @ v, values)):
+        torch.testing.assert_close(found, expected, rtol=close, atol=1e-9)
+        assert effective_rank_of_sums(found).item() == pytest.approx(truth(values) if some else 1, rel=close)
 
 
 def test_what_is_of_a_loss_needs_targets() -> None:

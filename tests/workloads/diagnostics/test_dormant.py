@@ -8,6 +8,10 @@ import pytest
 import torch
 
 from workloads.diagnostics.dormant import dead_fraction, dormant_fraction, rarely_active_fraction
+from workloads.diagnostics.look import Look
+from workloads.diagnostics.measure import measure
+from workloads.networks.config import MLPConfig
+from workloads.networks.mlp import MLP
 
 
 def test_dormant_fraction_by_hand() -> None:
@@ -17,6 +21,20 @@ def test_dormant_fraction_by_hand() -> None:
     assert dormant_fraction(features, tau=0.019).item() == 0.0
     assert dormant_fraction(features, tau=0.99).item() == 0.5
     assert dormant_fraction(1e-9 * features).item() == 0.25
+
+
+def test_dormancy_is_measured_at_both_thresholds_in_use() -> None:
+    """Scores 2.97, 0.98, 0.05 and 0 of a layer's mean of 1: two are under 0.1, one is under 0.025."""
+    network = MLP(MLPConfig(width=4, depth=1), 1, 1)
+    params = {name: value[None] for name, value in network.init(0).items()}
+    hidden = {"layers.0": torch.tensor([[[2.97, 0.98, 0.05, 0.0]]])}
+    found = measure(
+        ["dormant_fraction", "dormant_fraction_10"], Look(network, params, torch.zeros(1, 1, 1), activations=hidden)
+    )
+    assert {name: value.item() for name, value in found.items()} == {
+        "dormant_fraction": 0.25,
+        "dormant_fraction_10": 0.5,
+    }
 
 
 def test_dead_fraction_counts_exact_zeros_on_every_example() -> None:

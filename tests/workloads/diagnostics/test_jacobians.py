@@ -16,8 +16,9 @@ from workloads.networks.config import NETWORKS, MLPConfig
 from workloads.networks.implementations import IMPLEMENTATIONS
 from workloads.networks.mlp import MLP
 
-LAYER = ("layer_jacobian_max", "layer_jacobian_min", "layer_jacobian_mean")
-WHOLE = ("input_output_jacobian_max", "input_output_jacobian_min", "input_output_jacobian_mean")
+STATISTICS = ("max", "min", "mean", "spread", "deviation")
+LAYER = tuple(f"layer_jacobian_{statistic}" for statistic in STATISTICS)
+WHOLE = tuple(f"input_output_jacobian_{statistic}" for statistic in STATISTICS)
 F64 = torch.float64
 
 
@@ -36,9 +37,11 @@ def test_the_jacobian_of_a_linear_layer_is_its_matrix() -> None:
     network, params = tiny("linear", w0=[[0.0, 3.0], [-4.0, 0.0]], w1=[[1.0, 2.0]])
     look = Look(network, params, torch.tensor([[[1.0, 1.0], [5.0, -7.0]]], dtype=F64))
     found = values((*LAYER, *WHOLE), look)
-    assert [found[name] for name in LAYER] == [[pytest.approx(4)], [pytest.approx(3)], [pytest.approx(3.5)]]
+    # 4 and 3: from their mean they are half away, from 1 they are 3 and 2.
+    assert [found[name][0] for name in LAYER] == pytest.approx([4, 3, 3.5, 0.5, math.sqrt(6.5)])
     # W_1 W_0 = (-8, 3), one singular value: its length
-    assert [found[name] for name in WHOLE] == [[pytest.approx(math.sqrt(73))]] * 3
+    length = math.sqrt(73)
+    assert [found[name][0] for name in WHOLE] == pytest.approx([length, length, length, 0, length - 1])
 
 
 def test_a_silent_unit_is_a_row_of_zeros() -> None:
@@ -46,9 +49,11 @@ def test_a_silent_unit_is_a_row_of_zeros() -> None:
     # On the first example both units speak: 4 and 3, and d out / d x = (3, 8). On the second one does: 3 and 0, (3, 0).
     look = Look(network, params, torch.tensor([[[1.0, 1.0], [1.0, -1.0]]], dtype=F64))
     found = values((*LAYER, *WHOLE), look)
-    assert [found[name][0] for name in LAYER] == [pytest.approx(4), 0, pytest.approx(10 / 4)]
+    of_layer = [4, 0, 10 / 4, math.sqrt((1.5**2 + 0.5**2 + 0.5**2 + 2.5**2) / 4), math.sqrt((9 + 4 + 4 + 1) / 4)]
+    assert [found[name][0] for name in LAYER] == pytest.approx(of_layer)
     length = math.sqrt(73)
-    assert [found[name][0] for name in WHOLE] == pytest.approx([length, 3, (length + 3) / 2])
+    of_whole = [length, 3, (length + 3) / 2, (length - 3) / 2, math.sqrt(((length - 1) ** 2 + 4) / 2)]
+    assert [found[name][0] for name in WHOLE] == pytest.approx(of_whole)
 
 
 def of_members(network: Network, count: int, seed: int = 0) -> Look:
@@ -117,12 +122,19 @@ def test_autograds_jacobian_is_the_oracle(settings: Any) -> None:
     found = values((*LAYER, *WHOLE), look)
     for place in range(3):
         for name, each in expected_of(network, look, place).items():
-            reduced = {"max": each.max(), "min": each.min(), "mean": each.mean()}[name[:-2].rpartition("_")[2]]
+            reduced = reduce(each)[name[:-2].rpartition("_")[2]]
             # From a Gram matrix small values are known to 2e-14 of the square of the largest over their own.
             assert found[name.removesuffix("/0")][place] == pytest.approx(float(reduced), rel=1e-9, abs=1e-7), name
     for name in LAYER:
         first, second = (torch.tensor(found[f"{name}/{k}"]) for k in (1, 2))
         assert found[name] == pytest.approx(((first + second) / 2).tolist())
+
+
+def reduce(values: Tensor) -> dict[str, Tensor]:
+    """Statistic -> that of all values, by torch's own functions."""
+    away = torch.nn.functional.mse_loss(values, torch.ones_like(values)).sqrt()
+    spread = values.std(correction=0)
+    return {"max": values.max(), "min": values.min(), "mean": values.mean(), "spread": spread, "deviation": away}
 
 
 def expected_of(network: MLP, look: Look, place: int) -> dict[str, Tensor]:
@@ -153,8 +165,7 @@ def test_a_network_of_pictures_has_an_input_output_jacobian() -> None:
     found = values(WHOLE, Look(network, params, x))
     own = {name: value[1] for name, value in params.items()}
     expected = spectra(lambda x: network.apply(own, x[None])[0][0], x[1])
-    reduced = [float(expected.max()), float(expected.min()), float(expected.mean())]
-    assert [found[name][1] for name in WHOLE] == pytest.approx(reduced)
+    assert [found[name][1] for name in WHOLE] == pytest.approx([float(v) for v in reduce(expected).values()])
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "absolute", "crelu", "fourier", "groupsort_2"])

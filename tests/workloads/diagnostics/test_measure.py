@@ -56,8 +56,10 @@ def look_at(depth: int, members: int = 4, width: int = 6) -> Look:
     inits = [network.init(seed, at=1) for seed in range(members)]
     params = {name: torch.stack([init[name] for init in inits]).float() for name in inits[0]}
     x = torch.randn(16, 5, generator=torch.Generator().manual_seed(0))
-    x, loss = x.expand(members, -1, -1), SquaredError()
-    return Look(network, params, x, gradients=params, targets=x[..., :2], loss=loss)
+    x = x.expand(members, -1, -1)
+    past = Look(network, {name: 0.9 * value for name, value in params.items()}, x)
+    known = {"targets": x[..., :2], "loss": SquaredError(), "before": past, "initial": past}
+    return Look(network, params, x, gradients=params, **known)
 
 
 def part_of(look: Look, members: slice) -> Look:
@@ -65,8 +67,11 @@ def part_of(look: Look, members: slice) -> Look:
     params = {name: value[members] for name, value in look.params.items()}
     activations = {name: value[members] for name, value in look.activations.items()}
     known = {"gradients": params, "activations": activations}
-    assert look.targets is not None
-    return Look(look.network, params, look.x[members], targets=look.targets[members], loss=look.loss, **known)
+    assert look.targets is not None and look.before is not None
+    before = {name: value[members] for name, value in look.before.params.items()}
+    past = Look(look.network, before, look.x[members])
+    known |= {"targets": look.targets[members], "loss": look.loss, "before": past, "initial": past}
+    return Look(look.network, params, look.x[members], **known)
 
 
 def test_every_diagnostic_is_measured_and_named_for_itself() -> None:
@@ -74,11 +79,11 @@ def test_every_diagnostic_is_measured_and_named_for_itself() -> None:
     measured = measure(DIAGNOSTICS, look)
     assert {name for name in measured if "/" not in name} == set(DIAGNOSTICS)
     assert {name.partition("/")[0] for name in measured if "/" in name} == {
-        n for n, s in DIAGNOSTICS.items() if s.deciles
+        n for n, s in DIAGNOSTICS.items() if s.deciles or s.per_matrix
     }
     several = measure(DIAGNOSTICS, look_at(depth=2))
     assert {name for name in DIAGNOSTICS if f"{name}/2" in several} == {
-        n for n, s in DIAGNOSTICS.items() if s.per_layer or s.deciles
+        n for n, s in DIAGNOSTICS.items() if s.per_layer or s.per_matrix or s.deciles
     }
     assert all(value.shape == (4,) and value.dtype == torch.float64 for value in measured.values())
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from workloads.diagnostics import derivatives
+from workloads.diagnostics import kernel
 from workloads.diagnostics.look import Look
 from workloads.diagnostics.measure import measure
 from workloads.diagnostics.tangent_kernel import CONDITION, condition_of_eigenvalues, entropy_of_eigenvalues
@@ -60,7 +61,7 @@ def test_the_kernel_of_a_linear_model_is_by_hand() -> None:
     ids=lambda settings: "-".join(map(str, settings.values())),
 )
 def test_the_dense_jacobian_is_the_oracle(settings: Any, tangents: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(derivatives, "TANGENTS", tangents)
+    monkeypatch.setattr(kernel, "TANGENTS", tangents)
     network = MLP(MLPConfig(width=6, depth=2, **settings), 5, 3)
     params = {name: torch.stack([network.init(k)[name] for k in range(2)]) for name in network.init(0)}
     x = torch.randn(2, 4, 5, generator=torch.Generator().manual_seed(0), dtype=F64)
@@ -87,3 +88,42 @@ def test_numbers_of_eigenvalues_at_their_ends() -> None:
     assert entropy_of_eigenvalues(values)[:3].tolist() == pytest.approx([1, 0, 0])
     assert entropy_of_eigenvalues(torch.tensor([[2.0], [math.nan]]))[0] == 1
     assert condition_of_eigenvalues(values)[3].isnan() and entropy_of_eigenvalues(values)[3].isnan()
+
+
+class Odd(MLP):
+    """One whose parameters act in ways that no formula for linear maps knows of."""
+
+    def apply(self, params: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, list[tuple[str, Tensor]]]:
+        first, second, head = (params[name] for name in self.weights)
+        hidden = torch.nn.functional.linear(x, first, params["layers.0.bias"]).tanh()
+        hidden = torch.nn.functional.linear(hidden, second, params["layers.0.bias"]).tanh()  # a bias that acts twice
+        hidden = torch.nn.functional.linear(hidden, second).tanh()  # and so does a matrix
+        scaled = torch.nn.functional.linear(hidden, head * params["layers.2.bias"][:, None])
+        return scaled + (hidden * params["layers.1.bias"]).sum(-1, keepdim=True), []
+
+
+@pytest.mark.parametrize("tangents", [1, 2**22], ids=["by products", "example by example"])
+def test_parameters_that_act_in_other_ways_are_multiplied_out(tangents: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel, "TANGENTS", tangents)
+    network = Odd(MLPConfig(width=6, depth=2), 6, 3)
+    params = {name: value[None] for name, value in network.init(0).items()}
+    x = torch.randn(1, 4, 6, generator=torch.Generator().manual_seed(0), dtype=F64)
+    expected = dense(network, {name: value[0] for name, value in params.items()}, x[0])
+    torch.testing.assert_close(Look(network, params, x).tangent_kernel_spectrum[0], expected, rtol=1e-9, atol=1e-11)
+
+
+def test_a_multilayer_perceptrons_jacobian_is_never_multiplied_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its matrices and biases are known by one pass back; what is left of it are the gains of its norms."""
+    left: list[list[str]] = []
+    rest = kernel._of_rest
+
+    def counted(function: Any, params: Any, names: Any, *others: Any) -> Tensor:
+        left.append(list(names))
+        return rest(function, params, names, *others)
+
+    monkeypatch.setattr(kernel, "_of_rest", counted)
+    for normalisation in ("none", "layer"):
+        network = MLP(MLPConfig(width=6, depth=2, normalisation=normalisation), 5, 3)
+        params = {name: torch.stack([network.init(k)[name] for k in range(2)]) for name in network.init(0)}
+        measure(["ntk_max"], Look(network, params, torch.ones(2, 4, 5)))
+    assert left == [[f"layers.{k}.norm.{kind}" for k in (0, 1) for kind in ("bias", "weight")]]
