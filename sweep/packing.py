@@ -169,12 +169,12 @@ def looks_at(config: Mapping[str, Any], shape: Shape) -> int:
 def sizes_of(config: Mapping[str, Any], shape: Shape) -> Sizes:
     """What the cost of a trial's looks depends on."""
     convolutional = NETWORKS[config["network"]["name"]].convolutional
-    width = None if convolutional else getattr(declared(config)[0].config, "width", None)  # else a number of channels
+    hidden = getattr(declared(config)[0].config, "hidden", None)  # an MLP's layers; elsewhere as if it were one matrix
     return Sizes(
         examples=config["probe"],
         outputs=shape.outputs,
         parameters=shape.parameters,
-        width=width if isinstance(width, int) else math.sqrt(shape.parameters),
+        width=max(hidden) if isinstance(hidden, tuple) and hidden else math.sqrt(shape.parameters),
         convolutional=convolutional,
     )
 
