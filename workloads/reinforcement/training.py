@@ -115,13 +115,12 @@ class ControlTraining(Members[ChangingControl, Acting]):
         for count, alike in by_probe(names, self.config["probe"]).items():
             probe = torch.from_numpy(self.stream.probe(task, count)).to(self.dtype)
             x = self.shown(probe, tree["state"])
-            looks: dict[str, Look] = {}
+            before = initial = None
             if self.before:
-                before = self.shown(probe, self.before["inputs"])
-                looks["before"] = Look(self.network, self.before["params"], before)
+                before = Look(self.network, self.before["params"], self.shown(probe, self.before["inputs"]))
             if self.initial:
-                looks["initial"] = Look(self.network, self.initial, x)
-            values |= measure(alike, Look(self.network, evaluated(tree), x, **looks))
+                initial = Look(self.network, self.initial, x)
+            values |= measure(alike, Look(self.network, evaluated(tree), x, before=before, initial=initial))
         return values
 
     def shown(self, probe: Tensor, state: Tree) -> Tensor:

@@ -113,25 +113,35 @@ class Probes:
         read = {"params": tree["params"], "state": {n: v for n, v in tree["state"].items() if n != "optimizer"}}
         tree, hyper = (mapped(lambda v: v[part], given) for given in (read, self.hyper))
         params, shown = evaluated(tree), self.shown(x, tree["state"], hyper)
-        looks: dict[str, Look] = {}
+        before: Look | None = None
+        initial: Look | None = None
         if not OF_THE_LAST_LOOK.isdisjoint(needs):
-            before = mapped(lambda v: v[part], past.before)
-            looks["before"] = Look(self.network, before["params"], self.shown(x, before["inputs"], hyper))
+            then = mapped(lambda v: v[part], past.before)
+            before = Look(self.network, then["params"], self.shown(x, then["inputs"], hyper))
         if "initial_weights" in needs:
-            looks["initial"] = Look(self.network, mapped(lambda v: v[part], past.initial), shown)
-        if "gradients" not in needs:
-            return Look(self.network, params, shown, targets=y, loss=self.learner.loss, **looks)
+            initial = Look(self.network, mapped(lambda v: v[part], past.initial), shown)
+        grads: Params | None = None
+        hidden: dict[str, Tensor] | None = None
 
         def gradients(tree: Tree, hyper: Tree, x: Tensor, y: Tensor) -> tuple[Params, dict[str, Tensor]]:
             acting = self.learner.acting(0)  # every part
             of_step = self.learner.gradients(tree["params"], tree["state"], hyper, x, y, acting=acting)
             return of_step.grads, of_step.activations
 
-        grads, hidden = torch.func.vmap(gradients)(tree, hyper, x, y)
-        # Activations are those of evaluation, the gradient that of training: the same unless there is batch norm.
-        activations = None if self.network.buffers else hidden
-        known = {"gradients": grads, "activations": activations}
-        return Look(self.network, params, shown, targets=y, loss=self.learner.loss, **known, **looks)
+        if "gradients" in needs:
+            grads, hidden = torch.func.vmap(gradients)(tree, hyper, x, y)
+        return Look(
+            self.network,
+            params,
+            shown,
+            gradients=grads,
+            # Of evaluation, while the gradient is that of training: the same unless there is batch norm.
+            activations=None if self.network.buffers else hidden,
+            targets=y,
+            loss=self.learner.loss,
+            before=before,
+            initial=initial,
+        )
 
     def shown(self, x: Tensor, state: Tree, hyper: Tree) -> Tensor:
         """What members' networks are shown of x, (P, N, ...), by what their methods know of inputs."""
