@@ -16,7 +16,7 @@ from typing import Any
 
 from sweep.spec.model import Arm, Spec
 from workloads import kinds, metrics
-from workloads.diagnostics import DIAGNOSTICS
+from workloads.diagnostics import DIAGNOSTICS, needs_of
 from workloads.extensions import load_code, sources_of
 from workloads.methods.config import METHODS, OPTIMIZERS
 from workloads.registry import fields_of
@@ -127,8 +127,13 @@ def of_one_meaning(trials: Iterable[Trial]) -> list[tuple[str, ...]]:
 
 
 def _metrics(spec: Spec, arm: Arm) -> list[str]:
-    """What an arm's trials record, sorted: what the sweep asks for, and how many units a method replaced."""
+    """What an arm's trials record, sorted: what the sweep asks for, and how many units a method replaced.
+
+    Ages of units are the arms' whose methods keep them: to ask for them changes no other arm's trials.
+    """
     names = set(spec.metrics).difference(metrics.from_origin("counted"))
+    if not any(METHODS[m.name].ages for m in arm.methods):
+        names = {name for name in names if "ages" not in needs_of(name)}
     return sorted({*names, "units_replaced"} if any(METHODS[m.name].replaces for m in arm.methods) else names)
 
 
@@ -143,14 +148,14 @@ def settings(spec: Spec, arms: Iterable[Arm]) -> Iterator[tuple[str, dict[str, A
     }
     if "plasticity_gap" in spec.metrics:
         shared["fresh_every"] = spec.fresh_every
-    measured = {name: DIAGNOSTICS[name].semantics for name in spec.metrics if name in DIAGNOSTICS}
     said = {file: meaning_hash(source) for file, source in spec.code.items()}
     for arm in arms:
         methods = sorted(arm.methods, key=lambda method: method.name)
+        recorded = _metrics(spec, arm)
+        measured = {name: DIAGNOSTICS[name].semantics for name in recorded if name in DIAGNOSTICS}
         parts = [("STREAMS", spec.workload.name), ("NETWORKS", arm.network.name), ("OPTIMIZERS", arm.optimizer.name)]
         parts += [*(("METHODS", method.name) for method in methods), *(("DIAGNOSTICS", name) for name in measured)]
         used = sources_of(parts)
-        recorded = _metrics(spec, arm)
         semantics = {
             "engine": ENGINE_SEMANTICS,
             "stream": spec.workload.semantics,

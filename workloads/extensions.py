@@ -223,6 +223,7 @@ def _method_spec(kind: Class, *, copies: int) -> MethodSpec:
         varies=kind.varies,
         semantics=kind.semantics,
         replaces=kind.repair is not Method.repair or kind.renew is not Method.renew,
+        ages=kind.ages is not Method.ages,
         paths=_paths_of(kind),
         cost=getattr(kind, "cost", COST),
         copies=getattr(kind, "copies", copies),

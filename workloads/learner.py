@@ -7,8 +7,10 @@ ONE network; the engine batches them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,10 +18,11 @@ from torch import Tensor
 from workloads.errors import InputError
 from workloads.losses.implementations import IMPLEMENTATIONS as LOSSES
 from workloads.losses.implementations import Loss
-from workloads.methods.base import Hyper, Method, Params, Seen, State
+from workloads.methods.base import NOTHING, Hyper, Method, Params, Read, Seen, State
 from workloads.methods.config import METHODS, OPTIMIZERS, sorted_units
 from workloads.methods.implementations import IMPLEMENTATIONS
-from workloads.networks.base import Network
+from workloads.networks.base import TAP, Network
+from workloads.networks.reading import check_readable, entering
 from workloads.periods import Acting, Schedule
 from workloads.random import Draw
 from workloads.registry import lookup
@@ -43,6 +46,7 @@ class Gradients:
     output: Tensor  # (B, outputs)
     activations: dict[str, Tensor]  # hidden layer -> (B, units, ...)
     buffers: Params  # the network's, after the batch
+    effects: dict[str, Tensor]  # hidden layer -> h ∂ℓ/∂h (B, units, ...), where a method reads it
 
 
 class Learner:
@@ -61,7 +65,8 @@ class Learner:
         """`loss` is a name of `workloads.losses`, or one that is nobody's choice but its workload's.
 
         `optimizer` is (name, config), `methods` maps names to configs, in the order they act. Raises InputError for a
-        period that is none, and for methods that renew units where activations are sorted.
+        period that is none, for methods that renew units where activations are sorted, and for what a method reads of
+        a step and the network does not offer.
         """
         self.network = network
         self.loss = loss if isinstance(loss, Loss) else lookup(LOSSES, loss, "loss")
@@ -74,6 +79,8 @@ class Learner:
         for name in (*self.rare, *self.renewing) if group > 1 else ():
             raise InputError(sorted_units(name, group))
         self.smoothing = [n for n, m in self.methods.items() if "inputs" in m.acts]
+        self.reads = {read: n for n, m in self.methods.items() for read in sorted(m.reads) if m.acts}
+        check_readable(network, self.reads)
         parts = {optimizer[0]: self.optimizer, **self.methods}
         for name, part in parts.items():
             if type(part.period) is not int or part.period < 1:
@@ -149,15 +156,18 @@ class Learner:
         """
         buffers, x = state.get("buffers", {}), self.shown(x, state, hyper)
 
-        def objective(params: Params) -> tuple[Tensor, tuple[Tensor, Tensor, dict[str, Tensor], Params]]:
-            output, activations, after = self.network.apply_training({**params, **buffers}, x, draw)
+        def objective(params: Params, taps: Params) -> tuple[Tensor, tuple[Tensor, Tensor, dict[str, Tensor], Params]]:
+            output, activations, after = self.network.apply_training({**params, **buffers, **taps}, x, draw)
             loss = self.loss.example_losses(output, y).mean()
             total = self.penalized(loss, params, state, hyper, acting=acting)
             return total, (loss, output, dict(activations), after)
 
-        grads, (loss, output, activations, after) = torch.func.grad(objective, has_aux=True)(params)
+        taps = self.taps(params, len(x)) if "loss_effects" in self.reads else {}
+        derived: Any = torch.func.grad(objective, (0, 1), has_aux=True)
+        (grads, by_tap), (loss, output, activations, after) = derived(params, taps)
         activations = {name: value.detach() for name, value in activations.items()}
-        return Gradients(grads, loss.detach(), output.detach(), activations, after)
+        effects = {name: len(x) * activations[name] * by_tap[TAP + name] for name in (activations if taps else ())}
+        return Gradients(grads, loss.detach(), output.detach(), activations, after, effects)
 
     def penalized(
         self, loss: Tensor, params: Params, state: State, hyper: Mapping[str, Hyper], *, acting: Acting
@@ -167,6 +177,44 @@ class Learner:
             if "loss" in method.acts and self.schedule.acts(method.period, acting):
                 loss = loss + method.loss(params, state[name], hyper[name])
         return loss
+
+    def taps(self, params: Params, batch: int) -> Params:
+        """Zeros to be added to all activations of a batch, for the gradient with respect to them."""
+        like, shapes = params[self.network.head], self.network.activation_shapes
+        return {TAP + name: like.new_zeros((batch, *shape)) for name, shape in shapes.items()}
+
+    def output_effects(
+        self, params: Params, state: State, x: Tensor, hidden: Mapping[str, Tensor], draw: Draw
+    ) -> Params:
+        """Hidden layer -> h vᵀ ∂f/∂h (B, units, ...), by one more backward pass, of x as the network is shown it.
+
+        Its size is in the mean |h| times the root mean square of ∂f/∂h over outputs: for every example v is normal with
+        variance π / (2 outputs), as the mean of |vᵀ a| is then ‖a‖ / √outputs. Of one output there is nothing to draw.
+        """
+        buffers, count = state.get("buffers", {}), self.network.outputs
+
+        def outputs(taps: Params) -> Tensor:
+            return self.network.apply_training({**params, **buffers, **taps}, x, draw)[0]
+
+        output, pulled, *_ = torch.func.vjp(outputs, self.taps(params, len(x)))
+        direction = torch.ones_like(output)
+        if count > 1:
+            drawn = draw.normal("output_effects", output.numel()).view(output.shape)
+            direction = math.sqrt(math.pi / (2 * count)) * drawn
+        (by_tap,) = pulled(direction)
+        return {name: value * by_tap[TAP + name] for name, value in hidden.items()}
+
+    def read(
+        self, params: Params, state: State, hyper: Mapping[str, Hyper], x: Tensor, backward: Gradients, draw: Draw
+    ) -> Read:
+        """What methods ask to be shown of a step; `state` is the one of the forward pass."""
+        asked, hidden = self.reads.keys() & {"output_effects", "entering"}, backward.activations
+        shown = self.shown(x, state, hyper) if asked else x
+        return Read(
+            loss_effects=backward.effects,
+            output_effects=self.output_effects(params, state, shown, hidden, draw) if "output_effects" in asked else {},
+            entering=entering(self.network, shown, hidden) if "entering" in asked else {},
+        )
 
     def update(
         self,
@@ -178,14 +226,17 @@ class Learner:
         draw: Draw,
         *,
         acting: Acting,
+        read: Read = NOTHING,
     ) -> tuple[Params, State]:
         """What methods and optimizer make of a gradient, wherever it comes from; rare events are counted only.
 
-        `activations`: hidden layer -> (B, units, ...), of the forward pass that the gradient is of.
+        `activations`: hidden layer -> (B, units, ...), of the forward pass that the gradient is of; `read` what else
+        methods read of it.
         """
 
         def seen_by(part: Method[Settings]) -> Seen:
-            return Seen(grads=grads, activations=activations, acts=self.schedule.acts(part.period, acting))
+            acts = self.schedule.acts(part.period, acting)
+            return Seen(grads=grads, activations=activations, acts=acts, read=read)
 
         state = dict(state)
         for name, method in self.methods.items():
@@ -215,9 +266,12 @@ class Learner:
         """One update on the batch (x, y). Rare events are counted in the state; `repair` carries them out."""
         state = self.observed(x, state, hyper)
         backward = self.gradients(params, state, hyper, x, y, draw, acting=acting)
+        read = self.read(params, state, hyper, x, backward, draw)
         if backward.buffers:
             state = {**state, "buffers": backward.buffers}
-        params, state = self.update(params, state, hyper, backward.grads, backward.activations, draw, acting=acting)
+        params, state = self.update(
+            params, state, hyper, backward.grads, backward.activations, draw, acting=acting, read=read
+        )
         return params, state, Online(backward.loss, self.loss.example_hits(backward.output, y).mean())
 
     def at_task(self, params: Params, state: State, hyper: Mapping[str, Hyper], draw: Draw) -> tuple[Params, State]:
@@ -228,6 +282,10 @@ class Learner:
                 params, state[name] = method.at_task(params, state[name], hyper[name], draw)
                 state["optimizer"] = method.restarted(state["optimizer"])
         return params, state
+
+    def ages(self, state: State) -> dict[str, Tensor]:
+        """Hidden layer -> the steps since its units were made, of one network or of many; empty where none are kept."""
+        return {layer: age for name, method in self.methods.items() for layer, age in method.ages(state[name]).items()}
 
     def repair(
         self, params: Params, state: State, hyper: Mapping[str, Hyper], draw: Draw, *, method: str, place: int

@@ -38,7 +38,7 @@ class Metric:
     bounds: Bounds = (None, None)  # which it cannot leave; "units": as many as a layer has
     per_layer: bool = False  # beside its mean over layers, `name/1`, ... from the input up
     per_matrix: bool = False  # beside its mean over weight matrices, `name/1`, ... from the input up
-    deciles: bool = False  # beside means of weight matrices, `name/1`, ..., of each `name/1/0` to `name/1/10`
+    deciles: bool = False  # beside means of matrices or layers, `name/1`, ..., of each `name/1/0` to `name/1/10`
     stretches: int = 0  # of a task, each with its own value `name/1`, ...
     source: str = ""  # the paper that defines it
 

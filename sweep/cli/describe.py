@@ -120,7 +120,7 @@ def facts(metric: metrics.Metric) -> Iterator[str]:
     if metric.per_layer:
         yield "the mean over hidden layers, and of each, from the input up: /1, /2, ..."
     if metric.per_matrix or metric.deciles:
-        yield "the mean over weight matrices, and of each, from the input up: /1, /2, ..."
+        yield "the mean over weight matrices or hidden layers, and of each, from the input up: /1, /2, ..."
     if metric.deciles:
         yield "of each its deciles: /1/0, the least value, to /1/10, the largest"
     if metric.stretches:

@@ -20,7 +20,7 @@ from sweep.spec.grammar import EXAMPLES, OWNERS, Settings
 from sweep.spec.model import Arm, Spec
 from sweep.spec.wording import explain
 from workloads import metrics
-from workloads.diagnostics import DIAGNOSTICS, OF_A_LOSS
+from workloads.diagnostics import OF_A_LOSS, needs_of
 from workloads.extensions import owner, told
 from workloads.kinds import WORKLOADS, Workload
 from workloads.methods.config import METHODS, OPTIMIZERS, sorted_units
@@ -60,11 +60,6 @@ def numbers(value: Any, at: KeyPath = ()) -> Iterator[tuple[KeyPath, int | float
             yield from numbers(part, (*at, key))
     elif isinstance(value, int | float) and not isinstance(value, bool):
         yield at, value
-
-
-def needs_of(metric: str) -> tuple[str, ...]:
-    """What a metric reads of a look at the network; nothing where it is no diagnostic."""
-    return DIAGNOSTICS[metric].needs if metric in DIAGNOSTICS else ()
 
 
 class Checked:
@@ -123,6 +118,7 @@ class Checked:
         )
         self.check_search(spec, settings)
         self.check_needs(spec)
+        self.check_ages(spec)
         self.check_units(spec)
         self.check_layers(spec)
         self.check_killed(spec)
@@ -380,6 +376,18 @@ class Checked:
             text = "revived_fraction is of units that a network begins with silenced: give `network` killed: flipped"
             ways = [way for way in get_args(Killed) if way not in ("none", "flipped")]
             self.wrong(where, f"{text}, or {', '.join(ways)}", "revived_fraction")
+
+    def check_ages(self, spec: Spec) -> None:
+        """Ages are recorded of arms whose method keeps them: of one at least, or nothing was asked."""
+        asked = [name for name in spec.metrics if "ages" in needs_of(name)]
+        keeping = [name for name, entry in METHODS.items() if entry.ages]
+        if asked and not any(METHODS[method.name].ages for arm in spec.arms for method in arm.methods):
+            listed = self.document.tree.get("metrics") or []
+            where: KeyPath = ("metrics", listed.index(asked[0])) if asked[0] in listed else ("metrics",)
+            text = (
+                f"{asked[0]} is recorded of arms whose method keeps the units' ages, and none has {', '.join(keeping)}"
+            )
+            self.wrong(where, text, asked[0])
 
     def check_units(self, spec: Spec) -> None:
         """Methods that renew units need units with activations of their own."""

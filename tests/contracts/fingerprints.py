@@ -188,7 +188,8 @@ def measured(diagnostic: str) -> float:
     probe = data(TINY, count, streams=1, dtype=torch.float64)[0][:, 0, 0]
     before, initial = ({k: scale * v for k, v in params.items()} for scale in (0.9, 0.5))
     past = {"before": Look(network, before, probe[None]), "initial": Look(network, initial, probe[None])}
-    known = {"gradients": params, "targets": probe[None, :, :3], "loss": SquaredError(), **past}
+    ages = {f"layers.{k}": torch.arange(k, k + 5)[None] for k in range(2)}
+    known = {"gradients": params, "targets": probe[None, :, :3], "loss": SquaredError(), "ages": ages, **past}
     return digits(list(measure([diagnostic], Look(network, params, probe[None], **known)).values()))
 
 

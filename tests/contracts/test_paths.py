@@ -11,11 +11,11 @@ import compilers
 import pytest
 import torch
 from fingerprints import cases
-from packs import LARGE, SMALL_CLASSES, Arm, Pack, PictureShape, Shape, data, distance, leaves, takes
+from packs import LARGE, SMALL_CLASSES, TINY, Arm, Pack, PictureShape, Shape, data, distance, leaves, takes
 from torch import Tensor
 
 from workloads.engine.lanes import Program
-from workloads.engine.layout import mapped
+from workloads.engine.layout import in_order, mapped
 from workloads.engine.trace import NotLowered
 from workloads.errors import InputError
 from workloads.losses import LOSSES
@@ -96,3 +96,25 @@ def test_what_is_held_is_declared(name: str) -> None:
     declared = entry.held((learner.optimizer if name in OPTIMIZERS else learner.methods[name]).config)
     kept = round(sum(value.numel() for value in leaves(held)) / weights)
     assert kept <= declared <= kept + 3, "what an update is worked out in counts beside it, no more than that"
+
+
+@pytest.mark.parametrize(
+    ("path", "shape", "utility", "generator"),
+    [
+        ("lanes", TINY, "taylor_loss", "scaled"),
+        pytest.param("lanes", SMALL_CLASSES, "taylor_output", "orthogonal", marks=pytest.mark.slow),
+        ("online", LARGE, "taylor_loss", "scaled"),
+        pytest.param("online", LARGE, "taylor_loss", "orthogonal", marks=pytest.mark.slow),
+        ("lifted", LARGE, "taylor_output", "orthogonal"),
+    ],
+)
+def test_effects_of_units_and_their_generators_are_those_of_plain(
+    path: str, shape: Shape, utility: str, generator: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compilers.lightly(monkeypatch)
+    arm = Arm("adam", ("continual_backprop",), {"utility": utility, "feature_generator": generator})
+    x, y = data(shape, 25, streams=1, dtype=F64)
+    plain, other = (Pack(arm, shape, [0], path=own, streams=1).train(x, y).state() for own in ("plain", path))
+    assert int(plain["state"]["replaced"]) > 5
+    shared = in_order({name: other[name] for name in plain}, plain)
+    assert distance(plain, shared) < 1e-9

@@ -277,3 +277,17 @@ def test_units_replaced_is_recorded_where_a_method_replaces_units_and_nowhere_el
         recorded = {trial.arms[0]: trial.config["metrics"] for trial in expand(read(SWEEP + listed))}
         assert {arm for arm, names in recorded.items() if "units_replaced" in names} == {"cbp"}
         assert all(names == sorted(names) for names in recorded.values())
+
+
+def test_ages_are_recorded_of_arms_whose_method_keeps_them_and_rename_no_other_trial() -> None:
+    asked, before = (expand(read(SWEEP + f"metrics: [{more}weight_magnitude]")) for more in ("unit_age, ", ""))
+    assert {trial.arms[0] for trial in asked if "unit_age" in trial.config["metrics"]} == {"cbp"}
+    renamed = {new.arms[0] for new, old in zip(asked, before, strict=True) if new.id != old.id}
+    assert renamed == {"cbp"}
+
+
+def test_the_published_generator_is_not_written_down_so_that_earlier_trials_keep_their_ids() -> None:
+    said = SWEEP.replace("continual_backprop: {", "continual_backprop: {feature_generator: initial, ")
+    assert said != SWEEP
+    assert [trial.id for trial in expand(read(said))] == [trial.id for trial in expand(read(SWEEP))]
+    assert "feature_generator" not in str([trial.config for trial in expand(read(said))])

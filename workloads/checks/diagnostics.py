@@ -51,7 +51,7 @@ class WatchedLook(Look):
     @classmethod
     def of(cls, look: Look) -> WatchedLook:
         """The same look, watched."""
-        known = {"gradients": look.known_gradients, "activations": look.known_activations}
+        known = {"gradients": look.known_gradients, "activations": look.known_activations, "ages": look.known_ages}
         past = {"before": look.before, "initial": look.initial}
         return cls(look.network, look.params, look.x, targets=look.targets, loss=look.loss, **known, **past)
 

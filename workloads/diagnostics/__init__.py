@@ -39,6 +39,7 @@ Part = Literal[
     "hessian_spectrum",
     "hessian_sums",
     "losses_of_fit",
+    "ages",
 ]
 
 Better = Literal["up", "down"]
@@ -61,7 +62,7 @@ class DiagnosticSpec:
     needs: tuple[Part, ...]  # what it reads of a look, and nothing else
     per_layer: bool = False  # has a value for every hidden layer; absent where there is none
     per_matrix: bool = False  # has a value for every weight matrix
-    deciles: bool = False  # has many values for every weight matrix, recorded as their mean and their deciles
+    deciles: bool = False  # has many values for every weight matrix or layer, recorded as their mean and deciles
     unit: str = ""  # of its values; a plain number where empty
     bounds: Bounds = (0, None)  # which its values cannot leave
     label: str = ""  # on an axis, in a sentence; its name in words where empty
@@ -310,6 +311,13 @@ DIAGNOSTICS: dict[str, DiagnosticSpec] = {
         needs=("weight_spectra",),
         deciles=True,
     ),
+    "unit_age": DiagnosticSpec(
+        meaning="steps since a hidden unit was made: the mean, and of each layer the deciles; of arms whose method "
+        "keeps ages",
+        needs=("ages",),
+        deciles=True,
+        unit="steps",
+    ),
     "layer_jacobian_max": of_layer_jacobians("max"),
     "layer_jacobian_min": of_layer_jacobians("min"),
     "layer_jacobian_mean": of_layer_jacobians("mean"),
@@ -333,6 +341,11 @@ DIAGNOSTICS: dict[str, DiagnosticSpec] = {
         "entropy of the eigenvalues as a share of its most", "entropy", bounds=(0, 1), better="up"
     ),
 }
+
+
+def needs_of(metric: str) -> tuple[Part, ...]:
+    """What a metric reads of a look at the network; nothing where it is no diagnostic."""
+    return DIAGNOSTICS[metric].needs if metric in DIAGNOSTICS else ()
 
 
 def by_probe(names: Iterable[str], probe: int) -> dict[int, list[str]]:

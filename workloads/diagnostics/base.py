@@ -36,7 +36,7 @@ class Diagnostic(ABC):
     needs: ClassVar[tuple[Part, ...]] = ()  # the parts of the look that it reads, and no others
     per_layer: ClassVar[bool] = False  # a value for every hidden layer
     per_matrix: ClassVar[bool] = False  # a value for every weight matrix
-    deciles: ClassVar[bool] = False  # many values for every weight matrix, of which mean and deciles are recorded
+    deciles: ClassVar[bool] = False  # many values for every matrix or layer, of which mean and deciles are recorded
     unit: ClassVar[str] = ""
     bounds: ClassVar[Bounds] = (None, None)  # which its values cannot leave
     label: ClassVar[str] = ""  # on an axis; its name in words where empty

@@ -75,6 +75,7 @@ COSTS: dict[Part, Callable[[Sizes], float]] = {
     "hessian_spectrum": lambda sizes: LANCZOS_STEPS * CURVED,
     "hessian_sums": hessian_sums,
     "losses_of_fit": lambda sizes: 2 + FITTING_STEPS * FORWARD_AND_BACK,
+    "ages": lambda sizes: 0.0,
 }
 
 

@@ -45,11 +45,13 @@ class Look:
         loss: Loss | None = None,
         before: Look | None = None,
         initial: Look | None = None,
+        ages: Mapping[str, Tensor] | None = None,
     ) -> None:
         """`gradients` of the loss, (P, ...) as params, where they are wanted; `activations` where they are known.
 
         `targets` (P, N, ...) of x, and the `loss` of outputs and targets, where there are any. `before` and `initial`
-        look at the same examples through the members as they were when they were last looked at, and as they began.
+        look at the same examples through the members as they were when they were last looked at, and as they began;
+        `ages` (P, units) are hidden layers', where a method keeps them.
         """
         self.network = network
         self.params = params
@@ -60,6 +62,12 @@ class Look:
         self.loss = loss
         self.before = before
         self.initial = initial
+        self.known_ages = ages or {}
+
+    @property
+    def ages(self) -> list[Tensor]:
+        """Steps since each unit was made, (P, units) float64 per hidden layer; none where nobody counts them."""
+        return [value.double() for value in self.known_ages.values()]
 
     @cached_property
     def _evaluation(self) -> tuple[Tensor, dict[str, Tensor]]:

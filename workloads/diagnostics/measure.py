@@ -4,8 +4,8 @@ A per-layer diagnostic `d` gives `d`, the mean over hidden layers, and, where th
 `d/2`, ... from the input up. Without hidden layers it gives nothing. What is undefined (NaN) in one layer is
 so in the mean.
 
-One with deciles gives the same of the means over every weight matrix's values, and of each matrix the deciles: `d/1/0`
-is the least of its values, `d/1/5` their median, `d/1/10` the largest.
+One with deciles gives the same of the means over a matrix' or hidden layer's values, and of each the deciles:
+`d/1/0` is the least of its values, `d/1/5` their median, `d/1/10` the largest.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def by_layer(name: str, values: Sequence[Tensor]) -> dict[str, Tensor]:
 
 
 def by_decile(name: str, spectra: Sequence[Tensor]) -> dict[str, Tensor]:
-    """The metrics of a diagnostic with deciles from its values, (P, K) per weight matrix."""
+    """The metrics of a diagnostic with deciles from its values, (P, K) per weight matrix or hidden layer."""
     measured = by_layer(name, [values.mean(-1) for values in spectra])
     for matrix, values in enumerate(spectra, start=1):
         of_matrix = enumerate(deciles(values).unbind(-1))

@@ -453,8 +453,9 @@ class Cut:
 def traced(step: Callable[..., Sequence[Tensor]], examples: Sequence[Tensor], leaves: int) -> Trace:
     """The step's trace with every bias apart from its product, the one small and the other not, and no sums of one.
 
-    Many numbers over one become their products with its reciprocal, a rounding away at most. `leaves`: how many
-    arguments are of the state. Their matrices stand on the right of their products.
+    Many numbers over one become their products with its reciprocal, a rounding away at most. Zeros are not added, so
+    that what is rectified shows that it is. `leaves`: how many arguments are of the state. Their matrices stand on the
+    right of their products.
     """
     whole = trace(step, examples)
     state = set(whole.arguments[:leaves])
@@ -465,6 +466,9 @@ def traced(step: Callable[..., Sequence[Tensor]], examples: Sequence[Tensor], le
                 both = whole.graph.call_function(aten.add.Tensor, (node.args[0], product))
             whole.seen[product] = whole.seen[both] = whole.seen[node]
             node.replace_all_uses_with(both)
+            whole.graph.erase_node(node)
+        elif node.target == aten.add.Tensor and (kept := beside_zeros(whole, node)) is not None:
+            node.replace_all_uses_with(kept)
             whole.graph.erase_node(node)
         elif node.target == aten.sum.dim_IntList and whole.seen[node].numel() == whole.seen[node.args[0]].numel():
             with whole.graph.inserting_before(node):  # over one example
@@ -484,6 +488,16 @@ def traced(step: Callable[..., Sequence[Tensor]], examples: Sequence[Tensor], le
             # So torch has a gradient by inputs that lie by columns, as a single number does: AB = (Bᵀ Aᵀ)ᵀ.
             turned(whole, node)
     return whole
+
+
+def beside_zeros(whole: Trace, node: fx.Node) -> fx.Node | None:
+    """The summand that a sum is equal to, as all of the other one is 0; None where there is none."""
+    for kept, other in (node.args[:2], node.args[1::-1]):
+        if not isinstance(kept, fx.Node) or other not in whole.constant or whole.seen[other].any():  # type: ignore[index]
+            continue
+        if whole.seen[kept].shape == whole.seen[node].shape:
+            return kept
+    return None
 
 
 def turned(whole: Trace, node: fx.Node) -> None:

@@ -23,7 +23,7 @@ Many units at once, at a fixed time, are a third, `renew`, which only programs o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from torch import Tensor
@@ -51,12 +51,26 @@ BESIDE = {
 
 
 @dataclass(frozen=True, slots=True)
+class Read:
+    """What methods may ask to be shown of a step's forward pass, by hidden layer; empty where none does."""
+
+    loss_effects: dict[str, Tensor] = field(default_factory=dict)  # h ∂ℓ/∂h (B, units, ...), ℓ an example's loss alone
+    # h vᵀ ∂f/∂h (B, units, ...), f the outputs, v random: its size is in the mean that of h ∂f/∂h, a root mean square
+    output_effects: dict[str, Tensor] = field(default_factory=dict)
+    entering: dict[str, Tensor] = field(default_factory=dict)  # what weights were multiplied by (B, columns, ...)
+
+
+NOTHING = Read()
+
+
+@dataclass(frozen=True, slots=True)
 class Seen:
     """What one step saw."""
 
     grads: Params  # as the methods before have left it
     activations: dict[str, Tensor]  # hidden layer -> (B, units, ...), from the forward pass before the update
     acts: bool = True  # whether this is a step that the method's `period` divides; known when tracing
+    read: Read = NOTHING  # what its `reads` name
 
 
 class Method(Generic[C]):
@@ -68,6 +82,7 @@ class Method(Generic[C]):
 
     acts: frozenset[str] = frozenset()
     period: int = 1  # it acts in every `period`-th step, the trial's first among them
+    reads: frozenset[str] = frozenset()  # the fields of `Read` that it asks to be shown
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -128,6 +143,10 @@ class Method(Generic[C]):
     def restarted(self, optimizer: State) -> State:
         """The optimizer's state when a new task begins; called after `at_task`."""
         return optimizer
+
+    def ages(self, state: State) -> dict[str, Tensor]:
+        """Hidden layer -> the steps since each of its units was made, (..., units); empty where none are kept."""
+        return {}
 
     def repair(
         self, params: Params, state: State, optimizer: State, hyper: Hyper, place: int, draw: Draw

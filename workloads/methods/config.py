@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from annotated_types import Ge, Gt, Le, Lt
 
@@ -31,6 +31,7 @@ class MethodSpec:
     varies: tuple[str, ...]
     semantics: int = 1
     replaces: bool = False  # units: how many in each task is then recorded, the metric units_replaced
+    ages: bool = False  # keeps the units' ages, which unit_age reads
     paths: Paths
     cost: float  # an optimizer's step, or what a method adds to one, in steps of plain SGD
     label: str = ""  # for people; its name in words where empty
@@ -262,7 +263,15 @@ Utility = Literal[
     "adaptable_contribution",
     "feature_by_input",
     "random",
+    "taylor_loss",  # |h dL/dh|: to first order, by how much the loss changes without the unit
+    "taylor_output",  # |h| x the root mean square of df/dh over outputs: by how much the outputs do
 ]
+GLOBAL: dict[
+    str, Literal["loss_effects", "output_effects"]
+] = {  # by the effect on the whole network -> by what of a step
+    "taylor_loss": "loss_effects",
+    "taylor_output": "output_effects",
+}
 
 
 def as_preset(config: Settings, defaults: Mapping[str, Any]) -> None:
@@ -302,6 +311,9 @@ class ContinualBackpropConfig:
     # Of convolutions: drawn as the layer was (initial), or uniform in torch's default bound, 1 / sqrt(fan_in), whatever
     # the initialisation (default), as in the released convolutional code. null: as the preset
     fresh_kernels: Literal["initial", "default"] | None = None
+    # A fresh unit's incoming weights: a draw as the layer's were (published); without its projection on the layer's
+    # other rows; or at the layer's scale on the data, with the bias that centres it. See generators.py
+    feature_generator: Literal["initial", "orthogonal", "scaled"] = later("initial")
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -420,6 +432,12 @@ CONTINUAL_BACKPROP_WRITTEN: Takes = {  # not what the released convolutional cod
     "magnitudes": ("decaying",),
     "reset_optimizer": (True, False, "adam"),
     "fresh_kernels": True,  # there are none
+    "feature_generator": ("initial",),
+}
+CONTINUAL_BACKPROP_ONLINE: Takes = {
+    **{name: True for name in ContinualBackpropConfig.__dataclass_fields__},
+    # A second backward pass in every step is what no loop over sparse rows has.
+    "utility": tuple(name for name in get_args(Utility) if name != "taylor_output"),
 }
 
 REDO_ONLINE: Takes = {
@@ -569,7 +587,8 @@ METHODS: dict[str, MethodSpec] = {
         varies=("replacement_rate", "maturity_threshold"),
         semantics=2,
         replaces=True,
-        paths=Paths(lanes=True, online=True, written=CONTINUAL_BACKPROP_WRITTEN),
+        ages=True,
+        paths=Paths(lanes=True, online=CONTINUAL_BACKPROP_ONLINE, written=CONTINUAL_BACKPROP_WRITTEN),
         cost=1.0,
         copies=0,
     ),

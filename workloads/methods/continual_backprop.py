@@ -19,6 +19,16 @@ for ResNets ranks by outgoing weight x a sum of all past magnitudes (`magnitudes
 the optimizer's state of a replaced unit alone unless their own Adam is used (`reset_optimizer: adam`), the one for
 ResNets always; `paper` zeroes it, element by element.
 
+Two utilities are not published: the talk's "global utility", in two forms that go by gradients of the same pass.
+`taylor_loss` is the first order of by how much an example's loss changes without the unit, |h ∂ℓ/∂h| (Mozer and
+Smolensky 1989; Molchanov et al. 2017, arXiv 1611.06440), `taylor_output` the same of the outputs f, |h| times the root
+mean square of ∂f/∂h over them: y is the mean over the batch of either. What makes up one unit (places of a channel,
+two activations) is summed before sizes are taken. `taylor_output` costs one more backward pass, whatever the number of
+outputs: in a random normal direction, of which the mean is that norm (see `Learner.output_effects`).
+
+What fresh incoming weights are is `feature_generator`'s: see generators.py. The averages of what enters a layer, which
+`scaled` goes by, decay by 0.99 in a step whatever the utilities' do.
+
 A unit of a convolution is a channel: means run over examples and places and over the kernel's elements. Where a
 picture is flattened for a linear layer, a channel owns several columns, which all become 0 when it is replaced; its
 utility is the mean over them of |w_out| |h − f̂| (or |w_out| |h|), each column with its own place of the picture, as in
@@ -38,7 +48,8 @@ from torch import Tensor
 
 from workloads.methods.adam import bias_correction
 from workloads.methods.base import Hyper, Method, Params, Seen, State
-from workloads.methods.config import ContinualBackpropConfig
+from workloads.methods.config import GLOBAL, ContinualBackpropConfig
+from workloads.methods.generators import orthogonal_to, scaled_to
 from workloads.methods.units import (
     for_each_part,
     forgotten,
@@ -49,6 +60,8 @@ from workloads.methods.units import (
 from workloads.networks.base import Network, Site, as_examples, by_activation
 from workloads.random import Draw
 from workloads.settings import Settings
+
+INPUTS_DECAY = 0.99  # of what `scaled` goes by, per step
 
 
 def instantaneous_utility(
@@ -70,6 +83,13 @@ def instantaneous_utility(
     return torch.zeros_like(magnitude)  # random: the ranking is drawn when a unit is due
 
 
+def effect(effects: Tensor, site: Site) -> Tensor:
+    """y (units,) from what single activations (B, activations, ...) do to a number: of all that one unit shows."""
+    whole = effects if effects.ndim == 2 else effects.flatten(2).sum(2)
+    of_units = whole if site.parts == 1 else whole.view(len(whole), site.parts, site.units).sum(1)
+    return of_units.abs().mean(0)
+
+
 def incoming_magnitude(weight: Tensor) -> Tensor:
     """mean |w_in| per unit, (units,), of a matrix or kernel (units, ...)."""
     return weight.abs().flatten(1).mean(1)
@@ -88,12 +108,17 @@ def outgoing_magnitude(weight: Tensor, site: Site) -> Tensor:
 
 
 class ContinualBackprop(Method[ContinualBackpropConfig]):
-    """State per hidden layer: `utility`, `age` (units,), `mean` (activations,); `counter` (a fraction) and `due`."""
+    """State per hidden layer: `utility`, `age` (units,), `mean` (activations,); `counter` (a fraction) and `due`.
+
+    Where `feature_generator` is `scaled` also `inputs` and `squared_inputs` (columns,), running means that begin at 0.
+    """
 
     def __init__(self, config: ContinualBackpropConfig, network: Network[Settings]) -> None:
         super().__init__(config, network)
         # A linear model has no unit to replace.
         self.acts = frozenset({"after_step"} if network.sites else ())
+        by_effect = {GLOBAL[config.utility]} if config.utility in GLOBAL else set()
+        self.reads = frozenset(by_effect | ({"entering"} if config.feature_generator == "scaled" else set()))
 
     def init(self, params: Params, *, per_element: bool) -> State:
         """All zero, and nothing for a linear model. In float32, adding 5e-6 to a counter near 1 rounds by a percent."""
@@ -102,7 +127,10 @@ class ContinualBackprop(Method[ContinualBackpropConfig]):
             return {}
         blank = {site.name: params[site.weight].new_zeros(site.units) for site in sites}
         device = params[self.network.head].device
+        inputs = {site.name: params[site.weight].new_zeros(params[site.weight].shape[1]) for site in sites}
+        scaled = {"inputs": inputs, "squared_inputs": {name: value.clone() for name, value in inputs.items()}}
         return {
+            **(scaled if self.config.feature_generator == "scaled" else {}),
             "utility": blank,
             "mean": {site.name: blank[site.name].new_zeros(site.activations) for site in sites},
             "age": {name: value.clone() for name, value in blank.items()},
@@ -125,7 +153,10 @@ class ContinualBackprop(Method[ContinualBackpropConfig]):
                 )
                 continue
             centre = mean[site.name] / for_each_part(bias_correction(decay, age[site.name]), site)
-            y = self.utility_now(params, site, seen.activations[site.name], centre)
+            if self.config.utility in GLOBAL:
+                y = effect(getattr(seen.read, GLOBAL[self.config.utility])[site.name], site)
+            else:
+                y = self.utility_now(params, site, seen.activations[site.name], centre)
             utility[site.name] = decay * state["utility"][site.name] + (1 - decay) * y
         mature = torch.stack(eligible)
         share = mature
@@ -145,12 +176,27 @@ class ContinualBackprop(Method[ContinualBackpropConfig]):
             due = torch.where(expected < 1, (chance < expected).double(), torch.floor(expected))
             due = torch.minimum(due, mature.double())
         return params, {
+            **(self.inputs_seen(state, seen) if self.config.feature_generator == "scaled" else {}),
             "utility": utility,
             "mean": mean,
             "age": age,
             "counter": counter,
             "due": due.to(torch.int32),
         }
+
+    def inputs_seen(self, state: State, seen: Seen) -> State:
+        """The running means of what enters each layer and of its square, over examples and places."""
+        found: State = {"inputs": {}, "squared_inputs": {}}
+        for site in self.network.sites:
+            now = as_examples(seen.read.entering[site.name])
+            for key, value in (("inputs", now), ("squared_inputs", now * now)):
+                found[key][site.name] = INPUTS_DECAY * state[key][site.name] + (1 - INPUTS_DECAY) * value.mean(0)
+        return found
+
+    def ages(self, state: State) -> dict[str, Tensor]:
+        """See Method."""
+        ages: dict[str, Tensor] = state.get("age", {})
+        return ages
 
     def utility_now(self, params: Params, site: Site, shown: Tensor, centre: Tensor) -> Tensor:
         """y (units,) of one step from `shown` (B, activations, ...) and f̂, `centre` (activations,)."""
@@ -179,9 +225,12 @@ class ContinualBackprop(Method[ContinualBackpropConfig]):
         weight = params[site.weight]
         default = weight.ndim > 2 and self.config.fresh_kernels == "default"
         bound = math.sqrt(1 / site.fan_in) if default else None
-        fresh = self.network.fresh_incoming(site, draw, unit, bound=bound).view(weight.shape[1:])
+        fresh, bias = self.generated(
+            self.network.fresh_incoming(site, draw, unit, bound=bound), params, state, site, chosen, draw
+        )
         zero = weight.new_zeros(())
-        params = without_outgoing(with_fresh_incoming(params, site, chosen, fresh, zero), site, chosen)
+        params = with_fresh_incoming(params, site, chosen, fresh.view(weight.shape[1:]), bias)
+        params = without_outgoing(params, site, chosen)
         reset = {"mean": for_each_part(chosen, site), "age": chosen, "utility": chosen}
         if self.config.magnitudes == "summed":
             del reset["utility"]
@@ -193,6 +242,19 @@ class ContinualBackprop(Method[ContinualBackpropConfig]):
         if self.config.reset_optimizer is True or (self.config.reset_optimizer == "adam" and "square" in optimizer):
             optimizer = {slot: forgotten(values, params, site, chosen) for slot, values in optimizer.items()}
         return params, state, optimizer
+
+    def generated(
+        self, row: Tensor, params: Params, state: State, site: Site, chosen: Tensor, draw: Draw
+    ) -> tuple[Tensor, Tensor]:
+        """A fresh unit's incoming weights (fan_in,) and bias, 0-d, from a draw of the former."""
+        weight = params[site.weight]
+        if self.config.feature_generator == "orthogonal":
+            row = orthogonal_to(torch.where(chosen[:, None], 0, weight.flatten(1)), row)
+        if self.config.feature_generator != "scaled":
+            return row, weight.new_zeros(())
+        correction = bias_correction(INPUTS_DECAY, (draw.step + 1).to(weight.dtype))
+        means = (state[key][site.name] / correction for key in ("inputs", "squared_inputs"))
+        return scaled_to(row, weight, None if site.bias is None else params[site.bias], *means)
 
     def with_moved_bias(self, params: Params, state: State, site: Site, chosen: Tensor) -> Params:
         """Parameters in which the next bias has taken over the chosen unit's mean contribution, f̂ w_out."""

@@ -24,6 +24,7 @@ from workloads.settings import Settings
 
 C = TypeVar("C", bound=Settings, covariant=True)  # the dataclass of a network's settings
 Activations = list[tuple[str, Tensor]]
+TAP = "tap/"  # before a hidden layer's name: the key of what `tapped` adds
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +173,17 @@ class Network(ABC, Generic[C]):
         """How many units of a hidden layer, its first, a trial begins with silenced on purpose."""
         return 0
 
+    @cached_property
+    def activation_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Hidden layer -> the shape of one example's activations, (units, ...), in the order of `apply`."""
+        return {name: tuple(hidden.shape[1:]) for name, hidden in self.apply(*self.blank())[1]}
+
+    def blank(self) -> tuple[dict[str, Tensor], Tensor]:
+        """Parameters with buffers, and one example: shapes without numbers, on torch's device of that kind."""
+        params = {name: torch.empty(shape, device="meta") for name, shape in self.parameter_shapes().items()}
+        inputs = self.inputs if isinstance(self.inputs, int) else math.prod(self.inputs)
+        return params | self.initial_buffers(params[self.head]), torch.empty(1, inputs, device="meta")
+
     def layer(self, params: Mapping[str, Tensor], place: int, hidden: Tensor) -> Tensor:
         """Hidden layer `place`, from 0, by itself: its activations from those of the layer before, or from x.
 
@@ -199,6 +211,16 @@ class Network(ABC, Generic[C]):
             return distribution.scale * draw.normal(f"reinit/{site.name}", site.fan_in, offset=unit)
         bound = self.reinit_bound(site) if bound is None else bound
         return bound * (2 * draw.uniform(f"reinit/{site.name}", site.fan_in, offset=unit) - 1)
+
+
+def tapped(params: Mapping[str, Tensor], name: str, hidden: Tensor) -> Tensor:
+    """What the next layer is given of a hidden layer's activations: with what is added at its tap, where there is one.
+
+    Taps are zeros, in the same dict as parameters, by which the gradient with respect to activations is taken. A
+    network whose `apply` passes all activations through here offers that gradient.
+    """
+    tap = params.get(TAP + name)
+    return hidden if tap is None else hidden + tap
 
 
 def offers_layers(kind: type[Network[Settings]]) -> bool:

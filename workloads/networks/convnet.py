@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from workloads.networks.activations import ACTIVATIONS, GAINS
-from workloads.networks.base import Activations, Network, Site, channels_inside
+from workloads.networks.base import Activations, Network, Site, channels_inside, tapped
 from workloads.networks.config import CONV_KERNELS, ConvNetConfig, Picture
 from workloads.networks.initialisation import Distribution, layer_distribution
 
@@ -70,10 +70,12 @@ class ConvNet(Network[ConvNetConfig]):
             # The largest of what rises with x is that of the largest x: the same numbers for a quarter of the work.
             rises = self.config.activation != "swish"
             x = act(functional.max_pool2d(x, 2)) if rises else functional.max_pool2d(act(x), 2)
+            x = tapped(params, f"convs.{k}", x)
             activations.append((f"convs.{k}", x))
         x = x.flatten(1)
         for k in range(2):
             x = act(functional.linear(x, params[f"layers.{k}.weight"], params[f"layers.{k}.bias"]))
+            x = tapped(params, f"layers.{k}", x)
             activations.append((f"layers.{k}", x))
         return functional.linear(x, params["layers.2.weight"], params["layers.2.bias"]), activations
 

@@ -31,7 +31,7 @@ from torch.nn import functional
 
 from workloads.errors import InputError
 from workloads.networks.activations import ACTIVATIONS, GAINS
-from workloads.networks.base import Activations, Network, Norm, Site
+from workloads.networks.base import Activations, Network, Norm, Site, tapped
 from workloads.networks.config import MLPConfig
 from workloads.networks.initialisation import Distribution, layer_distribution
 from workloads.networks.killed import with_killed
@@ -134,6 +134,7 @@ class MLP(Network[MLPConfig]):
             x = self._activation(normalised(params, site.norm, z))
             if draw is not None and self.config.dropout:
                 x = dropped(x, self.config.dropout, draw, site.name)
+            x = tapped(params, site.name, x)
             activations.append((site.name, x))
         bias = value_of(params, self._bias(self.config.depth))
         return functional.linear(x, params[self.head], bias), activations, buffers

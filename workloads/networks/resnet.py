@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from workloads.networks.activations import GAINS
-from workloads.networks.base import Activations, Network, Norm, Site, channels_inside
+from workloads.networks.base import Activations, Network, Norm, Site, channels_inside, tapped
 from workloads.networks.config import Picture, ResNet18Config
 from workloads.networks.initialisation import Distribution
 from workloads.random import Draw
@@ -129,18 +129,19 @@ class ResNet18(Network[ResNet18Config]):
             x = functional.conv2d(x, weight, params[f"{name}.bias"], stride, padding=weight.shape[-1] // 2)
             return norm(x, f"{name}_norm")
 
-        x = functional.relu(conv("stem", channels_inside(x.reshape(-1, *self.shape))))
+        x = tapped(params, "stem", functional.relu(conv("stem", channels_inside(x.reshape(-1, *self.shape)))))
         activations = [("stem", x)]
         for block in range(BLOCKS):
             name = f"blocks.{block}"
             shrinks = f"{name}.skip.weight" in self._shapes
             stride = 2 if shrinks else 1
-            inner = functional.relu(conv(f"{name}.conv1", x, stride))
+            inner = tapped(params, f"{name}.conv1", functional.relu(conv(f"{name}.conv1", x, stride)))
             activations.append((f"{name}.conv1", inner))
             skip = conv(f"{name}.skip", x, stride) if shrinks else x
             x = functional.relu(conv(f"{name}.conv2", inner) + skip)
             if block == BLOCKS - 1:
                 x = x.mean((2, 3))
+            x = tapped(params, f"{name}.conv2", x)
             activations.append((f"{name}.conv2", x))
         return functional.linear(x, params["head.weight"], params["head.bias"]), activations
 

@@ -120,7 +120,9 @@ class ControlTraining(Members[ChangingControl, Acting]):
                 before = Look(self.network, self.before["params"], self.shown(probe, self.before["inputs"]))
             if self.initial:
                 initial = Look(self.network, self.initial, x)
-            values |= measure(alike, Look(self.network, evaluated(tree), x, before=before, initial=initial))
+            ages = self.learner.ages(tree["state"])
+            look = Look(self.network, evaluated(tree), x, before=before, initial=initial, ages=ages)
+            values |= measure(alike, look)
         return values
 
     def shown(self, probe: Tensor, state: Tree) -> Tensor:

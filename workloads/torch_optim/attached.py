@@ -108,6 +108,12 @@ class Attached(Network[DrawnAs]):
         x = x.reshape(-1, x.shape[-1])
         return x if x.shape[1] == site.activations else x.view(len(x), site.activations, -1)
 
+    def entering(self, place: int, x: Tensor) -> Tensor:
+        """What the layer of site `place` was given, (B, columns) or (B, channels, places) of a convolution."""
+        if isinstance(layer_of(self.model, self.layers[place][0]), nn.Conv2d):
+            return (x if x.ndim == 4 else x[None]).flatten(2)
+        return x.reshape(-1, x.shape[-1])
+
 
 def module_of(model: nn.Module, name: str) -> nn.Module:
     """The module of that name. Raises InputError with the nearest name where there is none."""

@@ -54,8 +54,10 @@ class Fed:
 class Chain:
     """Watches a module's forward passes, until `layers` has been understood of the last one."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, watch: Callable[[str, Tensor], None]) -> None:
+        """`watch` is told of every layer that is called, and what it is given."""
         self.model = model
+        self.watch = watch
         self.given: dict[str, Tensor] = {}  # layer -> its input
         self.result: list[Tensor] = []  # of the whole module, where it was called as a whole
         self._made: dict[str, Node] = {}  # layer or norm -> the node of its output
@@ -79,6 +81,7 @@ class Chain:
                 self._normed[name] = given.grad_fn
                 return
             self.given[name] = given
+            self.watch(name, given)
             self._detached.discard(name)
             if given.grad_fn is None and not self._is_from_outside(given):
                 self._detached.add(name)

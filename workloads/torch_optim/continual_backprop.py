@@ -17,8 +17,8 @@ from torch.optim import Adam, AdamW, Optimizer
 from torch.utils import _pytree as pytree
 
 from workloads.errors import CheckpointError, InputError
-from workloads.methods.base import Hyper, Seen, State
-from workloads.methods.config import ContinualBackpropConfig, sorted_units
+from workloads.methods.base import Hyper, Read, Seen, State
+from workloads.methods.config import GLOBAL, ContinualBackpropConfig, sorted_units
 from workloads.methods.continual_backprop import ContinualBackprop as Method
 from workloads.networks.activations import GAINS
 from workloads.networks.config import group_of
@@ -28,6 +28,7 @@ from workloads.torch_optim.attached import SCHEMES, Attached, DrawnAs, Names, Sc
 from workloads.torch_optim.chain import Chain, seen_by
 from workloads.torch_optim.hooks import Hook
 from workloads.torch_optim.restarts import Honoured
+from workloads.torch_optim.slopes import Slopes
 from workloads.torch_optim.slots import SLOTS, Slots
 
 
@@ -43,6 +44,8 @@ class ContinualBackprop:
     `maturity_threshold`, `utility_decay`, `utility`, `preset`, ... (`sweep describe continual_backprop`, or
     `workloads.methods.config.ContinualBackpropConfig`). The optimizer's state of a renewed unit begins anew under
     torch's Adam and AdamW and under AdamO; SGD's momentum, as in the released code, only if `reset_optimizer=True`.
+    `utility="taylor_loss"` goes by the script's own backward pass, as of a mean loss over the last forward pass's
+    examples, its scale included; `taylor_output` would need one more, and is refused.
 
     Which layer feeds which is read off the first step's forward pass; a graph in which that is ambiguous is refused by
     the first `step`. `layers=[("fc1", "fc2"), ("conv1", "bn1", "conv2")]` says it instead: a layer, the norms that
@@ -84,9 +87,10 @@ class ContinualBackprop:
         self.steps = 0  # taken
         self.replaced = 0  # units, in all of them
         self._shown: dict[str, Tensor] = {}  # layer -> what it was given in the last forward pass
+        self._slopes = Slopes()
         self._hooks: list[Any] = []
         self._honoured: Honoured | None = None
-        self._chain = None if layers is not None else Chain(model)
+        self._chain = None if layers is not None else Chain(model, self._watched)
         if layers is not None:
             self._attach(layers)
 
@@ -97,20 +101,33 @@ class ContinualBackprop:
         parameters = {name: self.model.get_parameter(name) for name in self.network.parameters}
         self.slots = Slots(self.optimizer, parameters)
         self.state = self.method.init(self.network.widened(), per_element=True)
-        for name in seen_by(layers):
+        for name in self._seen:
             layer = self.model.get_submodule(name)
             see = Hook(self._seer(name, layer))
             self._hooks.append(layer.register_forward_pre_hook(see, with_kwargs=True))
         if type(self.optimizer) in (Adam, AdamW):
             self._honoured = Honoured.used(self.optimizer)  # AdamO does so itself
 
+    @property
+    def _seen(self) -> list[str]:
+        """The layers whose inputs are looked at: each one's activations, and what enters it where that is asked for."""
+        firsts = [names[0] for names in self.network.layers] if "entering" in self.method.reads else []
+        return list(dict.fromkeys([*firsts, *seen_by(self.network.layers)]))
+
     def _seer(self, name: str, watched: nn.Module) -> Any:
         def see(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
             # Not in a copy of the module, which has its hooks too.
             if module is watched and self.model.training and torch.is_grad_enabled():
-                self._shown[name] = (args[0] if args else kwargs["input"]).detach()
+                given = args[0] if args else kwargs["input"]
+                self._shown[name] = given.detach()
+                self._watched(name, given)
 
         return see
+
+    def _watched(self, name: str, given: Tensor) -> None:
+        """The gradient by what a layer is given is noted, where the utility goes by it."""
+        if self.config.utility in GLOBAL:
+            self._slopes.watch(name, given)
 
     @torch.no_grad()
     def step(self) -> int:
@@ -127,10 +144,11 @@ class ContinualBackprop:
         draw = Draw(
             torch.tensor(self.seed, device=like.device), torch.tensor(self.steps, device=like.device), like.dtype
         )
-        seen = Seen(grads={}, activations=self._activations(like.dtype))
+        seen = self._pass(like.dtype)
         _, after = self.method.after_step(tensors, self.state, self._hyper(like), seen, draw)
         # An average never forgets an infinity, which mixed precision meets now and then and skips a step for.
-        finite = torch.stack([hidden.isfinite().all() for hidden in seen.activations.values()]).all()
+        parts = (seen.activations, seen.read.loss_effects, seen.read.entering)
+        finite = torch.stack([value.isfinite().all() for part in parts for value in part.values()]).all()
         self.state = pytree.tree_map(lambda new, old: torch.where(finite, new, old), after, self.state)
         due: list[int] = self.state["due"].tolist()
         for place, count in enumerate(due):
@@ -153,19 +171,31 @@ class ContinualBackprop:
         chain.close()
         self._chain = None
         self._attach(layers)
-        self._shown = {name: given[name] for name in seen_by(layers)}
+        self._shown = {name: given[name] for name in self._seen}
 
-    def _activations(self, dtype: torch.dtype) -> dict[str, Tensor]:
-        """Hidden layer -> (B, activations, ...) of the last forward pass, in a type; the pass is then forgotten."""
-        found = {}
-        for place, (site, names) in enumerate(zip(self.network.sites, self.network.layers, strict=True)):
-            if names[-1] not in self._shown:
-                raise InputError(
-                    f"{names[-1]} saw no forward pass in training mode, with gradients, since the last step"
-                )
-            found[site.name] = self.network.shown(place, self._shown[names[-1]].to(dtype))
+    def _pass(self, dtype: torch.dtype) -> Seen:
+        """What the last forward pass showed, in a type; it is then forgotten."""
+        network, shown, slopes = self.network, self._shown, self._slopes.taken()
+        for name in self._seen:
+            if name not in shown:
+                raise InputError(f"{name} saw no forward pass in training mode, with gradients, since the last step")
         self._shown = {}
-        return found
+        read = Read()
+        activations = {}
+        for place, (site, names) in enumerate(zip(network.sites, network.layers, strict=True)):
+            hidden = shown[names[-1]].to(dtype)
+            activations[site.name] = network.shown(place, hidden)
+            if self.config.utility in GLOBAL:
+                if names[-1] not in slopes:
+                    raise InputError(
+                        f"no backward pass reached {names[-1]} since its last forward pass, and utility "
+                        f"{self.config.utility} goes by its gradient"
+                    )
+                effect = network.shown(place, hidden * slopes[names[-1]].to(dtype))
+                read.loss_effects[site.name] = len(effect) * effect
+            if "entering" in self.method.reads:
+                read.entering[site.name] = network.entering(place, shown[names[0]].to(dtype))
+        return Seen(grads={}, activations=activations, read=read)
 
     def _hyper(self, like: Tensor) -> Hyper:
         """The settings that methods are given as tensors."""
@@ -204,6 +234,7 @@ class ContinualBackprop:
         if self._honoured is not None:
             self._honoured.released(self.optimizer)
         self._hooks, self._shown, self._chain, self._honoured = [], {}, None, None
+        self._slopes = Slopes()
 
     def state_dict(self) -> dict[str, Any]:
         """All that a script which goes on needs, beside the states of the module and of the optimizer."""
@@ -250,6 +281,11 @@ def checked(settings: Mapping[str, Any]) -> ContinualBackpropConfig:
     for name in settings:
         if name not in known:
             raise InputError(unknown(name, "setting of ContinualBackprop", known))
+    if settings.get("utility") == "taylor_output":
+        raise InputError(
+            "ContinualBackprop: utility='taylor_output' needs a backward pass of the module's outputs beside the "
+            "script's own, which a call after that cannot make; taylor_loss goes by the script's"
+        )
     try:
         return TypeAdapter(ContinualBackpropConfig).validate_python(settings)
     except ValidationError as error:

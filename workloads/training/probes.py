@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -141,6 +142,7 @@ class Probes:
             loss=self.learner.loss,
             before=before,
             initial=initial,
+            ages=self.learner.ages(tree["state"]),
         )
 
     def shown(self, x: Tensor, state: Tree, hyper: Tree) -> Tensor:
@@ -153,7 +155,4 @@ class Probes:
     @functools.cached_property
     def hidden(self) -> int:
         """How many activations the network has for one example; asked where there are diagnostics."""
-        blank = {n: torch.empty(s, device="meta") for n, s in self.network.parameter_shapes().items()}
-        blank |= self.network.initial_buffers(blank[self.network.head])
-        shown = self.network.apply(blank, torch.empty(1, self.stream.inputs, device="meta"))[1]
-        return sum(features.numel() for _, features in shown)
+        return sum(map(math.prod, self.network.activation_shapes.values()))

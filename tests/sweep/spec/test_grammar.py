@@ -282,6 +282,11 @@ MISTAKES = {
         'mine.yaml:5: metrics[1] = "layer_jacobian_min": layer_jacobian_min needs a network\'s layers one by one, '
         "which convnet does not offer; networks for it: mlp",
     ),
+    "ages that no arm's method keeps": (
+        PLAIN + "metrics: [weight_magnitude, unit_age]\n",
+        'metrics[1] = "unit_age": unit_age is recorded of arms whose method keeps the units\' ages, and none has '
+        "continual_backprop",
+    ),
     "an objective of layers that a network does not offer": (
         "workload: {name: continual_imagenet, dataset: glyphs}\n" + ARMS + "network: {name: convnet}\n"
         "seeds: {select: 1, evaluate: 1, objective: layer_jacobian_max}\n",

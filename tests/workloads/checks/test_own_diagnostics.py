@@ -36,8 +36,8 @@ RETURN = "return (flat**4).mean(1) / (flat**2).mean(1) ** 2"
 
 
 def members(count: int, depth: int = 2) -> list[PackMember]:
-    network = {"name": "mlp", "width": 4, "depth": depth}
-    return [PackMember(f"t{seed}", configs.small(seed, network=network)) for seed in range(count)]
+    own = {"network": {"name": "mlp", "width": 4, "depth": depth}, "methods": {"continual_backprop": {}}}  # has ages
+    return [PackMember(f"t{seed}", configs.small(seed, **own)) for seed in range(count)]
 
 
 def check(source: str, count: int = 4) -> dict[str, float]:

@@ -48,7 +48,7 @@ WEIGHTS = {
 
 
 def look_at(depth: int, members: int = 4, width: int = 6) -> Look:
-    """Members of a network on a probe of 16 examples; their parameters stand in for their gradients.
+    """Members of a network on a probe of 16 examples; their parameters stand in for their gradients, draws for ages.
 
     All there is to measure is there: of units that a trial would begin with silenced, too.
     """
@@ -59,6 +59,7 @@ def look_at(depth: int, members: int = 4, width: int = 6) -> Look:
     x = x.expand(members, -1, -1)
     past = Look(network, {name: 0.9 * value for name, value in params.items()}, x)
     known = {"targets": x[..., :2], "loss": SquaredError(), "before": past, "initial": past}
+    known["ages"] = {f"layers.{k}": 100 * x[:, k, :1] + torch.arange(float(width)) for k in range(depth)}
     return Look(network, params, x, gradients=params, **known)
 
 
@@ -71,6 +72,7 @@ def part_of(look: Look, members: slice) -> Look:
     before = {name: value[members] for name, value in look.before.params.items()}
     past = Look(look.network, before, look.x[members])
     known |= {"targets": look.targets[members], "loss": look.loss, "before": past, "initial": past}
+    known["ages"] = {name: value[members] for name, value in look.known_ages.items()}
     return Look(look.network, params, look.x[members], **known)
 
 
@@ -164,7 +166,7 @@ def test_each_matrix_is_decomposed_once(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_member_that_is_not_finite_leaves_the_others_alone() -> None:
     look = look_at(depth=2)
     clean = measure(DIAGNOSTICS, look)
-    for value in [*look.params.values(), *look.activations.values()]:
+    for value in [*look.params.values(), *look.activations.values(), *look.known_ages.values()]:
         value[2] = math.nan
     found = measure(DIAGNOSTICS, part_of(look, slice(None)))
     for name, value in found.items():

@@ -21,7 +21,7 @@ from watched import Watched
 
 from workloads.engine.plain import Trained, train
 from workloads.learner import Learner
-from workloads.methods.base import Params, Seen, State
+from workloads.methods.base import Params, Read, Seen, State
 from workloads.methods.config import AdamConfig, ContinualBackpropConfig, SGDConfig, Utility
 from workloads.methods.continual_backprop import ContinualBackprop
 from workloads.networks.config import MLPConfig
@@ -71,8 +71,24 @@ class Naive:
     def train(self, x: Array, y: Array) -> None:
         for step in range(len(x)):
             hidden, grads = self.gradients(x[step], y[step])
+            self.effects = self.effects_of(x[step], hidden, y[step], step)
             self.update(grads)
             self.generate_and_test(hidden, step)
+
+    def effects_of(self, x: Array, hidden: list[Array], y: Array, step: int) -> list[Array]:
+        """|h ∂ℓ/∂h| of every unit and example, or |h vᵀ ∂f/∂h|, from the weights before the update."""
+        output = hidden[-1] @ self.weights[-1].T + self.biases[-1]
+        back = 2 * (output - y)  # of an example's own loss
+        if self.config.utility == "taylor_output":
+            v = draw_at(step).normal("output_effects", output.size).numpy().reshape(output.shape)
+            back = v * math.sqrt(math.pi / (2 * output.shape[1]))
+        effects: list[Array] = []
+        for k in reversed(range(len(hidden))):
+            by_hidden = back @ self.weights[k + 1]
+            effects.insert(0, np.abs(hidden[k] * by_hidden))
+            slope = (hidden[k] > 0) if self.activation == "relu" else 1 - hidden[k] ** 2
+            back = by_hidden * slope
+        return effects
 
     def gradients(self, x: Array, y: Array) -> tuple[list[Array], list[Array]]:
         """Hidden activations, and gradients of all weights, then of all biases."""
@@ -149,6 +165,8 @@ class Naive:
             "adaptable_contribution": lambda: out * spread / into,
             "feature_by_input": lambda: spread / into,
             "random": lambda: 0.0,
+            "taylor_loss": lambda: self.effects[layer][:, i].mean(),
+            "taylor_output": lambda: self.effects[layer][:, i].mean(),
         }
         return worths[self.config.utility]()
 
@@ -284,7 +302,13 @@ HAND_PARAMS = {
     "layers.1.weight": f64([[5.0, -6.0]]),  # mean |w_out| 5 and 6
     "layers.1.bias": f64([0.0]),
 }
-HAND_SEEN = Seen(grads={}, activations={"layers.0": f64([[1.0, 0.0], [3.0, 4.0]])})
+HAND_SEEN = Seen(
+    grads={},
+    activations={"layers.0": f64([[1.0, 0.0], [3.0, 4.0]])},
+    read=Read(
+        loss_effects={"layers.0": f64([[2.0, 0.0], [-5.0, 4.0]])}, output_effects={"layers.0": f64([[1.0, 3.0]])}
+    ),
+)
 # Mean |h| is 2 and 2, f̂ at age 1 is the batch's mean (2, 2), so mean |h − f̂| is 1 and 2.
 HAND_UTILITIES = {
     "weight": [5, 6],
@@ -294,6 +318,8 @@ HAND_UTILITIES = {
     "adaptable_contribution": [2.5, 24],
     "feature_by_input": [0.5, 4],
     "random": [0, 0],
+    "taylor_loss": [3.5, 2],  # sizes over the batch: examples that gain by a unit and that lose count alike
+    "taylor_output": [1, 3],
 }
 
 

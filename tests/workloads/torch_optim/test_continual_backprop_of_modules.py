@@ -58,6 +58,18 @@ CASES: dict[str, tuple[Any, Any, dict[str, Any], dict[str, Any]]] = {
     "adamo sequential": (mlp(), SEQUENTIAL, OFTEN, RELU),
     "crelu and layer norm": (mlp(activation="crelu", normalisation="layer"), ADAM, {**OFTEN, "preset": "paper"}, RELU),
     "convnet": (convnet, MOMENTUM, {**OFTEN, "preset": "official_conv"}, {}),
+    "taylor_loss": (mlp(), SGD, {**OFTEN, "utility": "taylor_loss"}, RELU),
+    "taylor_loss of crelu": (mlp(activation="crelu"), ADAM, {**OFTEN, "utility": "taylor_loss"}, RELU),
+    "taylor_loss of a convnet": (convnet, ADAM, {**OFTEN, "utility": "taylor_loss"}, {}),
+    # What is orthogonal to all that speaks has a pre-activation of 0 but for rounding: no kink there.
+    "orthogonal": (
+        mlp(activation="tanh"),
+        SGD,
+        {**OFTEN, "feature_generator": "orthogonal"},
+        {**RELU, "activation": "tanh"},
+    ),
+    "scaled": (mlp(), ADAM, {**OFTEN, "feature_generator": "scaled"}, RELU),
+    "scaled convnet": (convnet, ADAM, {**OFTEN, "feature_generator": "scaled"}, {}),
     "convnet by adam": (convnet, ADAM, {**OFTEN, "preset": "paper"}, {}),
 }
 

@@ -397,6 +397,19 @@ def test_units_replaced_in_each_task_are_counted_and_a_resumed_pack_goes_on_coun
     assert [row for row in table(run(what, middle.checkpoint)) if row[2] == 1] == expected[1::3]
 
 
+@pytest.mark.parametrize("path", ["looped", "lanes", "online"])
+def test_ages_of_units_are_the_steps_since_they_were_made(path: str) -> None:
+    """Every unit older than 11 steps, at once: at steps 12, 24, 36, 48, ...; tasks begin at steps 0, 40 and 80."""
+    methods = {"continual_backprop": {"preset": "paper", "replacement_rate": 1.0, "maturity_threshold": 11}}
+    what = pack([config(0, methods=methods, metrics=["unit_age"], every=1)], path)
+    found = {(name, task): value for name, _, task, _, value in table(run(what))}
+    for task, age in enumerate([0.0, 4.0, 8.0]):
+        assert found["unit_age", task] == age
+        assert [found[f"unit_age/1/{decile}", task] for decile in range(11)] == [age] * 11
+    without = pack([config(0, metrics=["unit_age"])], path)
+    assert not [row for row in table(run(without)) if row[0].startswith("unit_age")]
+
+
 class Dark(Spoilt):
     """The trial's stream in the dark: every input is 0."""
 
