@@ -7,8 +7,10 @@ Jinja's escaping or as JSON without `<`.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
+import os
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +23,7 @@ from dashboards.report.charts import Offered, Spec
 from dashboards.report.facts import Facts
 from sweep.cli import output
 from sweep.results import answers, leaderboard, naming, verdicts
+from workloads import machine
 from workloads.metrics import higher_is_better
 
 if TYPE_CHECKING:
@@ -134,13 +137,22 @@ def embedded(facts: Facts, drawn: Sequence[Chart]) -> str:
 
 @functools.cache
 def library() -> str:
-    """Vega, Vega-Embed, and of Vega-Lite the version that altair writes."""
+    """Vega, Vega-Embed, and of Vega-Lite the version that altair writes; kept, since to bundle them takes a second."""
     import altair
     import vl_convert
 
     version = ".".join(altair.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
+    file = machine.kept(f"vega-{version}-{vl_convert.__version__}.js")
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        return file.read_text(encoding="utf-8")
     bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", version)
-    return f"(() => {{{bundle}}})();".replace("</script", "<\\/script")
+    script = f"(() => {{{bundle}}})();".replace("</script", "<\\/script")
+    with contextlib.suppress(OSError):  # where nothing can be kept the next report makes its own
+        file.parent.mkdir(parents=True, exist_ok=True)
+        beside = file.with_suffix(f".{os.getpid()}")
+        beside.write_text(script, encoding="utf-8")
+        os.replace(beside, file)
+    return script
 
 
 def _main_charts(facts: Facts) -> Iterator[Chart]:

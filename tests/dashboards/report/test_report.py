@@ -5,8 +5,10 @@ from __future__ import annotations
 import html
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import altair as alt
@@ -14,11 +16,12 @@ import jsonschema
 import numpy as np
 import pytest
 import synthetic
+import vl_convert
 from synthetic import Synthetic
 
 from dashboards.report import charts, look, tables
 from dashboards.report.facts import Facts, gather
-from dashboards.report.page import rendered
+from dashboards.report.page import library, rendered
 from sweep.ledger.failures import without_error
 from sweep.results import answers, leaderboard
 from sweep.results.results import Results
@@ -295,3 +298,28 @@ def test_colours_stand_out_from_dark_paper() -> None:
     for colors in (look.LIGHT, look.DARK):
         for behind in ("paper", "raised"):
             assert all(look.contrast(colors[ink], colors[behind]) >= 4.5 for ink in ("ink", "muted", "link"))
+
+
+@pytest.fixture
+def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """A machine that has made no report yet: the folder in which it keeps things."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    library.cache_clear()
+    yield tmp_path / "pliant"
+    library.cache_clear()
+
+
+def test_the_charts_library_is_bundled_once_on_a_machine(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    bundle = lambda text, version: (made.append(version), "1 </script 2")[1]  # noqa: E731
+    monkeypatch.setattr(vl_convert, "javascript_bundle", bundle)
+    first = library()
+    assert first == "(() => {1 <\\/script 2})();" and [file.suffix for file in fresh.iterdir()] == [".js"]
+    library.cache_clear()
+    assert library() == first and len(made) == 1
+
+
+def test_where_nothing_can_be_kept_it_is_bundled_anew(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vl_convert, "javascript_bundle", lambda text, version: "x")
+    fresh.write_text("")  # a file in the place of the folder
+    assert library() == "(() => {x})();"
