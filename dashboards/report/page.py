@@ -15,7 +15,7 @@ import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
+from importlib import metadata, resources
 from typing import TYPE_CHECKING, Any
 
 from dashboards.report import charts, look, settings, tables
@@ -142,7 +142,7 @@ def library() -> str:
     import vl_convert
 
     version = ".".join(altair.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
-    file = machine.kept(f"vega-{version}-{vl_convert.__version__}.js")
+    file = machine.kept(f"vega-{version}-{metadata.version('vl-convert-python')}.js")
     with contextlib.suppress(OSError, UnicodeDecodeError):
         return file.read_text(encoding="utf-8")
     bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", version)
