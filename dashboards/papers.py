@@ -25,6 +25,7 @@ PAPERS: dict[str, Paper] = {
             "permuted_mnist",
             "permuted_mnist_popular",
             "permuted_mnist_rate",
+            "generate_and_test",
             "continual_imagenet",
             "incremental_cifar",
         ),

@@ -36,7 +36,8 @@ RETURN = "return (flat**4).mean(1) / (flat**2).mean(1) ** 2"
 
 
 def members(count: int, depth: int = 2) -> list[PackMember]:
-    own = {"network": {"name": "mlp", "width": 4, "depth": depth}, "methods": {"continual_backprop": {}}}  # has ages
+    network = {"name": "mlp", "width": 4, "depth": depth, "killed": "flipped"}
+    own = {"network": network, "methods": {"continual_backprop": {}}}  # units that were silenced, and that have ages
     return [PackMember(f"t{seed}", configs.small(seed, **own)) for seed in range(count)]
 
 
