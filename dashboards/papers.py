@@ -33,7 +33,16 @@ PAPERS: dict[str, Paper] = {
     "isometry": Paper(
         "Preserving plasticity in continual learning via dynamical isometry",
         "Rosseau, Müller, Nowé (2026), arXiv 2606.09762",
-        ("relabelled", "four_axes", "expressiveness", "reactivation", "input_permuted_mnist", "isometry_lens"),
+        (
+            "relabelled",
+            "permuted_pixels",
+            "shuffled_labels",
+            "four_axes",
+            "expressiveness",
+            "reactivation",
+            "input_permuted_mnist",
+            "isometry_lens",
+        ),
     ),
     "warm-start": Paper(
         "On warm-starting neural network training",

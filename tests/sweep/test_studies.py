@@ -26,8 +26,10 @@ NAMES = [
     "permuted_mnist",
     "permuted_mnist_popular",
     "permuted_mnist_rate",
+    "permuted_pixels",
     "reactivation",
     "relabelled",
+    "shuffled_labels",
     "slowly_changing_regression",
     "warm_start",
 ]
@@ -209,6 +211,32 @@ def test_relabelled_is_what_is_known_of_the_isometry_papers_streams() -> None:
     assert (network["depth"], network["width"], network["initialisation"]) == (4, 512, "orthogonal")
     adamo = next(arm for arm in spec.arms if arm.label == "adamo").optimizer.settings
     assert any((s["step_size"], s["isometry_strength"]) == (1e-4, 1e-3) for s in adamo)
+
+
+@pytest.mark.parametrize(
+    ("name", "dataset", "change"),
+    [("permuted_pixels", "mnist", "permuted_pixels"), ("shuffled_labels", "cifar100", "shuffled_labels")],
+)
+def test_the_isometry_papers_other_streams_have_its_network(name: str, dataset: str, change: str) -> None:
+    spec = load(name, "paper")
+    [stream] = spec.workload.settings
+    assert len(spec.seeds) == 8 and (stream["dataset"], stream["change"]) == (dataset, change)
+    network = spec.arms[0].network.settings[0]
+    assert (network["depth"], network["width"], network["initialisation"]) == (4, 512, "orthogonal")
+    adamo = next(arm for arm in spec.arms if arm.label == "adamo").optimizer.settings
+    assert any((s["step_size"], s["isometry_strength"]) == (1e-4, 1e-3) for s in adamo)
+
+
+def test_input_permuted_mnist_has_the_published_settings() -> None:
+    spec = load("input_permuted_mnist", "paper")
+    [stream] = spec.workload.settings
+    assert (steps(spec), len(spec.seeds), stream["scale"]) == (1_000_000, 20, "symmetric")
+    [network] = spec.arms[0].network.configs
+    assert network.hidden == (300, 150) and network.initialisation == "default"
+    optimizers = {arm.label: arm.optimizer.configs[0] for arm in spec.arms}
+    adam, upgd = optimizers["adam"], optimizers["upgd"]
+    assert (adam.step_size, adam.beta1, adam.beta2) == (1e-4, 0, 0.99)
+    assert (upgd.step_size, upgd.utility_decay, upgd.perturb_scale, upgd.weight_decay) == (0.01, 0.9999, 0.1, 0.01)
 
 
 def test_only_studies_ship() -> None:
