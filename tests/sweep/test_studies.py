@@ -23,6 +23,7 @@ NAMES = [
     "generate_and_test",
     "incremental_cifar",
     "input_permuted_mnist",
+    "isometry_lens",
     "permuted_mnist",
     "permuted_mnist_popular",
     "permuted_mnist_rate",
