@@ -34,7 +34,7 @@ def config(number: int, kind: tuple[Any, ...]) -> dict[str, Any]:
     online = "online_error" if workload is REGRESSION else "online_accuracy"
     return {
         "workload": workload,
-        "network": network,
+        "network": {**network, "killed": "step"},  # so that there are units to revive
         "optimizer": {**optimizer, "step_size": 0.01 / (1 + number % 3)},
         "methods": {},
         "seed": number // 3,
