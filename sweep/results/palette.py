@@ -27,6 +27,8 @@ ARMS = {
     "continual_backprop_adamo": "#332288",
 }
 SPARE = ("#661100", "#000000", "#AA4499", "#44AA99", "#888888", "#6699CC", "#B8860B", "#117733")
+# Where there are more arms than these, colours of known arms that are not among them.
+ALL = tuple(dict.fromkeys([*SPARE, *ARMS.values()]))
 
 
 def colors(arms: Iterable[str]) -> dict[str, str]:
@@ -40,6 +42,7 @@ def colors(arms: Iterable[str]) -> dict[str, str]:
     for name in names:
         own = ARMS.get(name)
         if own is None or own in color_of.values():
-            own = next((color for color in SPARE if color not in color_of.values()), SPARE[0])
+            taken = [*color_of.values()]
+            own = min(ALL, key=taken.count)  # the first of those least used
         color_of[name] = own
     return color_of
