@@ -32,7 +32,7 @@ PAPERS: dict[str, Paper] = {
     "isometry": Paper(
         "Preserving plasticity in continual learning via dynamical isometry",
         "Rosseau, Müller, Nowé (2026), arXiv 2606.09762",
-        ("relabelled", "four_axes", "expressiveness", "reactivation", "input_permuted_mnist"),
+        ("relabelled", "four_axes", "expressiveness", "reactivation", "input_permuted_mnist", "isometry_lens"),
     ),
     "warm-start": Paper(
         "On warm-starting neural network training",
