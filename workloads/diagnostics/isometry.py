@@ -59,7 +59,9 @@ def smallest_of_spectra(spectra: Sequence[Tensor]) -> Tensor:
 
 def spread_of_spectra(spectra: Sequence[Tensor]) -> Tensor:
     """Per matrix (..., K) -> the standard deviation of its values, averaged over the matrices, (...,)."""
-    return torch.stack([values.std(-1, correction=0) for values in spectra]).mean(0)
+    middles = [values.mean(-1, keepdim=True) for values in spectra]
+    variances = [(values - middle).square().mean(-1) for values, middle in zip(spectra, middles, strict=True)]
+    return total([variance.sqrt() for variance in variances]) / len(spectra)
 
 
 def _deviation(weight: Tensor) -> Tensor:
