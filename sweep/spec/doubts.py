@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sweep.packing import PlannedPack, Shape, looking
+from sweep.packing import PlannedPack, Shape, looking, sizes_of
 from sweep.results.naming import number
+from workloads.diagnostics import DIAGNOSTICS
+from workloads.diagnostics.costs import costliest
 from workloads.methods.config import METHODS
 from workloads.networks.config import MLPConfig
 from workloads.registry import fields_of
@@ -52,8 +54,10 @@ def of_trial(config: Mapping[str, Any], shape: Shape, path: str) -> Iterator[Dou
     ratio = looking(config, shape) / shape.steps
     if ratio > 1 and ratio * shape.steps * shape.parameters > LONG:
         sentence = "looking at the networks takes about {} times as long as training them with plain SGD: a larger"
+        looks = [name for name in config["metrics"] if name in DIAGNOSTICS]
+        dearest = costliest(looks, sizes_of(config, shape))
         yield (
-            f"{sentence} diagnostics.every looks less often, and layer Jacobians are the dearest",
+            f"{sentence} diagnostics.every looks less often, and the dearest is {dearest}",
             float(f"{ratio:.1g}"),
         )
     if path != "online" and config["dtype"] != "float64":

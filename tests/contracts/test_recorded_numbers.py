@@ -36,7 +36,7 @@ def config(number: int, kind: tuple[Any, ...]) -> dict[str, Any]:
         "workload": workload,
         "network": {**network, "killed": "step"},  # so that there are units to revive
         "optimizer": {**optimizer, "step_size": 0.01 / (1 + number % 3)},
-        "methods": {},
+        "methods": {"continual_backprop": {"maturity_threshold": 5}},  # so that units have ages
         "seed": number // 3,
         "metrics": [online, "within_task", "plasticity_gap", *DIAGNOSTICS],
         **{"every": 1, "fresh_every": 1, "probe": 40, "dtype": "float32", "keep": "none"},

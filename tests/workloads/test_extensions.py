@@ -151,7 +151,7 @@ def test_changed_files_replace_the_earlier_ones() -> None:
         (
             HEAD + "class No(Diagnostic):\n    needs, semantics = ('weight',), 1\n    def measure(self, look): ...\n"
             "DIAGNOSTICS = {'a': No}",
-            "needs names weight; it is a tuple of parts of a look: features, .*; has no docstring",
+            "needs names weight; it is a tuple of parts of a look: outputs, .*features, .*; has no docstring",
         ),
         (
             HEAD + "Data.loss = 'mse'\nSTREAMS = {'a': Data}",

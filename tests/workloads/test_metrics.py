@@ -22,7 +22,7 @@ def config(workload: dict[str, Any]) -> dict[str, Any]:
     tested = metrics.from_origin("tested") if getattr(stream, "tested", False) else ()
     return {
         "workload": workload,
-        "network": {"name": "mlp", "width": WIDTH, "depth": 2},
+        "network": {"name": "mlp", "width": WIDTH, "depth": 2, "killed": "step"},  # so that there are units to revive
         "optimizer": {"name": "sgd", "step_size": 0.01},
         "methods": {"continual_backprop": {"replacement_rate": 0.5, "maturity_threshold": 2}},
         "seed": 0,
@@ -52,7 +52,7 @@ def test_what_is_recorded_is_known_and_within_its_bounds(workload: dict[str, Any
     for name, values in recorded.items():
         metric = metrics.of(name)
         assert metric is not None
-        assert ("/" in name) <= (metric.per_layer or metric.deciles or metric.stretches > 0)
+        assert ("/" in name) <= (metric.per_layer or metric.per_matrix or metric.deciles or metric.stretches > 0)
         low, high = metric.bounds
         most = float(WIDTH) if high == "units" else high
         assert all((low is None or low <= value) and (most is None or value <= most + 1e-6) for value in values), name

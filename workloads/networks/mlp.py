@@ -187,7 +187,7 @@ def normalised(params: Mapping[str, Tensor], norm: Norm | None, z: Tensor) -> Te
         return z
     scale, shift = value_of(params, norm.scale), value_of(params, norm.shift)
     if norm.kind == "layer":
-        return functional.layer_norm(z, z.shape[1:], scale, shift, EPS)
+        return functional.layer_norm(z, z.shape[-1:], scale, shift, EPS)
     assert norm.mean and norm.variance and scale is not None and shift is not None
     return scale * ((z - params[norm.mean]) / torch.sqrt(params[norm.variance] + EPS)) + shift
 

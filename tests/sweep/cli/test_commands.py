@@ -372,6 +372,7 @@ def test_plan(command: Command, tiny: Path, ran: Path, tmp_path: Path) -> None:
 
     planned = json.loads(command("plan", tiny, "--storage", tmp_path / "none", "--json").out)
     [pack] = planned.pop("packs")
+    assert 0 < planned.pop("diagnostics_share") < 1
     assert planned == {
         "sweep": "tiny@full",
         "storage": str(tmp_path / "none"),
