@@ -98,11 +98,15 @@ def test_what_is_held_is_declared(name: str) -> None:
     assert kept <= declared <= kept + 3, "what an update is worked out in counts beside it, no more than that"
 
 
+# Rows orthogonal to those there are make sums that are 0 but for rounding, at which relu has its kink and paths part.
+SMOOTH = replace(SMALL_CLASSES, activation="tanh")
+
+
 @pytest.mark.parametrize(
     ("path", "shape", "utility", "generator"),
     [
         ("lanes", TINY, "taylor_loss", "scaled"),
-        pytest.param("lanes", SMALL_CLASSES, "taylor_output", "orthogonal", marks=pytest.mark.slow),
+        pytest.param("lanes", SMOOTH, "taylor_output", "orthogonal", marks=pytest.mark.slow),
         ("online", LARGE, "taylor_loss", "scaled"),
         pytest.param("online", LARGE, "taylor_loss", "orthogonal", marks=pytest.mark.slow),
         ("lifted", LARGE, "taylor_output", "orthogonal"),
