@@ -92,21 +92,16 @@ CLAIMS = (
         workloads=(REGRESSION, MNIST),
         effect=Loss(learner=ADAM_AT_ITS_BEST),
     ),
-    Claim(
-        name="dropout_declines",
-        says="With dropout backprop loses plasticity too.",
-        source=UNKNOWN,
-        workloads=(MNIST,),
-        effect=Loss(learner=replace(DROPOUT, furthest=True)),
-        optimizers=("sgd",),
-    ),
-    Claim(
-        name="online_normalisation_declines",
-        says="With online normalisation backprop loses plasticity too.",
-        source=UNKNOWN,
-        workloads=(MNIST,),
-        effect=Loss(learner=replace(ONLINE, furthest=True)),
-        optimizers=("sgd",),
+    *(
+        Claim(
+            name=f"{name}_declines",
+            says=f"With {name.replace('_', ' ')} backprop loses plasticity too.",
+            source=UNKNOWN,
+            workloads=(MNIST,),
+            effect=Loss(learner=replace(learner, furthest=True)),
+            optimizers=("sgd",),
+        )
+        for name, learner in (("dropout", DROPOUT), ("online_normalisation", ONLINE))
     ),
     Claim(
         name="dropout_is_behind",

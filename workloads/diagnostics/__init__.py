@@ -360,5 +360,5 @@ def by_probe(names: Iterable[str], probe: int) -> dict[int, list[str]]:
 
 
 def parts_of(names: Iterable[str]) -> frozenset[Part]:
-    """What these metrics read of a look; those that are no diagnostics read nothing."""
-    return frozenset(part for name in names if name in DIAGNOSTICS for part in DIAGNOSTICS[name].needs)
+    """What these metrics read of a look, all together."""
+    return frozenset(part for name in names for part in needs_of(name))

@@ -88,9 +88,9 @@ def look_cost(names: Iterable[str], sizes: Sizes) -> float:
     looked_at = [name for name in names if name in diagnostics.DIAGNOSTICS]
     for examples, alike in by_probe(looked_at, sizes.examples).items():
         own = replace(sizes, examples=examples)
-        specs = [diagnostics.DIAGNOSTICS[name] for name in alike]
-        parts = {part for spec in specs for part in spec.needs}
-        total += examples * (1 + sum(COSTS[part](own) for part in parts) + sum(spec.cost for spec in specs))
+        parts = diagnostics.parts_of(alike)
+        beside = sum(diagnostics.DIAGNOSTICS[name].cost for name in alike)
+        total += examples * (1 + sum(COSTS[part](own) for part in parts) + beside)
     return total
 
 

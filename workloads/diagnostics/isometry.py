@@ -18,7 +18,7 @@ from torch import Tensor
 
 from workloads.diagnostics.base import Diagnostic
 from workloads.diagnostics.look import Look
-from workloads.diagnostics.spectrum import lower_gram, padded, singular_values
+from workloads.diagnostics.spectrum import lower_gram, padded, singular_values, spread
 from workloads.diagnostics.total import total
 
 
@@ -59,9 +59,7 @@ def smallest_of_spectra(spectra: Sequence[Tensor]) -> Tensor:
 
 def spread_of_spectra(spectra: Sequence[Tensor]) -> Tensor:
     """Per matrix (..., K) -> the standard deviation of its values, averaged over the matrices, (...,)."""
-    middles = [values.mean(-1, keepdim=True) for values in spectra]
-    variances = [(values - middle).square().mean(-1) for values, middle in zip(spectra, middles, strict=True)]
-    return total([variance.sqrt() for variance in variances]) / len(spectra)
+    return total([spread(values[..., None, :]) for values in spectra]) / len(spectra)
 
 
 def _deviation(weight: Tensor) -> Tensor:

@@ -327,16 +327,15 @@ class _Writer:
         kinds = [self.kind(n) for n in nodes]
         signature = ", ".join(f"{kind}v* {name}" for kind, name in zip(kinds, names, strict=True))
         passed = ", ".join(f"(small::{kind}v*){self.pointer(n)}" for kind, n in zip(kinds, nodes, strict=True))
-        sums = {}
+        sums: dict[str, tuple[str, str]] = {}
+        held: dict[str, str] = {}  # a name in the events -> what is passed for it
         for k, layer in enumerate(cut.layers):
             wanted = {own.incoming for own in layer.sums}
-            sums[self.names[cut.placeholders[layer.weight]]] = (
-                f"columns{k}" if True in wanted else "",
-                f"across{k}" if False in wanted else "",
-            )
-        held = [(name, k) for pair in sums.values() for name in pair if name for k in [re.sub(r"\D", "", name)]]
-        signature = ", ".join([signature, *(f"double* {name}" for name, _ in held)])
-        passed = ", ".join([passed, *(f"rows{k}.{name.rstrip('0123456789')}" for name, k in held)])
+            columns, across = (f"columns{k}" if True in wanted else "", f"across{k}" if False in wanted else "")
+            sums[self.names[cut.placeholders[layer.weight]]] = columns, across
+            held |= {name: f"rows{k}.{array}" for name, array in ((columns, "columns"), (across, "across")) if name}
+        signature = ", ".join([signature, *(f"double* {name}" for name in held)])
+        passed = ", ".join([passed, *held.values()])
         code, calls = [], []
         try:
             for rank, (method, leaf) in enumerate(zip(learner.rare, self.made.due, strict=True)):

@@ -266,9 +266,8 @@ Utility = Literal[
     "taylor_loss",  # |h dL/dh|: to first order, by how much the loss changes without the unit
     "taylor_output",  # |h| x the root mean square of df/dh over outputs: by how much the outputs do
 ]
-GLOBAL: dict[
-    str, Literal["loss_effects", "output_effects"]
-] = {  # by the effect on the whole network -> by what of a step
+# Utilities that go by the effect on the whole network -> what of a step they read
+GLOBAL: dict[str, Literal["loss_effects", "output_effects"]] = {
     "taylor_loss": "loss_effects",
     "taylor_output": "output_effects",
 }
