@@ -21,18 +21,14 @@ from torch.utils import _pytree as pytree
 
 from workloads.methods.base import Hyper, Method, Params, State
 from workloads.methods.config import FIREConfig
+from workloads.methods.isometry import newton_schulz
+from workloads.methods.lengths import frobenius, or_one
 from workloads.random import Draw
 
 
 def polar(matrices: Tensor, iterations: int) -> Tensor:
     """Matrices (..., out, in) after so many iterations towards their polar factors; 0 where they are 0."""
-    # One axis after the other: over both at once torch sums in another order where other members are beside.
-    length = torch.sqrt((matrices * matrices).sum(-1, keepdim=True).sum(-2, keepdim=True))
-    x = matrices / torch.where(length > 0, length, 1.0)
-    tall = x.shape[-2] >= x.shape[-1]
-    for _ in range(iterations):
-        x = 1.5 * x - 0.5 * (x @ (x.mT @ x) if tall else (x @ x.mT) @ x)
-    return x
+    return newton_schulz(matrices / or_one(frobenius(matrices))[..., None, None], iterations)
 
 
 def isometric(weight: Tensor, iterations: int) -> Tensor:

@@ -28,6 +28,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from workloads.methods.isometry import newton_schulz
 from workloads.methods.muon import orthogonalized
 
 SPANNED = 1e-3  # of a draw's norm: less is left of it where rows span the space
@@ -44,9 +45,7 @@ def orthogonal_to(others: Tensor, row: Tensor) -> Tensor:
     if len(others) > len(row):
         return row
     unit = others / (torch.sqrt((others * others).sum(1, keepdim=True)) + TINY)
-    polar = orthogonalized(unit, LIFTING)  # singular values in 0.68 to 1.21, and 0
-    for _ in range(SETTLING):
-        polar = 1.5 * polar - 0.5 * (polar @ polar.T) @ polar
+    polar = newton_schulz(orthogonalized(unit, LIFTING), SETTLING)  # of singular values in 0.68 to 1.21, and 0
     left = row - (polar.T @ (polar @ row[:, None])).squeeze(1)
     size, whole = (torch.sqrt((value * value).sum()) for value in (left, row))
     return torch.where(size > SPANNED * whole, left * (whole / (size + TINY)), row)

@@ -51,6 +51,18 @@ def projected(weight: Tensor, iterations: int, target: float = 1.0) -> Tensor:
     return matrix.view_as(weight)
 
 
+def newton_schulz(matrices: Tensor, iterations: int) -> Tensor:
+    """Matrices (..., rows, columns) of singular values below √3 after steps X ← 3/2 X − 1/2 X Xᵀ X, same shape.
+
+    Towards the polar factors, which have the value 1 for all of them but those that are 0 and stay so.
+    """
+    tall = matrices.shape[-2] >= matrices.shape[-1]
+    for _ in range(iterations):
+        cubed = matrices @ (matrices.mT @ matrices) if tall else (matrices @ matrices.mT) @ matrices
+        matrices = 1.5 * matrices - 0.5 * cubed
+    return matrices
+
+
 def isometry_pull(weight: Tensor, *, penalty: str, scale_by_gram: bool, target: float = 1.0) -> Tensor:
     """The penalty's gradient for a matrix (out, in) or a kernel (out, in, ...), same shape.
 

@@ -13,21 +13,19 @@ The head is not projected. A kernel is projected as a whole. `every: k` projects
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from workloads.methods.base import Hyper, Method, Params, Seen, State
 from workloads.methods.config import NormaliseAndProjectConfig
+from workloads.methods.lengths import frobenius, or_one
 from workloads.networks.base import Network
 from workloads.random import Draw
 from workloads.settings import Settings
 
 
 def length(weight: Tensor) -> Tensor:
-    """The Frobenius norm, 0-d."""
-    matrix = weight.flatten(1)
-    # One axis after the other: over both at once torch sums in another order where other members are beside.
-    return torch.sqrt((matrix * matrix).sum(1).sum(0))
+    """The Frobenius norm of a matrix or kernel, 0-d."""
+    return frobenius(weight.flatten(1))
 
 
 class NormaliseAndProject(Method[NormaliseAndProjectConfig]):
@@ -47,7 +45,7 @@ class NormaliseAndProject(Method[NormaliseAndProjectConfig]):
         if not seen.acts:
             return params, state
         lengths = {name: length(params[name]) for name in self.hidden}
-        scales = {n: state["norm"][n] / torch.where(own > 0, own, 1.0) for n, own in lengths.items()}
+        scales = {n: state["norm"][n] / or_one(own) for n, own in lengths.items()}
         return {n: scales[n] * value if n in scales else value for n, value in params.items()}, state
 
 

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from workloads.methods.base import Hyper, Method, Params, Seen, State
 from workloads.methods.config import SpectralRegularisationConfig
+from workloads.methods.lengths import or_one
 from workloads.networks.base import Network
 from workloads.random import Draw
 from workloads.settings import Settings
@@ -33,20 +34,15 @@ from workloads.settings import Settings
 def power_iteration(matrix: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """u (out,), v (in,) and uᵀ W v, 0-d, after one iteration from v = `right`; 0, the same v and 0 where W v is 0."""
     left = (matrix * right).sum(1)
-    left = left / positive(norm(left))
+    left = left / or_one(norm(left))
     back = (matrix * left[:, None]).sum(0)
     largest = norm(back)
-    return left, torch.where(largest > 0, back / positive(largest), right), largest
+    return left, torch.where(largest > 0, back / or_one(largest), right), largest
 
 
 def norm(vector: Tensor) -> Tensor:
     """Its Euclidean length, 0-d."""
     return torch.sqrt((vector * vector).sum())
-
-
-def positive(length: Tensor) -> Tensor:
-    """What to divide by: the length, or 1 where it is 0."""
-    return torch.where(length > 0, length, 1.0)
 
 
 class SpectralRegularisation(Method[SpectralRegularisationConfig]):
