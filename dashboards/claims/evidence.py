@@ -23,6 +23,7 @@ import pandas as pd
 
 from sweep.results import frames, naming
 from workloads.metrics import higher_is_better
+from workloads.networks.config import in_training
 
 STRETCHES = 10  # a trial's tasks are read in so many parts, or one for each task where they are fewer
 SPREAD = 1.17
@@ -202,10 +203,7 @@ def acting(row: Mapping[object, object]) -> set[str]:
     """The methods that do something, and what a network does in training that is as good as one."""
     names = set(str(row["methods"]).split())
     names = {name for name in names if row.get(f"{name}.{NO_EFFECT.get(name)}") != 0}
-    if row.get("network.normalisation") == "online":
-        names.add("online_normalisation")
-    dropout = row.get("network.dropout")  # absent, or NaN beside trials that have some, where there is none
-    return names | ({"dropout"} if isinstance(dropout, int | float) and dropout > 0 else set())
+    return names | in_training(row.get("network.dropout"), row.get("network.normalisation"))
 
 
 def matches(rows: pd.DataFrame, settings: Mapping[Any, Any]) -> pd.Series[bool]:

@@ -21,6 +21,7 @@ from sweep.results import frames, leaderboard, naming, selections, windows
 from sweep.results.bands import MEAN, Summary
 from sweep.results.windows import Window
 from workloads import metrics
+from workloads.networks.config import in_training
 from workloads.registry import lookup
 
 STEP_SIZE = naming.STEP_SIZE
@@ -129,10 +130,8 @@ def plain(networks: pd.DataFrame) -> pd.DataFrame:
     """Plain SGD: without methods, but for resets of the head that belong to a protocol; no dropout, no running norm."""
     within = networks["methods"].map(lambda methods: set(methods.split()) <= {"reset"})
     rows = networks[(networks["optimizer.name"] == "sgd") & within]
-    if "network.dropout" in rows:
-        rows = rows[~(rows["network.dropout"] > 0)]
-    if "network.normalisation" in rows:
-        rows = rows[rows["network.normalisation"] != "online"]
+    settings = rows.reindex(columns=["network.dropout", "network.normalisation"])
+    rows = rows[[not in_training(*own) for own in settings.itertuples(index=False)]]
     return rows[rows["reset.what"] != "all"] if "reset.what" in rows else rows
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 
 from sweep.spec.model import Arm, Spec
 from workloads import metrics
+from workloads.networks.config import in_training
 
 # What an arm of `four_axes` may have beside its optimizer: other methods are no axis of it.
 CROSSED = frozenset({"continual_backprop", "coupled_isometry"})
@@ -108,9 +109,11 @@ def needs_plain_arms(spec: Spec) -> str | None:
 
 
 def _plain(arm: Arm) -> bool:
-    """SGD without methods, but for a reset of the head."""
+    """SGD without methods, but for a reset of the head, and a network that does nothing else in training."""
+    acting = [in_training(getattr(c, "dropout", 0), getattr(c, "normalisation", "none")) for c in arm.network.configs]
     return (
         arm.optimizer.name == "sgd"
+        and not all(acting)
         and {method.name for method in arm.methods} <= {"reset"}
         and not any(_starts_anew(arm))
     )

@@ -300,6 +300,7 @@ def test_figures_beside_scratch_name_the_settings() -> None:
         ("heat_map", ("isometry_strength: [1e-2, 1e-1, 1]", "isometry_strength: 1"), "it crosses two hyperparameters"),
         ("ranks", ("seeds: 4", "seeds: 1"), "it ranks the arms on every seed: give `seeds` two or more"),
         ("loss_of_plasticity_ed2", ("optimizer: sgd", "optimizer: adam"), "it shows plain SGD"),
+        ("loss_of_plasticity_ed2", ("network: {width: 5}", "network: {width: 5, dropout: 0.1}"), "it shows plain SGD"),
         ("loss_of_plasticity_2", (", reset: {what: all}", ""), "it needs one arm with reset"),
     ],
 )

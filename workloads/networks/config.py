@@ -32,6 +32,14 @@ def group_of(activation: str | None) -> int:
     return int(size) if kind == "groupsort" else 1
 
 
+def in_training(dropout: object, normalisation: object) -> frozenset[str]:
+    """What a network with these settings does in training that is as good as a method; of one that lacks a setting, or
+    is beside others that have it (NaN), nothing.
+    """
+    drops = isinstance(dropout, int | float) and dropout > 0
+    return frozenset({"dropout"} if drops else ()) | ({"online_normalisation"} if normalisation == "online" else set())
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MLPConfig:
     """A multilayer perceptron; `depth: 0` is the linear model, where width and activation mean nothing.
