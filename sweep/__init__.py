@@ -95,7 +95,7 @@ def run(
     """
     from sweep import service
     from sweep.cli import places
-    from sweep.cli.progress import view_of
+    from sweep.cli.progress import executed, view_of
     from sweep.cluster import placement
     from sweep.spec import changes
     from sweep.tracking.behind import Tracker
@@ -109,17 +109,7 @@ def run(
     here = placement.trains_here(planned.packs, times=planned.times, asked=inline, address=address, workers=workers)
     place = places.of_python() if progress else places.Place()
     with view_of(planned, here=here, workers=workers, place=place) as view:
-        outcome = service.execute(
-            planned,
-            listener=view.heard,
-            address=address,
-            workers=workers,
-            inline=here,
-            on_finished=tracker.nudge if tracker else lambda: None,
-            on_round=view.grow,
-            stage=view.stage,
-            replace=replace,
-        )
+        outcome = executed(planned, view, tracker, here=here, address=address, workers=workers, replace=replace)
         if outcome.interrupted:
             raise KeyboardInterrupt
         if tracker:

@@ -21,6 +21,8 @@ from workloads.paths import COMPILED
 
 if TYPE_CHECKING:
     from sweep.planning import Plan
+    from sweep.service import Outcome
+    from sweep.tracking.behind import Tracker
 
 
 class ProgressView:
@@ -105,6 +107,32 @@ def view_of(planned: Plan, *, here: bool, workers: int | None, place: Place | No
     """The view of a plan that is carried out, in this process or on a Ray."""
     at_once = 1 if here else placement.at_once(planned.packs, workers)
     return ProgressView(planned.packs, at_once=at_once, measured=calibration.read(), later=planned.later, place=place)
+
+
+def executed(
+    planned: Plan,
+    view: ProgressView,
+    tracker: Tracker | None,
+    *,
+    here: bool,
+    address: str | None,
+    workers: int | None,
+    replace: bool,
+) -> Outcome:
+    """A plan carried out as `service.execute` does, while the view tells how far it is and the tracker follows."""
+    from sweep import service
+
+    return service.execute(
+        planned,
+        listener=view.heard,
+        address=address,
+        workers=workers,
+        inline=here,
+        on_finished=tracker.nudge if tracker else lambda: None,
+        on_round=view.grow,
+        stage=view.stage,
+        replace=replace,
+    )
 
 
 @contextlib.contextmanager

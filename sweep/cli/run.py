@@ -64,7 +64,7 @@ def run(
     same command continues.
     """
     from sweep import service
-    from sweep.cli.progress import view_of, working
+    from sweep.cli.progress import executed, view_of, working
     from sweep.cluster import placement
     from sweep.tracking.behind import Tracker
 
@@ -87,17 +87,7 @@ def run(
     if here and planned.packs and inline is None:
         say("trains in this process, which is done before Ray has started (--ray: on Ray)")
     with view_of(planned, here=here, workers=workers) as view:
-        outcome = service.execute(
-            planned,
-            listener=view.heard,
-            address=address,
-            workers=workers,
-            inline=here,
-            on_finished=tracker.nudge if tracker else lambda: None,
-            on_round=view.grow,
-            stage=view.stage,
-            replace=replace,
-        )
+        outcome = executed(planned, view, tracker, here=here, address=address, workers=workers, replace=replace)
     if outcome.interrupted:
         say(STOPPED)
         raise typer.Exit(130)

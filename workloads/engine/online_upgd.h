@@ -13,6 +13,14 @@ inline Real utility_correction(const Step& s, Real steps) {  // its reciprocal
     return 1 / corrected(s.shared.first_table, s.shared.first_entries, BETA1, steps);
 }
 
+// Of each column of a layer, or of each bias; where no unit is replaced, all of them are equally old.
+template <int C>
+inline const Vec* corrections(const Step& s, const Real* steps) {
+    Real* each = s.work.first_column;
+    for (int i = 0; i < C; ++i) each[i] = i && !UNITS ? each[0] : utility_correction(s, steps[i]);
+    return vectors(each);
+}
+
 // A weight is as old as the younger of its row and its column, and so has the larger of their corrections.
 inline Vec later_of(Vec column, Real row) {
     if constexpr (!UNITS) return column;
@@ -53,10 +61,8 @@ void weigh_layer(const Step& s, int l, Vec& most) {
     const Pace pace(m);
     const int rows = rows_of(l), below = l ? columns_of(l - 1) : 0;
     const Real* error = w.error[l + 1];
-    const Vec* by_column = vectors(w.first_column);
     for (int i = 0; i < C; ++i) m.column_steps[l][i] += 1;
-    for (int i = 0; i < C; ++i)  // where no unit is replaced, all of a layer are equally old
-        w.first_column[i] = i && !UNITS ? w.first_column[0] : utility_correction(s, m.column_steps[l][i]);
+    const Vec* by_column = corrections<C>(s, m.column_steps[l]);
     int q = 0;
     for (int j = 0; j < rows; ++j) {
         if constexpr (UNITS) m.row_steps[l][j] += 1;
@@ -77,7 +83,7 @@ void weigh_layer(const Step& s, int l, Vec& most) {
     }
     if constexpr (BIASES) {
         for (int i = 0; i < C; ++i) m.bias_steps[l][i] += 1;
-        for (int i = 0; i < C; ++i) w.first_column[i] = utility_correction(s, m.bias_steps[l][i]);
+        by_column = corrections<C>(s, m.bias_steps[l]);
         for (int v = 0; v < C / LANES; ++v) {
             const Vec bias = vectors(m.biases[l])[v];
             const Vec g = bias_gradient<C>(error, v) + pace.decay * bias;
@@ -106,10 +112,8 @@ void move_layer(const Step& s, int l, Real inverse) {
     const Pace pace(m);
     const int rows = rows_of(l), units = units_of(l);
     const Real* error = w.error[l + 1];
-    const Vec* by_column = vectors(w.first_column);
     normals_in_order(w.normal, w.random, int64_t(rows) * units, s.now, {uint32_t(m.seed), UPGD_WEIGHT_CODES[l]});
-    for (int i = 0; i < C; ++i)
-        w.first_column[i] = i && !UNITS ? w.first_column[0] : utility_correction(s, m.column_steps[l][i]);
+    const Vec* by_column = corrections<C>(s, m.column_steps[l]);
     alignas(64) Real noise[TILE * C] = {};  // and zero in the padding
     int q = 0;
     for (int first = 0; first < rows; first += TILE) {
@@ -133,7 +137,7 @@ void move_layer(const Step& s, int l, Real inverse) {
         std::memset(noise, 0, C * sizeof(Real));
         normals_in_order(w.normal, w.random, units, s.now, {uint32_t(m.seed), UPGD_BIAS_CODES[l]});
         std::memcpy(noise, w.normal, units * sizeof(Real));
-        for (int i = 0; i < C; ++i) w.first_column[i] = utility_correction(s, m.bias_steps[l][i]);
+        by_column = corrections<C>(s, m.bias_steps[l]);
         for (int v = 0; v < C / LANES; ++v) {
             Vec& bias = vectors(m.biases[l])[v];
             const Vec g = bias_gradient<C>(error, v) + pace.decay * bias;
