@@ -49,9 +49,10 @@ def philox(counter: tuple[Any, Any, Any, Any], key: tuple[Any, Any]) -> tuple[An
     return c0, c1, c2, c3
 
 
-def words(seed: int, what: str, step: Int64 | int, count: int) -> Int64:
+def words(seed: Int64 | int, what: str, step: Int64 | int, count: int) -> Int64:
     """Random 32-bit integers, shape (*step.shape, count), in [0, 2^32).
 
+    Seeds may be many, of a shape that broadcasts to the result's with a last axis of 1, as those of several trials.
     Element i of a step is word i // blocks of counter block i % blocks, with blocks = ceil(count / 4).
     """
     blocks = -(-count // 4)
@@ -62,13 +63,13 @@ def words(seed: int, what: str, step: Int64 | int, count: int) -> Int64:
     return np.concatenate(drawn, axis=-1)[..., :count]
 
 
-def uniform(seed: int, what: str, step: Int64 | int, count: int) -> Float64:
+def uniform(seed: Int64 | int, what: str, step: Int64 | int, count: int) -> Float64:
     """Uniform in [0, 1), shape (*step.shape, count), multiples of 2^-24."""
     drawn: Float64 = (words(seed, what, step, count) >> 8) * np.float64(2.0**-24)
     return drawn
 
 
-def normal(seed: int, what: str, step: Int64 | int, count: int) -> Float64:
+def normal(seed: Int64 | int, what: str, step: Int64 | int, count: int) -> Float64:
     """Standard normal by Box-Muller, shape (*step.shape, count)."""
     half = -(-count // 2)
     drawn = words(seed, what, step, 2 * half) >> 8
@@ -77,7 +78,7 @@ def normal(seed: int, what: str, step: Int64 | int, count: int) -> Float64:
     return np.concatenate([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)[..., :count]
 
 
-def integers(seed: int, what: str, step: Int64 | int, count: int, below: int) -> Int64:
+def integers(seed: Int64 | int, what: str, step: Int64 | int, count: int, below: int) -> Int64:
     """Integers in [0, below), below < 2^31; the bias of the multiply-and-shift is under below / 2^32."""
     return (words(seed, what, step, count) * below) >> 32
 

@@ -1,0 +1,218 @@
+"""Worlds: what acts in them, what they show, and many of them stepped together as arrays.
+
+A `World` is one trial's, a workload of kind control: sizes and timetable, pure in (config, seed); making one builds no
+environment. `Worlds` are all environments of a pack, E for each of its M members, and do the work. Time is counted in
+*steps*: one step of one environment of a member, so that a call of `Worlds.step` is E of them for every member.
+
+All that is drawn is a function of the member's seed, the environment's place, and the number of the episode or step
+(`Worlds.drawn`): never of a neighbour, so that a member's numbers are the same in any pack.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Protocol
+
+import numpy as np
+from annotated_types import Ge
+from numpy.typing import NDArray
+
+from workloads.random import Int64
+from workloads.settings import Settings
+from workloads.streams.base import Boundaries
+
+Bool = NDArray[np.bool_]
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+State = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Discrete:
+    """One of n actions, numbered from 0: int64 (M, E)."""
+
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Continuous:
+    """n real numbers, neither squashed nor clipped by who acts: float64 (M, E, n)."""
+
+    n: int
+
+
+Action = Discrete | Continuous
+
+
+@dataclass(frozen=True, slots=True)
+class Stepped:
+    """What came of one step in every environment, (M, E) each."""
+
+    reward: Float64
+    terminated: Bool  # the episode ended by itself: nothing is to be had after it
+    truncated: Bool  # it was cut off, by its longest length or with its task
+    following: Float32  # (M, E, *observation): what was seen after the step, before any reset
+    returned: Float64  # the sum of rewards of the episode that ended here; NaN where none did, or its task cut it off
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorldConfig:
+    """Settings of every world; a world's own config adds to them and may give them other defaults."""
+
+    tasks: Annotated[int, Ge(1)] = 10
+    steps_per_task: Annotated[int, Ge(1)] = 100_000  # of a member, summed over its environments
+    envs: Annotated[int, Ge(1)] = 1  # environments of each member
+    task_boundaries: Boundaries = "hidden"
+
+
+class World(ABC):
+    """One trial's world, by its config and seed. A subclass names its `Config`, a `WorldConfig`, and what is below."""
+
+    Config: ClassVar[type[Settings]]
+    name: ClassVar[str]
+    semantics: ClassVar[int]
+    loss: ClassVar[str] = "ppo"
+    online_metric: ClassVar[str] = "average_return"
+    unmeasured: ClassVar[tuple[str, ...]] = ("online_loss", "plasticity_gap", "within_task")
+    default_every: ClassVar[int] = 1
+    default_probe: ClassVar[int] = 1000
+
+    action: Action
+    observation: tuple[int, ...]  # shape of what one environment shows, float32
+    longest: int  # steps after which an episode is cut off
+    cut_by_tasks: ClassVar[bool] = False  # whether the episodes that run when a task ends are cut off then
+
+    def __init__(self, config: Any, seed: int) -> None:
+        """`config`: a `WorldConfig`."""
+        self.config = config
+        self.seed = seed
+        self.tasks: int = config.tasks
+        self.envs: int = config.envs
+        self.boundaries_shown: bool = config.task_boundaries == "shown"
+
+    @classmethod
+    @abstractmethod
+    def worlds(cls, members: Sequence[Any]) -> Worlds:
+        """The environments of members of this class, whose seeds and settings may differ, but not what they show."""
+
+    @abstractmethod
+    def probe(self, task: int, count: int) -> Float32:
+        """(count, inputs) observations for diagnostics to look at, the same for all members."""
+
+    @property
+    def inputs(self) -> int:
+        """Numbers in an observation."""
+        return math.prod(self.observation)
+
+    @property
+    def outputs(self) -> int:
+        """Of the policy's network: a preference for every action, or a mean for every number of one."""
+        return self.action.n
+
+    @property
+    def heads(self) -> tuple[int, int]:
+        """The policy's outputs, and the value's."""
+        return self.outputs, 1
+
+    def task_start(self, task: int) -> int:
+        """The first step of a task; `task_start(tasks)` is the length of the trial."""
+        start: int = task * self.config.steps_per_task
+        return start
+
+    def task_of(self, step: int) -> int:
+        """The task a step belongs to."""
+        task: int = step // self.config.steps_per_task
+        return task
+
+
+class Draw(Protocol):
+    """`uniform`, `normal` or another of `workloads.random`."""
+
+    def __call__(self, seed: Int64, what: str, step: Int64, count: int, /) -> NDArray[Any]: ...
+
+
+class Worlds(ABC):
+    """All environments of M members, E each. The base keeps episodes: their number, length and return, and who ended.
+
+    A subclass says in `arrays` which attributes, (M, ...) each, hold the rest of its state, and defines `begin`, `move`
+    and `observe`. After making one, call `start` or `load`.
+    """
+
+    arrays: ClassVar[tuple[str, ...]] = ()
+    # Of `arrays` those, (M, E), that are sums of events, such as simulators that blew up: they are reported as metrics
+    # of these names, and set to zero when a task has ended.
+    counts: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, members: Sequence[World]) -> None:
+        self.members = members
+        self.shape = len(members), members[0].envs
+        self.seeds = np.array([member.seed for member in members], dtype=np.int64)
+        self.longest = np.array([[member.longest] for member in members])
+        self.steps = np.zeros(len(members), dtype=np.int64)  # that every member has made
+        self.episode = np.zeros(self.shape, dtype=np.int64)  # the number of the running one
+        self.length = np.zeros(self.shape, dtype=np.int64)  # its steps so far
+        self.sum = np.zeros(self.shape, dtype=np.float64)  # its rewards so far
+
+    @abstractmethod
+    def begin(self, where: Bool) -> None:
+        """Put the environments in the mask (M, E) at the beginning of their `episode`, in task `task`."""
+
+    @abstractmethod
+    def move(self, actions: NDArray[Any]) -> tuple[Float64, Bool]:
+        """One step of every environment: the rewards, and which episodes ended by themselves, (M, E) each."""
+
+    @abstractmethod
+    def observe(self) -> Float32:
+        """(M, E, *observation): what every environment shows now."""
+
+    @property
+    def task(self) -> int:
+        """The task of the coming step, the same for all members; after the last step, the last."""
+        return min(self.members[0].task_of(int(self.steps[0])), self.members[0].tasks - 1)
+
+    def start(self) -> None:
+        """Begin the first episode everywhere."""
+        self.begin(np.ones(self.shape, dtype=np.bool_))
+
+    def step(self, actions: NDArray[Any]) -> Stepped:
+        """One step everywhere, by int64 (M, E) or float64 (M, E, n); where an episode has ended the next one begins."""
+        reward, terminated = self.move(actions)
+        self.steps += self.shape[1]
+        self.length += 1
+        self.sum += reward
+        following = self.observe()
+        at_limit = self.length >= self.longest
+        cut = self.cut & ~terminated & ~at_limit
+        ended = terminated | at_limit | cut
+        returned = np.where(ended & ~cut, self.sum, np.nan)
+        if ended.any():
+            self.episode += ended
+            self.length[ended], self.sum[ended] = 0, 0.0
+            self.begin(ended)
+        return Stepped(reward, terminated, ended & ~terminated, following, returned)
+
+    @property
+    def cut(self) -> bool:
+        """Whether a task has just ended that its episodes end with."""
+        member, step = self.members[0], int(self.steps[0])
+        return member.cut_by_tasks and step == member.task_start(member.task_of(step))
+
+    def drawn(self, draw: Draw, what: str, at: Int64, where: Bool, count: int) -> NDArray[Any]:
+        """(environments in the mask `where` (M, E), count) random numbers: `draw` is one of `workloads.random`.
+
+        `at` (M, E), below 2^32, is the number of the episode or step that they are for.
+        """
+        member, env = np.nonzero(where)
+        return draw(self.seeds[member][:, None], what, (env << 32) | at[member, env], count)
+
+    def state(self) -> State:
+        """All there is, (M, ...) each: `load(state())` goes on to the same bits."""
+        return {name: getattr(self, name).copy() for name in ("steps", "episode", "length", "sum", *self.arrays)}
+
+    def load(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Take the members' state."""
+        for name in ("steps", "episode", "length", "sum", *self.arrays):
+            setattr(self, name, state[name].copy())
