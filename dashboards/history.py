@@ -18,7 +18,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullForma
 from dashboards import theme
 from dashboards.figures import METADATA, write
 from dashboards.sheets import SCREEN, Caption, footnote, page
-from sweep.benchmarks.bench_records import Record, short
+from sweep.benchmarks.bench_records import Record, device_of, short
 from sweep.errors import InputError
 
 NAME, COLUMNS = "history", 4
@@ -47,7 +47,8 @@ def data(records: Sequence[Record]) -> pd.DataFrame:
             "arm": row["arm"],
             "network": row["network"],
             "members": row["members"],
-            "line": f"{row['network']}, {row['members']:,} trial{'s' * (row['members'] > 1)}",
+            "line": f"{row['network']}, {row['members']:,} trial{'s' * (row['members'] > 1)}"
+            + ", on a GPU" * (device_of(row) == "cuda"),
             "ratio": row["ratio"],
             "target": row.get("target"),
             "valid": row.get("valid") is not False,

@@ -9,7 +9,8 @@ is its own. How many steps are timed is found out first: as many as fill `Case.s
 Some rows also say what share of the training their stream's study spends on its diagnostics, at its schedule: how long
 `Training.diagnose` takes, over the steps between two of them. What a task draws once is left out: training needs it.
 The same rows say how fast all cores are together, a pack on each at the same time, beside as many times one alone.
-One row is of the whole command (`whole`).
+One row is of the whole command (`whole`). On a GPU both sides train there, the loop's batches brought over at
+once, and no core is set aside: what compiles needs them all.
 """
 
 from __future__ import annotations
@@ -30,8 +31,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from sweep.benchmarks import ageing, whole
-from sweep.benchmarks.cases import ARMS, IMAGES, REFERENCE_NS, REGRESSION, SLACK, WITHOUT, Case, config_of
+from sweep.benchmarks import ageing, roofline, whole
+from sweep.benchmarks.cases import (
+    ARMS,
+    IMAGES,
+    PAIRS,
+    REFERENCE_NS,
+    REGRESSION,
+    RELABELLED,
+    SLACK,
+    WITHOUT,
+    Case,
+    config_of,
+)
 from sweep.benchmarks.limits import limit_ns, peaks, work_of
 from sweep.benchmarks.rows import Row
 
@@ -116,7 +128,8 @@ def measured(case: Case) -> Row:
     computing.FLUSHED = case.flushed
     if case.command:
         return measured_whole(case)
-    on_one_core()
+    if case.device == "cpu":
+        on_one_core()
     training, first_call = new_pack(case)
     loop = plain_loop(case)
     brief = replace(case, seconds=case.seconds / 3)
@@ -129,7 +142,7 @@ def measured(case: Case) -> Row:
     times = [(plain_once(), pack_once(), look_once()) for _ in range(REPEATS)]
     plain_ns, pack_ns, look_ns = (min(side) for side in zip(*times, strict=True))
     row = row_of(case, training.path, training.stream.batch, pack_ns, plain_ns, first_call, resource.RUSAGE_SELF)
-    reference = REFERENCE_NS.get((case.stream, case.arm, case.width))
+    reference = REFERENCE_NS.get((case.stream, case.arm, case.width)) if case.device == "cpu" else None
     row = replace(
         row,
         valid=reference is None or newborn[0] <= SLACK * reference,
@@ -160,6 +173,7 @@ def row_of(case: Case, path: str, batch: int, ns: float, plain_ns: float, first_
         valid=True,
         versions=versions(),
         flushed=case.flushed,
+        device=case.device,
     )
 
 
@@ -167,6 +181,8 @@ def beside_limits(case: Case, training: Training, row: Row) -> Row:
     """The row with what its counted work would take at this core's peaks, where that can be said."""
     from workloads.paths import LANES
 
+    if case.device == "cuda":
+        return replace(row, limit_ns=gpu_limit(case))
     if case.stream not in (REGRESSION, IMAGES) or case.arm in WITHOUT:  # whose work `limits` does not count
         return row
     shares = ageing.shares_read(training) if case.stream == IMAGES else None
@@ -179,6 +195,21 @@ def beside_limits(case: Case, training: Training, row: Row) -> Row:
     if not shares:
         return row
     return replace(row, moved=round(work.moved / row.ns_per_trial_step, 1), triad=round(reached.moved, 1))
+
+
+def gpu_limit(case: Case) -> float | None:
+    """The bound of this GPU's data sheet in ns per trial-step, where `roofline` counts the work and knows the GPU."""
+    import torch
+
+    name = torch.cuda.get_device_name()
+    gpu = next((known for known in roofline.KNOWN if known.name.split()[0] in name), None)
+    if gpu is None or case.arm not in ("sgd", "momentum") or case.stream == RELABELLED:
+        return None
+    if case.stream == PAIRS:
+        counted = roofline.convnet_case(case.network, case.members, 100)
+    else:
+        counted = roofline.mlp_case(case.network, case.members, case.sizes)
+    return round(roofline.roofline(counted, gpu).ns, 2)
 
 
 def measured_whole(case: Case) -> Row:
@@ -215,9 +246,9 @@ def new_pack(case: Case, seeds: int | None = None, *, path: str | None = None) -
         for seed in range(seeds or case.seeds)
         for which in range(case.configs)
     ]
-    path = path or path_of(members[0].config, "cpu")[0]
+    path = path or path_of(members[0].config, case.device)[0]
     began = time.perf_counter()
-    training = Training(Pack(id="bench", members=members, path=path))
+    training = Training(Pack(id="bench", members=members, path=path, device=case.device))
     training.begin()
     training.train(min(FIRST_STEPS, training.feed.chunk))
     return training, time.perf_counter() - began
@@ -281,6 +312,7 @@ def trained(training: Training, count: int) -> float:
         if training.step == last:
             training.end_task(task)
             ended = True
+    settled(training)
     taken = time.perf_counter() - began
     if not ended:
         began = time.perf_counter()
@@ -288,6 +320,14 @@ def trained(training: Training, count: int) -> float:
         taken += (time.perf_counter() - began) * count / (last - first)
     training.table.take()
     return taken
+
+
+def settled(training: Training) -> None:
+    """Wait for what a GPU has still to do."""
+    if training.device.type == "cuda":
+        import torch
+
+        torch.cuda.synchronize(training.device)
 
 
 def plain_loop(case: Case) -> PlainLoop:
@@ -299,16 +339,20 @@ def plain_loop(case: Case) -> PlainLoop:
 
     torch.manual_seed(0)
     config = config_of(case, 0, 0)
-    return PlainLoop(config, stream_of(config, 0))
+    with torch.device(case.device):
+        return PlainLoop(config, stream_of(config, 0))
 
 
 def plain_timer(loop: PlainLoop, case: Case, at: int) -> Callable[[], float]:
     """Function that trains a plain loop from step `at` for a repeat, stream and error bins included: ns per step."""
 
+    import torch
+
     def run(count: int) -> float:
         nonlocal at
         began = time.perf_counter()
-        loop.run(at, count)
+        with torch.device(case.device):
+            loop.run(at, count)  # which waits for the loss of every step
         at += count
         return time.perf_counter() - began
 

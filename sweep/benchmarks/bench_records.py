@@ -1,8 +1,8 @@
 """Runs of the bench, kept: one dated JSON file each, so that a ratio can be compared with what it was before.
 
-A file is `<date>-<commit>.json`: {date, commit, machine, versions, note, rows}, rows as `sweep bench --json` prints
-them, of a commit as it is. Fields that are not known are null, and a bare list of rows, as older versions printed, is
-a record too.
+A file is `<date>-<commit>.json`, with `-cuda` behind it where packs trained on a GPU: {date, commit, machine, versions,
+note, rows}, rows as `sweep bench --json` prints them, of a commit as it is. Fields that are not known are null, and a
+bare list of rows, as older versions printed, is a record too.
 
 python -m sweep.benchmarks.bench_records FILE      prints a record as the table of the README beside this file
 """
@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 SHORT = 12  # characters of a commit
 ALIKE = 0.1  # a ratio that changed by less has not changed
 
-Key = tuple[str, str, str, int]  # stream, network, arm, members
+Key = tuple[str, str, str, int, str]  # stream, network, arm, members, device
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,12 @@ class Change:
 
 def key_of(row: Mapping[str, Any]) -> Key:
     """What makes two rows the same question."""
-    return row["stream"], row["network"], row["arm"], row["members"]
+    return row["stream"], row["network"], row["arm"], row["members"], device_of(row)
+
+
+def device_of(row: Mapping[str, Any]) -> str:
+    """What a row was measured on; older records are of CPUs."""
+    return str(row.get("device", "cpu"))
 
 
 def default_folder() -> Path:
@@ -98,6 +103,11 @@ def read(path: Path) -> Record:
     return record
 
 
+def last(records: Sequence[Record], device: str) -> Record | None:
+    """The newest of records, oldest first, that is of a device; None where none is."""
+    return next((r for r in reversed(records) if any(device_of(row) == device for row in r.rows)), None)
+
+
 def refuse_changed_code() -> None:
     """Raises InputError where this checkout's files are not those of its commit: nobody could measure them again."""
     commit = provenance.commit(ROOT)
@@ -108,19 +118,24 @@ def refuse_changed_code() -> None:
 def write(rows: Sequence[Row], folder: Path) -> Path:
     """A record of these rows, measured now on this machine: the file, which appears whole.
 
-    A second run on one day and commit takes the first one's place.
+    A second run on one day, commit and device takes the first one's place.
     """
     facts = provenance.collect()
     date, commit = str(facts["time"]), facts["commit"]
-    held = {
+    held: dict[str, Any] = {
         "date": date,
         "commit": commit,
-        "machine": provenance.machine(),
+        "machine": dict(provenance.machine()),
         "versions": {name: facts[name] for name in ("pliant", "torch", "numpy", "python")},
         "note": None,
         "rows": [asdict(row) for row in rows],
     }
-    path = folder / f"{date[:10]}-{short(commit)}.json"
+    devices = sorted({row.device for row in rows} - {"cpu"})
+    if devices:
+        import torch
+
+        held["machine"]["gpu"] = torch.cuda.get_device_name()
+    path = folder / ("-".join([date[:10], short(commit), *devices]) + ".json")
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".") as beside:
         new = Path(beside, path.name)

@@ -128,6 +128,7 @@ class Case:
     older: int | None = None  # steps before it is measured; None for the stream's of `AGES`
     command: bool = False  # the whole command instead of a pack
     flushed: bool = True  # else subnormal numbers are what they are, to see what they cost
+    device: str = "cpu"  # what both sides train on
 
     @property
     def age(self) -> int:
@@ -158,7 +159,7 @@ class Case:
     @property
     def target(self) -> float | None:
         """The ratio aimed at, where there is one."""
-        if self.command:
+        if self.command or self.device != "cpu":
             return None
         if self.stream in (RELABELLED, PAIRS):
             return PARITY if self.stream == PAIRS else None
@@ -171,7 +172,8 @@ class Case:
     @property
     def main(self) -> bool:
         """Whether the share of the diagnostics and the speed of all cores are measured too."""
-        return self.arm == "sgd" and not self.command and (self.stream, self.width, self.members) in MAIN
+        plain = self.arm == "sgd" and self.device == "cpu" and not self.command
+        return plain and (self.stream, self.width, self.members) in MAIN
 
 
 YOUNG = {"muon": 2000}
@@ -197,17 +199,36 @@ CASES = [
 ]
 
 MAIN = {(REGRESSION, 5, 3000), (IMAGES, 100, 30), (IMAGES, 1000, 1)}  # stream, width, members
+
+# Packs as large as one GPU is there for.
+GPU_CASES = [
+    *[Case(REGRESSION, arm, 100, 30, 5, device="cuda") for arm in ("sgd", "adam", "continual_backprop", "adamo")],
+    Case(REGRESSION, "sgd", 1000, 30, 5, device="cuda"),
+    *[Case(IMAGES, arm, 300, 1, 100, device="cuda") for arm in ("sgd", "adam", "continual_backprop", "adamo")],
+    *[Case(IMAGES, arm, 10, 1, 2000, device="cuda") for arm in ("sgd", "continual_backprop")],
+    *[Case(RELABELLED, arm, 30, 1, 512, device="cuda") for arm in ("sgd", "adam", "adamo")],
+    Case(PAIRS, "momentum", 30, 1, 32, seconds=2.0, device="cuda"),
+]
 QUICK = [Case(REGRESSION, arm, 8, 2, 5, seconds=0.1, older=20_000) for arm in ("sgd", "continual_backprop")]
 
 
 def selected(
-    *, quick: bool, stream: str | None, arm: str | None, members: int | None = None, flushed: bool = True
+    *,
+    quick: bool,
+    stream: str | None,
+    arm: str | None,
+    members: int | None = None,
+    flushed: bool = True,
+    device: str = "cpu",
 ) -> list[Case]:
     """The cases asked for. Raises InputError where none is."""
-    for name, kind, names in ((stream, "stream", {c.stream for c in CASES}), (arm, "arm", set(ARMS))):
+    if quick and device != "cpu":
+        raise InputError(f"the quick rows are of a CPU: leave out --quick or --device {device}")
+    whole = CASES if device == "cpu" else GPU_CASES
+    for name, kind, names in ((stream, "stream", {c.stream for c in whole}), (arm, "arm", set(ARMS))):
         if name is not None and name not in names:
             raise InputError(unknown(name, kind, names))
-    cases = QUICK if quick else CASES
+    cases = QUICK if quick else whole
     matching = [c for c in cases if (stream in (None, c.stream)) and (arm in (None, c.arm))]
     if not matching:
         there = ", ".join(f"{arm} on {stream}" for stream, arm in dict.fromkeys((c.stream, c.arm) for c in cases))

@@ -55,7 +55,7 @@ class PlainLoop:
                 self.optimizer.state[value]["momentum_buffer"] = optimizer["momentum"][name].clone()
             elif name in optimizer.get("mean", {}):
                 self.optimizer.state[value] = {
-                    "step": optimizer["steps"][name].max().clone(),
+                    "step": optimizer["steps"][name].max().cpu().clone(),  # where torch's Adam keeps it
                     "exp_avg": optimizer["mean"][name].clone(),
                     "exp_avg_sq": optimizer["square"][name].clone(),
                 }
@@ -66,7 +66,8 @@ class PlainLoop:
 
     def run(self, start: int, count: int) -> None:
         """Train `count` steps, one bin of the online loss at the end."""
-        inputs, targets = (torch.from_numpy(v) for v in self.stream.batches(start, count))
+        device = self.head.weight.device
+        inputs, targets = (torch.from_numpy(v).to(device) for v in self.stream.batches(start, count))
         total = 0.0
         for x, y in zip(inputs, targets, strict=True):
             activations = []

@@ -38,6 +38,7 @@ class Row:
     triad: float | None = None  # and that this core moves at best over as large a working set
     kernels_ns: float | None = None  # of the whole command: per trial-step of its kernels alone, on all processors
     flushed: bool = True  # false: subnormal numbers were left as they are
+    device: str = "cpu"  # what both sides trained on
 
 
 def asides(rows: Sequence[Row]) -> list[str]:

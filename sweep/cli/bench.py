@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweep.cli.app import AsJson, app
+from sweep.cli.app import AsJson, Kind, app
 from sweep.cli.output import print_json, say, show
 from sweep.errors import InputError
 
@@ -46,6 +46,7 @@ def bench(
     no_flush: Annotated[
         bool, typer.Option("--no-flush", help="Leave subnormal numbers as they are, to see what they cost.")
     ] = False,
+    device: Annotated[Kind, typer.Option(help="What both sides train on; a GPU has rows of its own.")] = Kind.cpu,
     as_json: AsJson = False,
 ) -> None:
     """Time packs against the plain torch.nn loop. One core, both sides in one run, 15 minutes; let nothing else run.
@@ -59,6 +60,7 @@ def bench(
 
     from sweep.benchmarks import bench_records
     from sweep.benchmarks.cases import selected
+    from sweep.cluster.worker import check_device
 
     records_folder = folder or bench_records.default_folder()
     if history:
@@ -68,13 +70,14 @@ def bench(
         raise InputError("--record keeps whole runs: leave out --quick, --stream, --arm, --members and --no-flush")
     if record:
         bench_records.refuse_changed_code()
-    cases = selected(quick=quick, stream=stream, arm=arm, members=members, flushed=not no_flush)
-    earlier = bench_records.oldest_first(records_folder)  # now, so that a file that cannot be read costs no run
+    kept = bench_records.oldest_first(records_folder)  # now, so that a file that cannot be read costs no run
+    cases = selected(quick=quick, stream=stream, arm=arm, members=members, flushed=not no_flush, device=device.value)
+    check_device(device.value)
     rows, failures = measured(cases, quiet=as_json)
     if as_json:
         print_json([asdict(row) for row in rows])
     else:
-        tell(rows, earlier[-1] if earlier else None)
+        tell(rows, bench_records.last(kept, device.value))
     if record and rows:
         typer.echo(f"record    {bench_records.write(rows, records_folder)}", err=as_json)
     if failures:

@@ -46,7 +46,18 @@ from workloads.training.assembled import stream_of, ways_of_learning
 
 KEYS = ["stream", "network", "batch", "arm", "members", "path", "ns_per_trial_step", "plain_ns", "ratio"]
 KEYS += ["limit_ns", "target", "first_call_s", "peak_mb", "valid", "versions", "diagnostics"]
-KEYS += ["cores", "all_cores", "age", "newborn_ns", "newborn_plain_ns", "moved", "triad", "kernels_ns", "flushed"]
+KEYS += [
+    "cores",
+    "all_cores",
+    "age",
+    "newborn_ns",
+    "newborn_plain_ns",
+    "moved",
+    "triad",
+    "kernels_ns",
+    "flushed",
+    "device",
+]
 
 
 # As the bench itself trains.
@@ -495,7 +506,7 @@ def test_old_records_are_read_and_broken_ones_named(tmp_path: Path) -> None:
     (tmp_path / "2026-11-20-old.json").write_text(json.dumps([old]))
     (found,) = bench_records.oldest_first(tmp_path)
     assert (found.date, found.commit) == ("2026-11-20", None)
-    assert found.ratios == {(REGRESSION, "20-5-1", "sgd", 3000): 6000.0}
+    assert found.ratios == {(REGRESSION, "20-5-1", "sgd", 3000, "cpu"): 6000.0}
     for text in ("{", "{}", "3", '[{"ratio": 3}]'):
         (tmp_path / "2026-11-21-broken.json").write_text(text)
         with pytest.raises(InputError, match=r"2026-11-21-broken\.json is no record of the bench"):
@@ -521,8 +532,8 @@ def test_no_record_is_of_changed_code() -> None:
 def test_the_record_from_before_the_new_paths_is_there() -> None:
     first, *later = bench_records.oldest_first(bench_records.ROOT / "dashboards" / "benchmarks")
     assert (first.name, first.date) == ("2026-11-22-lifted", "2026-11-22")
-    assert len(first.ratios) == 10 and first.ratios[REGRESSION, "20-5-1", "sgd", 3000] == 2309
-    here = {(case.stream, case.network, case.arm, case.members) for case in CASES}
+    assert len(first.ratios) == 10 and first.ratios[REGRESSION, "20-5-1", "sgd", 3000, "cpu"] == 2309
+    here = {(c.stream, c.network, c.arm, c.members, c.device) for c in (*CASES, *cases.GPU_CASES)}
     assert all(set(record.ratios) <= here for record in [first, *later])
 
 
@@ -636,6 +647,35 @@ def test_a_run_is_recorded_whole(command: Command, monkeypatch: pytest.MonkeyPat
     assert all(list(r) == KEYS for r in printed)
     (found,) = bench_records.oldest_first(tmp_path)
     assert list(found.rows) == printed and str(tmp_path / found.name) in said.err
+
+
+def test_a_gpu_has_rows_and_records_of_its_own(command: Command, tmp_path: Path) -> None:
+    assert {case.device for case in selected(quick=False, stream=None, arm=None, device="cuda")} == {"cuda"}
+    assert not any(case.main or case.target for case in cases.GPU_CASES)
+    with pytest.raises(InputError, match="--quick or --device cuda"):
+        selected(quick=True, stream=None, arm=None, device="cuda")
+    on_gpu = asdict(row(device="cuda"))
+    assert bench_records.key_of(on_gpu) != bench_records.key_of(asdict(row()))
+    for name, rows in (("2026-11-25-01-cuda", [on_gpu]), ("2026-11-26-02", [{**asdict(row()), "ratio": 7.0}])):
+        (tmp_path / f"{name}.json").write_text(json.dumps(rows))
+    kept = bench_records.oldest_first(tmp_path)
+    newest = {device: bench_records.last(kept, device) for device in ("cpu", "cuda")}
+    assert {device: found.name for device, found in newest.items() if found} == {
+        "cpu": "2026-11-26-02",
+        "cuda": "2026-11-25-01-cuda",
+    }
+    if not torch.cuda.is_available():
+        refused = command("bench", "--device", "cuda", "--records", tmp_path)
+        assert refused.code == 2 and "leave out --device" in refused.err
+
+
+def test_a_gpus_bound_is_that_of_its_data_sheet(monkeypatch: pytest.MonkeyPatch) -> None:
+    sgd, adamo = (Case(REGRESSION, arm, 100, 30, 5, device="cuda") for arm in ("sgd", "adamo"))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA H200")
+    # Five kernels of 840 ns for 3000 members.
+    assert bench.gpu_limit(sgd) == pytest.approx(1.4) and bench.gpu_limit(adamo) is None
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA A30")
+    assert bench.gpu_limit(sgd) is None
 
 
 @pytest.mark.slow
