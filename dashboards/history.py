@@ -29,7 +29,7 @@ LABELS = {
     "perturbed_most": "shrink and perturb, noise 0.1",
     "divergent": "SGD, steps that diverge",
 }
-TICKS = 6  # records named below a panel, at most
+TICKS = 3  # records named below a panel, at most: more would run into each other
 
 
 def data(records: Sequence[Record]) -> pd.DataFrame:
@@ -42,7 +42,7 @@ def data(records: Sequence[Record]) -> pd.DataFrame:
             "record": record.name,
             "place": place,
             "label": f"{(record.date or 'undated')[:10]}\n{short(record.commit)[:7] if record.commit else ''}".strip(),
-            "cpu": record.machine.get("cpu"),
+            "machine": record.machine.get("gpu") or record.machine.get("cpu"),
             "stream": row["stream"],
             "arm": row["arm"],
             "network": row["network"],
@@ -129,12 +129,13 @@ def _panel(axes: Axes, part: pd.DataFrame, looks: dict[str, theme.Look]) -> None
 def _subtitle(frame: pd.DataFrame) -> str:
     """What a line is, and on which machines."""
     text = (
-        "How many times faster a trial-step of a pack is than a step of the plain loop, one core; dotted: the target."
+        "How many times faster a trial-step of a pack is than a step of the plain loop, on one core or one GPU; "
+        "dotted: the target."
     )
     if not frame["valid"].all():
         text += " Hollow: the plain loop was slower than it should be, the machine busy."
-    cpus = frame["cpu"].dropna().unique()
-    return text + (f" Machines: {', '.join(cpus)}." if len(cpus) else "")
+    machines = frame["machine"].dropna().unique()
+    return text + (f" Machines: {', '.join(machines)}." if len(machines) else "")
 
 
 def render(records: Sequence[Record], folder: Path) -> list[Path]:
