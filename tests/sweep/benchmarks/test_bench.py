@@ -193,8 +193,20 @@ def test_as_many_steps_are_timed_as_fill_the_time() -> None:
         return count * 0.01
 
     assert bench.filling(1.0, run) == 100
-    assert asked == [1, 1, 2, 4, 8, 16, 32]  # one apart, then until a quarter of the time is filled
+    # One apart, then until a quarter of the time is filled, twice each.
+    assert asked == [1, 1, 1, 2, 2, 4, 4, 8, 8, 16, 16, 32, 32]
     assert bench.filling(1.0, lambda count: 5.0) == 1
+
+
+def test_a_call_that_compiles_does_not_pass_for_a_slow_one() -> None:
+    called = 0
+
+    def run(count: int) -> float:
+        nonlocal called
+        called += 1
+        return count * 0.01 + 5 * (called == 2)
+
+    assert bench.filling(1.0, run) == 100
 
 
 # The share of the diagnostics, and all cores at once
