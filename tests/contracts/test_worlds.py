@@ -13,17 +13,18 @@ from numpy.typing import NDArray
 from workloads.random import integers, normal
 from workloads.reinforcement import CONTROLS
 from workloads.reinforcement.continual_control import ContinualControl
+from workloads.reinforcement.locomotion import Ant, HalfCheetah, Hopper, SlipperyAnt, Walker
 from workloads.reinforcement.worlds import Discrete, Stepped, World, Worlds
 
 ENVS = 3
 STEPS = 40  # of each environment in a task
 LENGTH = 100  # of each environment in all: two changes of task
-KINDS = {name: kind for name, kind in CONTROLS.items() if issubclass(kind, World)} | {
-    "continual_control": ContinualControl
-}
+NEW: list[type[World]] = [ContinualControl, Ant, SlipperyAnt, Hopper, Walker, HalfCheetah]
+KINDS = {name: kind for name, kind in CONTROLS.items() if issubclass(kind, World)} | {kind.name: kind for kind in NEW}
 # Settings that are worlds of another kind: each is held to all of this.
 MORE: dict[str, list[dict[str, Any]]] = {
     "continual_control": [{"environment": "acrobot", "offset": 1.0}, {"environment": "pendulum"}],
+    "ant": [{"version": "v5"}],
 }
 CASES = [(name, settings) for name in KINDS for settings in ({}, *MORE.get(name, []))]
 IDS = [" ".join(map(str, (name, *settings.values()))) for name, settings in CASES]

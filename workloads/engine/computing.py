@@ -39,3 +39,14 @@ def computing() -> Iterator[None]:
         torch.set_flush_denormal(before)
         if threads > 1:
             torch.set_num_threads(threads)
+
+
+@contextmanager
+def subnormal() -> Iterator[None]:
+    """Within: numbers below the normal range count, as in anybody's programs, in this thread and those it starts."""
+    before = flushes()
+    torch.set_flush_denormal(False)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(before)
