@@ -76,7 +76,7 @@ class Locomotion(World):
         """The same, stepped by so many threads."""
         from workloads.reinforcement.simulations import Simulations
 
-        return Simulations(members, threads)
+        return Simulations(members, members[0].body, threads=threads)
 
     def probe(self, task: int, count: int) -> Float32:
         """(count, inputs): what was seen under random actions, in some episodes of seed 0; the same for all tasks."""
@@ -123,7 +123,8 @@ class SlipperyAnt(Ant):
         """See Locomotion."""
         from workloads.reinforcement.simulations import SlipperySimulations
 
-        return SlipperySimulations(members, threads)
+        frictions = [member.friction for member in members]
+        return SlipperySimulations(members, members[0].body, frictions, threads=threads)
 
 
 class Hopper(Locomotion):

@@ -14,10 +14,10 @@ Simulations count numbers below the normal range, as in any other program, thoug
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import gymnasium.envs.mujoco
 import mujoco
@@ -28,10 +28,7 @@ from numpy.typing import NDArray
 from workloads.engine.computing import subnormal
 from workloads.random import normal, uniform
 from workloads.reinforcement.bodies import FORCE, Body
-from workloads.reinforcement.worlds import Bool, Float32, Float64, Worlds
-
-if TYPE_CHECKING:
-    from workloads.reinforcement.locomotion import Locomotion, SlipperyAnt
+from workloads.reinforcement.worlds import Bool, Float32, Float64, World, Worlds
 
 MODELS = Path(gymnasium.envs.mujoco.__file__).parent / "assets"
 # Of a simulation's warnings (kinds, 2) the counts of those that say it is unstable.
@@ -68,10 +65,10 @@ class Simulations(Worlds):
     arrays: ClassVar[tuple[str, ...]] = ("physics", "place", "forces", "blown_up")
     counts = ("blown_up",)
 
-    def __init__(self, members: Sequence[Locomotion], threads: int = 1) -> None:
+    def __init__(self, members: Sequence[World], body: Body, *, threads: int = 1) -> None:
         """`threads` that step, the caller's included: the bits are the same for any number."""
         super().__init__(members)
-        self.body = members[0].body
+        self.body = body
         self.model = loaded(self.body)
         count = self.shape[0] * self.shape[1]
         with subnormal():  # threads begin as the one that made them is set
@@ -189,9 +186,12 @@ class SlipperySimulations(Simulations):
 
     arrays: ClassVar[tuple[str, ...]] = (*Simulations.arrays, "friction")
 
-    def __init__(self, members: Sequence[SlipperyAnt], threads: int = 1) -> None:
-        super().__init__(members, threads)
-        self.due = [member.friction for member in members]
+    def __init__(
+        self, members: Sequence[World], body: Body, frictions: Sequence[Callable[[int], float]], *, threads: int = 1
+    ) -> None:
+        """`frictions`: of each member, task -> friction."""
+        super().__init__(members, body, threads=threads)
+        self.frictions = frictions
         self.sliding = self.batch.expand("geom_friction")[:, :, 0]  # of every geom, the floor's among them
 
     @property
@@ -206,6 +206,6 @@ class SlipperySimulations(Simulations):
 
     def begin(self, where: Bool) -> None:
         """See Worlds."""
-        due = np.array([[friction(self.task)] for friction in self.due])
+        due = np.array([[friction(self.task)] for friction in self.frictions])
         self.friction = np.where(where, due, self.friction)
         super().begin(where)
