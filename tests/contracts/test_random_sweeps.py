@@ -118,7 +118,7 @@ def arms(draw: st.DrawFn, batch: int) -> Config:
     if draw(st.integers(0, 3)) == 0:
         arm["coupled_isometry"] = {"strength": 1e-3}
     if draw(st.integers(0, 3)) == 0:
-        arm["reset"] = {"what": draw(one_of("head", "all")), "optimizer": draw(st.booleans())}
+        arm["reset"] = {"what": draw(one_of("head", "all", "optimizer")), "optimizer": draw(st.booleans())}
     if draw(st.integers(0, 3)) > 0:
         arm[CBP] = draw(replacements(batch))
     return arm

@@ -370,9 +370,9 @@ class ReDoConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResetConfig:
-    """At the beginning of every task but the first, the head or the whole network starts anew."""
+    """At the beginning of every task but the first, the head, the whole network or the optimizer alone starts anew."""
 
-    what: Literal["head", "all"] = "head"
+    what: Literal["head", "all", "optimizer"] = "head"  # the last: no weight, but all of the optimizer's state
     to: Literal["initial", "zero"] = "initial"  # weights drawn as at initialisation, or (the head only) all 0
     optimizer: bool = False  # forget the optimizer's state of what is reset; the released codes keep it
 
@@ -384,6 +384,8 @@ class ResetConfig:
     def __post_init__(self) -> None:
         if self.what == "all" and self.to == "zero":
             raise ValueError("a network of zeros cannot learn; to: zero is for what: head")
+        if self.what == "optimizer" and self.to == "zero":
+            raise ValueError("what: optimizer resets no weights; to: zero is for what: head")
 
 
 def sorted_units(method: str, group: int) -> str:
@@ -576,7 +578,7 @@ METHODS: dict[str, MethodSpec] = {
         paths=Paths(
             lanes=True,
             online=True,
-            written={"what": ("head", "all"), "to": ("initial", "zero"), "optimizer": True},
+            written={"what": ("head", "all", "optimizer"), "to": ("initial", "zero"), "optimizer": True},
         ),
         cost=0.0,
         copies=0,

@@ -1,8 +1,11 @@
-"""At the beginning of a task the head, or the whole network, starts anew.
+"""At the beginning of a task the head, the whole network, or the optimizer alone starts anew.
 
 Continual ImageNet sets the head to zero at every task; class-incremental CIFAR-100 has an arm that draws its head anew,
 and the baseline that all others are compared with, the network retrained from scratch (Dohare et al. 2024). A network
 retrained on all data beside one that goes on is also the comparison of warm starting (Ash and Adams 2020).
+
+The optimizer alone: its whole state, counts of steps included, while all weights stay. Moments of one game's gradients
+say nothing of the next one's; Asadi et al. (2023), arXiv 2306.17833, forget them whenever a target network changes.
 
 As in the released codes batch norm's running statistics and, unless `optimizer` is set, the optimizer's state stay.
 """
@@ -25,9 +28,8 @@ class Reset(Method[ResetConfig]):
 
     def __init__(self, config: ResetConfig, network: Network[Settings]) -> None:
         super().__init__(config, network)
-        head = network.head.removesuffix("weight")
-        names = network.parameter_shapes()
-        self.names = [name for name in names if config.what == "all" or name.startswith(head)]
+        begins = {"head": network.head.removesuffix("weight"), "all": ""}.get(config.what)
+        self.names = [name for name in network.parameter_shapes() if begins is not None and name.startswith(begins)]
 
     def at_task(self, params: Params, state: State, hyper: Hyper, draw: Draw) -> tuple[Params, State]:
         """Fresh (or zero) values for what is reset, before the first step of a task."""
@@ -38,7 +40,10 @@ class Reset(Method[ResetConfig]):
         return {**params, **fresh}, state
 
     def restarted(self, optimizer: State) -> State:
-        """The optimizer's state with zeros for every parameter that is reset."""
+        """The optimizer's state with zeros for every parameter that is reset, or for all, as at the beginning."""
+        if self.config.what == "optimizer":
+            anew: State = pytree.tree_map(torch.zeros_like, optimizer)
+            return anew
         if not self.config.optimizer:
             return optimizer
         names = set(self.names)

@@ -90,6 +90,16 @@ def test_exactly_what_is_asked_for_starts_anew(name: str, what: Any, to: Any, op
     torch.testing.assert_close(state_after.get("buffers", {}), state.get("buffers", {}), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_the_optimizer_alone_starts_anew(optimizer: str) -> None:
+    learner, params, state = trained(NETWORKS["mlp"], optimizer, ResetConfig(what="optimizer"))
+    after, state_after = learner.at_task(params, state, {"reset": {}}, draw_at(5))
+    assert learner.acts_at_tasks and all(torch.equal(after[key], value) for key, value in params.items())
+    newborn = learner.init(params)["optimizer"]
+    torch.testing.assert_close(state_after["optimizer"], newborn, rtol=0, atol=0)
+    assert all(value.any() for slot in state["optimizer"].values() for value in slot.values())
+
+
 def moments_agree(values: Tensor, variance: float) -> bool:
     """Whether mean and variance are those of many uniform or normal numbers, within 4.5 standard errors."""
     count = values.numel()
@@ -235,6 +245,8 @@ def test_it_needs_to_be_shown_the_tasks() -> None:
 def test_a_network_of_zeros_is_refused() -> None:
     with pytest.raises(ValueError, match="a network of zeros cannot learn"):
         ResetConfig(what="all", to="zero")
+    with pytest.raises(ValueError, match="what: optimizer resets no weights"):
+        ResetConfig(what="optimizer", to="zero")
     for field in ({"what": "body"}, {"to": "one"}):
         with pytest.raises(ValidationError, match=next(iter(field))):
             TypeAdapter(ResetConfig).validate_python(field)
