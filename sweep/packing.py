@@ -19,12 +19,11 @@ from workloads import kinds, streams
 from workloads.diagnostics import OF_THE_LAST_LOOK, parts_of
 from workloads.diagnostics.costs import Sizes, look_cost
 from workloads.extensions import owner
-from workloads.losses import LOSSES
+from workloads.losses import spec_of
 from workloads.methods.config import METHODS, OPTIMIZERS, MethodSpec
 from workloads.networks.config import NETWORKS, NetworkSettings
 from workloads.paths import ACTING, LANES, Case, NoSettings, Part, choice
 from workloads.registry import fields_of, lookup
-from workloads.reinforcement import CONTROLS
 
 MEMORY = 2 << 30  # bytes a pack may need for its members' weights, optimizer state and streams
 MOST = 3072  # members: beyond this a pack of the smallest networks gains nothing on a CPU
@@ -43,6 +42,8 @@ class Shape:
     outputs: int
     batch: int
     steps: int
+    updates: int  # of a network: one a step, unless steps are those of an environment
+    buffer: int  # numbers that a member gathers before it learns from them
     tasks: int
     parameters: int
     loss: str
@@ -75,6 +76,8 @@ def shape_of(config: Mapping[str, Any]) -> Shape:
         outputs=stream.outputs,
         batch=stream.batch,
         steps=stream.task_start(stream.tasks),
+        updates=getattr(stream, "updates", stream.task_start(stream.tasks)),
+        buffer=getattr(stream, "buffer", 0),
         tasks=stream.tasks,
         parameters=sum(settings.parameters(built_for, outputs) for outputs in kinds.outputs_of(stream)),
         loss=stream.loss,
@@ -122,11 +125,11 @@ def declared(config: Mapping[str, Any]) -> tuple[Part, list[tuple[Part, MethodSp
 
 def path_of(config: Mapping[str, Any], device: str) -> tuple[str, str]:
     """(path, why) for trials like this one on this kind of device."""
-    if config["workload"]["name"] in CONTROLS:
-        return ACTING
     shape = shape_of(config)
+    if shape.loss == "actor_critic":
+        return ACTING
     network, learning = declared(config)
-    loss = Part(f"the loss {shape.loss}", LOSSES[shape.loss].paths, NoSettings())
+    loss = Part(f"the loss {shape.loss}", spec_of(shape.loss).paths, NoSettings())
     case = Case(
         parts=[network, loss, *(part for part, _ in learning)],
         batch=shape.batch,
@@ -152,13 +155,13 @@ def member_bytes(config: Mapping[str, Any], shape: Shape) -> int:
     read = parts_of(config["metrics"])
     copies = WORKED_ON + sum(entry.held(part.config) for part, entry in declared(config)[1])
     copies += (not OF_THE_LAST_LOOK.isdisjoint(read)) + ("initial_weights" in read)
-    return math.ceil(shape.parameters * width * copies)
+    return math.ceil((shape.parameters * copies + shape.buffer) * width)
 
 
 def cost_of(config: Mapping[str, Any], shape: Shape) -> float:
     """How long a trial takes beside others, in no particular unit."""
     each = sum(entry.cost for _, entry in declared(config)[1])
-    return shape.parameters * (shape.steps * each + looking(config, shape))
+    return shape.parameters * (shape.updates * each + looking(config, shape))
 
 
 def looks_at(config: Mapping[str, Any], shape: Shape) -> int:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Protocol, cast
 
 from workloads.registry import fields_of, lookup
 from workloads.reinforcement import CONTROLS
+from workloads.reinforcement.worlds import World
 from workloads.settings import Settings
 from workloads.streams import STREAMS
 
@@ -28,11 +29,20 @@ class Workload(Protocol):
     default_every: ClassVar[int]
     default_probe: ClassVar[int]
 
-    inputs: int
-    outputs: int
-    batch: int
     tasks: int
     boundaries_shown: bool
+
+    @property
+    def inputs(self) -> int:
+        """Numbers in an example."""
+
+    @property
+    def outputs(self) -> int:
+        """Of a network that learns it; of several, of the first."""
+
+    @property
+    def batch(self) -> int:
+        """Examples in a step of learning."""
 
     def __init__(self, config: Settings, seed: int) -> None: ...
 
@@ -50,10 +60,16 @@ WORKLOADS: Mapping[str, type[Workload]] = ChainMap(
 
 
 def made(workload: Mapping[str, Any], seed: int) -> Workload:
-    """The workload of a trial, by its name and the fields of its config. Raises InputError for no such name."""
+    """The workload of a trial, by its name and the fields of its config. Raises InputError for no such name.
+
+    Also for a world in which a task is too short to be told by a return.
+    """
     name, fields = fields_of(workload)
     kind = lookup(WORKLOADS, name, "workload")
-    return kind(kind.Config(**fields), seed)
+    made = kind(kind.Config(**fields), seed)
+    if isinstance(made, World):
+        made.check()
+    return made
 
 
 def outputs_of(workload: Workload) -> tuple[int, ...]:

@@ -22,8 +22,9 @@ OF_WORKLOADS: tuple[str, ...] = (*get_args(OnlineMetric), "average_return")
 HEADLINES: tuple[str, ...] = get_args(Headline)
 
 # Where a metric comes from. online: what is learned from, before it is. tested: examples held out. asked: recorded
-# where a sweep asks for it. counted: for every arm that has it to count, and for no other.
-Origin = Literal["online", "tested", "asked", "counted", "diagnostic"]
+# where a sweep asks for it. acting: likewise, where learners act. counted: for every arm that has it to count, and for
+# no other.
+Origin = Literal["online", "tested", "asked", "acting", "counted", "diagnostic"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +81,30 @@ MEASURED: dict[str, Metric] = {
         meaning="reward summed over an episode, averaged over the episodes that ended in a task",
         label="average return",
         better="up",
+    ),
+    "episodes": Metric(
+        origin="acting",
+        meaning="episodes that ended in a task, over all environments of a member",
+        label="episodes",
+        bounds=(0, None),
+    ),
+    "policy_churn": Metric(
+        origin="acting",
+        meaning="Kullback-Leibler divergence from the policy before an iteration's updates to the one after, on what"
+        " was seen in it, averaged over the iterations of a task",
+        label="policy churn",
+        unit="nats",
+        bounds=(0, None),
+        source="Schaul, Barreto, Quan, Ostrovski (2022), arXiv 2206.00730, who count changes of the best action",
+    ),
+    "explained_variance": Metric(
+        origin="acting",
+        meaning="1 - Var(R - v) / Var(R) of the returns R that values v are to learn, before they do, averaged over the"
+        " iterations of a task: 1 where they are foreseen, 0 where a constant does as well",
+        label="explained variance of returns",
+        better="up",
+        unit="share",
+        bounds=(None, 1),
     ),
     "online_loss": Metric(
         origin="online",
@@ -143,7 +168,7 @@ def from_origin(*origins: Origin) -> tuple[str, ...]:
 
 def ranked(names: Iterable[str]) -> list[str]:
     """Names as lists have them: whole metrics first, then those of single layers and stretches."""
-    first = from_origin("tested", "online", "asked")
+    first = from_origin("tested", "online", "asked", "acting")
 
     def rank(name: str) -> tuple[bool, int, str]:
         whole, part, _ = name.partition("/")

@@ -51,8 +51,8 @@ def of_trial(config: Mapping[str, Any], shape: Shape, path: str) -> Iterator[Dou
         for name, settings in methods.items():
             if "task_boundaries" in METHODS[name].needs(METHODS[name].config(**settings)):
                 yield f"{name} acts as a new task begins, and this stream has only one task", 0
-    ratio = looking(config, shape) / shape.steps
-    if ratio > 1 and ratio * shape.steps * shape.parameters > LONG:
+    ratio = looking(config, shape) / shape.updates
+    if ratio > 1 and ratio * shape.updates * shape.parameters > LONG:
         sentence = "looking at the networks takes about {} times as long as training them with plain SGD: a larger"
         looks = [name for name in config["metrics"] if name in DIAGNOSTICS]
         dearest = costliest(looks, sizes_of(config, shape))
@@ -71,12 +71,12 @@ def of_replacement(settings: Mapping[str, Any], network: Mapping[str, Any], shap
     units = sum(MLPConfig(**fields).hidden) if name == "mlp" else None
     if units == 0:
         yield "continual_backprop has no unit to replace in a network without hidden layers", 0
-    elif rate > 0 and threshold >= shape.steps:
+    elif rate > 0 and threshold >= shape.updates:
         sentence = "continual_backprop replaces nothing: no unit is older than maturity_threshold {}"
-        yield f"{sentence} in {shape.steps:,} steps", threshold
-    elif rate > 0 and units is not None and rate * units * (shape.steps - threshold) < 1:
+        yield f"{sentence} in {shape.updates:,} steps", threshold
+    elif rate > 0 and units is not None and rate * units * (shape.updates - threshold) < 1:
         sentence = "continual_backprop at replacement_rate {} comes to less than one"
-        yield f"{sentence} of {units:,} units in {shape.steps:,} steps", rate
+        yield f"{sentence} of {units:,} units in {shape.updates:,} steps", rate
     if rate == 0 or shape.batch > 1 or units == 0 or settings["utility"] not in OF_DEVIATION:
         return
     if settings["utility_decay"] == 0:
@@ -97,8 +97,8 @@ def of_recycling(settings: Mapping[str, Any], network: Mapping[str, Any], shape:
     """ReDo that never looks at the units, or by a single example."""
     if network["name"] == "mlp" and network["depth"] == 0:
         yield "redo has no unit to recycle in a network without hidden layers", 0
-    elif settings["period"] >= shape.steps:
-        yield f"redo recycles nothing: its period {{}} is not over within {shape.steps:,} steps", settings["period"]
+    elif settings["period"] >= shape.updates:
+        yield f"redo recycles nothing: its period {{}} is not over within {shape.updates:,} steps", settings["period"]
     elif settings["score"] == "batch" and shape.batch == 1:
         yield (
             "redo with score batch at batch {} recycles what one example leaves silent, about every second relu: score"

@@ -273,6 +273,8 @@ class Checked:
                 self.wrong(path, f"this workload's online metric is {online}", name)
             if name in metrics.from_origin("tested") and not tested:
                 self.wrong(path, f"{stream.name} holds no examples out to test on; its online metric is {online}", name)
+            if name in metrics.from_origin("acting") and stream.name not in CONTROLS:
+                self.wrong(path, f"nobody acts in {stream.name}; its online metric is {online}", name)
             by_examples = not OF_A_LOSS.isdisjoint(needs_of(name))
             if name in getattr(stream, "unmeasured", ()) or (not_by_examples and by_examples):
                 self.wrong(path, f"{stream.name} does not measure it; its online metric is {online}", name)

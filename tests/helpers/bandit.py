@@ -22,6 +22,9 @@ class BanditConfig(WorldConfig):
     tasks: Annotated[int, Ge(1)] = 2
     steps_per_task: Annotated[int, Ge(1)] = 64
     envs: Annotated[int, Ge(1)] = 2
+    rollout: Annotated[int, Ge(1)] | None = 4
+    epochs: Annotated[int, Ge(1)] | None = 2
+    minibatches: Annotated[int, Ge(1)] | None = 2
     longest: Annotated[int, Ge(1)] = 8  # steps of an episode
     ending: Annotated[float, Ge(0), Le(1)] = 0.1  # chance that a step ends it by itself
 

@@ -61,6 +61,16 @@ def copied(values: list[Tensor], to: list[Tensor]) -> None:
         place.copy_(value)
 
 
+def kept_places(numbers: Tensor) -> Tensor:
+    """(n,) places of members that began as these numbers, where each lies in a vector of LANES as it did before."""
+    rest = numbers % LANES
+    order = torch.argsort(rest, stable=True)
+    ranks = torch.arange(len(order)) - torch.searchsorted(rest[order], rest[order])
+    place = torch.empty_like(order)
+    place[order] = rest[order] + LANES * ranks
+    return place
+
+
 Own = Callable[[slice, Tensor], tuple[Tensor, Tensor]]  # some steps' examples x, y of each member, by its stream
 
 
@@ -128,11 +138,7 @@ class Lifted(Seated):
             place = torch.arange(len(self.numbers))
         else:
             # In front, the bits of a sum depend on where in a vector a member's numbers begin: that place is kept.
-            rest = self.numbers % LANES
-            order = torch.argsort(rest, stable=True)
-            ranks = torch.arange(len(order)) - torch.searchsorted(rest[order], rest[order])
-            place = torch.empty_like(order)
-            place[order] = rest[order] + LANES * ranks
+            place = kept_places(self.numbers)
         need = int(place.max()) + 1
         width = widest
         while (half := -(-width // (2 * LANES)) * LANES) < width and half >= need:

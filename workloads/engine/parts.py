@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from workloads.learner import Learner
-from workloads.losses import LOSSES
+from workloads.losses import spec_of
 from workloads.methods.base import Method
 from workloads.methods.config import METHODS, OPTIMIZERS, MethodSpec
 from workloads.methods.implementations import IMPLEMENTATIONS
@@ -20,7 +20,7 @@ def parts_of(learner: Learner) -> list[Part]:
     """Network, loss, optimizer and methods, each with its declaration."""
     return [
         _part(learner.network, NETWORKS, NETWORK_IMPLEMENTATIONS, NETWORKS),
-        Part(f"the loss {learner.loss.name}", LOSSES[learner.loss.name].paths, NoSettings()),
+        Part(f"the loss {learner.loss.name}", spec_of(learner.loss.name).paths, NoSettings()),
         _part(learner.optimizer, OPTIMIZERS, IMPLEMENTATIONS, OPTIMIZERS),
         *(_part(method, METHODS, IMPLEMENTATIONS, [name]) for name, method in learner.methods.items()),
     ]

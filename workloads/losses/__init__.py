@@ -30,3 +30,13 @@ LOSSES: dict[str, LossSpec] = {
     "cross_entropy": LossSpec(classes=True, paths=Paths(lanes=True, online=True, written=True)),
     "cross_entropy_of_seen": LossSpec(classes=True, counted=True, paths=Paths(lanes=True, online=False)),
 }
+
+# Those of learners that act, which are their workload's own (`workloads.reinforcement.ppo`): nobody else can have them.
+OF_ACTING: dict[str, LossSpec] = {
+    name: LossSpec(classes=False, paths=Paths(lanes=True, online=False)) for name in ("ppo_policy", "ppo_value")
+}
+
+
+def spec_of(loss: str) -> LossSpec:
+    """What is declared of a loss, whoever has it."""
+    return OF_ACTING[loss] if loss in OF_ACTING else LOSSES[loss]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from workloads.reinforcement.changing_control import ChangingControl
 
-CONTROLS = {"changing_control": ChangingControl}
+CONTROLS: dict[str, type[Any]] = {"changing_control": ChangingControl}

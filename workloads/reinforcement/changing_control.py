@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # the one takes half a second to import, the other needs torc
 
     from workloads.losses.implementations import Loss
 
+NOT_COUNTED = ("episodes", "policy_churn", "explained_variance")
 LONGEST = 500  # steps of an episode, as in CartPole-v1
 EDGE = (2.4, 2.0, 0.2095, 2.0)  # of the states that probes are drawn from: position, speed, angle, angular speed
 
@@ -66,7 +67,7 @@ class ChangingControl:
     semantics: ClassVar[int] = 1
     loss: ClassVar[str] = "actor_critic"
     online_metric: ClassVar[str] = "average_return"
-    unmeasured: ClassVar[tuple[str, ...]] = ("online_loss", "plasticity_gap", "within_task")
+    unmeasured: ClassVar[tuple[str, ...]] = ("online_loss", "plasticity_gap", "within_task", *NOT_COUNTED)
     default_every: ClassVar[int] = 1
     default_probe: ClassVar[int] = 256
 

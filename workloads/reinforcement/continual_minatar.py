@@ -10,8 +10,7 @@ Asterix, Space Invaders and Freeway (Seaquest's rewards are of another size), 20
 environments x 128 steps an iteration, the optimizer's state reset at every visit (`reset: {what: optimizer}`, with
 `task_boundaries: shown`). They run JAX versions of the games, whose settings there are not known; of the versions that
 we have read, Asterix repeats no action at random and is cut off after 1000 steps. The defaults here are the MinAtar
-package's, sticky actions and difficulty that ramps up; but for the length of an episode, which there has an end in
-Freeway alone, after 2,501 steps: here that is the end of all, so that every task sees some.
+package's: sticky actions, difficulty that ramps up, and episodes that no clock ends but Freeway's.
 
 A visit ends the episodes that are running; their returns count nowhere. A game's reward is not rescaled.
 """
@@ -28,7 +27,7 @@ from numpy.typing import NDArray
 
 from workloads.random import Int64, integers, permutation
 from workloads.reinforcement.minatar import ACTIONS, BOARD, GAMES, Arcade, Game, Play
-from workloads.reinforcement.worlds import Bool, Discrete, Float32, Float64, World, WorldConfig, Worlds
+from workloads.reinforcement.worlds import UNCUT, Bool, Discrete, Float32, Float64, World, WorldConfig, Worlds
 from workloads.settings import Settings
 
 # Seaquest's rewards are of another size: the published sequence leaves it out.
@@ -39,18 +38,6 @@ SEQUENCES: dict[str, tuple[Game, ...]] = {
 WARM = 40  # steps before what a probe sees
 
 
-def sequence(games: str) -> tuple[Game, ...]:
-    """The games of a cycle, by the name of a sequence, or of the only one."""
-    return SEQUENCES.get(games, (cast(Game, games),))
-
-
-def visited(games: str, seed: int, task: int) -> tuple[Game, int]:
-    """The game that is played in a task, and the number of the visit to it, from 1."""
-    cycle, place = divmod(task, len(sequence(games)))
-    order = permutation(seed, "minatar/order", cycle, len(sequence(games)))
-    return sequence(games)[int(order[place])], cycle + 1
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ContinualMinAtarConfig(WorldConfig):
     """Names are those of the package, where it has them."""
@@ -58,7 +45,7 @@ class ContinualMinAtarConfig(WorldConfig):
     games: Literal["published", "all"] | Game = "published"  # of a cycle: four, five, or the same one again and again
     sticky_action_prob: Annotated[float, Ge(0), Le(1)] = 0.1  # chance that the last action is taken again
     difficulty_ramping: bool = True
-    longest_episode: Annotated[int, Ge(1)] = 2501  # steps after which one is cut off; Freeway ends itself by then
+    longest_episode: Annotated[int, Ge(1)] | None = None  # steps after which one is cut off
 
 
 class ContinualMinAtar(World):
@@ -76,8 +63,8 @@ class ContinualMinAtar(World):
 
     def __init__(self, config: ContinualMinAtarConfig, seed: int) -> None:
         super().__init__(config, seed)
-        self.longest = config.longest_episode
-        self.games = sequence(config.games)
+        self.longest = config.longest_episode or UNCUT
+        self.games = SEQUENCES.get(config.games, (cast(Game, config.games),))
 
     @classmethod
     def worlds(cls, members: Sequence[ContinualMinAtar]) -> Worlds:
@@ -86,7 +73,9 @@ class ContinualMinAtar(World):
 
     def game(self, task: int) -> Game:
         """What is played in a task."""
-        return visited(self.config.games, self.seed, task)[0]
+        cycle, place = divmod(task, len(self.games))
+        order = permutation(self.seed, "minatar/order", cycle, len(self.games))
+        return self.games[int(order[place])]
 
     def places(self, task: int) -> Int64:
         """(10,): the channel in which each of a game's channels is shown in a task."""

@@ -1,7 +1,7 @@
-"""The loop of a trial whose learner makes its own data: tasks of a changing world, looked at by returns.
+"""The loop of a trial whose learner makes its own data by acting: tasks of a changing world, looked at by returns.
 
-A task's `average_return` is over the episodes that ended in it. Diagnostics look at the policy's network, on states
-that are the same for all tasks.
+A task's `average_return` is over the episodes that ended in it. Diagnostics look at the policy's network, on what its
+member saw last; before the first step, on the world's probe.
 """
 
 from __future__ import annotations
@@ -11,27 +11,28 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from workloads.diagnostics import by_probe
+from workloads.diagnostics import DIAGNOSTICS, by_probe
 from workloads.diagnostics.look import Look
 from workloads.diagnostics.measure import measure
+from workloads.engine import Engine, build
 from workloads.engine.computing import computing
-from workloads.engine.layout import Tree, mapped, member, stacked
-from workloads.errors import InputError
+from workloads.engine.layout import Tree, mapped
+from workloads.engine.tasks import task_begun
 from workloads.learner import Learner
 from workloads.methods.base import Params
-from workloads.random import Draw
-from workloads.reinforcement.acting import Acting, at_beginning, critic_seed
-from workloads.reinforcement.changing_control import ChangingControl
+from workloads.reinforcement.agents import SUMS, Agents, critic_seed, critic_seeds
+from workloads.reinforcement.deviation import WithDeviation
+from workloads.reinforcement.ppo import ValueLoss
+from workloads.reinforcement.worlds import World
 from workloads.training.assembled import MakeParams, network_of, ways_of_learning, workload_of
 from workloads.training.held_out import evaluated
 from workloads.training.members import Members
 from workloads.training.pack import Pack
 
-CHUNK = 100  # steps between two looks at the clock
-PATHS = ("plain", "looped")
+OF_AN_ITERATION = ("policy_churn", "explained_variance")  # measures that are means over a task's iterations
 
 
-class ControlTraining(Members[ChangingControl, Acting]):
+class ActingTraining(Members[World, Agents]):
     """A pack of trials that act. The members' network is the policy's; the value's is its like, with one output."""
 
     @computing()
@@ -43,108 +44,122 @@ class ControlTraining(Members[ChangingControl, Acting]):
         dtype: torch.dtype | None = None,
         path: str | None = None,
     ) -> None:
-        """`initial`: seed -> the policy's parameters. Raises InputError for a path that such packs do not have."""
+        """`initial`: seed -> the policy's parameters."""
         config = pack.members[0].config
-        if (path or pack.path) not in PATHS:
-            name = config["workload"]["name"]
-            raise InputError(f"{name} trains one member after the other: its paths are {' and '.join(PATHS)}")
 
-        def make(seed: int) -> ChangingControl:
+        def make(seed: int) -> World:
             world = workload_of(config, seed)
-            assert isinstance(world, ChangingControl)
+            assert isinstance(world, World)
             return world
 
         world = make(0)
-        self.critic = Learner(network_of(config, world, world.heads[1]), "squared_error", *ways_of_learning(config))
+        value = network_of(config, world, world.heads[1])
+        self.critic = Learner(value, ValueLoss(world.ppo.value_weight), *ways_of_learning(config))
         super().__init__(pack, make, initial=initial, dtype=dtype, path=path)
 
-    def new_engine(self) -> Acting:
+    def new_engine(self) -> Agents:
         """See Members."""
-        return Acting(self.learner, self.critic, self.stream_of_seed, self.hyper, self.seeds, self.dtype)
+
+        def engine(learner: Learner, hyper: Tree, seeds: Tensor) -> Engine:
+            return build(self.path, learner, hyper, seeds, tf32=self.config["dtype"] == "tf32")
+
+        return Agents(
+            self.learner,
+            self.critic,
+            self.stream_of_seed,
+            engine,
+            self.hyper,
+            self.seeds,
+            self.dtype,
+            alone=self.path in ("plain", "looped"),
+            churn="policy_churn" in self.config["metrics"],
+        )
 
     def newborn(self, make_params: MakeParams) -> Tree:
         """See Members."""
-        zero = torch.zeros((), dtype=torch.float64)
-        members = []
-        for seed in self.seeds.tolist():
-            actor = self.typed(make_params(seed))
-            critic = self.typed(self.critic.network.init(critic_seed(seed)))
-            members.append(
-                {
-                    "params": actor,
-                    "state": self.learner.init(actor),
-                    "critic": {"params": critic, "state": self.critic.init(critic)},
-                    "world": at_beginning(self.stream_of_seed[seed], 0),
-                    "returns": zero,
-                    "episodes": zero.clone(),
-                }
-            )
-        return stacked(members)
+        members = [self.stream_of_seed[seed] for seed in self.seeds.tolist()]
+        worlds = members[0].worlds(members)
+        worlds.start()
+        zero = torch.zeros(len(members), dtype=torch.float64, device=self.device)
+        probe = torch.from_numpy(self.stream.probe(0, self.seen)).to(self.device, self.dtype)
+        return {
+            **self.untrained(self.learner, self.beginning(make_params)),
+            "critic": self.untrained(self.critic, self.beginning(self.first_values)),
+            "world": {name: torch.from_numpy(value) for name, value in worlds.state().items()},
+            "sums": {name: zero.clone() for name in SUMS},
+            "seen": probe.expand(len(members), *probe.shape).clone(),
+        }
 
-    def typed(self, params: Params) -> Params:
-        """Parameters in the trial's type."""
-        return mapped(lambda v: v.to(self.dtype), dict(params))
+    def first_values(self, seed: int) -> Params:
+        """The parameters that a critic begins with."""
+        return self.critic.network.init(critic_seed(seed))
+
+    def untrained(self, learner: Learner, params: Tree) -> Tree:
+        """An engine's state of networks of these parameters, (P, ...) each."""
+        state = torch.func.vmap(learner.init, randomness="error")(params)
+        zero = torch.zeros(len(self.seeds), dtype=torch.float64, device=self.device)
+        return {"params": params, "state": state, "loss": zero, "correct": zero.clone()}
+
+    @property
+    def seen(self) -> int:
+        """How many of a member's last observations are kept: what the diagnostics that are asked for look at."""
+        names = [name for name in self.config["metrics"] if name in DIAGNOSTICS]
+        return max(by_probe(names, self.config["probe"]), default=0)
 
     @computing()
     def begin_task(self, task: int) -> None:
-        """The diagnostics of the network as the tasks before left it, then task-wise methods, and another pole."""
+        """The diagnostics of the network as the tasks before left it, then what methods do as a task begins."""
         if self.due(task):
             self.diagnose(task)
-        if task == 0:
-            return
-        tree = self.engine.state()
-        if self.stream.boundaries_shown and self.learner.acts_at_tasks:
-            tree = stacked([self.told(self.engine.members[i], i) for i in range(len(self.seeds))])
-        worlds = zip(tree["world"]["episode"].tolist(), self.seeds.tolist(), strict=True)
-        begun = [at_beginning(self.stream_of_seed[seed], episode + 1) for episode, seed in worlds]
-        self.engine.load({**tree, "world": stacked(begun)})
-
-    def told(self, own: Tree, place: int) -> Tree:
-        """A member whose methods were told that a task begins."""
-        at, seed = torch.tensor(self.step), int(self.seeds[place])
-        hyper = member(self.hyper, place)
-        draws = [Draw(torch.tensor(s), at, self.dtype) for s in (seed, critic_seed(seed))]
-        params, state = self.learner.at_task(own["params"], own["state"], hyper, draws[0])
-        critic = self.critic.at_task(own["critic"]["params"], own["critic"]["state"], hyper, draws[1])
-        return {**own, "params": params, "state": state, "critic": dict(zip(("params", "state"), critic, strict=True))}
+        if task > 0 and self.stream.boundaries_shown and self.learner.acts_at_tasks:
+            tree = self.engine.state()
+            update = self.step // self.stream.iteration * self.stream.ppo.epochs * self.stream.ppo.minibatches
+            tree |= task_begun(self.learner, tree, self.hyper, self.seeds, update)
+            critic = task_begun(self.critic, tree["critic"], self.hyper, critic_seeds(self.seeds), update)
+            self.engine.load({**tree, "critic": critic})
 
     def diagnosed(self, names: Sequence[str], task: int) -> dict[str, Tensor]:
-        """See Members; of the policy's network."""
+        """See Members; of the policy's network, on what each member saw last."""
         tree = self.engine.state()
+        network = self.network.mean if isinstance(self.network, WithDeviation) else self.network
         values: dict[str, Tensor] = {}
         for count, alike in by_probe(names, self.config["probe"]).items():
-            probe = torch.from_numpy(self.stream.probe(task, count)).to(self.dtype)
-            x = self.shown(probe, tree["state"])
+            seen = tree["seen"][:, -count:]
+            x = self.shown(seen, {name: tree["state"][name] for name in self.learner.smoothing})
             before = initial = None
             if self.before:
-                before = Look(self.network, self.before["params"], self.shown(probe, self.before["inputs"]))
+                before = Look(network, self.before["params"], self.shown(seen, self.before["inputs"]))
             if self.initial:
-                initial = Look(self.network, self.initial, x)
+                initial = Look(network, self.initial, x)
             ages = self.learner.ages(tree["state"])
-            look = Look(self.network, evaluated(tree), x, before=before, initial=initial, ages=ages)
-            values |= measure(alike, look)
+            values |= measure(alike, Look(network, evaluated(tree), x, before=before, initial=initial, ages=ages))
         return values
 
-    def shown(self, probe: Tensor, state: Tree) -> Tensor:
-        """What the members' policies are shown of a probe (N, 4), by what their methods know of inputs: (P, N, 4)."""
-        places = range(len(self.seeds))
-        return torch.stack([self.learner.shown(probe, member(state, i), member(self.hyper, i)) for i in places])
+    def shown(self, seen: Tensor, inputs: Tree) -> Tensor:
+        """What members' policies are shown of observations (P, N, ...), by what their methods know of inputs."""
+        if not self.learner.smoothing:
+            return seen
+        shown: Tensor = torch.func.vmap(self.learner.shown)(seen, inputs, self.hyper)
+        return shown
 
     @computing()
     def train_chunk(self, until: int) -> None:
-        """See Members."""
-        count = min(CHUNK, until - self.step)
-        self.engine.advance(self.step, count)
-        self.step += count
+        """One iteration, which goes beyond `until` where that lies within."""
+        self.engine.iterate(self.step // self.stream.iteration)
+        self.step += self.stream.iteration
 
     @computing()
     def end_task(self, task: int) -> None:
         """See Members."""
         tree = self.engine.state()
-        self.mark({**tree["params"], **{f"critic.{name}": v for name, v in tree["critic"]["params"].items()}}, task)
-        values = {"average_return": tree["returns"] / tree["episodes"]}
+        critic, sums = tree["critic"], tree["sums"]
+        values = {name: sums[name] / sums["iterations"] for name in OF_AN_ITERATION}
+        self.mark({**tree["params"], **{f"critic.{n}": v for n, v in critic["params"].items()}}, task, tree["loss"])
+        values["episodes"] = sums["episodes"]
+        values["average_return"] = sums["returned"] / sums["episodes"]
+        values |= {name: tree["world"][name].double().sum(1) for name in self.engine.worlds.counts}
         if self.learner.replaces:
-            values["units_replaced"] = tree["state"]["replaced"] + tree["critic"]["state"]["replaced"]
+            values["units_replaced"] = tree["state"]["replaced"] + critic["state"]["replaced"]
         self.add_asked(task, values)
         self.keep_weights(task + 1, tree)
         self.engine.load(self.zeroed(tree))
@@ -152,9 +167,19 @@ class ControlTraining(Members[ChangingControl, Acting]):
 
     def zeroed(self, tree: Tree) -> Tree:
         """The state with all sums of a task at zero."""
-        tree = {**tree, "returns": torch.zeros_like(tree["returns"]), "episodes": torch.zeros_like(tree["episodes"])}
-        if self.learner.replaces:
-            none = torch.zeros_like(tree["state"]["replaced"])
-            critic = {**tree["critic"], "state": {**tree["critic"]["state"], "replaced": none.clone()}}
-            tree |= {"state": {**tree["state"], "replaced": none}, "critic": critic}
-        return tree
+        counts = {name: torch.zeros_like(tree["world"][name]) for name in self.engine.worlds.counts}
+        tree = {
+            **tree,
+            "sums": mapped(torch.zeros_like, tree["sums"]),
+            "world": {**tree["world"], **counts},
+            "critic": without_sums(tree["critic"], replaces=self.learner.replaces),
+        }
+        return without_sums(tree, replaces=self.learner.replaces)
+
+
+def without_sums(tree: Tree, *, replaces: bool) -> Tree:
+    """An engine's state whose sums are zero, and the number of replaced units."""
+    tree = {**tree, "loss": torch.zeros_like(tree["loss"]), "correct": torch.zeros_like(tree["correct"])}
+    if replaces:
+        tree["state"] = {**tree["state"], "replaced": torch.zeros_like(tree["state"]["replaced"])}
+    return tree

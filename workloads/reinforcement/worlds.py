@@ -14,37 +14,28 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
-from annotated_types import Ge
 from numpy.typing import NDArray
 
+from workloads.errors import InputError
 from workloads.random import Int64
+from workloads.reinforcement.actions import Action, Continuous, Discrete
+from workloads.reinforcement.settings import PPO, WorldConfig, ppo_of
 from workloads.settings import Settings
-from workloads.streams.base import Boundaries
+
+if TYPE_CHECKING:
+    from workloads.losses.implementations import Loss
+
+__all__ = ["UNCUT", "Action", "Continuous", "Discrete", "Stepped", "World", "WorldConfig", "Worlds"]
+
+UNCUT = 2**62  # steps that no episode has
 
 Bool = NDArray[np.bool_]
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 State = dict[str, NDArray[Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class Discrete:
-    """One of n actions, numbered from 0: int64 (M, E)."""
-
-    n: int
-
-
-@dataclass(frozen=True, slots=True)
-class Continuous:
-    """n real numbers, neither squashed nor clipped by who acts: float64 (M, E, n)."""
-
-    n: int
-
-
-Action = Discrete | Continuous
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,23 +49,13 @@ class Stepped:
     returned: Float64  # the sum of rewards of the episode that ended here; NaN where none did, or its task cut it off
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class WorldConfig:
-    """Settings of every world; a world's own config adds to them and may give them other defaults."""
-
-    tasks: Annotated[int, Ge(1)] = 10
-    steps_per_task: Annotated[int, Ge(1)] = 100_000  # of a member, summed over its environments
-    envs: Annotated[int, Ge(1)] = 1  # environments of each member
-    task_boundaries: Boundaries = "hidden"
-
-
 class World(ABC):
     """One trial's world, by its config and seed. A subclass names its `Config`, a `WorldConfig`, and what is below."""
 
     Config: ClassVar[type[Settings]]
     name: ClassVar[str]
     semantics: ClassVar[int]
-    loss: ClassVar[str] = "ppo"
+    loss: ClassVar[str] = "ppo_policy"
     online_metric: ClassVar[str] = "average_return"
     unmeasured: ClassVar[tuple[str, ...]] = ("online_loss", "plasticity_gap", "within_task")
     default_every: ClassVar[int] = 1
@@ -82,7 +63,7 @@ class World(ABC):
 
     action: Action
     observation: tuple[int, ...]  # shape of what one environment shows, float32
-    longest: int  # steps after which an episode is cut off
+    longest: int  # steps after which an episode is cut off; UNCUT: never
     cut_by_tasks: ClassVar[bool] = False  # whether the episodes that run when a task ends are cut off then
 
     def __init__(self, config: Any, seed: int) -> None:
@@ -91,6 +72,7 @@ class World(ABC):
         self.seed = seed
         self.tasks: int = config.tasks
         self.envs: int = config.envs
+        self.ppo: PPO = ppo_of(config)
         self.boundaries_shown: bool = config.task_boundaries == "shown"
 
     @classmethod
@@ -116,6 +98,51 @@ class World(ABC):
     def heads(self) -> tuple[int, int]:
         """The policy's outputs, and the value's."""
         return self.outputs, 1
+
+    def check(self) -> None:
+        """Raises InputError where tasks are not whole iterations, or may be over before any episode is."""
+        steps, least = self.config.steps_per_task, self.envs * self.longest
+        if self.iteration % self.ppo.minibatches:
+            raise InputError(
+                f"{self.name}: minibatches {self.ppo.minibatches} must divide envs x rollout, {self.iteration:,} steps"
+            )
+        if over := steps % self.iteration:
+            near = ", ".join(f"{n:,}" for n in (steps - over, steps - over + self.iteration) if n)
+            raise InputError(
+                f"{self.name}: steps_per_task {steps:,} must be whole iterations of envs x rollout, {self.iteration:,} "
+                f"steps: {near}"
+            )
+        if self.longest < UNCUT and steps < least:
+            raise InputError(
+                f"{self.name}: steps_per_task {steps:,} must be at least {least:,} for an episode to end in each task, "
+                f"which may last {self.longest:,} steps, in {self.envs} environments at once"
+            )
+
+    @property
+    def iteration(self) -> int:
+        """Steps of a member between two times that it learns."""
+        return self.envs * self.ppo.rollout
+
+    @property
+    def batch(self) -> int:
+        """Steps in a minibatch."""
+        return self.iteration // self.ppo.minibatches
+
+    @property
+    def updates(self) -> int:
+        """Steps of learning that a trial comes to."""
+        return self.task_start(self.tasks) // self.iteration * self.ppo.epochs * self.ppo.minibatches
+
+    @property
+    def buffer(self) -> int:
+        """Numbers of an iteration's steps that a member holds at once: as they came, by member, shuffled."""
+        return 3 * self.iteration * (self.inputs + 2 * self.outputs + 4)
+
+    def own_loss(self) -> Loss:
+        """What the policy's network descends."""
+        from workloads.reinforcement.ppo import PolicyLoss
+
+        return PolicyLoss(self.action, self.ppo.clip, self.ppo.entropy)
 
     def task_start(self, task: int) -> int:
         """The first step of a task; `task_start(tasks)` is the length of the trial."""

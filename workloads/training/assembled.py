@@ -16,6 +16,7 @@ from workloads.networks.base import Network
 from workloads.networks.config import NETWORKS, NetworkSpec
 from workloads.networks.implementations import IMPLEMENTATIONS as NETWORK_IMPLEMENTATIONS
 from workloads.registry import fields_of, lookup
+from workloads.reinforcement.actions import Continuous
 from workloads.settings import Settings
 from workloads.streams.base import Stream
 
@@ -60,8 +61,15 @@ def workload_of(config: Mapping[str, Any], seed: int) -> Workload:
 def network_of(config: Mapping[str, Any], workload: Workload, outputs: int | None = None) -> Network[Settings]:
     """The network of a trial's config, sized for its workload: with its outputs, of two the policy's, unless given."""
     name, settings = built(NETWORKS, config["network"], "network")
-    outputs = workload.outputs if outputs is None else outputs
-    return NETWORK_IMPLEMENTATIONS[name](settings, NETWORKS[name].built_for(workload), outputs)
+    built_for, implementation = NETWORKS[name].built_for(workload), NETWORK_IMPLEMENTATIONS[name]
+    if outputs is not None:
+        return implementation(settings, built_for, outputs)
+    network = implementation(settings, built_for, workload.outputs)
+    if isinstance(getattr(workload, "action", None), Continuous):
+        from workloads.reinforcement.deviation import WithDeviation
+
+        return WithDeviation(network)
+    return network
 
 
 def loss_of(workload: Workload) -> str | Loss:

@@ -1,7 +1,7 @@
 """The members of a pack in training, whatever kind of workload they learn: who they are, who left, what is kept.
 
 A kind of workload brings its own loop, a subclass: `workloads.training.loop.Training` for supervised streams,
-`workloads.reinforcement.training.ControlTraining` for learners that make their own data.
+`workloads.reinforcement.training.ActingTraining` for learners that act.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The contract of worlds, by a bandit: episodes, what ends them, and that members are nobody's neighbours."""
+"""What every world has of its base, by a bandit: episodes, what ends them, and that members are nobody's neighbours."""
 
 from __future__ import annotations
 

@@ -1,0 +1,189 @@
+"""Packs that act: PPO against a plain loop, resumed, thinned out and among any neighbours."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+import torch
+from bandit import Bandit
+from torch.utils import _pytree as pytree
+
+from sweep.benchmarks.plain_ppo import PlainPPO
+from workloads import kinds
+from workloads.errors import InputError
+from workloads.networks.config import MLPConfig
+from workloads.reinforcement import CONTROLS
+from workloads.reinforcement.continual_control import ContinualControl
+from workloads.reinforcement.worlds import World
+from workloads.training.loop import run_pack, training_of
+from workloads.training.pack import Pack, PackMember, Snapshot
+
+Config = dict[str, Any]
+BANDIT = {"name": "bandit", "tasks": 2, "steps_per_task": 32}
+PENDULUM = {
+    **{"name": "continual_control", "environment": "pendulum", "tasks": 1, "steps_per_task": 400, "envs": 2},
+    **{"ppo": "modern", "rollout": 100, "epochs": 2, "minibatches": 4},
+}
+CBP = {"continual_backprop": {"replacement_rate": 0.05, "maturity_threshold": 2}}
+WIDE = {
+    "redo": {"redo": {"threshold": 0.4, "period": 3}},
+    "l2_init": {"l2_init": {"strength": 0.01}},
+    "shrink_and_perturb": {"shrink_and_perturb": {"strength": 0.01, "perturb_scale": 0.01}},
+    "input_normaliser": {"input_normaliser": {}},
+}
+
+
+@pytest.fixture(autouse=True)
+def _worlds(monkeypatch: pytest.MonkeyPatch) -> None:
+    for world in (Bandit, ContinualControl):
+        monkeypatch.setitem(CONTROLS, world.name, world)
+
+
+def config(seed: int = 0, **changes: Any) -> Config:
+    return {
+        "workload": BANDIT,
+        "network": {"name": "mlp", "width": 8, "depth": 1},
+        "optimizer": {"name": "adam", "step_size": 0.01},
+        "methods": {},
+        "seed": seed,
+        "metrics": ["average_return", "dormant_fraction", "episodes", "explained_variance", "policy_churn"],
+        "every": 1,
+        "probe": 16,
+        "dtype": "float64",
+        "keep": "final",
+        **changes,
+    }
+
+
+def pack(*configs: Config, path: str = "looped") -> Pack:
+    return Pack(id="p", members=[PackMember(f"t{i}", each) for i, each in enumerate(configs)], path=path)
+
+
+def run(what: Pack, resume: bytes | None = None, stops: Any = None) -> list[Snapshot]:
+    """All snapshots, one every iteration; `stops`: step -> trials to stop there."""
+    seen: list[Snapshot] = []
+
+    def report(snapshot: Snapshot) -> Any:
+        seen.append(snapshot)
+        return (stops or {}).get(snapshot.step)
+
+    run_pack(what, report, resume, commit_seconds=0)
+    return seen
+
+
+def table(snapshots: list[Snapshot]) -> dict[tuple[str, int, int], float]:
+    """(metric, member, task) -> value."""
+    return {
+        (r.names[r.metric[i]], int(r.member[i]), int(r.task[i])): float(r.value[i])
+        for r in (snapshot.rows for snapshot in snapshots)
+        for i in range(len(r.value))
+    }
+
+
+def kept(snapshots: list[Snapshot], trial: str) -> dict[str, torch.Tensor]:
+    """The parameters at the end."""
+    params: dict[str, torch.Tensor] = torch.load(
+        io.BytesIO(snapshots[-1].weights[f"{trial}-final.pt"]), weights_only=True
+    )["params"]
+    return params
+
+
+@pytest.mark.parametrize(
+    "workload", [BANDIT, {**BANDIT, "ppo": "modern"}, PENDULUM], ids=["bandit", "modern", "pendulum"]
+)
+def test_it_is_the_plain_loop(workload: Config) -> None:
+    trial = config(5, workload=workload)
+    world = kinds.made(workload, 5)
+    assert isinstance(world, World)
+    plain = PlainPPO(world, MLPConfig(width=8, depth=1), dtype=torch.float64, lr=0.01)
+    for _ in range(world.task_start(world.tasks) // world.iteration):
+        plain.iterate()
+    whole = run(pack(trial))
+    found = table(whole)
+    returned = sum(found["average_return", 0, task] * found["episodes", 0, task] for task in range(world.tasks))
+    assert returned == pytest.approx(sum(plain.ended))
+    expected = [*plain.actor.parameters(), *([] if plain.discrete else [plain.log_std])]
+    for own, theirs in zip(kept(whole, "t0").values(), expected, strict=True):
+        assert torch.allclose(own, theirs, rtol=1e-9, atol=1e-11)
+
+
+def test_a_checkpoint_holds_the_worlds_too_and_those_who_leave_change_no_bit() -> None:
+    what = pack(*(config(s, methods=CBP, dtype="float32") for s in (1, 2, 2)))
+
+    def trained(training: Any, *stops: int) -> Any:
+        for stop in stops:
+            training.train(stop)
+        return training
+
+    one = training_of(what)
+    one.begin()
+    saved = trained(one, 8).save()
+    trained(one, 24)
+    other = training_of(what)
+    other.restore(saved)
+    trained(other, 16, 24)
+    thinned = training_of(what)
+    thinned.restore(saved)
+    thinned.stop(["t0"], 0)
+    trained(thinned, 24)
+    leaves = pytree.tree_flatten_with_path(one.engine.state())[0]
+    for (path, value), same, alone in zip(
+        leaves, pytree.tree_leaves(other.engine.state()), pytree.tree_leaves(thinned.engine.state()), strict=True
+    ):
+        assert torch.equal(value, same) and torch.equal(value[1:], alone), path
+
+
+def test_resuming_and_leaving_in_the_middle_are_as_going_straight() -> None:
+    shown = {**BANDIT, "task_boundaries": "shown"}
+    trials = [config(s, workload=shown, methods={**CBP, "reset": {"what": "head"}}) for s in (1, 2, 2)]
+    whole = run(pack(*trials))
+    stopped = run(pack(*trials), stops={16: ["t1"]})
+    assert stopped[-1].statuses == ["done", "censored", "done"] and stopped[-1].ended == [2, 0, 2]
+    assert {key: value for key, value in table(whole).items() if key[1] != 1}.items() <= table(stopped).items()
+    assert all(whole[-1].weights[name] == value for name, value in stopped[-1].weights.items())
+    steps = [snapshot.step for snapshot in stopped]
+    for step in (24, 32):  # after the member has left, and between two tasks
+        position = steps.index(step)
+        again = run(pack(*trials), stopped[position].checkpoint)
+        assert table(stopped[: position + 1]) | table(again) == table(stopped)
+        assert again[-1].weights == stopped[-1].weights and again[-1].statuses == stopped[-1].statuses
+
+
+def test_a_member_is_what_it_is_alone_and_one_that_diverges_leaves() -> None:
+    wild = config(3, optimizer={"name": "sgd", "step_size": 1e300})
+    together = run(pack(config(2, optimizer={"name": "sgd", "step_size": 0.1}), wild))
+    assert together[-1].statuses == ["done", "diverged"] and together[-1].ended == [2, 0]
+    alone = run(pack(config(2, optimizer={"name": "sgd", "step_size": 0.1})))
+    assert {key: value for key, value in table(together).items() if key[1] == 0} == table(alone)
+
+
+def test_units_are_replaced_in_both_networks_and_counted() -> None:
+    trial = config(1, methods=CBP, metrics=["average_return", "units_replaced"])
+    training = training_of(pack(trial))
+    training.begin()
+    training.train(32)
+    tree = training.engine.state()
+    actor, critic = int(tree["state"]["replaced"][0]), int(tree["critic"]["state"]["replaced"][0])
+    # Of 8 units, 0.05 of the mature ones go in each of 16 updates: at most 6, and most are mature.
+    assert 4 <= actor <= 6 and 4 <= critic <= 6
+    training.end_task(0)
+    assert table([training.snapshot(1)])["units_replaced", 0, 0] == actor + critic
+
+
+def test_diagnostics_look_at_what_was_seen_last() -> None:
+    training = training_of(pack(config(1), config(2)))
+    training.begin()
+    first = training.engine.state()["seen"]
+    assert first.shape == (2, 16, 3) and torch.equal(first[0], first[1])
+    training.train(16)
+    later = training.engine.state()["seen"]
+    assert not torch.equal(later[0], later[1])
+    training.train(24)
+    assert torch.equal(training.engine.state()["seen"][:, :8], later[:, 8:])
+
+
+def test_sizes_are_checked_where_a_trials_world_is_made() -> None:
+    with pytest.raises(InputError, match="steps_per_task 8 must be at least 16"):
+        kinds.made({**BANDIT, "steps_per_task": 8}, 0)

@@ -1,0 +1,59 @@
+"""What all members' networks say of what each of them sees, at once: for acting and for values.
+
+The last bits of a sum depend on where in memory a member's numbers begin. So a member keeps its place in a vector when
+others leave, as in the lifted path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from workloads.engine.layout import Tree, mapped, member
+from workloads.engine.lifted import kept_places
+from workloads.learner import Learner
+from workloads.training.held_out import evaluated
+
+ROWS = 4096  # observations of a member that go through its network at once
+
+
+class Forward:
+    """The networks of members who began as `numbers` (P,) of their pack, together or, `alone`, one after the other."""
+
+    def __init__(self, learner: Learner, numbers: Tensor, *, alone: bool) -> None:
+        self.learner = learner
+        self.alone = alone
+        self.place = kept_places(numbers)
+        owner = torch.zeros(int(self.place.max()) + 1, dtype=torch.int64)
+        owner[self.place] = torch.arange(len(numbers))
+        self.owner = None if len(owner) == len(numbers) else owner
+
+    def of(self, tree: Tree, hyper: Tree) -> Callable[[Tensor], Tensor]:
+        """x (P, N, inputs) -> (P, N, outputs) by members' networks, an engine's state, as in evaluation."""
+        inputs = {name: tree["state"][name] for name in self.learner.smoothing}
+        held = {"params": evaluated(tree), "inputs": inputs, "hyper": hyper}
+
+        def one(held: Tree, x: Tensor) -> Tensor:
+            shown = self.learner.shown(x, held["inputs"], held["hyper"])
+            return self.learner.network.apply(held["params"], shown)[0]
+
+        if self.alone:
+            members = [member(held, i) for i in range(len(self.place))]
+            return in_parts(lambda x: torch.stack([one(own, x[i]) for i, own in enumerate(members)]))
+        together: Callable[..., Tensor] = torch.func.vmap(one)
+        owner = self.owner
+        if owner is None:
+            return in_parts(lambda x: together(held, x))
+        seated = mapped(lambda v: v[owner.to(v.device)], held)
+        return in_parts(lambda x: together(seated, x[owner.to(x.device)])[self.place.to(x.device)])
+
+
+def in_parts(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """The same of (P, N, ...), at most so many of each member's observations at a time."""
+
+    def parts(x: Tensor) -> Tensor:
+        return forward(x) if x.shape[1] <= ROWS else torch.cat([forward(part) for part in torch.split(x, ROWS, 1)], 1)
+
+    return parts
