@@ -10,7 +10,8 @@ Asterix, Space Invaders and Freeway (Seaquest's rewards are of another size), 20
 environments x 128 steps an iteration, the optimizer's state reset at every visit (`reset: {what: optimizer}`, with
 `task_boundaries: shown`). They run JAX versions of the games, whose settings there are not known; of the versions that
 we have read, Asterix repeats no action at random and is cut off after 1000 steps. The defaults here are the MinAtar
-package's: sticky actions, difficulty that ramps up, and episodes that no clock ends but Freeway's.
+package's, sticky actions and difficulty that ramps up; but for the length of an episode, which there has an end in
+Freeway alone, after 2,501 steps: here that is the end of all, so that every task sees some.
 
 A visit ends the episodes that are running; their returns count nowhere. A game's reward is not rescaled.
 """
@@ -45,7 +46,7 @@ class ContinualMinAtarConfig(WorldConfig):
     games: Literal["published", "all"] | Game = "published"  # of a cycle: four, five, or the same one again and again
     sticky_action_prob: Annotated[float, Ge(0), Le(1)] = 0.1  # chance that the last action is taken again
     difficulty_ramping: bool = True
-    longest_episode: Annotated[int, Ge(1)] | None = None  # steps after which one is cut off
+    longest_episode: Annotated[int, Ge(1)] = 2501  # steps after which one is cut off; Freeway ends itself by then
 
 
 class ContinualMinAtar(World):
@@ -63,7 +64,7 @@ class ContinualMinAtar(World):
 
     def __init__(self, config: ContinualMinAtarConfig, seed: int) -> None:
         super().__init__(config, seed)
-        self.longest = config.longest_episode or UNCUT
+        self.longest = config.longest_episode
         self.games = SEQUENCES.get(config.games, (cast(Game, config.games),))
 
     @classmethod
