@@ -87,7 +87,7 @@ class Locomotion(World):
 def seen(kind: type[Locomotion], version: str | None, count: int) -> Float32:
     """(count, inputs): observations of `PROBED` robots of a kind that are moved at random."""
     settings = {"version": version} if version else {}
-    member = kind(kind.Config(tasks=1, envs=PROBED, **settings), 0)
+    member = kind(kind.Config(tasks=1, envs=PROBED, steps_per_task=2048 * PROBED, **settings), 0)
     worlds = kind.worlds([member])
     worlds.start()
     looks = [worlds.observe()[0]]
