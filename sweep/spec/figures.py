@@ -144,6 +144,11 @@ def needs_silent_units(spec: Spec) -> str | None:
     return None
 
 
+def needs_games(spec: Spec) -> str | None:
+    """It has a panel for each game that is visited."""
+    return None if "games" in spec.workload.settings[0] else "it shows games: the workload must be continual_minatar"
+
+
 def needs_a_baseline(spec: Spec) -> str | None:
     """It compares with one arm that is trained from scratch."""
     scratch = [arm.label for arm in spec.arms if any(_starts_anew(arm))]
@@ -167,6 +172,7 @@ FIGURES: dict[str, Callable[[Spec], str | None]] = {
     "singular_values": needs_spectra,
     "predictors": needs_cases,
     "reactivation": needs_silent_units,
+    "visits": needs_games,
     "relative": needs_a_baseline,
     "sensitivity": needs_an_axis,
     "heat_map": needs_two_axes,

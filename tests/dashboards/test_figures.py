@@ -30,6 +30,7 @@ from dashboards.figures import (
     relative,
     render,
     singular_values,
+    visits,
     within_task,
 )
 from dashboards.figures.panels import Asked
@@ -37,6 +38,7 @@ from sweep.errors import InputError
 from sweep.results import frames, intervals
 from sweep.results.bands import Summary
 from sweep.trials import Trial
+from workloads.reinforcement.continual_minatar import visited
 
 TASKS, SEEDS = 8, 3
 INSIDE = ("dormant_fraction", "effective_rank", "weight_magnitude")
@@ -213,6 +215,29 @@ def reviving_sweep() -> Sweep:
     return result
 
 
+EARNS = {"breakout": 1.0, "asterix": 2.0, "space_invaders": 30.0, "freeway": 5.0}
+
+
+def visiting_sweep() -> Sweep:
+    """Two seeds of two arms at games in orders of their own; at every visit sgd earns a tenth of a game's more."""
+    result = Sweep("average_return")
+    for arm, decay in (("sgd", 0.1), ("l2", 0.0)):
+        for seed in (0, 1):
+            config = {
+                "workload": {"name": "continual_minatar", "games": "published", "tasks": TASKS, "steps_per_task": 100},
+                "network": {"name": "mlp", "width": 5, "depth": 1, "activation": "relu"},
+                "optimizer": {"name": "sgd", "step_size": 0.01},
+                "methods": {} if arm == "sgd" else {"l2": {"strength": 0.1}},
+                "seed": seed,
+                "metrics": ["average_return"],
+                "every": 1,
+            }
+            places = [visited("published", seed, task) for task in range(TASKS)]
+            values = np.array([EARNS[game] * (1 + decay * (visit - 1)) + seed for game, visit in places])
+            result.add(arm, config, values, ())
+    return result
+
+
 def searched_sweep() -> Sweep:
     """Two searches, one in two ranges, of which a setting diverges, and one in a choice; and an arm without."""
     ranges = {
@@ -253,6 +278,8 @@ def sweep_for(name: str) -> Sweep:
         return spectral_sweep()
     if name == "reactivation":
         return reviving_sweep()
+    if name == "visits":
+        return visiting_sweep()
     return scratch_sweep() if name in ("within_task", "relative", "loss_of_plasticity_2") else sweep()
 
 
@@ -572,6 +599,24 @@ def test_reactivation_has_the_ways_beside_each_other_and_every_pull_below() -> N
         for pull, arm in (("", "adam"), ("", "adamo"), ("/pull", "adamo"))
     }
     np.testing.assert_allclose(drawn["rows of zeros/pull/adamo"].get_ydata(), 0.05)
+
+
+def test_visits_to_a_game_stand_beside_each_other_whenever_they_were() -> None:
+    data = table(visits, visiting_sweep())
+    assert set(data["panel"]) == set(EARNS) and data["seeds"].eq(2).all()
+    assert [visited("published", seed, 0) for seed in (0, 1)] != [("breakout", 1)] * 2  # else nothing is told apart
+    for (game, arm), line in data.groupby(["panel", "arm"]):
+        earned = EARNS[str(game)] * (1 + (0.1 if arm == "sgd" else 0.0) * np.arange(2)) + 0.5
+        np.testing.assert_allclose(line["mean"], earned)
+        assert list(line["step"]) == [1, 2]
+    drawn = lines(visits.draw(data))
+    np.testing.assert_allclose(drawn["freeway/sgd"].get_ydata(), [5.5, 6.0])
+    assert set(drawn) == {f"{game}/{arm}" for game in EARNS for arm in ("sgd", "l2")}
+
+
+def test_visits_says_what_it_lacks() -> None:
+    with pytest.raises(InputError, match="visits shows games of continual_minatar, and this sweep's workload has none"):
+        table(visits, sweep())
 
 
 def test_plain_sgd_has_no_dropout_and_no_running_norm() -> None:

@@ -39,6 +39,18 @@ SEQUENCES: dict[str, tuple[Game, ...]] = {
 WARM = 40  # steps before what a probe sees
 
 
+def sequence(games: str) -> tuple[Game, ...]:
+    """The games of a cycle, by the name of a sequence, or of the only one."""
+    return SEQUENCES.get(games, (cast(Game, games),))
+
+
+def visited(games: str, seed: int, task: int) -> tuple[Game, int]:
+    """The game that is played in a task, and the number of the visit to it, from 1."""
+    cycle, place = divmod(task, len(sequence(games)))
+    order = permutation(seed, "minatar/order", cycle, len(sequence(games)))
+    return sequence(games)[int(order[place])], cycle + 1
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ContinualMinAtarConfig(WorldConfig):
     """Names are those of the package, where it has them."""
@@ -65,7 +77,7 @@ class ContinualMinAtar(World):
     def __init__(self, config: ContinualMinAtarConfig, seed: int) -> None:
         super().__init__(config, seed)
         self.longest = config.longest_episode
-        self.games = SEQUENCES.get(config.games, (cast(Game, config.games),))
+        self.games = sequence(config.games)
 
     @classmethod
     def worlds(cls, members: Sequence[ContinualMinAtar]) -> Worlds:
@@ -74,9 +86,7 @@ class ContinualMinAtar(World):
 
     def game(self, task: int) -> Game:
         """What is played in a task."""
-        cycle, place = divmod(task, len(self.games))
-        order = permutation(self.seed, "minatar/order", cycle, len(self.games))
-        return self.games[int(order[place])]
+        return visited(self.config.games, self.seed, task)[0]
 
     def places(self, task: int) -> Int64:
         """(10,): the channel in which each of a game's channels is shown in a task."""

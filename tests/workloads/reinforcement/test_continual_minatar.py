@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from workloads.random import integers
-from workloads.reinforcement.continual_minatar import ContinualMinAtar, ContinualMinAtarConfig, MinAtarWorlds
+from workloads.reinforcement.continual_minatar import ContinualMinAtar, ContinualMinAtarConfig, MinAtarWorlds, visited
 from workloads.reinforcement.minatar import ACTIONS, CHANNELS, GAMES
 from workloads.reinforcement.worlds import Stepped
 
@@ -47,6 +47,9 @@ def test_every_cycle_has_every_game_once_in_an_order_of_its_own() -> None:
     assert len({tuple(cycle) for cycle in cycles}) > 15  # of 24
     assert cycles == [[world().game(4 * cycle + place) for place in range(4)] for cycle in range(40)]
     assert [world(4).game(task) for task in range(40)] != [made.game(task) for task in range(40)]
+    assert [visited("published", 3, 4 * cycle + 2) for cycle in range(40)] == [
+        (c[2], k) for k, c in enumerate(cycles, 1)
+    ]
     assert {world(games="all").game(task) for task in range(5)} == set(GAMES)
     assert {world(games="seaquest").game(task) for task in range(5)} == {"seaquest"}
 
