@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from workloads.random import Int64, integers, permutation
 from workloads.reinforcement.minatar import ACTIONS, BOARD, GAMES, Arcade, Game, Play
-from workloads.reinforcement.worlds import UNCUT, Bool, Discrete, Float32, Float64, World, WorldConfig, Worlds
+from workloads.reinforcement.worlds import Bool, Discrete, Float32, Float64, World, WorldConfig, Worlds
 from workloads.settings import Settings
 
 # Seaquest's rewards are of another size: the published sequence leaves it out.
