@@ -160,8 +160,12 @@ def member_bytes(config: Mapping[str, Any], shape: Shape) -> int:
 
 def cost_of(config: Mapping[str, Any], shape: Shape) -> float:
     """How long a trial takes beside others, in no particular unit."""
-    each = sum(entry.cost for _, entry in declared(config)[1])
-    return shape.parameters * (shape.updates * each + looking(config, shape))
+    return shape.parameters * (shape.updates * step_cost(config) + looking(config, shape))
+
+
+def step_cost(config: Mapping[str, Any]) -> float:
+    """How many steps of plain SGD a step takes as long as."""
+    return sum(entry.cost for _, entry in declared(config)[1])
 
 
 def looks_at(config: Mapping[str, Any], shape: Shape) -> int:
@@ -185,11 +189,6 @@ def sizes_of(config: Mapping[str, Any], shape: Shape) -> Sizes:
 def looking(config: Mapping[str, Any], shape: Shape) -> float:
     """How many steps of plain SGD take as long as all looks of a trial, roughly: a step is three forward passes."""
     return looks_at(config, shape) * look_cost(config["metrics"], sizes_of(config, shape)) / (3 * shape.batch)
-
-
-def share_of_looks(config: Mapping[str, Any], shape: Shape) -> float:
-    """Of all that a trial takes, by its arithmetic: what looking at its network does, from 0 to 1."""
-    return shape.parameters * looking(config, shape) / cost_of(config, shape)
 
 
 def plan_packs(trials: Sequence[Trial], *, workers: int, device: str = "cpu") -> list[PlannedPack]:

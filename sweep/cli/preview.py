@@ -6,10 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sweep import packing
 from sweep.cli.output import and_later, count, duration, rendered, size
 from sweep.cluster import calibration, placement
-from sweep.packing import PlannedPack, cost_of, looking, sizes_of
+from sweep.packing import PlannedPack, looking, sizes_of
 from sweep.results import naming
 from sweep.service import Plan
 from workloads.diagnostics import DIAGNOSTICS
@@ -17,6 +16,7 @@ from workloads.diagnostics.costs import costliest
 
 ROWS = 16  # of packs, on one screen
 SHOWN = 6  # values of an axis in a row
+GUESSED = "by a guess, within a factor of some three (--measure: as measured)"
 # Tested over random sweeps: tests/contracts/test_random_sweeps.py.
 PROMISE = (
     "every path trains the same up to rounding; where that decides, as between units of equal utility, paths may part"
@@ -242,14 +242,13 @@ def diagnostics(packs: Sequence[PlannedPack], measured: Mapping[str, float]) -> 
 
 
 def share_of_looks(packs: Sequence[PlannedPack], measured: Mapping[str, float]) -> tuple[float, str]:
-    """From 0 to 1, and whether that is of measured times or of arithmetic, which engines do at different speeds."""
+    """From 0 to 1, and whether that is of measured times or of those that are guessed of packs like these."""
     seconds = [(measured.get(calibration.looks_key(p)), placement.measured_seconds(p, measured)) for p in packs]
     known = [(look * p.shape.steps, whole) for p, (look, whole) in zip(packs, seconds, strict=True) if look and whole]
     if len(known) == len(packs):
         return min(1.0, sum(look for look, _ in known) / sum(whole for _, whole in known)), "as measured"
-    work = [cost_of(p.trials[0].config, p.shape) * len(p.trials) for p in packs]
-    looks = [w * packing.share_of_looks(p.trials[0].config, p.shape) for w, p in zip(work, packs, strict=True)]
-    return sum(looks) / sum(work), "by arithmetic"
+    looks = sum(map(placement.guessed_looks, packs))
+    return looks / (looks + sum(map(placement.guessed_training, packs))), GUESSED
 
 
 def time_of(planned: Plan, measured: Mapping[str, float], workers: int | None) -> str:

@@ -6,22 +6,28 @@ would be done in that time trains here.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 
 from sweep.cluster import calibration
-from sweep.packing import PlannedPack, cost_of
+from sweep.packing import PlannedPack, looks_at, sizes_of, step_cost
+from workloads.diagnostics.costs import look_cost
 from workloads.machine import cpus
+from workloads.paths import LANES
 
 HERE, RAY = "here", "ray"
 TO_START = {HERE: 3.0, RAY: 12.0}  # seconds until a pack begins, on a machine where that was not measured
 MOST_HERE = 60.0  # seconds of training that Ray's start may be saved for
 
-# For packs that were not measured, what a step costs: calls, and seconds per weight and example beside plain SGD's.
+# For packs that were not measured, what a step costs: calls, and seconds per weight and example beside plain SGD's;
+# what a look costs: calls, and seconds per multiply-add of what `look_cost` counts.
 COMPILING = {"lanes": 2.0, "online": 2.0, "lifted": 30.0}  # seconds per pack
 PER_CALL = {"lanes": 3e-7, "online": 1e-6, "lifted": 5e-5}  # elsewhere UNCOMPILED
 UNCOMPILED = 4e-4
 PER_WEIGHT = {"lanes": 1.5e-10, "online": 1e-10}  # elsewhere 1e-9
+PER_EXAMPLE = 5e-8  # to make it
+PER_LOOK, PER_MULTIPLY_ADD = 5e-3, 1e-10
 
 
 def on_ray_already() -> bool:
@@ -53,13 +59,27 @@ def measured_seconds(pack: PlannedPack, measured: Mapping[str, float]) -> float 
 
 def guessed_seconds(pack: PlannedPack) -> float:
     """How long a pack may take, within a factor of some five: enough to tell small from large."""
+    return COMPILING.get(pack.path, 0.0) + guessed_training(pack) + guessed_looks(pack)
+
+
+def guessed_training(pack: PlannedPack) -> float:
+    """Of that all steps."""
     members, shape = len(pack.trials), pack.shape
-    examples = 1 if pack.path == "online" else shape.batch  # which skips most weights
-    factor = cost_of(pack.trials[0].config, shape) / (shape.steps * shape.parameters)
-    weights = shape.parameters * members * examples * factor
+    lanes = math.ceil(members / LANES) * LANES if pack.path == "lanes" else members
+    examples = max(1, shape.batch / 2)  # of several, weights are read and written once
+    weights = shape.parameters * lanes * examples * step_cost(pack.trials[0].config)
     calls = members if pack.path in ("plain", "looped", "online") else 1
     step = PER_CALL.get(pack.path, UNCOMPILED) * calls + PER_WEIGHT.get(pack.path, 1e-9) * weights
-    return COMPILING.get(pack.path, 0.0) + step * shape.steps
+    return (step + PER_EXAMPLE * members * shape.batch) * shape.updates
+
+
+def guessed_looks(pack: PlannedPack) -> float:
+    """Of that all looks at the networks: the same program on every path, whose small ones are calls alone."""
+    config, shape = pack.trials[0].config, pack.shape
+    if not (passes := look_cost(config["metrics"], sizes_of(config, shape))):
+        return 0.0
+    each = PER_LOOK + PER_MULTIPLY_ADD * passes * shape.parameters * len(pack.trials)
+    return looks_at(config, shape) * each
 
 
 def at_once(packs: Sequence[PlannedPack], workers: int | None) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tiny import TINY
 
-from sweep import packing, service
+from sweep import service
 from sweep.cli import preview
 from sweep.cluster import calibration, placement
 
@@ -92,14 +92,14 @@ def test_a_setting_at_the_default_that_it_came_with_leaves_no_comma(tmp_path: Pa
 
 @pytest.mark.usefixtures("alone")
 def test_a_plan_says_what_share_of_it_diagnostics_take(tmp_path: Path) -> None:
-    """By arithmetic, by the clock once that was read; nothing where there are none."""
+    """By a guess of both parts' seconds, by the clock once that was read; nothing where there are none."""
     found = planned(tmp_path, TINY.replace("effective_rank]", "effective_rank, hessian_max]"), workers=1)
     share, how = preview.share_of_looks(found.packs, {})
     [pack] = found.packs
-    looks = packing.looking(pack.trials[0].config, pack.shape)
-    assert share == pytest.approx(looks / (pack.shape.steps + looks)) and how == "by arithmetic"
+    looks, training = placement.guessed_looks(pack), placement.guessed_training(pack)
+    assert share == pytest.approx(looks / (training + looks)) and how == preview.GUESSED
     [said] = [line for line in preview.as_text(found).splitlines() if line.startswith("diagnostics")]
-    of_it = f"{100 * share:.0f} % of the run by arithmetic"
+    of_it = f"{100 * share:.0f} % of the run {preview.GUESSED}"
     assert said == f"diagnostics, every task: {of_it}, most of it for hessian_max"
     calibration.record({calibration.key_of(pack): 0.4, calibration.looks_key(pack): 0.1})
     assert "diagnostics, every task: 25 % of the run as measured" in preview.as_text(found)
