@@ -28,9 +28,7 @@ from workloads.settings import Settings
 if TYPE_CHECKING:
     from workloads.losses.implementations import Loss
 
-__all__ = ["UNCUT", "Action", "Continuous", "Discrete", "Stepped", "World", "WorldConfig", "Worlds"]
-
-UNCUT = 2**62  # steps that no episode has
+__all__ = ["Action", "Continuous", "Discrete", "Stepped", "World", "WorldConfig", "Worlds"]
 
 Bool = NDArray[np.bool_]
 Float32 = NDArray[np.float32]
@@ -63,7 +61,7 @@ class World(ABC):
 
     action: Action
     observation: tuple[int, ...]  # shape of what one environment shows, float32
-    longest: int  # steps after which an episode is cut off; UNCUT: never
+    longest: int  # steps after which an episode is cut off
     cut_by_tasks: ClassVar[bool] = False  # whether the episodes that run when a task ends are cut off then
 
     def __init__(self, config: Any, seed: int) -> None:
@@ -112,7 +110,7 @@ class World(ABC):
                 f"{self.name}: steps_per_task {steps:,} must be whole iterations of envs x rollout, {self.iteration:,} "
                 f"steps: {near}"
             )
-        if self.longest < UNCUT and steps < least:
+        if steps < least:
             raise InputError(
                 f"{self.name}: steps_per_task {steps:,} must be at least {least:,} for an episode to end in each task, "
                 f"which may last {self.longest:,} steps, in {self.envs} environments at once"

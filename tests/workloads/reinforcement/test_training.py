@@ -12,6 +12,8 @@ from torch.utils import _pytree as pytree
 
 from sweep.benchmarks.plain_ppo import PlainPPO
 from workloads import kinds
+from workloads.engine import build
+from workloads.engine.lifted import Lifted
 from workloads.errors import InputError
 from workloads.networks.config import MLPConfig
 from workloads.reinforcement import CONTROLS
@@ -27,12 +29,6 @@ PENDULUM = {
     **{"ppo": "modern", "rollout": 100, "epochs": 2, "minibatches": 4},
 }
 CBP = {"continual_backprop": {"replacement_rate": 0.05, "maturity_threshold": 2}}
-WIDE = {
-    "redo": {"redo": {"threshold": 0.4, "period": 3}},
-    "l2_init": {"l2_init": {"strength": 0.01}},
-    "shrink_and_perturb": {"shrink_and_perturb": {"strength": 0.01, "perturb_scale": 0.01}},
-    "input_normaliser": {"input_normaliser": {}},
-}
 
 
 @pytest.fixture(autouse=True)
@@ -187,3 +183,55 @@ def test_diagnostics_look_at_what_was_seen_last() -> None:
 def test_sizes_are_checked_where_a_trials_world_is_made() -> None:
     with pytest.raises(InputError, match="steps_per_task 8 must be at least 16"):
         kinds.made({**BANDIT, "steps_per_task": 8}, 0)
+
+
+ARMS: dict[str, Config] = {
+    "adam": {},
+    "equal_betas_and_l2": {
+        "optimizer": {"name": "adam", "step_size": 0.01, "beta1": 0.99, "beta2": 0.99},
+        "methods": {"l2": {"strength": 0.01}},
+    },
+    "shrink_and_perturb": {"methods": {"shrink_and_perturb": {"strength": 0.01, "perturb_scale": 0.01}}},
+    "continual_backprop": {"methods": CBP},
+    "redo": {"methods": {"redo": {"threshold": 0.4, "period": 3}}},
+    "l2_init": {"methods": {"l2_init": {"strength": 0.01}}},
+    "input_normaliser": {"methods": {"input_normaliser": {}}},
+    "adamo": {
+        "optimizer": {"name": "adamo", "step_size": 0.01, "isometry_strength": 0.1},
+        "network": {"name": "mlp", "width": 8, "depth": 2, "activation": "groupsort_2", "initialisation": "orthogonal"},
+    },
+    "layer_norm": {"network": {"name": "mlp", "width": 8, "depth": 1, "normalisation": "layer"}},
+    "muon": {"optimizer": {"name": "muon"}},
+}
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_a_pack_is_its_members_one_by_one_but_for_rounding(arm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "workloads.reinforcement.training.build",
+        lambda path, learner, hyper, seeds, **_: Lifted(learner, hyper, seeds, compiled=False),
+    )
+    together = trained(pack(*members_of(arm), path="lifted"))
+    monkeypatch.setattr("workloads.reinforcement.training.build", build)
+    for i, own in enumerate(members_of(arm)):
+        alone = trained(pack(own))
+        for (path, value), one in zip(
+            pytree.tree_flatten_with_path(together)[0], pytree.tree_leaves(alone), strict=True
+        ):
+            assert torch.allclose(value[i].double(), one[0].double(), rtol=1e-6, atol=1e-9), (i, path)
+
+
+def members_of(arm: str) -> list[Config]:
+    """Three trials of an arm, that differ in seed and in step size."""
+    of_arm = {"optimizer": {"name": "adam", "step_size": 0.01}, **ARMS[arm]}
+    sizes = [{**of_arm["optimizer"], "step_size": size} for size in (0.01, 0.003, 0.003)]
+    workload = {**PENDULUM, "rollout": 20, "minibatches": 4}
+    return [config(s, **{**of_arm, "optimizer": o}, workload=workload) for s, o in zip((1, 1, 2), sizes, strict=True)]
+
+
+def trained(what: Pack) -> Any:
+    """The members' state after three iterations."""
+    training = training_of(what)
+    training.begin()
+    training.train(120)
+    return training.engine.state()
