@@ -22,6 +22,6 @@ def test_both_sides_act_and_learn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_row_in_words() -> None:
     assert acting.told(Speed("ant", 8, "lifted", 1000.0, 2500.0, 31.0, 0.5, 0.1, 0.3)) == (
-        "ant              8 agents, lifted: loop 1,000 steps/s, pack 2,500, 2.5 times (at least 1.4); worlds 50%, asking "
-        "10%, learning 30%; first iteration 31 s"
+        "ant              8 agents, lifted: loop 1,000 steps/s, pack 2,500, 2.5 times (at least 1.4); worlds 50%, "
+        "asking 10%, learning 30%; first iteration 31 s"
     )
