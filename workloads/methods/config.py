@@ -214,6 +214,13 @@ class SpectralRegularisationConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class GradientClippingConfig:
+    """The gradient of a network at most so long, as torch.nn.utils.clip_grad_norm_ does it."""
+
+    norm: Annotated[float, Gt(0)] = 0.5  # Euclidean, over all of a network's parameters
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class WeightClippingConfig:
     """After each step no weight exceeds a multiple of 1 / sqrt(fan_in), torch's initial bound (Elsayed et al. 2024)."""
 
@@ -504,6 +511,10 @@ OPTIMIZERS: dict[str, MethodSpec] = {
 }
 
 METHODS: dict[str, MethodSpec] = {
+    # First of all: what others add to a gradient is not shortened with it, as in torch, whose optimizers decay weights.
+    "gradient_clipping": MethodSpec(
+        config=GradientClippingConfig, varies=("norm",), paths=Paths(lanes=True, online=False), cost=0.3, copies=0
+    ),
     "l2": MethodSpec(
         label="L2",
         config=L2Config,
