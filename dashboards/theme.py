@@ -1,8 +1,8 @@
 """How figures look: colours, names and order of arms, optimizers, activations and metrics, and what their lines say.
 
-Colours are those of Okabe and Ito (2008) and Tol's muted set, which stay apart under the common colour
-blindnesses; every arm also has a marker of its own. A label that is not known here, such as a user's own arm,
-keeps its text and takes a free colour. Nothing here changes matplotlib's global settings or needs a display.
+Colours are those of the palette; every arm also has a marker, another one wherever colours come near each other. A
+label that is not known here, such as a user's own arm, keeps its text and takes a free colour. Nothing here changes
+matplotlib's global settings or needs a display.
 """
 
 from __future__ import annotations
@@ -56,6 +56,21 @@ ARMS: dict[str, Look] = {
     "cbp": Look("continual backprop", palette.ARMS["cbp"], "D"),
     "adamo": Look("AdamO", palette.ARMS["adamo"], "P"),
     "coupled_isometry": Look("coupled isometry", palette.ARMS["coupled_isometry"], "h"),
+    "muon": Look("Muon", palette.ARMS["muon"], "8"),
+    "muon_isometry": Look("Muon + isometry pull", palette.ARMS["muon_isometry"], "h"),
+    "upgd": Look("UPGD", palette.ARMS["upgd"], "d"),
+    "l2_init": Look("L2 towards the initial weights", palette.ARMS["l2_init"], ">"),
+    "parseval": Look("Parseval", palette.ARMS["parseval"], "<"),
+    "spectral_regularisation": Look("spectral regularisation", palette.ARMS["spectral_regularisation"], "H"),
+    "weight_clipping": Look("weight clipping", palette.ARMS["weight_clipping"], "d"),
+    "normalise_and_project": Look("normalise and project", palette.ARMS["normalise_and_project"], ">"),
+    "fire": Look("FIRE", palette.ARMS["fire"], "<"),
+    "redo": Look("ReDo", palette.ARMS["redo"], "D"),
+    "reset": Look("reset", palette.ARMS["reset"], "*"),
+    "input_normaliser": Look("input normaliser", palette.ARMS["input_normaliser"], "v"),
+    "layer_norm": Look("layer norm", palette.ARMS["layer_norm"], "^"),
+    "crelu": Look("CReLU", palette.ARMS["crelu"], ">"),
+    "fourier": Look("deep Fourier features", palette.ARMS["fourier"], "X"),
     "head_reset": Look("head reset", palette.ARMS["head_reset"], "s"),
     "retrained": Look("retrained from scratch", palette.ARMS["retrained"], "*"),
     "cbp_adamo": Look("continual backprop + AdamO", palette.ARMS["cbp_adamo"], "X"),

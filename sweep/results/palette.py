@@ -1,6 +1,7 @@
 """The colour of every arm, the same in figures and on MLflow's pages.
 
-Colours are those of Okabe and Ito (2008) and Tol's muted set, which stay apart under the common colour blindnesses.
+Colours are those of Okabe and Ito (2008) and Tol's muted and dark sets, which stay apart under the common colour
+blindnesses as far as so many can; those that come near each other have different markers (`dashboards.theme`).
 """
 
 from __future__ import annotations
@@ -20,12 +21,28 @@ ARMS = {
     "cbp": "#0072B2",
     "adamo": "#56B4E9",
     "coupled_isometry": "#999933",
+    "muon": "#661100",
+    "muon_isometry": "#663333",
+    "upgd": "#44AA99",
+    "l2_init": "#117733",
+    "parseval": "#AA4499",
+    "spectral_regularisation": "#6699CC",
+    "weight_clipping": "#B8860B",
+    "normalise_and_project": "#888888",
+    "fire": "#000000",
+    "redo": "#DDCC77",
+    "reset": "#CC6677",
+    "input_normaliser": "#BBBBBB",
+    "layer_norm": "#666633",
+    "crelu": "#225555",
+    "fourier": "#EE8866",
     "head_reset": "#E69F00",
     "retrained": "#4D4D4D",
     "linear": "#4D4D4D",
     "cbp_adamo": "#332288",
     "continual_backprop_adamo": "#332288",
 }
+# What a user's own arms take first, wherever the known arm of that colour is not shown.
 SPARE = ("#661100", "#000000", "#AA4499", "#44AA99", "#888888", "#6699CC", "#B8860B", "#117733")
 # Where there are more arms than these, colours of known arms that are not among them.
 ALL = tuple(dict.fromkeys([*SPARE, *ARMS.values()]))

@@ -605,6 +605,7 @@ METHODS: dict[str, MethodSpec] = {
         copies=0,
     ),
     "redo": MethodSpec(
+        label="ReDo",
         config=ReDoConfig,
         varies=("threshold",),
         replaces=True,
