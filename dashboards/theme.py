@@ -68,6 +68,7 @@ ARMS: dict[str, Look] = {
     "redo": Look("ReDo", palette.ARMS["redo"], "D"),
     "reset": Look("reset", palette.ARMS["reset"], "*"),
     "input_normaliser": Look("input normaliser", palette.ARMS["input_normaliser"], "v"),
+    "gradient_clipping": Look("gradient clipping", palette.ARMS["gradient_clipping"], "s"),
     "layer_norm": Look("layer norm", palette.ARMS["layer_norm"], "^"),
     "crelu": Look("CReLU", palette.ARMS["crelu"], ">"),
     "fourier": Look("deep Fourier features", palette.ARMS["fourier"], "X"),

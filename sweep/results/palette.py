@@ -33,6 +33,7 @@ ARMS = {
     "redo": "#DDCC77",
     "reset": "#CC6677",
     "input_normaliser": "#BBBBBB",
+    "gradient_clipping": "#225522",
     "layer_norm": "#666633",
     "crelu": "#225555",
     "fourier": "#EE8866",
