@@ -27,8 +27,10 @@ from workloads.reinforcement.rollout import Rollout, rolled_out
 from workloads.reinforcement.worlds import World
 
 MakeEngine = Callable[[Learner, Tree, Tensor], Engine]
+OF_A_STRETCH = ("stretch_returned", "stretch_episodes")
 OF_THE_ACTOR = ("params", "state", "loss", "correct")
-SUMS = ("returned", "episodes", "policy_churn", "explained_variance", "iterations")  # since somebody zeroed them
+# Since somebody zeroed them; of the stretch of a task at hand, for the curve within it.
+SUMS = ("returned", "episodes", "policy_churn", "explained_variance", "iterations", *OF_A_STRETCH)
 
 
 @functools.cache
@@ -149,8 +151,9 @@ class Agents:
         """Add to the sums what an iteration says of its members."""
         rows = np.ascontiguousarray(returned.swapaxes(0, 1)).reshape(len(self.numbers), -1)
         ended = ~np.isnan(rows)
-        self.sums["returned"] += torch.from_numpy(np.where(ended, rows, 0).sum(1)).to(self.seeds.device)
-        self.sums["episodes"] += torch.from_numpy(ended.sum(1)).to(self.seeds.device)
+        counted = np.where(ended, rows, 0).sum(1), ended.sum(1)
+        for name, value in zip(("returned", "episodes", *OF_A_STRETCH), (*counted, *counted), strict=True):
+            self.sums[name] += torch.from_numpy(value).to(self.seeds.device)
         self.sums["explained_variance"] += of_each(explained_variance, returns.double(), values.double())
         self.sums["iterations"] += 1
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from workloads.diagnostics import DIAGNOSTICS, by_probe
+from workloads.diagnostics import BINS, DIAGNOSTICS, by_probe
 from workloads.diagnostics.look import Look
 from workloads.diagnostics.measure import measure
 from workloads.engine import Engine, build
@@ -20,13 +20,13 @@ from workloads.engine.layout import Tree, mapped
 from workloads.engine.tasks import task_begun
 from workloads.learner import Learner
 from workloads.methods.base import Params
-from workloads.reinforcement.agents import SUMS, Agents, critic_seed, critic_seeds
+from workloads.reinforcement.agents import OF_A_STRETCH, SUMS, Agents, critic_seed, critic_seeds
 from workloads.reinforcement.deviation import WithDeviation
 from workloads.reinforcement.ppo import ValueLoss
 from workloads.reinforcement.worlds import World
 from workloads.training.assembled import MakeParams, network_of, ways_of_learning, workload_of
 from workloads.training.held_out import evaluated
-from workloads.training.members import Members
+from workloads.training.members import Members, shown_within
 from workloads.training.pack import Pack
 
 OF_AN_ITERATION = ("policy_churn", "explained_variance")  # measures that are means over a task's iterations
@@ -145,8 +145,28 @@ class ActingTraining(Members[World, Agents]):
     @computing()
     def train_chunk(self, until: int) -> None:
         """One iteration, which goes beyond `until` where that lies within."""
+        task = self.stream.task_of(self.step)
         self.engine.iterate(self.step // self.stream.iteration)
         self.step += self.stream.iteration
+        if self.step in (stops := self.stretches(task)):
+            self.end_stretch(task, stops.index(self.step))
+
+    def stretches(self, task: int) -> list[int]:
+        """The ends of a task's stretches, in whole iterations, where the curve within it is asked for."""
+        if "within_task" not in self.config["metrics"] or not shown_within(task, self.stream.tasks):
+            return []
+        start, iteration = self.stream.task_start(task), self.stream.iteration
+        iterations = (self.stream.task_start(task + 1) - start) // iteration
+        return [start + iterations * (k + 1) // BINS * iteration for k in range(BINS)]
+
+    def end_stretch(self, task: int, place: int) -> None:
+        """The mean return of the episodes that ended in a stretch; no row for a member of which none did."""
+        returned, episodes = (self.engine.sums[name] for name in OF_A_STRETCH)
+        told = (episodes.cpu() > 0) & self.alive[self.held]
+        means = (returned / episodes)[told.to(episodes.device)]
+        self.table.add(f"within_task/{place + 1}", task, self.step, means, self.held[told])
+        for name in OF_A_STRETCH:
+            self.engine.sums[name] = torch.zeros_like(self.engine.sums[name])
 
     @computing()
     def end_task(self, task: int) -> None:

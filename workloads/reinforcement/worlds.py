@@ -55,7 +55,7 @@ class World(ABC):
     semantics: ClassVar[int]
     loss: ClassVar[str] = "ppo_policy"
     online_metric: ClassVar[str] = "average_return"
-    unmeasured: ClassVar[tuple[str, ...]] = ("online_loss", "plasticity_gap", "within_task")
+    unmeasured: ClassVar[tuple[str, ...]] = ("online_loss", "plasticity_gap")
     default_every: ClassVar[int] = 1
     default_probe: ClassVar[int] = 1000
 

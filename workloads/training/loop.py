@@ -34,16 +34,11 @@ from workloads.training.assembled import (
 )
 from workloads.training.feed import Feed
 from workloads.training.held_out import HeldOut
-from workloads.training.members import Members
+from workloads.training.members import Members, shown_within
 from workloads.training.pack import Pack, Report
 from workloads.training.probes import Probes
 
 COMMIT_SECONDS = 20.0  # at least this long between two reports, so that checkpoints cost little
-
-
-def shown_within(task: int, tasks: int) -> bool:
-    """Whether the curve within a task is recorded: in the 1st, 10th, 100th, ... and the last."""
-    return task == tasks - 1 or task + 1 in {10**k for k in range(len(str(tasks)))}
 
 
 class Training(Members[Stream, Engine]):

@@ -28,6 +28,11 @@ from workloads.training.probes import Past
 from workloads.training.rows import Table
 
 
+def shown_within(task: int, tasks: int) -> bool:
+    """Whether the curve within a task is recorded: in the 1st, 10th, 100th, ... and the last."""
+    return task == tasks - 1 or task + 1 in {10**k for k in range(len(str(tasks)))}
+
+
 class Holder(Protocol):
     """What holds the members' state, every tensor (P, ...), and trains them: an engine, or what acts."""
 

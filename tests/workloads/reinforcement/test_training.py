@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from bandit import Bandit
@@ -235,3 +236,32 @@ def trained(what: Pack) -> Any:
     training.begin()
     training.train(120)
     return training.engine.state()
+
+
+def test_the_curve_within_a_task_is_the_mean_return_of_its_stretches() -> None:
+    """40 iterations of 8 steps: 20 stretches of two. Their returns, by their episodes, are the task's."""
+    workload = {**BANDIT, "tasks": 1, "steps_per_task": 320, "epochs": 1, "minibatches": 1}
+    training = training_of(pack(config(1, workload=workload, metrics=["average_return", "within_task", "episodes"])))
+    training.begin()
+    returned: list[float] = []
+    worlds: Any = training.engine.worlds
+    step = worlds.step
+
+    def watched(actions: Any) -> Any:
+        stepped = step(actions)
+        returned.extend(stepped.returned[~np.isnan(stepped.returned)])
+        return stepped
+
+    worlds.step = watched
+    expected = {}
+    for place in range(1, 21):
+        before = len(returned)
+        training.train(16 * place)
+        if len(returned) > before:
+            expected[f"within_task/{place}", 0, 0] = float(np.mean(returned[before:]))
+    training.end_task(0)
+    found = table([training.snapshot(1)])
+    assert len(expected) > 15
+    assert {key: value for key, value in found.items() if key[0].startswith("within")} == pytest.approx(expected)
+    assert found["average_return", 0, 0] == pytest.approx(np.mean(returned))
+    assert found["episodes", 0, 0] == len(returned)
