@@ -265,3 +265,26 @@ def test_the_curve_within_a_task_is_the_mean_return_of_its_stretches() -> None:
     assert {key: value for key, value in found.items() if key[0].startswith("within")} == pytest.approx(expected)
     assert found["average_return", 0, 0] == pytest.approx(np.mean(returned))
     assert found["episodes", 0, 0] == len(returned)
+
+
+def test_answers_are_learned() -> None:
+    """Of three answers one is right: 8/3 an episode by chance, 8 at best."""
+    workload = {**BANDIT, "tasks": 1, "steps_per_task": 2560, "envs": 8, "rollout": 16, "ending": 0.0, "epochs": 4}
+    found = table(run(pack(config(4, workload=workload, metrics=["average_return", "within_task"]))))
+    assert found["within_task/1", 0, 0] < 4 and found["within_task/20", 0, 0] > 7.5
+
+
+@pytest.mark.slow
+def test_a_pendulum_is_swung_up() -> None:
+    """Gymnasium's. At random a return is about −1,200; one that is up after the first swing has between −400 and 0."""
+    workload = {
+        **{"name": "continual_control", "environment": "pendulum", "spread": 1.0, "tasks": 5, "envs": 8},
+        **{"steps_per_task": 40_960, "ppo": "modern", "discount": 0.9, "epochs": 10, "minibatches": 16, "entropy": 0.0},
+    }
+    network = {"name": "mlp", "width": 32, "depth": 1, "activation": "tanh"}
+    optimizer = {"name": "adam", "step_size": 0.001}
+    each = {"workload": workload, "network": network, "optimizer": optimizer, "dtype": "float32"}
+    found = table(run(pack(*(config(seed, **each) for seed in range(4)), path="lanes")))
+    for member in range(4):
+        assert found["average_return", member, 0] < -900 and found["average_return", member, 4] > -550
+        assert found["explained_variance", member, 4] > 0.6
