@@ -8,7 +8,8 @@ from torch import Tensor
 
 def frobenius(matrices: Tensor) -> Tensor:
     """The Frobenius norm of each matrix, (..., rows, columns) -> (...)."""
-    # One axis after the other: over both at once torch sums in another order where other members are beside.
+    # One axis after the other: over both at once torch, where it has several threads, shares out the sum of one large
+    # matrix among them but not those of many, so that last bits would depend on who is beside. A pack has one thread.
     return torch.sqrt((matrices * matrices).sum(-1).sum(-1))
 
 
