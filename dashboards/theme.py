@@ -29,6 +29,7 @@ from sweep.errors import InputError
 from sweep.results import intervals, naming, palette, windows
 from sweep.results.bands import FEW
 from workloads.methods.config import METHODS, OPTIMIZERS
+from workloads.reinforcement import CONTROLS
 from workloads.streams import STREAMS
 
 Color = tuple[float, float, float, float]
@@ -242,9 +243,11 @@ def lost(data: pd.DataFrame, lines: Sequence[str], called: Callable[..., str], s
     return f" Missing: {'; '.join(told)}." if told else ""
 
 
-def steps_label(batch: float | None) -> str:
-    """The name of an axis of steps, with the examples in one step (None: not the same everywhere)."""
-    if batch is None or pd.isna(batch):
+def steps_label(first: pd.Series[Any]) -> str:
+    """The name of an axis of steps, by a row of a figure's data: whose steps they are, and the examples in one."""
+    if first["workload"] in CONTROLS:
+        return "environment steps"
+    if pd.isna(batch := first["batch"]):  # not the same everywhere
         return "steps"
     return "steps (one example each)" if batch == 1 else f"steps ({batch:g} examples each)"
 

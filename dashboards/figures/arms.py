@@ -150,7 +150,7 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
             if metric == metrics[0] and not (sheet.bare and beside):
                 axes.set_title(title)
             if beside or metric == metrics[-1]:
-                axes.set_xlabel(theme.steps_label(first["batch"]) if metric == metrics[0] or not beside else "steps")
+                axes.set_xlabel(theme.steps_label(first) if metric == metrics[0] or not beside else "steps")
     return figure
 
 

@@ -291,7 +291,7 @@ def _panel(axes: Axes, part: pd.DataFrame, looks: dict[str, theme.Look], sheet: 
         fitting.to_values(axes, part, ["kind", "line", "arm"], sheet)
     whole = first["axis"] != "steps"
     theme.steps_axis(axes, begin, last, beyond=theme.beyond(crowded), whole=whole)
-    axes.set_xlabel("task" if whole else theme.steps_label(first["batch"]))
+    axes.set_xlabel("task" if whole else theme.steps_label(first))
     axes.set_ylabel(sheet.upright(naming.metric(first["metric"])) + ("\nminus from scratch" if first["gap"] else ""))
     names = ", ".join(setting.rpartition(" ")[0] for setting in _text(first["line"]).split(", "))
     axes.set_title(f"{first['panel']}\n{names}" if first["kind"] == EACH else first["panel"])

@@ -141,6 +141,6 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
             axes.set_ylabel(sheet.upright(naming.metric(first["metric"])))
         theme.steps_axis(grid[0, 0], begin, last, beyond=theme.beyond(crowded))
         for axes in panels.lowest(grid, len(places)):
-            axes.set_xlabel(theme.steps_label(first["batch"]))
+            axes.set_xlabel(theme.steps_label(first))
         fitting.to_values(grid[0, 0], data, ["arm", "panel", "line", "step_size"], sheet)
     return figure

@@ -117,7 +117,7 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
             above = over_time[over_time["panel"] == title]
             _lines(grid[0, column], above, looks, title, ends)
             theme.notes(grid[0, column], _missing(above, looks), sheet)
-            grid[0, column].set(title=title, xlabel=theme.steps_label(data["batch"].iloc[0]))
+            grid[0, column].set(title=title, xlabel=theme.steps_label(data.iloc[0]))
             if rows > 1:
                 below = by_pull[by_pull["panel"] == title].assign(step=lambda part: part["pull"])
                 _lines(grid[1, column], below, looks, f"{title}/pull", {})

@@ -104,7 +104,7 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
         for axes in grid[:, 0]:
             axes.set_ylabel(sheet.upright("singular values"))
         for axes in lowest.values():
-            axes.set_xlabel(theme.steps_label(first["batch"]))
+            axes.set_xlabel(theme.steps_label(first))
             axes.tick_params(labelbottom=True)
         fitting.to_values(grid[0, 0], data.assign(metric=NAME), ["arm", "panel", "matrix", "decile"], sheet)
     return figure

@@ -38,6 +38,7 @@ from sweep.errors import InputError
 from sweep.results import frames, intervals
 from sweep.results.bands import Summary
 from sweep.trials import Trial
+from workloads.reinforcement import CONTROLS
 from workloads.reinforcement.continual_minatar import visited
 
 TASKS, SEEDS = 8, 3
@@ -676,3 +677,13 @@ def test_arms_never_look_alike() -> None:
     assert len({(look.color, look.marker) for look in looks.values()}) == len(looks)
     assert len({look.label for look in looks.values()}) == len(looks)
     assert list(looks)[:2] == ["backprop", "sgd"]
+
+
+def test_an_axis_of_steps_says_whose_they_are() -> None:
+    def label(**row: Any) -> str:
+        return theme.steps_label(pd.Series(row))
+
+    assert label(workload="permuted_mnist", batch=1) == "steps (one example each)"
+    assert label(workload="permuted_mnist", batch=16) == "steps (16 examples each)"
+    assert label(workload="permuted_mnist", batch=None) == "steps"
+    assert [label(workload=name, batch=None) for name in CONTROLS] == ["environment steps"] * len(CONTROLS)
