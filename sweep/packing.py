@@ -22,7 +22,7 @@ from workloads.extensions import owner
 from workloads.losses import spec_of
 from workloads.methods.config import METHODS, OPTIMIZERS, MethodSpec
 from workloads.networks.config import NETWORKS, NetworkSettings
-from workloads.paths import ACTING, LANES, Case, NoSettings, Part, choice
+from workloads.paths import LANES, Case, NoSettings, Part, choice
 from workloads.registry import fields_of, lookup
 
 MEMORY = 2 << 30  # bytes a pack may need for its members' weights, optimizer state and streams
@@ -126,8 +126,6 @@ def declared(config: Mapping[str, Any]) -> tuple[Part, list[tuple[Part, MethodSp
 def path_of(config: Mapping[str, Any], device: str) -> tuple[str, str]:
     """(path, why) for trials like this one on this kind of device."""
     shape = shape_of(config)
-    if shape.loss == "actor_critic":
-        return ACTING
     network, learning = declared(config)
     loss = Part(f"the loss {shape.loss}", spec_of(shape.loss).paths, NoSettings())
     case = Case(

@@ -127,7 +127,7 @@ def loaded_by(code: str) -> set[str]:
 @pytest.mark.parametrize(
     "code",
     [
-        "import sweep.service\nsweep.service.plan('changing_control', storage='/nonexistent/place', workers=2)",
+        "import sweep.service\nsweep.service.plan('continual_control', storage='/nonexistent/place', workers=2)",
         "import sweep, sweep.cli.commands",
         "import sys, contextlib, sweep.cli.commands\nsys.argv = ['sweep', '--help']\n"
         "with contextlib.suppress(SystemExit): sweep.cli.commands.main()",

@@ -26,9 +26,6 @@ MOST_INPUTS = 16_384  # numbers in a batch up to which lanes, which hold one for
 LARGEST_BATCH = 32  # examples up to which reading a large network row by row, online, beats dense products
 RAREST = 100  # steps of a period from which on a step of it, in torch, is not what a loop of the online path costs
 
-# The path of learners that make their own data by acting, and why.
-ACTING = ("looped", "one learner after the other, each of which makes its own data")
-
 Takes = bool | Mapping[str, Literal[True] | Collection[object]]
 
 

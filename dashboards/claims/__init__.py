@@ -1,8 +1,8 @@
 """What papers claim, and what sweeps say to it: supported, contradicted or undecided.
 
-One file per paper (`loss_of_plasticity`, `isometry`, `warm_start`, `upgd`): its claims, each with its source, the
-learners and the part of the curve it reads, its test, and the smallest effect that matters. `check` reads them in one
-sweep.
+One file per paper (`loss_of_plasticity`, with what it says of learners that act in `reinforcement`; `isometry`,
+`warm_start`, `upgd`): its claims, each with its source, the learners and the part of the curve it reads, its test, and
+the smallest effect that matters. `check` reads them in one sweep.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from dashboards.claims import isometry, loss_of_plasticity, upgd, warm_start
+from dashboards.claims import isometry, loss_of_plasticity, reinforcement, upgd, warm_start
 from dashboards.claims.claim import Claim
 from dashboards.claims.effects import Reading
 from dashboards.claims.evidence import Evidence, Place, Unread
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sweep.ledger.sweeps import SweepRecord
 
 CLAIMS: dict[str, tuple[Claim, ...]] = {
-    "loss-of-plasticity": loss_of_plasticity.CLAIMS,
+    "loss-of-plasticity": (*loss_of_plasticity.CLAIMS, *reinforcement.CLAIMS),
     "isometry": isometry.CLAIMS,
     "warm-start": warm_start.CLAIMS,
     "upgd": upgd.CLAIMS,

@@ -160,9 +160,9 @@ def computed() -> dict[str, float]:
 
 
 def acted(control: str) -> list[torch.Tensor]:
-    """Both networks and the world after 20 steps of control."""
+    """Both networks and the world after two iterations, of 20 steps in all."""
     trial = {
-        "workload": {"name": control},
+        "workload": {"name": control, "envs": 2, "rollout": 5, "minibatches": 2},
         "network": {"name": "mlp", "width": 5, "depth": 1},
         "optimizer": {"name": "adam", "step_size": 0.01},
         "methods": {"l2": {"strength": 0.01}},
@@ -172,7 +172,7 @@ def acted(control: str) -> list[torch.Tensor]:
     training.begin()
     training.train(20)
     tree = training.engine.state()
-    return [*tree["params"].values(), *tree["critic"]["params"].values(), tree["world"]["state"]]
+    return [*tree["params"].values(), *tree["critic"]["params"].values(), *tree["world"].values()]
 
 
 def measured(diagnostic: str) -> float:

@@ -14,7 +14,7 @@ from sweep.spec.studies import load, studies
 from sweep.trials import expand
 
 NAMES = [
-    "changing_control",
+    "continual_control",
     "continual_imagenet",
     "demo",
     "demo_mnist",

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from workloads.reinforcement.changing_control import ChangingControl
+from workloads.reinforcement.continual_control import ContinualControl
 
-CONTROLS: dict[str, type[Any]] = {"changing_control": ChangingControl}
+CONTROLS: dict[str, type[Any]] = {"continual_control": ContinualControl}

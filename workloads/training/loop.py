@@ -25,7 +25,6 @@ from workloads.errors import InputError
 from workloads.extensions import load_code, owner
 from workloads.networks.config import NETWORKS
 from workloads.reinforcement import CONTROLS
-from workloads.reinforcement.worlds import World
 from workloads.streams.base import Stream, TaskStream
 from workloads.training.assembled import (
     MakeParams,
@@ -303,15 +302,10 @@ def training_of(
     path: str | None = None,
 ) -> Members[Any, Any]:
     """The loop of a pack: that of its kind of workload; see `run_pack` for the arguments."""
-    kind = CONTROLS.get(pack.members[0].config["workload"]["name"])
-    if stream is None and kind is not None and issubclass(kind, World):
+    if stream is None and pack.members[0].config["workload"]["name"] in CONTROLS:
         from workloads.reinforcement.training import ActingTraining
 
         return ActingTraining(pack, initial=initial, dtype=dtype, path=path)
-    if stream is None and kind is not None:
-        from workloads.reinforcement.one_step_training import ControlTraining
-
-        return ControlTraining(pack, initial=initial, dtype=dtype, path=path)
     return Training(pack, initial=initial, stream=stream, dtype=dtype, path=path)
 
 

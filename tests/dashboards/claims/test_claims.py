@@ -426,3 +426,34 @@ def test_adamo_that_pulls_nothing_is_adam_unless_it_projects() -> None:
     assert without_pull(row) and without_pull({**row, "optimizer.projection": np.nan})
     assert not without_pull({**row, "optimizer.projection": 2})
     assert not without_pull({**row, "optimizer.isometry_strength": 0.1})
+
+
+IN_A_WORLD = """
+name: known
+workload: {name: continual_control, tasks: 10, steps_per_task: 512, rollout: 64, minibatches: 1}
+network: {name: mlp, width: 8, depth: 1}
+seeds: 12
+arms:
+  standard: {optimizer: adam, step_size: [0.01, 0.001]}
+  equal: {optimizer: adam, step_size: 0.001, beta1: 0.99, beta2: 0.99}
+  l2: {optimizer: adam, step_size: 0.001, beta1: 0.99, beta2: 0.99, l2: {strength: [1e-3, 1e-4]}}
+  cbp: {optimizer: adam, step_size: 0.001, beta1: 0.99, beta2: 0.99, continual_backprop: {replacement_rate: 1e-4}}
+metrics: [average_return]
+"""
+
+
+def test_of_learners_that_act_standard_ppo_loses_and_what_mends_it_is_told_apart_by_its_betas() -> None:
+    def returns(trial: Trial, metric: str) -> np.ndarray:
+        kept = {"standard": 0.0, "equal": 0.5}.get(trial.arms[0], 1.0)
+        return 100 + (kept - 1) * 80 * np.linspace(0, 1, 10) + 10 * drawn(trial, metric, 0.1)[:10]
+
+    said = found(returns, IN_A_WORLD)
+    assert {name: finding.verdict for name, finding in said.items()} == {
+        "standard_ppo_declines": "supported",
+        "equal_betas_mitigate": "supported",
+        "l2_mitigates_in_ppo": "supported",
+        "continual_backprop_mitigates_in_ppo": "supported",
+    }
+    other = found(lambda trial, metric: 200 - returns(trial, metric), IN_A_WORLD)
+    assert other["standard_ppo_declines"].verdict == "contradicted"
+    assert {finding.verdict for finding in other.values()} <= {"contradicted", "undecided"}

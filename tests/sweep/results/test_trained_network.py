@@ -47,8 +47,8 @@ def test_what_was_not_kept_is_said(ran: Path) -> None:
 def test_a_policy_is_a_function_of_states(tmp_path: Path, alone: None, uncompiled: None) -> None:
     file = tmp_path / "poles.yaml"
     file.write_text(
-        "workload: {name: changing_control, tasks: 1, steps_per_task: 500}\nnetwork: {width: 2}\n"
-        "arms: {a: {optimizer: sgd, step_size: 0.001}}\nmetrics: [average_return]\nkeep: final\n"
+        "workload: {name: continual_control, tasks: 1, steps_per_task: 512, rollout: 64, minibatches: 1}\n"
+        "network: {width: 2}\narms: {a: {optimizer: sgd, step_size: 0.001}}\nmetrics: [average_return]\nkeep: final\n"
     )
     planned = plan(file, storage=str(tmp_path / "storage"))
     execute(planned, listener=lambda progress: None, inline=True)

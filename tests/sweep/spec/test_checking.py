@@ -259,7 +259,7 @@ def test_streams_networks_and_optimizers_are_checked_too(command: Command, tmp_p
 
 
 ACTING = """\
-workload: {name: changing_control, tasks: 1, steps_per_task: 500}
+workload: {name: continual_control, tasks: 1, steps_per_task: 512, rollout: 64, minibatches: 1}
 network: {width: 4}
 seeds: 2
 code: [clipping.py, activation_size.py]
@@ -293,7 +293,7 @@ def test_what_acts_shows_or_hides_its_tasks_where_it_is_tried(alone: None, tmp_p
     file.write_text(ACTING.replace(", activation_size.py", "").replace(", activation_size", ""))
     with pytest.raises(InputError, match="the workload hides that: set workload.task_boundaries to shown"):
         service.plan(file, storage=storage)
-    file.write_text(file.read_text().replace("steps_per_task: 500", "steps_per_task: 500, task_boundaries: shown"))
+    file.write_text(file.read_text().replace("steps_per_task: 512", "steps_per_task: 512, task_boundaries: shown"))
     assert service.plan(file, storage=storage).missing == 4
 
 

@@ -297,13 +297,13 @@ MISTAKES = {
         "evaluate: ",
     ),
     "what a learner that makes its own data does not measure": (
-        "workload: {name: changing_control}\n" + ARMS + "metrics: [plasticity_gap, gradient_norm]\n",
-        'mine.yaml:4: metrics[0] = "plasticity_gap": changing_control does not measure it; its online metric is '
+        "workload: {name: continual_control}\n" + ARMS + "metrics: [plasticity_gap, gradient_norm]\n",
+        'mine.yaml:4: metrics[0] = "plasticity_gap": continual_control does not measure it; its online metric is '
         "average_return",
     ),
     "what is of a loss of examples, of a learner from rewards": (
-        "workload: {name: changing_control}\n" + ARMS + "metrics: [ntk_max, hessian_max]\n",
-        'mine.yaml:4: metrics[1] = "hessian_max": changing_control does not measure it',
+        "workload: {name: continual_control}\n" + ARMS + "metrics: [ntk_max, hessian_max]\n",
+        'mine.yaml:4: metrics[1] = "hessian_max": continual_control does not measure it',
     ),
     "a test without test examples": (
         PLAIN + "metrics: [test_accuracy]\n",

@@ -145,7 +145,7 @@ def test_the_function_is_seen_through_what_methods_knew_of_inputs_then(short: No
 
 
 def test_a_policy_changes_too(short: None) -> None:
-    workload = {"name": "changing_control", "tasks": 2, "steps_per_task": 500}
+    workload = {"name": "continual_control", "tasks": 2, "steps_per_task": 512, "rollout": 64, "minibatches": 2}
     learning = {"optimizer": {"name": "sgd", "step_size": 0.001}, "metrics": [*NAMES, "average_return"]}
     trial = config(0, workload=workload, every=1, **learning)
     snapshots = run([trial])

@@ -18,7 +18,6 @@ from workloads.engine.lifted import Lifted
 from workloads.errors import InputError
 from workloads.networks.config import MLPConfig
 from workloads.reinforcement import CONTROLS
-from workloads.reinforcement.continual_control import ContinualControl
 from workloads.reinforcement.worlds import World
 from workloads.training.loop import run_pack, training_of
 from workloads.training.pack import Pack, PackMember, Snapshot
@@ -29,13 +28,13 @@ PENDULUM = {
     **{"name": "continual_control", "environment": "pendulum", "tasks": 1, "steps_per_task": 400, "envs": 2},
     **{"ppo": "modern", "rollout": 100, "epochs": 2, "minibatches": 4},
 }
+POLES = {"name": "continual_control", "tasks": 2, "steps_per_task": 512, "rollout": 64, "minibatches": 2}
 CBP = {"continual_backprop": {"replacement_rate": 0.05, "maturity_threshold": 2}}
 
 
 @pytest.fixture(autouse=True)
-def _worlds(monkeypatch: pytest.MonkeyPatch) -> None:
-    for world in (Bandit, ContinualControl):
-        monkeypatch.setitem(CONTROLS, world.name, world)
+def _bandit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CONTROLS, Bandit.name, Bandit)
 
 
 def config(seed: int = 0, **changes: Any) -> Config:
@@ -288,3 +287,19 @@ def test_a_pendulum_is_swung_up() -> None:
     for member in range(4):
         assert found["average_return", member, 0] < -900 and found["average_return", member, 4] > -550
         assert found["explained_variance", member, 4] > 0.6
+
+
+def test_a_diagnostic_looks_at_as_many_observations_as_it_asks_for() -> None:
+    def looked_at(probe: int) -> dict[tuple[str, int, int], float]:
+        network = {"name": "mlp", "width": 8, "depth": 2}
+        metrics = ["layer_jacobian_mean", "effective_rank"]
+        training = training_of(pack(config(workload=POLES, probe=probe, metrics=metrics, network=network)))
+        training.begin()
+        training.train(64)
+        training.diagnose(0)
+        return table([training.snapshot(0)])
+
+    few, many = looked_at(16), looked_at(64)
+    assert few.keys() == many.keys() and len(few) == 6
+    for name, value in few.items():
+        assert (many[name] == value) == name[0].startswith("layer_jacobian_mean"), name
