@@ -42,6 +42,7 @@ PAPERS: dict[str, Paper] = {
             "reactivation",
             "input_permuted_mnist",
             "isometry_lens",
+            "continual_minatar",
         ),
     ),
     "warm-start": Paper(

@@ -180,16 +180,24 @@ def known(trials: pd.DataFrame) -> pd.DataFrame:
     """Trials with what they are: learner (the optimizer), acting (its methods), linear."""
     once = trials.drop_duplicates("group")  # the trials of one differ in seed alone
     rows = once.to_dict("records")
-    everywhere = all(row.get("reset.what") == "head" for row in rows)  # the stream's protocol, and no method of an arm
+    everywhere = protocol(rows)
     told = pd.DataFrame(
         {
             "learner": ["adam" if without_pull(row) else row["optimizer.name"] for row in rows],
-            "acting": [" ".join(sorted(acting(row) - ({"reset"} if everywhere else set()))) for row in rows],
+            "acting": [" ".join(sorted(acting(row) - everywhere)) for row in rows],
             "linear": [row.get("network.depth") == 0 for row in rows],
         },
         index=once["group"],
     )
     return trials.join(told, on="group")
+
+
+def protocol(rows: Sequence[Mapping[Any, Any]]) -> set[str]:
+    """Methods that are no arm's, since every arm has them: a reset of the head or the optimizer, or cut gradients."""
+    resets = {row.get("reset.what") for row in rows}
+    norms = {row.get("gradient_clipping.norm") for row in rows}
+    shared = {"reset"} if resets in ({"head"}, {"optimizer"}) else set()
+    return shared | ({"gradient_clipping"} if len(norms) == 1 and pd.notna(next(iter(norms))) else set())
 
 
 def without_pull(row: Mapping[object, object]) -> bool:

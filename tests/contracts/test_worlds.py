@@ -24,6 +24,7 @@ KINDS = CONTROLS | {kind.name: kind for kind in NEW}
 MORE: dict[str, list[dict[str, Any]]] = {
     "continual_control": [{"environment": "acrobot", "offset": 1.0}, {"environment": "pendulum"}],
     "ant": [{"version": "v5"}],
+    "continual_minatar": [{"games": "seaquest"}],
 }
 CASES = [(name, settings) for name in KINDS for settings in ({}, *MORE.get(name, []))]
 IDS = [" ".join(map(str, (name, *settings.values()))) for name, settings in CASES]

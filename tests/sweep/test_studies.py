@@ -16,6 +16,7 @@ from sweep.trials import expand
 NAMES = [
     "continual_control",
     "continual_imagenet",
+    "continual_minatar",
     "demo",
     "demo_mnist",
     "expressiveness",

@@ -5,5 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from workloads.reinforcement.continual_control import ContinualControl
+from workloads.reinforcement.continual_minatar import ContinualMinAtar
 
-CONTROLS: dict[str, type[Any]] = {"continual_control": ContinualControl}
+CONTROLS: dict[str, type[Any]] = {"continual_control": ContinualControl, "continual_minatar": ContinualMinAtar}

@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 
 from workloads.random import Int64, integers, permutation
 from workloads.reinforcement.minatar import ACTIONS, BOARD, GAMES, Arcade, Game, Play
-from workloads.reinforcement.worlds import Bool, Discrete, Float32, Float64, World, WorldConfig, Worlds
+from workloads.reinforcement.settings import Preset, WorldConfig
+from workloads.reinforcement.worlds import Bool, Discrete, Float32, Float64, World, Worlds
 from workloads.settings import Settings
 
 # Seaquest's rewards are of another size: the published sequence leaves it out.
@@ -59,6 +60,7 @@ class ContinualMinAtarConfig(WorldConfig):
     sticky_action_prob: Annotated[float, Ge(0), Le(1)] = 0.1  # chance that the last action is taken again
     difficulty_ramping: bool = True
     longest_episode: Annotated[int, Ge(1)] = 2501  # steps after which one is cut off; Freeway ends itself by then
+    ppo: Preset = "modern"
 
 
 class ContinualMinAtar(World):
@@ -100,13 +102,13 @@ class ContinualMinAtar(World):
     def probe(self, task: int, count: int) -> Float32:
         """(count, 1000): boards of all games in turn, each with places of its own, after some random actions."""
         plays = [self.of_probe(place) for place in range(count)]
-        arcade, one, every = Arcade(plays, 1), np.zeros((count, 1), dtype=np.int64), np.ones((count, 1), dtype=np.bool_)
-        arcade.begin(every, one)
-        actions = integers(0, "minatar/probe", np.arange(WARM), count, ACTIONS)[..., None]
+        arcade, episode = Arcade(plays, 1), np.zeros((count, 1), dtype=np.int64)
+        arcade.begin(np.ones((count, 1), dtype=np.bool_), episode)
+        actions = integers(0, "minatar/probe", np.arange(count), WARM, ACTIONS)
         for step in range(WARM):
-            _, over = arcade.step(np.full(count, step), actions[step])
-            arcade.begin(over, one + step + 1)
-        return arcade.observation.reshape(count, -1)
+            _, over = arcade.step(np.full(count, step), np.ascontiguousarray(actions[:, step : step + 1]))
+            arcade.begin(over, episode + step + 1)
+        return arcade.observation.reshape(count, self.inputs)
 
     def of_probe(self, place: int) -> Play:
         """What is played for one board of a probe."""

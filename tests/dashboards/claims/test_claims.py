@@ -13,11 +13,12 @@ import synthetic
 from dashboards import claims
 from dashboards.claims import telling
 from dashboards.claims.claim import BACKPROP, CONTINUAL_BACKPROP, LINEAR
-from dashboards.claims.evidence import Evidence, Unread, best_by_other_half, without_pull
+from dashboards.claims.evidence import Evidence, Unread, best_by_other_half, protocol, without_pull
 from dashboards.claims.judging import judged, p_above
 from sweep.results import frames, intervals, verdicts, windows
 from sweep.results.differences import Difference
 from sweep.trials import Trial, planned_tasks
+from workloads.reinforcement.continual_minatar import visited
 
 SPEC = """
 name: known
@@ -457,3 +458,40 @@ def test_of_learners_that_act_standard_ppo_loses_and_what_mends_it_is_told_apart
     other = found(lambda trial, metric: 200 - returns(trial, metric), IN_A_WORLD)
     assert other["standard_ppo_declines"].verdict == "contradicted"
     assert {finding.verdict for finding in other.values()} <= {"contradicted", "undecided"}
+
+
+PLAYING = """
+name: playing
+workload: {name: continual_minatar, tasks: 40, steps_per_task: 6144, envs: 2, task_boundaries: shown}
+network: {name: mlp, width: 20, depth: 1}
+seeds: 12
+arms:
+  adam: {optimizer: adam, reset: &r {what: optimizer}, gradient_clipping: &g {norm: 0.5}}
+  continual_backprop: {optimizer: adam, reset: *r, gradient_clipping: *g, continual_backprop: {}}
+  l2_init: {optimizer: adam, reset: *r, gradient_clipping: *g, l2_init: {}}
+  adamo: {optimizer: adamo, reset: *r, gradient_clipping: *g, network: {activation: groupsort_2, biases: false}}
+metrics: [average_return]
+"""
+
+
+def test_what_is_said_of_adamo_is_looked_at_in_games_whose_optimizers_all_start_anew() -> None:
+    """A tenth of 40 tasks is a cycle: four games that earn 1 to 30, in each seed's order. All but AdamO lose a half."""
+
+    def earned(trial: Trial, metric: str) -> np.ndarray:
+        places = [visited("published", trial.config["seed"], task) for task in range(40)]
+        worth = {"breakout": 1.0, "asterix": 2.0, "space_invaders": 30.0, "freeway": 5.0}
+        lost = 0.0 if trial.arms == ("adamo",) else 0.5
+        noise = np.random.default_rng([int(trial.id[:12], 16)]).normal(0, 0.1, 40)
+        return np.array([worth[game] * (1 - lost * visit / 10) for game, visit in places]) + noise
+
+    said = {name: finding.verdict for name, finding in found(earned, PLAYING).items()}
+    names = ("adam_declines", "adamo_beats_adam", "adamo_keeps", "adamo_matches_continual_backprop")
+    assert {said[name] for name in (*names, "adamo_matches_l2_init")} == {"supported"}
+
+
+def test_what_every_arm_has_of_a_protocol_is_no_arms_method() -> None:
+    games = {"reset.what": "optimizer", "gradient_clipping.norm": 0.5}
+    assert protocol([games, games]) == {"reset", "gradient_clipping"}
+    assert protocol([games, {"reset.what": "optimizer", "gradient_clipping.norm": float("nan")}]) == {"reset"}
+    assert protocol([games, {"gradient_clipping.norm": 0.5}]) == {"gradient_clipping"}
+    assert protocol([{"reset.what": "head"}]) == {"reset"} and protocol([{"reset.what": "all"}, {}]) == set()

@@ -16,7 +16,7 @@ LENGTH = 120  # steps of a visit here, of two environments
 
 
 def world(seed: int = 3, **settings: Any) -> ContinualMinAtar:
-    sizes = {"envs": 2, "tasks": 4, "steps_per_task": LENGTH}
+    sizes = {"envs": 2, "tasks": 4, "steps_per_task": LENGTH, "rollout": 15, "minibatches": 2}
     return ContinualMinAtar(ContinualMinAtarConfig(**{**sizes, **settings}), seed)
 
 
@@ -113,5 +113,5 @@ def test_an_episode_can_be_cut_off() -> None:
 
 def test_a_probe_is_everyones_and_of_all_games() -> None:
     probe = world().probe(0, 60)
-    assert probe.shape == (60, 1000) and probe.dtype == np.float32
-    assert np.array_equal(probe, world(9).probe(3, 60)) and len(np.unique(probe, axis=0)) == 60
+    assert probe.shape == (60, 1000) and probe.dtype == np.float32 and world().probe(0, 0).shape == (0, 1000)
+    assert np.array_equal(probe[:12], world(9).probe(3, 12)) and len(np.unique(probe, axis=0)) == 60
