@@ -28,7 +28,7 @@ class Forward:
         self.place = kept_places(numbers)
         owner = torch.zeros(int(self.place.max()) + 1, dtype=torch.int64)
         owner[self.place] = torch.arange(len(numbers))
-        self.owner = None if len(owner) == len(numbers) else owner
+        self.owner = None if torch.equal(self.place, torch.arange(len(numbers))) else owner
 
     def of(self, tree: Tree, hyper: Tree) -> Callable[[Tensor], Tensor]:
         """x (P, N, inputs) -> (P, N, outputs) by members' networks, an engine's state, as in evaluation."""
