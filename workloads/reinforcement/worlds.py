@@ -105,10 +105,10 @@ class World(ABC):
                 f"{self.name}: minibatches {self.ppo.minibatches} must divide envs x rollout, {self.iteration:,} steps"
             )
         if over := steps % self.iteration:
-            near = ", ".join(f"{n:,}" for n in (steps - over, steps - over + self.iteration) if n)
+            near = " or ".join(f"{n:,}" for n in (steps - over, steps - over + self.iteration) if n)
             raise InputError(
                 f"{self.name}: steps_per_task {steps:,} must be whole iterations of envs x rollout, {self.iteration:,} "
-                f"steps: {near}"
+                f"steps: take {near}"
             )
         if steps < least:
             raise InputError(

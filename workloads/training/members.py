@@ -113,7 +113,10 @@ class Members(ABC, Generic[W, H]):
 
     @abstractmethod
     def train_chunk(self, until: int) -> None:
-        """Some steps, at most up to `until`, in the task at hand; they may be cut anywhere without changing a bit."""
+        """Some steps, at most up to `until`, in the task at hand; they may be cut anywhere without changing a bit.
+
+        Where a kind of workload has a smallest piece, an agent's iteration, it is done to its end.
+        """
 
     @abstractmethod
     def end_task(self, task: int) -> None:

@@ -139,7 +139,7 @@ def test_presets_and_what_is_said_beside_them() -> None:
 
 
 def test_sizes_that_do_not_fit_are_told_before_anything_is_computed() -> None:
-    with pytest.raises(InputError, match="steps_per_task 100 must be whole iterations .* 8 steps: 96, 104"):
+    with pytest.raises(InputError, match="steps_per_task 100 must be whole iterations .* 8 steps: take 96 or 104"):
         Bandit(BanditConfig(steps_per_task=100), 0).check()
     with pytest.raises(InputError, match="minibatches 3 must divide envs x rollout, 8 steps"):
         Bandit(BanditConfig(minibatches=3), 0).check()
