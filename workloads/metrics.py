@@ -106,6 +106,13 @@ MEASURED: dict[str, Metric] = {
         unit="share",
         bounds=(None, 1),
     ),
+    "blown_up": Metric(
+        origin="acting",
+        meaning="simulations that became unstable in a task, over all environments of a member: each ended its episode",
+        label="unstable simulations",
+        better="down",
+        bounds=(0, None),
+    ),
     "online_loss": Metric(
         origin="online",
         meaning="the training loss of every example before it is learned from, averaged over a task",

@@ -22,6 +22,7 @@ from sweep.cli import report  # noqa: F401
 from sweep.cli import reproduce  # noqa: F401
 from sweep.cli import ui  # noqa: F401
 from sweep.cli import trial  # noqa: F401
+from sweep.cli import render  # noqa: F401
 from sweep.cli import bench  # noqa: F401
 from sweep.cli import jobs  # noqa: F401
 from sweep.cli import datasets  # noqa: F401

@@ -162,7 +162,7 @@ def computed() -> dict[str, float]:
 def acted(control: str) -> list[torch.Tensor]:
     """Both networks and the world after two iterations, of 20 steps in all."""
     trial = {
-        "workload": {"name": control, "envs": 2, "rollout": 5, "minibatches": 2},
+        "workload": {"name": control, "envs": 2, "rollout": 5, "minibatches": 2, "steps_per_task": 10_000},
         "network": {"name": "mlp", "width": 5, "depth": 1},
         "optimizer": {"name": "adam", "step_size": 0.01},
         "methods": {"l2": {"strength": 0.01}},

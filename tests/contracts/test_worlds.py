@@ -12,27 +12,25 @@ from numpy.typing import NDArray
 
 from workloads.random import integers, normal
 from workloads.reinforcement import CONTROLS
-from workloads.reinforcement.locomotion import Ant, HalfCheetah, Hopper, SlipperyAnt, Walker
 from workloads.reinforcement.worlds import Discrete, Stepped, World, Worlds
 
 ENVS = 3
 STEPS = 40  # of each environment in a task
 LENGTH = 100  # of each environment in all: two changes of task
-NEW: list[type[World]] = [Ant, SlipperyAnt, Hopper, Walker, HalfCheetah]
-KINDS = CONTROLS | {kind.name: kind for kind in NEW}
+
 # Settings that are worlds of another kind: each is held to all of this.
 MORE: dict[str, list[dict[str, Any]]] = {
     "continual_control": [{"environment": "acrobot", "offset": 1.0}, {"environment": "pendulum"}],
     "ant": [{"version": "v5"}],
     "continual_minatar": [{"games": "seaquest"}],
 }
-CASES = [(name, settings) for name in KINDS for settings in ({}, *MORE.get(name, []))]
+CASES = [(name, settings) for name in CONTROLS for settings in ({}, *MORE.get(name, []))]
 IDS = [" ".join(map(str, (name, *settings.values()))) for name, settings in CASES]
 every_world = pytest.mark.parametrize(("name", "settings"), CASES, ids=IDS)
 
 
 def made(name: str, settings: dict[str, Any], seed: int) -> World:
-    kind = cast(Any, KINDS[name])
+    kind = cast(Any, CONTROLS[name])
     world: World = kind(
         kind.Config(envs=ENVS, rollout=STEPS, minibatches=1, steps_per_task=ENVS * STEPS, **settings), seed
     )

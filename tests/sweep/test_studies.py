@@ -14,6 +14,7 @@ from sweep.spec.studies import load, studies
 from sweep.trials import expand
 
 NAMES = [
+    "ant",
     "continual_control",
     "continual_imagenet",
     "continual_minatar",
@@ -22,6 +23,7 @@ NAMES = [
     "expressiveness",
     "four_axes",
     "generate_and_test",
+    "hopper",
     "incremental_cifar",
     "input_permuted_mnist",
     "isometry_lens",
@@ -32,7 +34,9 @@ NAMES = [
     "reactivation",
     "relabelled",
     "shuffled_labels",
+    "slippery_ant",
     "slowly_changing_regression",
+    "walker",
     "warm_start",
 ]
 

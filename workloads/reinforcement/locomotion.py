@@ -58,6 +58,7 @@ class Locomotion(World):
 
     Config: ClassVar[type[Settings]] = LocomotionConfig
     semantics: ClassVar[int] = 1
+    unmeasured: ClassVar[tuple[str, ...]] = tuple(name for name in World.unmeasured if name != "blown_up")
     body: Body
     longest = 1000
 

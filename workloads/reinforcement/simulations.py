@@ -160,10 +160,15 @@ class Simulations(Worlds):
         """(M, E, bodies, 6), clipped."""
         forces = np.empty((len(self.position), self.model.nbody, 6))
         for i in range(len(forces)):
-            self.batch.get_data(i, self.scratch)
-            mujoco.mj_rnePostConstraint(self.model, self.scratch)
-            forces[i] = self.scratch.cfrc_ext
+            data = self.data_of(i)
+            mujoco.mj_rnePostConstraint(self.model, data)
+            forces[i] = data.cfrc_ext
         return np.clip(forces, -FORCE, FORCE).reshape(self.forces.shape)
+
+    def data_of(self, place: int) -> mujoco.MjData:
+        """MuJoCo's data of one simulation, counted over all members; the same object in every call."""
+        self.batch.get_data(place, self.scratch)
+        return self.scratch
 
     def look(self) -> None:
         """Take down what there is to see."""

@@ -55,7 +55,7 @@ class World(ABC):
     semantics: ClassVar[int]
     loss: ClassVar[str] = "ppo_policy"
     online_metric: ClassVar[str] = "average_return"
-    unmeasured: ClassVar[tuple[str, ...]] = ("online_loss", "plasticity_gap")
+    unmeasured: ClassVar[tuple[str, ...]] = ("online_loss", "plasticity_gap", "blown_up")
     default_every: ClassVar[int] = 1
     default_probe: ClassVar[int] = 1000
 
