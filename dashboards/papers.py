@@ -28,6 +28,7 @@ PAPERS: dict[str, Paper] = {
             "generate_and_test",
             "continual_imagenet",
             "incremental_cifar",
+            "continual_control",
         ),
     ),
     "isometry": Paper(
