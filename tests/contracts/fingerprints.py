@@ -103,6 +103,7 @@ def values_of(hint: Any) -> list[Any]:
 
 # Act on moments, on kernels, on biases that do not begin at 0, or online alone; redo's score is its preset's.
 ELSEWHERE = ("reset_optimizer", "optimizer", "fresh_kernels", "bias", "noise", "score", "kernels")
+OF_MOMENTS = [{"what": "optimizer"}]  # what acts on nothing else, and so beside an optimizer that has some
 TOGETHER = ("l2", "shrink_and_perturb", "coupled_isometry", "reset", "continual_backprop")  # what the engine orders
 
 
@@ -112,7 +113,8 @@ def cases() -> dict[str, Case]:
     for kind, registry in (("optimizer", OPTIMIZERS), ("method", METHODS)):
         for name, spec in registry.items():
             for option in ({}, *options(spec)):
-                arm = Arm(name, (), option) if kind == "optimizer" else Arm("sgd", (name,), option)
+                base = "adam" if option in OF_MOMENTS else "sgd"
+                arm = Arm(name, (), option) if kind == "optimizer" else Arm(base, (name,), option)
                 text = "".join(f" {field}={value}" for field, value in option.items())
                 found[f"{kind} {name} {spec.semantics}{text}"] = Case(arm=arm)
     version = NETWORKS["mlp"].semantics
