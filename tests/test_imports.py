@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 SERVICES = {"ray", "mlflow", "optuna"}
 PACKAGES = ("workloads", "sweep", "dashboards")
 ROOMS = {"ray": "cluster", "mlflow": "tracking", "optuna": "search", "dashboards": "cli"}  # of sweep/, by library
-HEAVY = {*SERVICES, "torch", "gymnasium", "pandas", "matplotlib", "sklearn", "scipy"}
+HEAVY = {*SERVICES, "torch", "gymnasium", "mujoco", "pandas", "matplotlib", "sklearn", "scipy"}
 
 
 def modules(package: str) -> list[Path]:
@@ -128,13 +128,14 @@ def loaded_by(code: str) -> set[str]:
     "code",
     [
         "import sweep.service\nsweep.service.plan('continual_control', storage='/nonexistent/place', workers=2)",
+        "import sweep.service\nsweep.service.plan('slippery_ant', storage='/nonexistent/place', workers=2)",
         "import sweep, sweep.cli.commands",
         "import sys, contextlib, sweep.cli.commands\nsys.argv = ['sweep', '--help']\n"
         "with contextlib.suppress(SystemExit): sweep.cli.commands.main()",
         "import sweep.spec.studies\nsweep.spec.studies.studies()",
         "import sweep.service\nsweep.service.plan('demo', storage='/nonexistent/place', workers=2)",
     ],
-    ids=["plan of control", "import", "help", "studies", "plan"],
+    ids=["plan of control", "plan of robots", "import", "help", "studies", "plan"],
 )
 def test_light_things_stay_light(code: str) -> None:
     assert not loaded_by(code) & HEAVY
