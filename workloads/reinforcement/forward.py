@@ -26,9 +26,10 @@ class Forward:
         self.learner = learner
         self.alone = alone
         self.place = kept_places(numbers)
-        owner = torch.zeros(int(self.place.max()) + 1, dtype=torch.int64)
+        # One matrix is multiplied by other code than several, which may sum in another order: nobody is alone.
+        owner = torch.zeros(max(2, int(self.place.max()) + 1), dtype=torch.int64)
         owner[self.place] = torch.arange(len(numbers))
-        self.owner = None if torch.equal(self.place, torch.arange(len(numbers))) else owner
+        self.owner = None if torch.equal(owner, torch.arange(len(numbers))) else owner
 
     def of(self, tree: Tree, hyper: Tree) -> Callable[[Tensor], Tensor]:
         """x (P, N, inputs) -> (P, N, outputs) by members' networks, an engine's state, as in evaluation."""
