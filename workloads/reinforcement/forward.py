@@ -1,7 +1,8 @@
 """What all members' networks say of what each of them sees, at once: for acting and for values.
 
-The last bits of a sum depend on where in memory a member's numbers begin. So a member keeps its place in a vector when
-others leave, as in the lifted path.
+The last bits of a sum depend on where in memory a member's numbers begin, and in which order they lie. So a member keeps
+its place in a vector when others leave, as in the lifted path, and weights are put in one order: engines hand them out
+in orders of their own.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Forward:
     def of(self, tree: Tree, hyper: Tree) -> Callable[[Tensor], Tensor]:
         """x (P, N, inputs) -> (P, N, outputs) by members' networks, an engine's state, as in evaluation."""
         inputs = {name: tree["state"][name] for name in self.learner.smoothing}
-        held = {"params": evaluated(tree), "inputs": inputs, "hyper": hyper}
+        held = mapped(torch.Tensor.contiguous, {"params": evaluated(tree), "inputs": inputs, "hyper": hyper})
 
         def one(held: Tree, x: Tensor) -> Tensor:
             shown = self.learner.shown(x, held["inputs"], held["hyper"])

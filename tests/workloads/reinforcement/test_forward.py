@@ -51,3 +51,14 @@ def test_each_member_is_asked_by_its_own_weights_and_statistics_in_as_many_parts
     for i, own in enumerate(members):
         shown = learner.shown(x[i], own["state"], {"input_normaliser": {}})
         assert torch.allclose(found[i], WIDE.apply(own["params"], shown)[0], rtol=1e-4, atol=1e-5)
+
+
+def test_how_weights_lie_in_memory_changes_no_bit() -> None:
+    """Engines hand them out in an order of their own, and a checkpoint brings them back in another."""
+    drawn = [WIDE.init(seed) for seed in range(4)]
+    params = {name: torch.stack([own[name].float() for own in drawn]) for name in drawn[0]}
+    other = {name: value.movedim(0, -1).contiguous().movedim(-1, 0) for name, value in params.items()}
+    x = torch.randn((4, 9, 17), generator=torch.Generator().manual_seed(1))
+    forward = Forward(Learner(WIDE, "cross_entropy", ("adam", AdamConfig()), {}), torch.arange(4), alone=False)
+    one, again = (forward.of({"params": each, "state": {}}, {})(x) for each in (params, other))
+    assert torch.equal(one, again)

@@ -303,3 +303,15 @@ def test_a_diagnostic_looks_at_as_many_observations_as_it_asks_for() -> None:
     assert few.keys() == many.keys() and len(few) == 6
     for name, value in few.items():
         assert (many[name] == value) == name[0].startswith("layer_jacobian_mean"), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", ["lanes", "lifted"])
+def test_compiled_packs_resume_and_lose_members_to_the_same_bits(path: str) -> None:
+    trials = [config(s, workload=PENDULUM, methods=CBP, dtype="float32") for s in (1, 2, 2, 3)]
+    whole = run(pack(*trials, path=path))
+    again = run(pack(*trials, path=path), whole[0].checkpoint)
+    assert table(whole[:1]) | table(again) == table(whole) and again[-1].weights == whole[-1].weights
+    stopped = run(pack(*trials, path=path), stops={200: ["t1"]})
+    for name in ("t0-final.pt", "t2-final.pt", "t3-final.pt"):
+        assert stopped[-1].weights[name] == whole[-1].weights[name]
