@@ -1,8 +1,8 @@
 """What all members' networks say of what each of them sees, at once: for acting and for values.
 
-The last bits of a sum depend on where in memory a member's numbers begin, and in which order they lie. So a member keeps
-its place in a vector when others leave, as in the lifted path, and weights are put in one order: engines hand them out
-in orders of their own.
+The last bits of a sum depend on where in memory a member's numbers begin, and in which order they lie. So a member
+keeps its place in a vector when others leave, as in the lifted path, and weights are put in one order: engines hand
+them out in orders of their own.
 """
 
 from __future__ import annotations
