@@ -1,10 +1,11 @@
 """Many MuJoCo robots stepped together: `mujoco.batch`, and what Gymnasium's environments make of it, as arrays.
 
-What steps them was chosen by measurement (mujoco 4.0; processor time of a control step against `mj_step` alone in a
-plain loop; Ant, Hopper and HalfCheetah; `sweep bench` repeats it): `mujoco.batch`, 99 to 101 %, keeps its threads
-between calls, gives every simulation its own friction, and tells of those that blew up. Threads of Python around
-`mj_step`, 95 to 97 %, hold the interpreter's lock some 3 us a step. `mujoco.rollout`, 88 to 99 %, does not hand back
-what the solver starts from next, so that the results are not the environments'.
+What steps them was chosen by measurement (mujoco 4.0, 32 environments, two threads; processor time of a control step of
+Ant, Hopper and HalfCheetah against `mj_step` alone in a plain loop): `mujoco.batch`, 93 to 100 % (one thread: 100 %),
+keeps its threads between calls, gives every simulation its own friction, and tells of those that blew up. Threads of
+Python around `mj_step`, 92 to 97 %, hold the interpreter for some 3 us a step. `mujoco.rollout`, 81 to 94 %, does
+not hand back what the solver starts from next, so that the results are not the environments'. What is left of it with
+all else that a world does is told by `sweep.benchmarks.stepping`.
 
 Contact forces (Ant-v5 alone) are not among what a batch computes: they are had one simulation after the other, from a
 copy of each one's data, for some 6 % of an ant's step.
