@@ -99,8 +99,8 @@ MEASURED: dict[str, Metric] = {
     ),
     "explained_variance": Metric(
         origin="acting",
-        meaning="1 - Var(R - v) / Var(R) of the returns R that values v are to learn, before they do, averaged over the"
-        " iterations of a task: 1 where they are foreseen, 0 where a constant does as well",
+        meaning="1 - Var(R - v) / Var(R) of the returns R that values v are to learn, before they do, both summed over"
+        " the iterations of a task: 1 where they are foreseen, 0 where a constant does as well",
         label="explained variance of returns",
         better="up",
         unit="share",

@@ -22,7 +22,7 @@ from workloads.learner import Learner
 from workloads.random import words
 from workloads.reinforcement.forward import Forward
 from workloads.reinforcement.policies import policy_of
-from workloads.reinforcement.ppo import advantages, explained_variance, normalised
+from workloads.reinforcement.ppo import advantages, normalised
 from workloads.reinforcement.rollout import Rollout, rolled_out
 from workloads.reinforcement.worlds import World
 
@@ -30,7 +30,7 @@ MakeEngine = Callable[[Learner, Tree, Tensor], Engine]
 OF_A_STRETCH = ("stretch_returned", "stretch_episodes")
 OF_THE_ACTOR = ("params", "state", "loss", "correct")
 # Since somebody zeroed them; of the stretch of a task at hand, for the curve within it.
-SUMS = ("returned", "episodes", "policy_churn", "explained_variance", "iterations", *OF_A_STRETCH)
+SUMS = ("returned", "episodes", "policy_churn", "unexplained", "variance", "iterations", *OF_A_STRETCH)
 
 
 @functools.cache
@@ -154,7 +154,8 @@ class Agents:
         counted = np.where(ended, rows, 0).sum(1), ended.sum(1)
         for name, value in zip(("returned", "episodes", *OF_A_STRETCH), (*counted, *counted), strict=True):
             self.sums[name] += torch.from_numpy(value).to(self.seeds.device)
-        self.sums["explained_variance"] += of_each(explained_variance, returns.double(), values.double())
+        self.sums["unexplained"] += of_each(torch.var, returns.double() - values.double())
+        self.sums["variance"] += of_each(torch.var, returns.double())
         self.sums["iterations"] += 1
 
     def learn(self, x: Tensor, of_actor: Tensor, of_critic: Tensor, iteration: int) -> None:

@@ -42,11 +42,6 @@ def normalised(advantages: Tensor) -> Tensor:
     return (advantages - advantages.mean()) / advantages.std().clamp(min=TINY)
 
 
-def explained_variance(returns: Tensor, values: Tensor) -> Tensor:
-    """0-d, of (N,): 1 − Var(R − v) / Var(R), which is 1 where v foresees R, 0 where a constant does as well."""
-    return 1 - (returns - values).var() / returns.var().clamp(min=TINY)
-
-
 class PolicyLoss(Loss):
     """The clipped objective. Targets (B, numbers + 2): an action, its log-probability when drawn, its advantage."""
 

@@ -29,8 +29,6 @@ from workloads.training.held_out import evaluated
 from workloads.training.members import Members, shown_within
 from workloads.training.pack import Pack
 
-OF_AN_ITERATION = ("policy_churn", "explained_variance")  # measures that are means over a task's iterations
-
 
 class ActingTraining(Members[World, Agents]):
     """A pack of trials that act. The members' network is the policy's; the value's is its like, with one output."""
@@ -173,7 +171,9 @@ class ActingTraining(Members[World, Agents]):
         """See Members."""
         tree = self.engine.state()
         critic, sums = tree["critic"], tree["sums"]
-        values = {name: sums[name] / sums["iterations"] for name in OF_AN_ITERATION}
+        values = {"policy_churn": sums["policy_churn"] / sums["iterations"]}
+        # Of sums, as one iteration without rewards has no variance to be explained.
+        values["explained_variance"] = 1 - sums["unexplained"] / sums["variance"]
         self.mark({**tree["params"], **{f"critic.{n}": v for n, v in critic["params"].items()}}, task, tree["loss"])
         values["episodes"] = sums["episodes"]
         values["average_return"] = sums["returned"] / sums["episodes"]

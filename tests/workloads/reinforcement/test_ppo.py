@@ -17,7 +17,7 @@ from workloads.networks.config import MLPConfig
 from workloads.networks.mlp import MLP
 from workloads.reinforcement.deviation import WithDeviation
 from workloads.reinforcement.policies import Categorical, Gaussian, Policy
-from workloads.reinforcement.ppo import PolicyLoss, ValueLoss, advantages, explained_variance, normalised
+from workloads.reinforcement.ppo import PolicyLoss, ValueLoss, advantages, normalised
 from workloads.reinforcement.settings import PRESETS, WorldConfig, ppo_of
 from workloads.reinforcement.worlds import Continuous, Discrete
 
@@ -59,12 +59,6 @@ def test_with_lambda_1_an_advantage_is_the_return_less_the_value() -> None:
 def test_advantages_are_normalised_by_the_unbiased_deviation() -> None:
     assert normalised(torch.tensor([1.0, 2.0, 3.0])).tolist() == [-1, 0, 1]
     assert normalised(torch.tensor([5.0, 5.0, 5.0])).tolist() == [0, 0, 0]
-
-
-def test_explained_variance_of_the_right_values_of_a_constant_and_of_wrong_ones() -> None:
-    returns = torch.tensor([1.0, 2.0, 3.0, 6.0])
-    found = [explained_variance(returns, values).item() for values in (returns + 7, torch.zeros(4), -returns)]
-    assert found == pytest.approx([1, 0, -3])
 
 
 @pytest.mark.parametrize("advantage", [1.5, -1.5])

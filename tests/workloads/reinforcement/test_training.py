@@ -266,6 +266,20 @@ def test_the_curve_within_a_task_is_the_mean_return_of_its_stretches() -> None:
     assert found["episodes", 0, 0] == len(returned)
 
 
+@pytest.mark.parametrize(
+    ("foreseen", "share"), [([8.0, 9.0, 10.0, 13.0], 1), ([0.0] * 4, 0), ([-1.0, -2.0, -3.0, -6.0], -3)]
+)
+def test_variance_is_explained_over_a_task_whatever_has_none(foreseen: list[float], share: float) -> None:
+    training = training_of(pack(config(1, metrics=["explained_variance"])))
+    training.begin()
+    nobody_ended = np.full((2, 1, 2), np.nan)
+    agents: Any = training.engine
+    agents.count(nobody_ended, torch.tensor([[1.0, 2.0, 3.0, 6.0]]), torch.tensor([foreseen]))
+    agents.count(nobody_ended, torch.full((1, 4), 5.0), torch.zeros(1, 4))  # as of a world without rewards
+    training.end_task(0)
+    assert table([training.snapshot(1)])["explained_variance", 0, 0] == pytest.approx(share)
+
+
 def test_answers_are_learned() -> None:
     """Of three answers one is right: 8/3 an episode by chance, 8 at best."""
     workload = {**BANDIT, "tasks": 1, "steps_per_task": 2560, "envs": 8, "rollout": 16, "ending": 0.0, "epochs": 4}
