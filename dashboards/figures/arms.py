@@ -146,7 +146,7 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
                 axes, data[data["metric"] == metric], ["panel", "arm"], sheet if metric == metrics[0] else SCREEN
             )
             if beside or title == titles[0]:
-                axes.set_ylabel(naming.metric(metric))
+                axes.set_ylabel(sheet.upright(naming.metric(metric)))
             if metric == metrics[0] and not (sheet.bare and beside):
                 axes.set_title(title)
             if beside or metric == metrics[-1]:

@@ -96,5 +96,5 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
         for axes in panels.lowest(grid, len(games)):
             axes.set_xlabel("visit")
         for axes in grid[:, 0]:
-            axes.set_ylabel(naming.metric(data["metric"].iloc[0]))
+            axes.set_ylabel(sheet.upright(naming.metric(data["metric"].iloc[0])))
     return figure

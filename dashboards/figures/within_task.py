@@ -99,7 +99,7 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
             axes.xaxis.set_major_formatter(PercentFormatter(1.0))
             axes.set_xlim(0, 1 + (theme.BEYOND if crowded else 0))
             if place % columns == 0:
-                axes.set_ylabel(naming.metric(first["metric"]))
+                axes.set_ylabel(sheet.upright(naming.metric(first["metric"])))
             if place + columns >= len(cells):
                 axes.set_xlabel("examples of the task")
                 axes.xaxis.set_tick_params(labelbottom=True)
