@@ -12,9 +12,10 @@ from dashboards.claims.claim import ADAM, ADAM_AT_ITS_BEST, ADAMO, Claim, with_m
 from dashboards.claims.effects import Gain, Level, Loss
 from dashboards.claims.evidence import Learner
 
-STREAMS = ("relabelled", "permuted_mnist")
-# Of whole cycles, whose games differ by what they earn: a tenth of the tasks is one cycle of ten, or two of twenty.
-GAMES = "continual_minatar"
+IMAGES = ("relabelled", "permuted_mnist")
+# The last is of whole cycles, whose games differ by what they earn: a tenth of the tasks is one cycle of ten, or two of
+# twenty.
+STREAMS = (*IMAGES, "continual_minatar")
 REGRESSION = "slowly_changing_regression"
 ABSTRACT = "abstract"
 L2 = with_method("L2 with Adam", "l2")
@@ -50,7 +51,7 @@ CLAIMS = (
         name="adam_declines",
         says="These streams cost plasticity: Adam, at the step size that gets furthest, ends worse than it was.",
         source=ABSTRACT,
-        workloads=(*STREAMS, GAMES),
+        workloads=STREAMS,
         effect=Loss(learner=ADAM_AT_ITS_BEST),
         baseline=True,
     ),
@@ -58,7 +59,7 @@ CLAIMS = (
         name="adamo_beats_adam",
         says="Adam with the decoupled pull to an isometry ends ahead of Adam alone.",
         source=ABSTRACT,
-        workloads=(*STREAMS, GAMES),
+        workloads=STREAMS,
         effect=Gain(learner=ADAMO, over=ADAM),
         moot_without_loss=True,
     ),
@@ -66,7 +67,7 @@ CLAIMS = (
         name="adamo_keeps",
         says="AdamO keeps its plasticity: it ends where it is best.",
         source=ABSTRACT,
-        workloads=(*STREAMS, GAMES),
+        workloads=STREAMS,
         effect=Loss(learner=ADAMO),
         test="at most",
         moot_without_loss=True,
@@ -76,7 +77,7 @@ CLAIMS = (
             name=f"adamo_matches_{name}",
             says=BESIDE.format(rival.label),
             source=ABSTRACT,
-            workloads=(*STREAMS, GAMES),
+            workloads=STREAMS,
             effect=Gain(learner=rival, over=ADAMO),
             test="at most",
             optimizers=("adam",),
@@ -93,14 +94,14 @@ CLAIMS = (
         name="adamo_is_nearer_an_isometry",
         says="AdamO's weights end nearer to an isometry than Adam's.",
         source="abstract; eq. 16",
-        workloads=(*STREAMS, REGRESSION),
+        workloads=(*IMAGES, REGRESSION),
         effect=Gain(learner=ADAMO, over=ADAM, metrics=("isometry_deviation",), lower=True, relative=True),
     ),
     Claim(
         name="adamo_revives_units",
         says="The pull revives dormant units: fewer are left than with Adam.",
         source=ABSTRACT,
-        workloads=STREAMS,
+        workloads=IMAGES,
         effect=Gain(learner=ADAMO, over=ADAM, metrics=("dormant_fraction",), lower=True),
     ),
     *(

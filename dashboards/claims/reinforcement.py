@@ -10,61 +10,69 @@ from dataclasses import replace
 
 from dashboards.claims.claim import Claim, with_method
 from dashboards.claims.effects import Gain, Loss
+from dashboards.claims.evidence import Learner
 
 ANT, POLE = "slippery_ant", "continual_control"
 WORLDS = (ANT, POLE)
 
-BETAS = {"optimizer__beta1": 0.9, "optimizer__beta2": 0.999}
+SOURCE = "Fig. 3, on slippery ground"
+
 EQUAL = {"optimizer__beta1": 0.99, "optimizer__beta2": 0.99}
-STANDARD = replace(with_method("standard PPO", **BETAS), optimizer="adam")
-EQUAL_BETAS = replace(with_method("PPO with equal betas", **EQUAL), optimizer="adam")
-L2 = replace(with_method("PPO with L2", "l2", **EQUAL), optimizer="adam")
-CONTINUAL_BACKPROP = replace(
-    with_method("PPO with continual backprop", "continual_backprop", **EQUAL), optimizer="adam"
-)
-CONTINUAL_BACKPROP_AND_L2 = replace(
-    with_method("PPO with continual backprop and L2", "continual_backprop", "l2", **EQUAL), optimizer="adam"
-)
+
+
+def ppo(label: str, *methods: str, **where: object) -> Learner:
+    """PPO with Adam, these methods and settings."""
+    return replace(with_method(label, *methods, **where), optimizer="adam")
+
+
+STANDARD = ppo("standard PPO", optimizer__beta1=0.9, optimizer__beta2=0.999)
+EQUAL_BETAS = ppo("PPO with equal betas", **EQUAL)
+L2 = ppo("PPO with L2", "l2", **EQUAL)
+CONTINUAL_BACKPROP = ppo("PPO with continual backprop", "continual_backprop", **EQUAL)
+CONTINUAL_BACKPROP_AND_L2 = ppo("PPO with continual backprop and L2", "continual_backprop", "l2", **EQUAL)
+
+
+def mitigates(
+    name: str,
+    says: str,
+    learner: Learner,
+    over: Learner = EQUAL_BETAS,
+    *,
+    workloads: tuple[str, ...] = WORLDS,
+    source: str = SOURCE,
+) -> Claim:
+    """That a learner ends ahead of another, where anything is lost."""
+    effect = Gain(learner=learner, over=over)
+    return Claim(name=name, says=says, source=source, workloads=workloads, effect=effect, moot_without_loss=True)
+
 
 CLAIMS = (
     Claim(
         name="standard_ppo_declines",
         says="PPO with Adam's usual betas loses plasticity in a world that changes.",
-        source="Fig. 3, on slippery ground",
+        source=SOURCE,
         workloads=WORLDS,
         effect=Loss(learner=replace(STANDARD, furthest=True)),
         baseline=True,
     ),
-    Claim(
-        name="equal_betas_mitigate",
-        says="With both betas alike PPO loses less: it ends ahead of standard PPO.",
-        source="Fig. 3, on slippery ground",
-        workloads=WORLDS,
-        effect=Gain(learner=EQUAL_BETAS, over=STANDARD),
-        moot_without_loss=True,
+    mitigates(
+        "equal_betas_mitigate",
+        "With both betas alike PPO loses less: it ends ahead of standard PPO.",
+        EQUAL_BETAS,
+        STANDARD,
     ),
-    Claim(
-        name="l2_mitigates_in_ppo",
-        says="With L2 beside it PPO ends ahead of the same without.",
-        source="Fig. 3, on slippery ground",
-        workloads=WORLDS,
-        effect=Gain(learner=L2, over=EQUAL_BETAS),
-        moot_without_loss=True,
-    ),
-    Claim(
-        name="continual_backprop_with_l2_mitigates_in_ppo",
-        says="With continual backprop in both networks, and a weak L2, PPO ends ahead of the same without.",
-        source="Fig. 3, on slippery ground",
+    mitigates("l2_mitigates_in_ppo", "With L2 beside it PPO ends ahead of the same without.", L2),
+    mitigates(
+        "continual_backprop_with_l2_mitigates_in_ppo",
+        "With continual backprop in both networks, and a weak L2, PPO ends ahead of the same without.",
+        CONTINUAL_BACKPROP_AND_L2,
         workloads=(ANT,),
-        effect=Gain(learner=CONTINUAL_BACKPROP_AND_L2, over=EQUAL_BETAS),
-        moot_without_loss=True,
     ),
-    Claim(
-        name="continual_backprop_mitigates_in_ppo",
-        says="With continual backprop in both networks PPO ends ahead of the same without.",
-        source="Fig. 3, on slippery ground, with a weak L2 beside it",
+    mitigates(
+        "continual_backprop_mitigates_in_ppo",
+        "With continual backprop in both networks PPO ends ahead of the same without.",
+        CONTINUAL_BACKPROP,
         workloads=(POLE,),
-        effect=Gain(learner=CONTINUAL_BACKPROP, over=EQUAL_BETAS),
-        moot_without_loss=True,
+        source=f"{SOURCE}, with a weak L2 beside it",
     ),
 )
