@@ -92,12 +92,6 @@ class ActingTraining(Members[World, Agents]):
         """The parameters that a critic begins with."""
         return self.critic.network.init(critic_seed(seed))
 
-    def untrained(self, learner: Learner, params: Tree) -> Tree:
-        """An engine's state of networks of these parameters, (P, ...) each."""
-        state = torch.func.vmap(learner.init, randomness="error")(params)
-        zero = torch.zeros(len(self.seeds), dtype=torch.float64, device=self.device)
-        return {"params": params, "state": state, "loss": zero, "correct": zero.clone()}
-
     @property
     def seen(self) -> int:
         """How many of a member's last observations are kept: what the diagnostics that are asked for look at."""

@@ -105,11 +105,7 @@ class Training(Members[Stream, Engine]):
 
     def newborn(self, make_params: MakeParams) -> Tree:
         """The state of members that have learned nothing yet."""
-        params = self.beginning(make_params)
-        count = len(self.seeds)
-        states = torch.func.vmap(self.learner.init, randomness="error")(params)
-        zero = torch.zeros(count, dtype=torch.float64, device=self.device)
-        return {"params": params, "state": states, "loss": zero, "correct": zero.clone()}
+        return self.untrained(self.learner, self.beginning(make_params))
 
     def beside(self) -> dict[str, Any]:
         """See Members."""

@@ -141,6 +141,12 @@ class Members(ABC, Generic[W, H]):
         per_seed = stacked([dict(make_params(seed)) for seed in self.distinct])
         return mapped(lambda v: v.to(self.device, self.dtype)[self.which], per_seed)
 
+    def untrained(self, learner: Learner, params: Tree) -> Tree:
+        """An engine's state of networks of these parameters, (P, ...) each."""
+        states = torch.func.vmap(learner.init, randomness="error")(params)
+        zero = torch.zeros(len(self.seeds), dtype=torch.float64, device=self.device)
+        return {"params": params, "state": states, "loss": zero, "correct": zero.clone()}
+
     @property
     def engines(self) -> list[H]:
         """All that trains."""
