@@ -91,7 +91,6 @@ def played(game: Game, environments: int) -> tuple[Callable[[], int], Callable[[
     def acted() -> int:
         for action in actions:
             worlds.step(action)
-            worlds.observe()
         return actions.size
 
     return alone, acted

@@ -82,7 +82,7 @@ class PlainPPO:
                 following.append(after * torch.from_numpy(~gone))
                 ended.append(torch.from_numpy(stepped.terminated[0] | stepped.truncated[0]))
                 self.ended += stepped.returned[~np.isnan(stepped.returned)].tolist()
-                x = self.seen(self.worlds.observe())
+                x = self.seen(stepped.now)
             x, taken = torch.cat(states), torch.cat(actions)
             values = self.critic(x)[:, 0].view(steps, envs)
             advantages, after = torch.zeros_like(values), torch.zeros(envs, dtype=self.dtype)

@@ -64,7 +64,7 @@ def rolled_out(
         stepped = worlds.step(policy.told(actions[t]))
         results.append((stepped.reward, stepped.terminated, stepped.truncated, stepped.returned))
         beyond.append(valued_beyond(stepped, critic, placed))
-        seen.append(observed(worlds.observe(), placed))
+        seen.append(observed(stepped.now, placed))
     rewards, terminated, truncated, returned = (np.stack(part) for part in zip(*results, strict=True))
     return Rollout(
         torch.stack(seen),

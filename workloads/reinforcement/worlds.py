@@ -44,6 +44,7 @@ class Stepped:
     terminated: Bool  # the episode ended by itself: nothing is to be had after it
     truncated: Bool  # it was cut off, by its longest length or with its task
     following: Float32  # (M, E, *observation): what was seen after the step, before any reset
+    now: Float32  # the same after it: where no episode ended, what `following` is
     returned: Float64  # the sum of rewards of the episode that ended here; NaN where none did, or its task cut it off
 
 
@@ -166,6 +167,7 @@ class Worlds(ABC):
     and `observe`. After making one, call `start` or `load`.
     """
 
+    OF_EPISODES: ClassVar[tuple[str, ...]] = ("steps", "episode", "length", "sum")
     arrays: ClassVar[tuple[str, ...]] = ()
     # Of `arrays` those, (M, E), that are sums of events, such as simulators that blew up: they are reported as metrics
     # of these names, and set to zero when a task has ended.
@@ -217,7 +219,8 @@ class Worlds(ABC):
             self.episode += ended
             self.length[ended], self.sum[ended] = 0, 0.0
             self.begin(ended)
-        return Stepped(reward, terminated, ended & ~terminated, following, returned)
+        now = self.observe() if ended.any() else following
+        return Stepped(reward, terminated, ended & ~terminated, following, now, returned)
 
     @property
     def cut(self) -> bool:
@@ -235,9 +238,9 @@ class Worlds(ABC):
 
     def state(self) -> State:
         """All there is, (M, ...) each: `load(state())` goes on to the same bits."""
-        return {name: getattr(self, name).copy() for name in ("steps", "episode", "length", "sum", *self.arrays)}
+        return {name: getattr(self, name).copy() for name in (*self.OF_EPISODES, *self.arrays)}
 
     def load(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Take the members' state."""
-        for name in ("steps", "episode", "length", "sum", *self.arrays):
+        for name in (*self.OF_EPISODES, *self.arrays):
             setattr(self, name, state[name].copy())
