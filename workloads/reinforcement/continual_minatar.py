@@ -56,7 +56,7 @@ def visited(games: str, seed: int, task: int) -> tuple[Game, int]:
 class ContinualMinAtarConfig(WorldConfig):
     """Names are those of the package, where it has them."""
 
-    games: Literal["published", "all"] | Game = "published"  # of a cycle: four, five, or the same one again and again
+    games: Literal["published", "all", Game] = "published"  # of a cycle: four, five, or the same one again and again
     sticky_action_prob: Annotated[float, Ge(0), Le(1)] = 0.1  # chance that the last action is taken again
     difficulty_ramping: bool = True
     longest_episode: Annotated[int, Ge(1)] = 2501  # steps after which one is cut off; Freeway ends itself by then

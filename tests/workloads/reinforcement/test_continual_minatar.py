@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 
 from workloads.random import integers
-from workloads.reinforcement.continual_minatar import ContinualMinAtar, ContinualMinAtarConfig, MinAtarWorlds, visited
+from workloads.reinforcement.continual_minatar import (
+    SEQUENCES,
+    ContinualMinAtar,
+    ContinualMinAtarConfig,
+    MinAtarWorlds,
+    visited,
+)
 from workloads.reinforcement.minatar import ACTIONS, CHANNELS, GAMES
 from workloads.reinforcement.worlds import Stepped
 
@@ -115,3 +121,9 @@ def test_a_probe_is_everyones_and_of_all_games() -> None:
     probe = world().probe(0, 60)
     assert probe.shape == (60, 1000) and probe.dtype == np.float32 and world().probe(0, 0).shape == (0, 1000)
     assert np.array_equal(probe[:12], world(9).probe(3, 12)) and len(np.unique(probe, axis=0)) == 60
+
+
+def test_a_wrong_game_is_answered_with_all_that_there_are() -> None:
+    """Not with the first half of a union of choices."""
+    choices = get_args(get_type_hints(ContinualMinAtarConfig)["games"])
+    assert set(choices) == {*SEQUENCES, *GAMES}
