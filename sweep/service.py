@@ -161,7 +161,7 @@ def execute(
 def kept(planned: Plan, datasets: Mapping[str, str], previous: SweepRecord | None) -> SweepRecord:
     """The sweep's record with the trials of this round, saved before they are trained; damaged files are put aside."""
     for damage in planned.damaged:
-        planned.ledger.set_aside(damage)
+        planned.ledger.set_aside(damage.file)
     record = record_of(planned, datasets, previous)
     if previous is not None and not planned.packs and same_but_for_its_time(previous, record):
         return previous  # a new one would have figures and tracking looked at again

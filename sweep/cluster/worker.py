@@ -13,9 +13,9 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from sweep.errors import InputError, StorageError
+from sweep.errors import CheckpointError, InputError, StorageError
 from sweep.ledger import failures
-from sweep.ledger.commits import Resume, attempt_name
+from sweep.ledger.commits import PACKS, Resume, attempt_name
 from sweep.ledger.failures import Failure
 from sweep.ledger.ledger import Ledger
 from sweep.packing import pack_id
@@ -170,20 +170,35 @@ class Telling:
 
 
 def _train(pack: Pack, ledger: Ledger, name: str, listener: Listener) -> None:
-    """Train a pack in an attempt of this name; returns when it is committed whole."""
+    """Train a pack in an attempt of this name; returns when it is committed whole.
+
+    A checkpoint that another version of the code wrote, with other parts, is set aside: the pack goes on from an older
+    one that fits, or begins anew.
+    """
     import torch
 
+    torch.set_num_threads(1)  # one pack, one core: packs run beside each other
+    check_device(pack.device)
+    while True:
+        resume = ledger.resume(pack.id)
+        if resume is not None and resume.finished:  # by a process thought dead, or another run
+            ended, now = resume.manifest.attempt, time.monotonic()
+            Telling(pack, ended, listener, resume, steps=resume.step, began=now).tell(resume.step, finished=True)
+            return
+        try:
+            return _attempt(pack, ledger, name, listener, resume)
+        except CheckpointError:
+            if resume is None or resume.manifest.checkpoint is None:
+                raise
+            ledger.set_aside(f"{PACKS}/{pack.id}/{resume.manifest.checkpoint.file}")
+
+
+def _attempt(pack: Pack, ledger: Ledger, name: str, listener: Listener, resume: Resume | None) -> None:
+    """Train a pack from a checkpoint, or from the beginning. Raises CheckpointError where it does not fit."""
     from workloads.extensions import load_code
     from workloads.training.assembled import workload_of
     from workloads.training.loop import run_pack
 
-    torch.set_num_threads(1)  # one pack, one core: packs run beside each other
-    check_device(pack.device)
-    resume = ledger.resume(pack.id)
-    if resume is not None and resume.finished:  # by a process thought dead, or another run
-        ended, now = resume.manifest.attempt, time.monotonic()
-        Telling(pack, ended, listener, resume, steps=resume.step, began=now).tell(resume.step, finished=True)
-        return
     attempt = ledger.open(pack, resume=resume, name=name)
     began = time.monotonic()
     load_code(pack.code)  # the stream may be the user's own

@@ -212,12 +212,12 @@ class Ledger:
             if not sound
         ]
 
-    def set_aside(self, damage: Damage) -> None:
-        """Take a damaged file out of the ledger, under a hidden name beside it: commits that name it count no more."""
-        folder, _, name = damage.file.rpartition("/")
+    def set_aside(self, file: str) -> None:
+        """Take a file out of the ledger that is of no use, under a hidden name beside it: who names it counts no more."""
+        folder, _, name = file.rpartition("/")
         with suppress(FileNotFoundError):
-            self.storage.write_bytes(f"{folder}/.damaged-{name}", self.storage.read_bytes(damage.file))
-        self.storage.delete(damage.file)
+            self.storage.write_bytes(f"{folder}/.aside-{name}", self.storage.read_bytes(file))
+        self.storage.delete(file)
 
     def incomplete(self) -> list[PackState]:
         """Packs that committed something and are not finished: worth resuming."""

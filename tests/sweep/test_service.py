@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import sys
 import time
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,6 +28,7 @@ from sweep.ledger.failures import Failure, without_error
 from sweep.ledger.ledger import Ledger
 from sweep.spec import changes, studies
 from sweep.tracking.behind import Tracker
+from workloads.training.members import Members
 from workloads.training.pack import Snapshot
 
 CLIPPING = '''\
@@ -200,6 +203,41 @@ def test_ctrl_c_in_the_middle_continues_to_the_same_results(
     assert outcome.computed == 4 and not outcome.interrupted
     assert heard[-1].trained == (200 - pack_step(pack.reason)) * 4, "what was committed is not trained again"
     ids = [trial.id for trial in again.trials]
+    assert Ledger(storage).digest(ids) == Ledger(ran).digest(ids)
+
+
+def test_a_checkpoint_of_another_version_is_set_aside_and_its_pack_trained_anew(
+    alone: None, uncompiled: None, ran: Path, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLIANT_COMMIT_SECONDS", "0.0001")
+    storage = tmp_path / "new"
+    planned = service.plan(file, storage=str(storage))
+    heard: list[Progress] = []
+
+    def older(members: Members[Any, Any]) -> bytes:  # a version that did not count what is right
+        held = torch.load(io.BytesIO(save(members)), weights_only=True)
+        del held["engine"]["correct"]
+        buffer = io.BytesIO()
+        torch.save(held, buffer)
+        return buffer.getvalue()
+
+    def interrupt(progress: Progress) -> None:
+        heard.append(progress)
+        if len(heard) == 3:
+            signal.raise_signal(signal.SIGTERM)
+
+    save = Members.save
+    with monkeypatch.context() as changed:
+        changed.setattr(Members, "save", older)
+        assert service.execute(planned, listener=interrupt, inline=True).interrupted
+    assert service.plan(file, storage=str(storage)).packs[0].resumes
+
+    heard.clear()
+    outcome = service.execute(service.plan(file, storage=str(storage)), listener=heard.append, inline=True)
+    assert outcome.computed == 4 and not outcome.failures
+    assert heard[-1].trained == 200 * 4
+    assert [path.name[:18] for path in storage.rglob(".aside-*")] == [".aside-checkpoint-"]
+    ids = [trial.id for trial in planned.trials]
     assert Ledger(storage).digest(ids) == Ledger(ran).digest(ids)
 
 

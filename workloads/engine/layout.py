@@ -28,6 +28,12 @@ def stacked(trees: list[Tree]) -> Tree:
     return mapped(lambda *values: torch.stack(values), trees[0], *trees[1:])
 
 
+def shapes(tree: Tree) -> dict[str, tuple[int, ...]]:
+    """Where in the tree -> the shape of a member's tensor there."""
+    leaves, _ = pytree.tree_flatten_with_path(tree)
+    return {"/".join(str(key.key) for key in path): tuple(value.shape[1:]) for path, value in leaves}
+
+
 def in_order(tree: Tree, like: Tree) -> Tree:
     """The tree with its names in the order of another's: a method may return its state in any."""
     return mapped(lambda _, value: value, like, tree)

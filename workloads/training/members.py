@@ -17,7 +17,7 @@ from torch import Tensor
 
 from workloads.diagnostics import DIAGNOSTICS, OF_THE_LAST_LOOK, parts_of
 from workloads.engine.computing import computing
-from workloads.engine.layout import Tree, mapped, stacked
+from workloads.engine.layout import Tree, mapped, shapes, stacked
 from workloads.errors import CheckpointError, InputError
 from workloads.kinds import Workload
 from workloads.learner import Learner
@@ -272,10 +272,11 @@ class Members(ABC, Generic[W, H]):
 
     @computing()
     def restore(self, saved: bytes) -> None:
-        """Continue from what `save` returned. Raises CheckpointError where it is another pack's."""
+        """Continue from what `save` returned. Raises CheckpointError where it is another pack's or version's."""
         held = torch.load(io.BytesIO(saved), weights_only=True)
         if held["pack"] != self.pack.id:
             raise CheckpointError(f"the checkpoint belongs to pack {held['pack']}, not to {self.pack.id}")
+        self.check_parts(held["engine"])
         self.step = held["step"]
         self.ended = held["ended"]
         self.stopped = held.get("stopped", self.stopped)  # checkpoints of older versions are of all members
@@ -284,6 +285,14 @@ class Members(ABC, Generic[W, H]):
         # Engines begin with all members, of whom some leave, as they did: so they settle on what they had settled on.
         self.resume(held, torch.where(stayed, stayed.cumsum(0) - 1, 0))
         self.keep(stayed)
+
+    def check_parts(self, saved: Tree) -> None:
+        """Raises CheckpointError where a state has other parts than the members', as other versions' states may."""
+        own = shapes(self.newborn(self.make_params))
+        found = {name: shape for name, shape in shapes(saved).items() if "path" not in name.split("/")}
+        if own != found:
+            names = sorted({name for name, _ in own.items() ^ found.items()})
+            raise CheckpointError(f"the checkpoint is of another version, whose state differs in {', '.join(names)}")
 
     def resume(self, held: Mapping[str, Any], place: Tensor) -> None:
         """Take up a checkpoint's content for all members: of each, what is at its `place` (P,) there."""

@@ -305,7 +305,7 @@ def test_a_shard_with_a_flipped_byte_is_named_and_computed_anew(command: Command
     digests = [command("status", "tiny", "--storage", place, "--digest").out for place in (ran, storage)]
     assert digests[0] == digests[1]
     assert "damaged" not in command(*run).out
-    assert (shard.parent / f".damaged-{shard.name}").read_bytes() == content
+    assert (shard.parent / f".aside-{shard.name}").read_bytes() == content
 
 
 def test_without_a_compiler_no_kernel_is_promised_and_it_is_said_once(
