@@ -213,7 +213,7 @@ class Ledger:
         ]
 
     def set_aside(self, file: str) -> None:
-        """Take a file out of the ledger that is of no use, under a hidden name beside it: who names it counts no more."""
+        """Take a file of no use out of the ledger, under a hidden name beside it: who names it counts no more."""
         folder, _, name = file.rpartition("/")
         with suppress(FileNotFoundError):
             self.storage.write_bytes(f"{folder}/.aside-{name}", self.storage.read_bytes(file))
