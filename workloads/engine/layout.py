@@ -31,7 +31,7 @@ def stacked(trees: list[Tree]) -> Tree:
 def shapes(tree: Tree) -> dict[str, tuple[int, ...]]:
     """Where in the tree -> the shape of a member's tensor there."""
     leaves, _ = pytree.tree_flatten_with_path(tree)
-    return {"/".join(str(key.key) for key in path): tuple(value.shape[1:]) for path, value in leaves}
+    return {pytree.keystr(path): tuple(value.shape[1:]) for path, value in leaves}
 
 
 def in_order(tree: Tree, like: Tree) -> Tree:
