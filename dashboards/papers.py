@@ -28,6 +28,8 @@ PAPERS: dict[str, Paper] = {
             "generate_and_test",
             "continual_imagenet",
             "incremental_cifar",
+            "slippery_ant",
+            "ant",
             "continual_control",
         ),
     ),

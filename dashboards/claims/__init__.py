@@ -1,4 +1,4 @@
-"""What papers claim, and what sweeps say to it: supported, contradicted or undecided.
+"""What papers claim, and what sweeps say to it: supported, contradicted, undecided, or that they are too short to tell.
 
 One file per paper (`loss_of_plasticity`, with what it says of learners that act in `reinforcement`; `isometry`,
 `warm_start`, `upgd`): its claims, each with its source, the learners and the part of the curve it reads, its test, and
@@ -16,7 +16,7 @@ from dashboards.claims import isometry, loss_of_plasticity, reinforcement, upgd,
 from dashboards.claims.claim import Claim
 from dashboards.claims.effects import Reading
 from dashboards.claims.evidence import Evidence, Place, Unread
-from dashboards.claims.judging import Judged, Verdict, judged
+from dashboards.claims.judging import Judged, Verdict, judged, untested
 from sweep.results import frames, naming, selections
 
 if TYPE_CHECKING:
@@ -44,11 +44,12 @@ class Finding:
     place: str  # "tanh, adam"; nothing where there is one
     reading: Reading
     judged: Judged
+    short: str  # how long trials are here, and how long the claim's source, where that is more: it is not tested
     moot: str  # what the claim's subject lacks here, so that it is not decided; nothing where it is
 
     @property
     def verdict(self) -> Verdict:
-        """Supported, contradicted, or undecided."""
+        """Supported, contradicted, undecided, or too short to tell."""
         return "undecided" if self.moot else self.judged.verdict
 
 
@@ -100,7 +101,9 @@ def of_claim(paper: str, claim: Claim, sweep: str, evidence: Evidence) -> list[F
             lacking.append(str(error))
     if not readings:
         raise Unread(lacking[0])
-    verdicts = judged([(reading.values, claim.of(reading)) for _, reading in readings], claim.test)
+    short = [claim.too_short(*evidence.length(place)) if claim.millions else "" for place, _ in readings]
+    tested = [reading for (_, reading), why in zip(readings, short, strict=True) if not why]
+    verdicts = iter(judged([(reading.values, claim.of(reading)) for reading in tested], claim.test))
     several = len({place.optimizer for place, _ in readings}) > 1
     return [
         Finding(
@@ -111,10 +114,11 @@ def of_claim(paper: str, claim: Claim, sweep: str, evidence: Evidence) -> list[F
                 part for part in (place.panel, place.optimizer or "") if part and (several or part != place.optimizer)
             ),
             reading=reading,
-            judged=verdict,
-            moot=moot(paper, evidence, place) if claim.moot_without_loss else "",
+            judged=untested(reading.values) if why else next(verdicts),
+            short=why,
+            moot=moot(paper, evidence, place) if claim.moot_without_loss and not why else "",
         )
-        for (place, reading), verdict in zip(readings, verdicts, strict=True)
+        for (place, reading), why in zip(readings, short, strict=True)
     ]
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from dashboards.claims.effects import Effect, Reading
 from dashboards.claims.evidence import Learner
@@ -13,6 +14,8 @@ from sweep.results.verdicts import smallest_effect
 # The smallest effect that matters, where it is not what leaderboards take (`verdicts.smallest_effect`): the published
 # differences between methods on permuted MNIST, over 60,000 images a task, are below one in a hundred.
 MATTERS = {"online_accuracy": 0.005}
+
+MILLION = 1_000_000
 
 SGD_AND_ADAM = ("sgd", "adam")
 
@@ -32,6 +35,15 @@ class Claim:
     optimizers: tuple[str, ...] = SGD_AND_ADAM  # with which learners that name none are looked at
     baseline: bool = False  # says that there is something to lose: others are moot where it does not hold
     moot_without_loss: bool = False  # says how loss is avoided, so it is decided only where the baseline loses
+    # workload -> after how many million steps, to the nearest, its source shows it: shorter trials cannot tell
+    millions: Mapping[str, int] = field(default_factory=dict)
+
+    def too_short(self, workload: str, steps: int) -> str:
+        """How long trials are and how long they must be to tell of it, where that is longer; else nothing."""
+        millions = self.millions.get(workload, 0)
+        if round(steps / MILLION) >= millions:
+            return ""
+        return f"{steps:,} steps here, and it takes {millions} million"
 
     def of(self, reading: Reading) -> float:
         """What the test takes: the smallest effect that matters, or what the effect may be at most."""

@@ -77,12 +77,13 @@ class Loss(Effect):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gain(Effect):
-    """How far ahead of another a learner ends, by seed."""
+    """How far ahead of another a learner ends, or is over all tasks, by seed."""
 
     over: Learner
     metrics: tuple[str, ...] = ()  # the first that was recorded; none: the headline
     lower: bool = False  # is ahead, of a metric that is no headline
     relative: bool = False  # to the other's
+    throughout: bool = False  # over all tasks, not at the end
 
     @property
     def learners(self) -> tuple[Learner, ...]:
@@ -93,8 +94,8 @@ class Gain(Effect):
         """See Effect."""
         metric = evidence.first_of(self.metrics)
         higher = not self.lower if self.metrics else evidence.higher
-        own, name, picked = _late(evidence, place, self.learner, metric)
-        other, beside, also = _late(evidence, place, self.over, metric)
+        own, name, picked = _late(evidence, place, self.learner, metric, throughout=self.throughout)
+        other, beside, also = _late(evidence, place, self.over, metric, throughout=self.throughout)
         shared = sorted(own.keys() & other.keys())
         if not shared:
             raise Unread(f"{self.learner.label} and {self.over.label} share no seed")
@@ -105,7 +106,8 @@ class Gain(Effect):
             values = values / abs(level)
         if picked or also:
             values = spread(values)
-        said = f"{naming.metric(metric)} of {name} ends {{effect}} {{way}} {beside}"
+        verb = "over all tasks is" if self.throughout else "ends"
+        said = f"{naming.metric(metric)} of {name} {verb} {{effect}} {{way}} {beside}"
         ways = ("above", "below") if higher else ("below", "above")
         return Reading(values, said, ways, metric, level, self.relative)
 
@@ -188,11 +190,13 @@ class Level(Effect):
         return Reading(spread(values) if picked else values, said, ("", ""), metric, 0.0)
 
 
-def _late(evidence: Evidence, place: Place, learner: Learner, metric: str) -> tuple[dict[int, float], str, bool]:
-    """Seed -> the metric at the end, at the setting that stands for the learner; what that is called; if picked."""
+def _late(
+    evidence: Evidence, place: Place, learner: Learner, metric: str, *, throughout: bool = False
+) -> tuple[dict[int, float], str, bool]:
+    """Seed -> the metric at the end, or throughout, at the setting that stands for the learner; its name; if picked."""
     side = evidence.side(place, learner, metric)
     chosen = evidence.chosen(place, learner)
-    late = side.late[np.arange(len(side.seeds)), chosen]
+    late = (side.throughout if throughout else side.late)[np.arange(len(side.seeds)), chosen]
     by_seed = dict(zip(side.seeds.tolist(), late.tolist(), strict=True))
     return by_seed, evidence.name(side.groups, chosen), len(side.groups) > 1
 

@@ -69,6 +69,12 @@ class Side:
         """(S, K), the last tenth of the tasks."""
         return self.values[:, :, 0]
 
+    @property
+    def throughout(self) -> np.ndarray:
+        """(S, K), the mean of all stretches that trials have here."""
+        mean: np.ndarray = self.values[:, :, np.isfinite(self.values).any((0, 1))].mean(2)
+        return mean
+
 
 class Evidence:
     """The finished trials of a sweep. `read` gives the tidy curves of a metric."""
@@ -89,6 +95,16 @@ class Evidence:
         """The panels, each with every optimizer; an axis that a claim is about makes none."""
         for panel in self._panels_of(without):
             yield from (Place(panel, optimizer, without) for optimizer in optimizers)
+
+    def length(self, place: Place) -> tuple[str, int]:
+        """The workload of a place, and how many steps its longest trial went through."""
+        rows = self._panels_of(place.without)[place.panel]
+        return str(rows["workload.name"].iloc[0]), int(self._steps.reindex(rows.index).max())
+
+    @functools.cached_property
+    def _steps(self) -> pd.Series[int]:
+        """Trial -> the last step of which its headline metric tells."""
+        return self._read(self.headline).groupby("trial", observed=True)["step"].max()
 
     def _panels_of(self, without: str | None) -> dict[str, pd.DataFrame]:
         """Panel -> its trials, with the linear learners that share all but a shape with it."""

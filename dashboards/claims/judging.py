@@ -1,5 +1,7 @@
 """From numbers by seed to a verdict: supported, contradicted or undecided, and how many seeds would decide.
 
+Where trials are shorter than what a claim is about there is none: they are too short to tell, and are not tested.
+
 A claim says that an effect is there ("more"), or that it is at most so large ("at most"). With the smallest effect that
 matters, d, and the 95 % interval of the mean over seeds (`sweep.results.intervals`):
 
@@ -24,7 +26,7 @@ import numpy as np
 
 from sweep.results.intervals import FEWEST_SEEDS, LEVEL, Estimate, deviation, estimate, holm, seeds_needed, tested
 
-Verdict = Literal["supported", "contradicted", "undecided"]
+Verdict = Literal["supported", "contradicted", "undecided", "too short to tell"]
 Test = Literal["more", "at most"]
 
 
@@ -35,6 +37,11 @@ class Judged:
     verdict: Verdict
     effect: Estimate
     would_decide: int | None  # seeds, of an undecided one; None where a verdict is there, or none is near
+
+
+def untested(values: np.ndarray) -> Judged:
+    """Of numbers by seed (S,) from trials too short to tell."""
+    return Judged("too short to tell", estimate(values), None)
 
 
 def judged(places: Sequence[tuple[np.ndarray, float]], test: Test) -> list[Judged]:

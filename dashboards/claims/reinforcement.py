@@ -1,7 +1,10 @@
 """What Dohare et al. (2024), Nature 632:768, say of learners that act: proximal policy optimisation in changing worlds.
 
-There an ant walks on ground whose friction changes; looked at in another world, it is a test of whether that is so
-there too. Sentences are ours.
+There an ant walks on ground whose friction changes (Fig. 3: 20 million steps, ten frictions), or does not (Fig. 4: 50
+million), and what is lost is lost after millions of steps. On ground that stays standard PPO is best at some 3 million
+and below no return at some 18 million, equal betas fall to none at 35 to 40 million, and the others keep on to the end:
+as read off its picture. Shorter trials see how agents begin to walk, and are too short to tell. Looked at in
+another world, where no length is published, a claim is a test of whether that is so there too. Sentences are ours.
 """
 
 from __future__ import annotations
@@ -12,10 +15,16 @@ from dashboards.claims.claim import Claim, with_method
 from dashboards.claims.effects import Gain, Loss
 from dashboards.claims.evidence import Learner
 
-ANT, POLE = "slippery_ant", "continual_control"
-WORLDS = (ANT, POLE)
+SLIPPERY, ANT, POLE = "slippery_ant", "ant", "continual_control"
+CHANGING = (SLIPPERY, POLE)
 
-SOURCE = "Fig. 3, on slippery ground"
+FRICTIONS = "Fig. 3, on slippery ground"
+STAYING = "Fig. 4, on ground that stays"
+BOTH = "Fig. 3, on slippery ground; Fig. 4, on ground that stays"
+
+TEN_FRICTIONS = {SLIPPERY: 20}  # millions of steps
+FALLEN = {ANT: 18}  # when standard PPO has lost all
+TO_THE_END = {ANT: 50}
 
 EQUAL = {"optimizer__beta1": 0.99, "optimizer__beta2": 0.99}
 
@@ -38,41 +47,79 @@ def mitigates(
     learner: Learner,
     over: Learner = EQUAL_BETAS,
     *,
-    workloads: tuple[str, ...] = WORLDS,
-    source: str = SOURCE,
+    workloads: tuple[str, ...] = (*CHANGING, ANT),
+    source: str = BOTH,
 ) -> Claim:
     """That a learner ends ahead of another, where anything is lost."""
-    effect = Gain(learner=learner, over=over)
-    return Claim(name=name, says=says, source=source, workloads=workloads, effect=effect, moot_without_loss=True)
+    return Claim(
+        name=name,
+        says=says,
+        source=source,
+        workloads=workloads,
+        effect=Gain(learner=learner, over=over),
+        moot_without_loss=True,
+        millions=TEN_FRICTIONS | TO_THE_END,
+    )
 
 
 CLAIMS = (
     Claim(
         name="standard_ppo_declines",
         says="PPO with Adam's usual betas loses plasticity in a world that changes.",
-        source=SOURCE,
-        workloads=WORLDS,
+        source=FRICTIONS,
+        workloads=CHANGING,
         effect=Loss(learner=replace(STANDARD, furthest=True)),
         baseline=True,
+        millions=TEN_FRICTIONS,
+    ),
+    Claim(
+        name="standard_ppo_falls_where_nothing_changes",
+        says="PPO with Adam's usual betas loses what it has learned though its task stays the same.",
+        source=STAYING,
+        workloads=(ANT,),
+        effect=Loss(learner=replace(STANDARD, furthest=True)),
+        baseline=True,
+        millions=FALLEN,
     ),
     mitigates(
         "equal_betas_mitigate",
         "With both betas alike PPO loses less: it ends ahead of standard PPO.",
         EQUAL_BETAS,
         STANDARD,
+        workloads=CHANGING,
+        source=FRICTIONS,
+    ),
+    Claim(
+        name="equal_betas_fall_later",
+        says="With both betas alike PPO falls later: over all that it learns it is ahead of standard PPO.",
+        source=STAYING,
+        workloads=(ANT,),
+        effect=Gain(learner=EQUAL_BETAS, over=STANDARD, throughout=True),
+        moot_without_loss=True,
+        millions=FALLEN,
     ),
     mitigates("l2_mitigates_in_ppo", "With L2 beside it PPO ends ahead of the same without.", L2),
     mitigates(
         "continual_backprop_with_l2_mitigates_in_ppo",
         "With continual backprop in both networks, and a weak L2, PPO ends ahead of the same without.",
         CONTINUAL_BACKPROP_AND_L2,
+        workloads=(SLIPPERY, ANT),
+    ),
+    Claim(
+        name="continual_backprop_with_l2_keeps_in_ppo",
+        says="With continual backprop in both networks, and a weak L2, PPO ends where it is best.",
+        source=STAYING,
         workloads=(ANT,),
+        effect=Loss(learner=CONTINUAL_BACKPROP_AND_L2),
+        test="at most",
+        moot_without_loss=True,
+        millions=TO_THE_END,
     ),
     mitigates(
         "continual_backprop_mitigates_in_ppo",
         "With continual backprop in both networks PPO ends ahead of the same without.",
         CONTINUAL_BACKPROP,
         workloads=(POLE,),
-        source=f"{SOURCE}, with a weak L2 beside it",
+        source=f"{FRICTIONS}, with a weak L2 beside it",
     ),
 )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from dashboards.claims import UNDECIDED_BASELINE, Finding
+from dashboards.claims.judging import Verdict
 from sweep.results.intervals import FEWEST_SEEDS, Estimate
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ def sentence(finding: Finding) -> str:
 
 def undecided(finding: Finding) -> str:
     """Why there is no verdict; nothing where there is one."""
+    if finding.short:
+        return f"too short to tell: {finding.short}"
     needed, seeds = finding.judged.would_decide, finding.judged.effect.seeds
     if finding.moot and not (few(finding) and finding.moot == UNDECIDED_BASELINE):  # more seeds decide that too
         return finding.moot
@@ -80,11 +83,11 @@ def table(findings: Sequence[Finding]) -> Table:
 def summary(findings: Sequence[Finding]) -> str:
     """`3 supported, 1 contradicted, 2 undecided`, and that more seeds are needed where there are too few for any."""
     verdicts = [finding.verdict for finding in findings]
-    kinds = ("supported", "contradicted", "undecided")
-    counted = ", ".join(f"{verdicts.count(kind)} {kind}" for kind in kinds if kind in verdicts)
-    if not findings or not all(map(few, findings)):
+    counted = ", ".join(f"{verdicts.count(kind)} {kind}" for kind in get_args(Verdict) if kind in verdicts)
+    tested = [finding for finding in findings if not finding.short]
+    if not tested or not all(map(few, tested)):
         return counted
-    most = max(finding.judged.effect.seeds for finding in findings)
+    most = max(finding.judged.effect.seeds for finding in tested)
     seeds = f"{most} seeds" if most > 1 else "1 seed"
     return f"{counted}: with {seeds} nothing can be decided, it takes {FEWEST_SEEDS} at least"
 
@@ -110,5 +113,6 @@ def row(finding: Finding) -> dict[str, Any]:
         "test": finding.claim.test,
         "limit": finding.claim.of(finding.reading),
         "seeds_that_would_decide": finding.judged.would_decide,
+        "too_short": finding.short,
         "moot": finding.moot,
     }

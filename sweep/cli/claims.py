@@ -15,7 +15,7 @@ def claims_command(
     storage: StorageOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Hold sweeps against the papers' claims. Supported, contradicted or undecided, with effect and interval."""
+    """Hold sweeps against the papers' claims. Verdicts with effect and interval; trials may be too short for one."""
     from dashboards.claims import check, telling
     from sweep.lookup import find_sweep, none_yet
 

@@ -92,6 +92,24 @@ def test_the_page_has_every_verdict_and_what_was_not_run(page: Path) -> None:
     assert "Adam loses plasticity too." in text  # not answered, as there is no such arm
 
 
+def test_trials_too_short_to_tell_are_said_to_be_and_counted(tmp_path: Path) -> None:
+    spec = """\
+workload: {name: slippery_ant, tasks: 4, steps_per_task: 204800}
+seeds: 6
+arms:
+  standard: {optimizer: adam, step_size: 1e-4}
+  equal: {optimizer: adam, step_size: 1e-4, beta1: 0.99, beta2: 0.99}
+metrics: [average_return]
+figures: [arms]
+"""
+    made = synthetic.sweep(spec)
+    part = reproduction.study("slippery_ant", made.record, made, tmp_path)  # type: ignore[arg-type]
+    text = reproduction.build("loss-of-plasticity", "laptop", [part], tmp_path).read_text()
+    assert '<p class="answer">2 too short to tell.</p>' in text
+    assert text.count('<td class="verdict too-short-to-tell">… too short to tell</td>') == 2
+    assert text.count("; too short to tell: 819,200 steps here, and it takes 20 million") == 2
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (400, "light"), (400, "dark")])
 def test_everybody_can_read_it(page: Path, width: int, scheme: Literal["light", "dark"]) -> None:

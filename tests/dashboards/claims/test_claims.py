@@ -15,9 +15,11 @@ from dashboards.claims import telling
 from dashboards.claims.claim import BACKPROP, CONTINUAL_BACKPROP, LINEAR
 from dashboards.claims.evidence import Evidence, Unread, best_by_other_half, protocol, without_pull
 from dashboards.claims.judging import judged, p_above
+from sweep.packing import shape_of
 from sweep.results import frames, intervals, verdicts, windows
 from sweep.results.differences import Difference
-from sweep.trials import Trial, planned_tasks
+from sweep.spec.studies import load
+from sweep.trials import Trial, expand, planned_tasks
 from workloads.reinforcement.continual_minatar import visited
 
 SPEC = """
@@ -431,7 +433,7 @@ def test_adamo_that_pulls_nothing_is_adam_unless_it_projects() -> None:
 
 IN_A_WORLD = """
 name: known
-workload: {name: WORLD, tasks: 10, steps_per_task: 1024, rollout: 64, minibatches: 1}
+workload: {name: WORLD, tasks: 10, steps_per_task: 2000896}
 network: {name: mlp, width: 8, depth: 1}
 seeds: 12
 arms:
@@ -441,6 +443,9 @@ arms:
   cbp: {optimizer: adam, step_size: 0.001, beta1: 0.99, beta2: 0.99, continual_backprop: CBP}
 metrics: [average_return]
 """
+
+
+SLIPPERY = IN_A_WORLD.replace("WORLD", "slippery_ant").replace("CBP", "{}, l2: {strength: 1e-4}")
 
 
 def returns(trial: Trial, metric: str) -> np.ndarray:
@@ -467,6 +472,86 @@ def test_of_learners_that_act_standard_ppo_loses_and_what_mends_it_is_told_apart
     other = found(lambda trial, metric: 200 - returns(trial, metric), spec)
     assert other["standard_ppo_declines"].verdict == "contradicted"
     assert {finding.verdict for finding in other.values()} <= {"contradicted", "undecided"}
+
+
+def test_a_robot_that_walked_for_less_than_its_paper_shows_is_too_short_to_tell() -> None:
+    """Whatever it says, and on however many seeds."""
+    short = SLIPPERY.replace("2000896", "204800").replace("tasks: 10", "tasks: 4")
+
+    def four(trial: Trial, metric: str) -> np.ndarray:
+        return returns(trial, metric)[: trial.config["workload"]["tasks"]]
+
+    for spec in (short, short.replace("seeds: 12", "seeds: 3")):
+        said = found(four, spec)
+        assert {finding.verdict for finding in said.values()} == {"too short to tell"} and len(said) == 4
+        for finding in said.values():
+            assert telling.sentence(finding).endswith(
+                "; too short to tell: 819,200 steps here, and it takes 20 million"
+            )
+            assert telling.row(finding)["too_short"] and not finding.moot
+        assert telling.summary(list(said.values())) == "4 too short to tell"
+
+
+def test_holm_counts_only_where_trials_are_long_enough() -> None:
+    """Six seeds alike come by chance in 1 of 64 on one side: told in one place, and not in one of two."""
+    spec = SLIPPERY.replace("seeds: 12", "seeds: 6").replace("0.01, 0.001", "0.001")
+
+    def alike(trial: Trial, metric: str) -> np.ndarray:
+        return 100.0 - 5 * (trial.arms == ("standard",)) - 10 * (np.arange(10) == 9) * (trial.arms == ("standard",))
+
+    def verdicts(tasks: str) -> dict[str, str]:
+        made = synthetic.sweep(spec.replace("tasks: 10", f"tasks: {tasks}"), cut(alike))
+        findings, _ = claims.check(made.record, made)  # type: ignore[arg-type]
+        return {each.place: each.verdict for each in findings if each.claim.name == "standard_ppo_declines"}
+
+    assert verdicts("[4, 10]") == {"tasks 4": "too short to tell", "tasks 10": "supported"}
+
+
+def cut(values: synthetic.Values) -> synthetic.Values:
+    """Curves as long as the trial, of ones of ten tasks."""
+    return lambda trial, metric: values(trial, metric)[-trial.config["workload"]["tasks"] :]
+
+
+ON_STAYING_GROUND = SLIPPERY.replace("slippery_ant", "ant").replace("tasks: 10", "tasks: TASKS")
+
+
+@pytest.mark.parametrize(("tasks", "kept"), [(25, "supported"), (10, "too short to tell"), (8, "too short to tell")])
+def test_an_ant_whose_task_stays_falls_by_itself_and_continual_backprop_keeps(tasks: int, kept: str) -> None:
+    """After 18 million steps it is seen who falls, after 50 million who keeps."""
+
+    def walked(trial: Trial, metric: str) -> np.ndarray:
+        noise = 10 * drawn(trial, metric, 0.1)[:1]
+        lost = {"standard": 80.0, "equal": 40.0}.get(trial.arms[0], 0.0)
+        return 100 - lost * np.linspace(0, 1, tasks) + noise
+
+    said = found(walked, ON_STAYING_GROUND.replace("TASKS", str(tasks)))
+    fallen = "supported" if tasks >= 9 else "too short to tell"
+    assert {name: finding.verdict for name, finding in said.items()} == {
+        "standard_ppo_falls_where_nothing_changes": fallen,
+        "equal_betas_fall_later": fallen,
+        "l2_mitigates_in_ppo": kept,
+        "continual_backprop_with_l2_mitigates_in_ppo": kept,
+        "continual_backprop_with_l2_keeps_in_ppo": kept,
+    }
+    assert "over all tasks is" in telling.sentence(said["equal_betas_fall_later"])
+
+
+def test_a_claim_on_how_loss_is_avoided_takes_as_long_as_the_loss() -> None:
+    """Else it would be looked at where nobody can tell whether anything was lost."""
+    for paper in claims.CLAIMS.values():
+        lost = {name: each.millions.get(name, 0) for each in paper if each.baseline for name in each.workloads}
+        for each in paper:
+            if each.moot_without_loss:
+                assert all(each.millions.get(name, 0) >= lost.get(name, 0) for name in each.workloads), each.name
+
+
+@pytest.mark.parametrize("study", ["ant", "slippery_ant"])
+def test_a_study_as_long_as_the_papers_is_long_enough(study: str) -> None:
+    long, short = (expand(load(study, scale))[0] for scale in ("paper", "laptop"))
+    for each in claims.CLAIMS["loss-of-plasticity"]:
+        if study in each.workloads:
+            assert not each.too_short(study, shape_of(long.config).steps)
+            assert each.too_short(study, shape_of(short.config).steps)
 
 
 PLAYING = """
