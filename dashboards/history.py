@@ -19,6 +19,7 @@ from dashboards import theme
 from dashboards.figures import METADATA, write
 from dashboards.sheets import SCREEN, Caption, footnote, page
 from sweep.benchmarks.bench_records import Record, device_of, short
+from sweep.benchmarks.rows import subject
 from sweep.errors import InputError
 
 NAME, COLUMNS = "history", 4
@@ -28,6 +29,8 @@ LABELS = {
     "l2_strongest": "L2, strength 0.1",
     "perturbed_most": "shrink and perturb, noise 0.1",
     "divergent": "SGD, steps that diverge",
+    "ppo": "PPO",
+    "stepping": "stepped alone",
 }
 TICKS = 3  # records named below a panel, at most: more would run into each other
 
@@ -45,9 +48,9 @@ def data(records: Sequence[Record]) -> pd.DataFrame:
             "machine": record.machine.get("gpu") or record.machine.get("cpu"),
             "stream": row["stream"],
             "arm": row["arm"],
-            "network": row["network"],
+            "network": subject(row),
             "members": row["members"],
-            "line": f"{row['network']}, {row['members']:,} trial{'s' * (row['members'] > 1)}"
+            "line": f"{subject(row)}, {row['members']:,} trial{'s' * (row['members'] > 1)}"
             + ", on a GPU" * (device_of(row) == "cuda"),
             "ratio": row["ratio"],
             "target": row.get("target"),
@@ -98,7 +101,7 @@ def draw(frame: pd.DataFrame) -> Figure:
                 axes.tick_params(axis="x", labelbottom=below)
                 axes.tick_params(axis="y", labelleft=at % COLUMNS == 0)
                 if at % COLUMNS == 0:
-                    axes.set_ylabel(f"{theme.workload(str(stream))}\nplain loop / pack", size=7)
+                    axes.set_ylabel(f"{theme.workload(str(stream))}\nratio", size=7)
             top += -(-len(arms) // COLUMNS)
         labels: dict[int, str] = dict(zip(frame["place"], frame["label"], strict=True))
         shown = sorted({int(p) for p in np.linspace(0, max(labels), min(TICKS, len(labels))).round()})
@@ -130,7 +133,7 @@ def _subtitle(frame: pd.DataFrame) -> str:
     """What a line is, and on which machines."""
     text = (
         "How many times faster a trial-step of a pack is than a step of the plain loop, on one core or one GPU; "
-        "dotted: the target."
+        "stepped alone: games than their package, and what share of a robot's step is physics; dotted: the target."
     )
     if not frame["valid"].all():
         text += " Hollow: the plain loop was slower than it should be, the machine busy."

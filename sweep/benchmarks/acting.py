@@ -1,71 +1,35 @@
-"""How many steps a second agents make and learn from, in packs of 8 and 16, beside one agent in a plain loop.
+"""How many steps a second agents make and learn from, in a pack, beside one agent in a plain loop.
 
-The loop is PPO as anybody writes it (`plain_ppo.py`: torch.nn, torch.optim, one agent, its environments as one array).
-Both sides act in the same worlds by the same settings, on one core, learning included: whole iterations by turns, by
-the processor's time, since neither waits for anything; the best counts. What compiles is outside, and told apart.
-Beside the ratio stand the shares of a pack's time: the worlds' own, that of asking networks, that of learning.
-
-    python -m sweep.benchmarks.acting
+The loop is PPO as anybody writes it (`plain_ppo.py`: torch.nn, torch.optim, one agent), once in the same worlds, its
+environments as one array, and once the way of single-file implementations: a process for every run, and Gymnasium's own
+environments stepped one after the other (`stock_worlds.py`; the ant is Ant-v5 there, whose contact forces are shown and
+cost, where the pack's is Ant-v3). All by the same settings, on one core, learning included: whole iterations by turns,
+by the processor's time, since none waits for anything; the best counts. What compiles is outside, and told apart.
+Beside the ratio stand the shares of a pack's time: the worlds' own and of that MuJoCo's, that of asking networks, that
+of learning.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from sweep.benchmarks.bench import on_one_core
 from sweep.benchmarks.plain_ppo import PlainPPO
+from sweep.benchmarks.rows import AgentsRow, versions
+from sweep.benchmarks.stock_worlds import StockWorlds
+from sweep.benchmarks.turns import busy, by_turns
+from sweep.benchmarks.world_cases import Agents
 from sweep.packing import path_of
 from workloads import kinds
 from workloads.networks.config import MLPConfig
+from workloads.reinforcement.simulations import Simulations
 from workloads.reinforcement.training import ActingTraining
 from workloads.reinforcement.worlds import World
 from workloads.training.pack import Pack, PackMember
 
-MEMBERS = (8, 16)
-TARGET = 1.4  # times as many steps as the plain loop
-STRETCHES = 3  # of either side; the best counts
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """Agents of one kind in one world."""
-
-    world: dict[str, Any]
-    width: int
-    depth: int
-
-
-SETTINGS: dict[str, Setting] = {
-    "cart_pole": Setting({"name": "continual_control", "envs": 8, "ppo": "modern"}, 64, 2),
-    "cart_pole_small": Setting({"name": "continual_control", "envs": 8, "ppo": "modern"}, 32, 1),
-    "ant": Setting({"name": "ant"}, 256, 2),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Speed:
-    """Steps a second of one core, of one agent's environments in the loop, and of all agents' in the pack."""
-
-    setting: str
-    members: int
-    path: str
-    plain: float
-    pack: float
-    first_s: float  # from the pack's description to the end of its first iteration, programs compiled or from the cache
-    worlds: float  # shares of the pack's time: its worlds',
-    asking: float  # that of asking networks for actions and values,
-    learning: float  # and that of the engines
-
-    @property
-    def times(self) -> float:
-        """As fast as the plain loop."""
-        return self.pack / self.plain
+STEP_SIZE = 3e-4
 
 
 class Clock:
@@ -87,25 +51,24 @@ class Clock:
         return timed
 
 
-def trial(setting: Setting, seed: int) -> dict[str, Any]:
+def trial(case: Agents, seed: int) -> dict[str, Any]:
     """A trial's config: one task, of as many iterations as its longest episode takes."""
-    fields = {name: value for name, value in setting.world.items() if name != "name"}
-    world: Any = kinds.WORKLOADS[setting.world["name"]]
-    alone = world(world.Config(**fields, tasks=1), seed)
+    kind: Any = kinds.WORKLOADS[case.stream]
+    alone = kind(kind.Config(**case.settings, tasks=1), seed)
     iterations = -(-alone.envs * alone.longest // alone.iteration)
+    steps = {"tasks": 1, "steps_per_task": iterations * alone.iteration}
     return {
-        "workload": {**setting.world, "tasks": 1, "steps_per_task": iterations * alone.iteration},
-        "network": {"name": "mlp", "width": setting.width, "depth": setting.depth, "initialisation": "lecun"},
-        "optimizer": {"name": "adam", "step_size": 3e-4},
+        "workload": {"name": case.stream, **case.settings, **steps},
+        "network": {"name": "mlp", "width": case.width, "depth": case.depth, "initialisation": "lecun"},
+        "optimizer": {"name": "adam", "step_size": STEP_SIZE},
         "methods": {},
         **{"seed": seed, "metrics": [], "every": 1, "probe": 1, "dtype": "float32", "keep": "none"},
     }
 
 
-def measured(name: str, members: int) -> Speed:
+def measured(case: Agents) -> AgentsRow:
     """One row, in this process."""
-    setting = SETTINGS[name]
-    configs = [trial(setting, seed) for seed in range(members)]
+    configs = [trial(case, seed) for seed in range(case.members)]
     began = time.perf_counter()
     pack = Pack(
         id="", members=[PackMember(str(i), own) for i, own in enumerate(configs)], path=path_of(configs[0], "cpu")[0]
@@ -115,62 +78,56 @@ def measured(name: str, members: int) -> Speed:
     training.train_chunk(0)
     first = time.perf_counter() - began
     clocks = watched(training)
-    world = kinds.made(configs[0]["workload"], 0)
-    assert isinstance(world, World)
-    network = MLPConfig(width=setting.width, depth=setting.depth, initialisation="lecun")
-    plain = PlainPPO(world, network, lr=3e-4)
+    plain, stock = loop(case, stock=False), loop(case, stock=True)
     plain.iterate()
-    times = [[timed(side) for side in (plain.iterate, lambda: training.train_chunk(0))] for _ in range(STRETCHES)]
-    alone, together = (min(side) for side in zip(*times, strict=True))
-    whole = sum(pack for _, pack in times)
-    shares = [clock.seconds / whole for clock in clocks]
-    speeds = world.iteration / alone, members * world.iteration / together
-    return Speed(name, members, training.path, *speeds, first, *shares)
-
-
-def watched(training: ActingTraining) -> list[Clock]:
-    """Clocks around what a pack's time goes to: its worlds, asking networks, learning."""
-    worlds, asking, learning = Clock(), Clock(), Clock()
-    agents: Any = training.engine
-    for name in ("step", "observe"):
-        setattr(agents.worlds, name, worlds.around(getattr(agents.worlds, name)))
-    for forward in agents.forwards:
-        of = forward.of
-        forward.of = lambda *given, of=of: asking.around(of(*given))
-    for engine in agents.engines:
-        engine.advance = learning.around(engine.advance)
-    return [worlds, asking, learning]
-
-
-def timed(stretch: Callable[[], None]) -> float:
-    """Seconds of the processor."""
-    began = time.process_time()
-    stretch()
-    return time.process_time() - began
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Packs of agents beside the plain loop."""
-    parser = argparse.ArgumentParser(prog="python -m sweep.benchmarks.acting", description=main.__doc__)
-    parser.add_argument("settings", nargs="*", choices=[*SETTINGS, []], help="all unless given")
-    parser.add_argument("--json", action="store_true", help="one line of JSON per row")
-    options = parser.parse_args(arguments)
-    on_one_core()
-    for name in options.settings or SETTINGS:
-        for members in MEMBERS:
-            row = measured(name, members)
-            print(json.dumps(asdict(row)) if options.json else told(row), flush=True)
-    return 0
-
-
-def told(row: Speed) -> str:
-    """A row in words."""
-    return (
-        f"{row.setting:15} {row.members:2} agents, {row.path}: loop {row.plain:,.0f} steps/s, pack {row.pack:,.0f}, "
-        f"{row.times:.1f} times (at least {TARGET:g}); worlds {row.worlds:.0%}, asking {row.asking:.0%}, learning "
-        f"{row.learning:.0%}; first iteration {row.first_s:.0f} s"
+    stock.iterate()
+    sides = (plain.iterate, stock.iterate, lambda: training.train_chunk(0))
+    times = by_turns([partial(busy, side) for side in sides])
+    alone, single, together = map(min, times)
+    steps = plain.world.iteration
+    shares = {name: round(clock.seconds / sum(times[-1]), 3) for name, clock in clocks.items()}
+    return AgentsRow(
+        stream=case.stream,
+        network=case.subject,
+        arm=case.arm,
+        members=case.members,
+        envs=plain.world.envs,
+        path=training.path,
+        pack=round(case.members * steps / together, 1),
+        plain=round(steps / alone, 1),
+        gymnasium=round(steps / single, 1),
+        ratio=round(case.members * alone / together, 3),
+        target=case.target,
+        physics=shares.get("physics"),
+        worlds=shares["worlds"],
+        asking=shares["asking"],
+        learning=shares["learning"],
+        first_call_s=round(first, 2),
+        versions=versions("gymnasium", "mujoco"),
     )
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def loop(case: Agents, *, stock: bool) -> PlainPPO:
+    """One agent, in the worlds that the pack's are in or in Gymnasium's."""
+    shown = case.stock_settings if stock else {}
+    world = kinds.made({**trial(case, 0)["workload"], **shown}, 0)
+    assert isinstance(world, World)
+    network = MLPConfig(width=case.width, depth=case.depth, initialisation="lecun")
+    return PlainPPO(world, network, StockWorlds(world, case.stock) if stock else None, lr=STEP_SIZE)
+
+
+def watched(training: ActingTraining) -> dict[str, Clock]:
+    """Clocks around what a pack's time goes to: its worlds, asking networks, learning; where MuJoCo steps, physics."""
+    agents: Any = training.engine
+    clocks = {name: Clock() for name in ("worlds", "asking", "learning")}
+    for name in ("step", "observe"):
+        setattr(agents.worlds, name, clocks["worlds"].around(getattr(agents.worlds, name)))
+    if isinstance(agents.worlds, Simulations):
+        clocks["physics"] = Clock()
+        agents.worlds.integrate = clocks["physics"].around(agents.worlds.integrate)
+    for forward in agents.forwards:
+        of = forward.of
+        forward.of = lambda *given, of=of: clocks["asking"].around(of(*given))
+    for engine in agents.engines:
+        engine.advance = clocks["learning"].around(engine.advance)
+    return clocks

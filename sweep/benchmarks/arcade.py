@@ -6,52 +6,29 @@ has ended, and what is seen after it: in the package an array of its game's chan
 cells are written that have changed. `worlds` is the same as PPO takes it (`continual_minatar`), where what is seen
 after a step and after a reset is copied out twice. Both sides by turns in one process, by the processor's time, since
 neither waits for anything; the best stretch counts. All five games together are as many steps of each.
-
-    python -m sweep.benchmarks.arcade
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 
 import numpy as np
 
-from sweep.benchmarks.bench import on_one_core
+from sweep.benchmarks.rows import GamesRow, versions
+from sweep.benchmarks.turns import busy, by_turns
+from sweep.benchmarks.world_cases import ALL, Games
 from sweep.errors import InputError
 from workloads.reinforcement.continual_minatar import ContinualMinAtar, ContinualMinAtarConfig
 from workloads.reinforcement.minatar import ACTIONS, GAMES, Arcade, Game
 
-MEMBERS = 64
-TARGET = 50.0
 STRETCHES = 9  # of either side; the best counts
 CALLS, ALONE = 50, 2000  # calls of ours, and steps of the package's one environment, in a stretch
 
 
-@dataclass(frozen=True, slots=True)
-class Speed:
-    """Nanoseconds that one step of one environment takes."""
-
-    game: str
-    members: int
-    environments: int  # of each
-    package_ns: float
-    arcade_ns: float
-    worlds_ns: float
-
-    @property
-    def times(self) -> float:
-        """As fast as the package."""
-        return self.package_ns / self.arcade_ns
-
-
 def packaged(game: Game) -> Callable[[], int]:
-    """Plays a stretch of the package's game; returns its steps. Raises InputError where there is no package."""
+    """Plays a stretch of the package's game: its steps. Raises InputError where there is no package."""
     try:
         made = import_module("minatar").Environment(game)
     except ImportError as error:
@@ -70,13 +47,13 @@ def packaged(game: Game) -> Callable[[], int]:
     return stretch
 
 
-def played(game: Game, environments: int) -> tuple[Callable[[], int], Callable[[], int]]:
+def played(game: Game, count: int, environments: int) -> tuple[Callable[[], int], Callable[[], int]]:
     """The same of an arcade, and of worlds."""
     config = ContinualMinAtarConfig(games=game, envs=environments, tasks=1, steps_per_task=2**40)
-    members = [ContinualMinAtar(config, seed) for seed in range(MEMBERS)]
+    members = [ContinualMinAtar(config, seed) for seed in range(count)]
     arcade, worlds = Arcade([member.play(0) for member in members], environments), ContinualMinAtar.worlds(members)
     actions = np.random.default_rng(0).integers(0, ACTIONS, (CALLS, *arcade.shape))
-    clock, episode = np.zeros(MEMBERS, dtype=np.int64), np.zeros(arcade.shape, dtype=np.int64)
+    clock, episode = np.zeros(count, dtype=np.int64), np.zeros(arcade.shape, dtype=np.int64)
     arcade.begin(np.ones(arcade.shape, dtype=np.bool_), episode)
     worlds.start()
 
@@ -96,43 +73,28 @@ def played(game: Game, environments: int) -> tuple[Callable[[], int], Callable[[
     return alone, acted
 
 
-def measured(game: Game, environments: int) -> Speed:
-    """One game, in this process."""
-    sides = (packaged(game), *played(game, environments))
-    times = [[timed(side) for side in sides] for _ in range(STRETCHES)]
-    package, arcade, worlds = (min(side) for side in zip(*times, strict=True))
-    return Speed(game, MEMBERS, environments, package, arcade, worlds)
-
-
-def timed(stretch: Callable[[], int]) -> float:
-    """Nanoseconds a step."""
-    began = time.process_time_ns()
-    steps = stretch()
-    return (time.process_time_ns() - began) / steps
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """MinAtar's games here beside the package's."""
-    parser = argparse.ArgumentParser(prog="python -m sweep.benchmarks.arcade", description=main.__doc__)
-    parser.add_argument("--environments", type=int, default=16, help="of each of the 64 members")
-    parser.add_argument("--json", action="store_true", help="one line of JSON per game")
-    options = parser.parse_args(arguments)
-    on_one_core()
-    rows = [measured(game, options.environments) for game in GAMES]
-    sums = [sum(getattr(row, name) for row in rows) for name in ("package_ns", "arcade_ns", "worlds_ns")]
-    for row in (*rows, Speed("all", MEMBERS, options.environments, *(each / len(rows) for each in sums))):
-        print(json.dumps(asdict(row)) if options.json else told(row), flush=True)
-    return 0
-
-
-def told(row: Speed) -> str:
-    """A row in words."""
-    return (
-        f"{row.game:15} {row.members} x {row.environments}: package {row.package_ns:,.0f} ns a step, here "
-        f"{row.arcade_ns:,.0f} ns, {row.times:,.0f} times as fast (worlds {row.worlds_ns:,.0f} ns, "
-        f"{row.package_ns / row.worlds_ns:,.0f} times)"
+def measured(case: Games) -> GamesRow:
+    """One row, in this process. Raises InputError where there is no package."""
+    games = [game for game in GAMES if case.game in (game, ALL)]
+    of_games = [stretched((packaged(game), *played(game, case.members, case.envs))) for game in games]
+    package, arcade, worlds = (sum(side) / len(games) for side in zip(*of_games, strict=True))
+    return GamesRow(
+        stream=case.stream,
+        game=case.game,
+        arm=case.arm,
+        members=case.members,
+        envs=case.envs,
+        package_ns=round(package, 1),
+        arcade_ns=round(arcade, 1),
+        worlds_ns=round(worlds, 1),
+        ratio=round(package / arcade, 2),
+        target=case.target,
+        versions=versions("minatar"),
     )
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def stretched(sides: tuple[Callable[[], int], ...]) -> list[float]:
+    """Nanoseconds a step, of each side."""
+    steps = [side() for side in sides]
+    best = map(min, by_turns([partial(busy, side) for side in sides], STRETCHES))
+    return [1e9 * seconds / count for seconds, count in zip(best, steps, strict=True)]

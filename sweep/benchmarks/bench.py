@@ -9,18 +9,16 @@ is its own. How many steps are timed is found out first: as many as fill `Case.s
 Some rows also say what share of the training their stream's study spends on its diagnostics, at its schedule: how long
 `Training.diagnose` takes, over the steps between two of them. What a task draws once is left out: training needs it.
 The same rows say how fast all cores are together, a pack on each at the same time, beside as many times one alone.
-One row is of the whole command (`whole`). On a GPU both sides train there, the loop's batches brought over at
-once, and no core is set aside: what compiles needs them all.
+One row is of the whole command (`whole`), others are of agents and worlds (`acting`, `stepping`, `arcade`). On a GPU
+both sides train there, the loop's batches brought over at once, and no core is set aside: what compiles needs them all.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import json
 import math
 import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -41,32 +39,35 @@ from sweep.benchmarks.cases import (
     RELABELLED,
     SLACK,
     WITHOUT,
+    AnyCase,
     Case,
     config_of,
 )
 from sweep.benchmarks.limits import limit_ns, peaks, work_of
-from sweep.benchmarks.rows import Row
+from sweep.benchmarks.rows import AnyRow, Row, read_row, versions
+from sweep.benchmarks.turns import REPEATS, by_turns, on_one_core
+from sweep.benchmarks.world_cases import Agents, Games, Robots
+from sweep.errors import InputError
 
 if TYPE_CHECKING:
     from sweep.benchmarks.plain_loop import PlainLoop
     from workloads.training.loop import Training
 
-REPEATS = 3  # of either side; the best counts, since noise only ever adds
 FIRST_STEPS = 100  # at most, of the first call
 
 
-def command_of(case: Case) -> list[str]:
-    """What measures a case in a process of its own; with a core's number after it, beside others."""
-    return [sys.executable, "-P", "-m", "sweep.benchmarks.bench", json.dumps(asdict(case))]
+def command_of(case: AnyCase) -> list[str]:
+    """What measures a case in a process of its own; with a core's number after it, a pack beside others."""
+    return [sys.executable, "-P", "-m", "sweep.benchmarks.bench", type(case).__name__, json.dumps(asdict(case))]
 
 
-def measured_apart(case: Case) -> Row:
+def measured_apart(case: AnyCase) -> AnyRow:
     """One row, measured by a process of its own. Raises RuntimeError where it fails."""
     done = subprocess.run(command_of(case), capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"the bench of {case} failed:\n{done.stderr[-2000:]}")
-    row = Row(**json.loads(done.stdout.splitlines()[-1]))
-    if not case.main or not hasattr(os, "sched_getaffinity"):
+    row = read_row(json.loads(done.stdout.splitlines()[-1]))
+    if not (isinstance(case, Case) and isinstance(row, Row) and case.main and hasattr(os, "sched_getaffinity")):
         return row
     cores = sorted(os.sched_getaffinity(0))
     alone, together = at_once(case, cores[:1]), at_once(case, cores)
@@ -112,17 +113,20 @@ def beside_others(case: Case, core: int) -> None:
     print(statistics.fmean(times))
 
 
-def on_one_core(core: int | None = None) -> None:
-    """Pin this process, to the first core that it may use unless told, and keep torch to one thread."""
-    import torch
+def measured_of(case: AnyCase) -> AnyRow:
+    """One row, in this process. Raises InputError where something to measure it with is not installed."""
+    if isinstance(case, Case):
+        return measured(case)
+    from sweep.benchmarks import acting, arcade, stepping
 
-    torch.set_num_threads(1)
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0)) if core is None else core})
+    if isinstance(case, Robots):
+        return stepping.measured(case)
+    on_one_core()
+    return acting.measured(case) if isinstance(case, Agents) else arcade.measured(case)
 
 
 def measured(case: Case) -> Row:
-    """One row, in this process, which it pins to one core."""
+    """One row of a pack, in this process, which it pins to one core."""
     from workloads.engine import computing
 
     computing.FLUSHED = case.flushed
@@ -138,9 +142,7 @@ def measured(case: Case) -> Row:
     ageing.hand_over(training, loop)
     pack_once, plain_once = pack_timer(training, case), plain_timer(loop, case, training.step)
     look_once = diagnosis_timer(training) if case.main else lambda: math.nan
-    # The sides alternate, so that a machine that slows down slows all.
-    times = [(plain_once(), pack_once(), look_once()) for _ in range(REPEATS)]
-    plain_ns, pack_ns, look_ns = (min(side) for side in zip(*times, strict=True))
+    plain_ns, pack_ns, look_ns = map(min, by_turns([plain_once, pack_once, look_once]))
     row = row_of(case, training.path, training.stream.batch, pack_ns, plain_ns, first_call, resource.RUSAGE_SELF)
     reference = REFERENCE_NS.get((case.stream, case.arm, case.width)) if case.device == "cpu" else None
     row = replace(
@@ -223,13 +225,6 @@ def measured_whole(case: Case) -> Row:
     plain_ns = plain_timer(plain_loop(case), case, 0)()
     row = row_of(case, "sweep run", 1, whole_ns, plain_ns, first_call, resource.RUSAGE_CHILDREN)
     return replace(row, cores=cores, kernels_ns=round(kernels_ns, 2))
-
-
-def versions() -> dict[str, str]:
-    """Of what decides how fast a row is."""
-    return {name: importlib.metadata.version(name) for name in ("pliant", "torch")} | {
-        "python": platform.python_version()
-    }
 
 
 def new_pack(case: Case, seeds: int | None = None, *, path: str | None = None) -> tuple[Training, float]:
@@ -377,9 +372,18 @@ def filling(seconds: float, run: Callable[[int], float]) -> int:
     return max(1, round(count * seconds / taken))
 
 
+def main(kind: str, described: str, core: str = "") -> None:
+    """What `command_of` starts: prints a case's row as JSON."""
+    kinds: dict[str, type[AnyCase]] = {one.__name__: one for one in (Case, Agents, Robots, Games)}
+    case = kinds[kind](**json.loads(described))
+    if core:
+        assert isinstance(case, Case)
+        return beside_others(case, int(core))
+    try:
+        print(json.dumps(asdict(measured_of(case))))
+    except InputError as error:
+        sys.exit(f"{error}")
+
+
 if __name__ == "__main__":
-    asked = Case(**json.loads(sys.argv[1]))
-    if len(sys.argv) > 2:
-        beside_others(asked, int(sys.argv[2]))
-    else:
-        print(json.dumps(asdict(measured(asked))))
+    main(*sys.argv[1:])

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sweep.benchmarks.rows import Row
+from sweep.benchmarks.rows import HEADINGS, AnyRow, read_row, rows_by_kind, subject
 from sweep.errors import InputError
 from sweep.ledger import provenance
 
@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 SHORT = 12  # characters of a commit
 ALIKE = 0.1  # a ratio that changed by less has not changed
 
-Key = tuple[str, str, str, int, str]  # stream, network, arm, members, device
+Key = tuple[str, str, str, int, str]  # stream, what it is about, arm, members, device
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +52,7 @@ class Record:
 class Change:
     """A row's ratio in the last record and now; None where it was not measured."""
 
-    row: Row
+    row: AnyRow
     then: float | None
 
     @property
@@ -63,7 +63,7 @@ class Change:
 
 def key_of(row: Mapping[str, Any]) -> Key:
     """What makes two rows the same question."""
-    return row["stream"], row["network"], row["arm"], row["members"], device_of(row)
+    return row["stream"], subject(row), row["arm"], row["members"], device_of(row)
 
 
 def device_of(row: Mapping[str, Any]) -> str:
@@ -115,7 +115,7 @@ def refuse_changed_code() -> None:
         raise InputError(f"--record keeps runs of a commit, and files of {ROOT} differ from theirs: commit them first")
 
 
-def write(rows: Sequence[Row], folder: Path) -> Path:
+def write(rows: Sequence[AnyRow], folder: Path) -> Path:
     """A record of these rows, measured now on this machine: the file, which appears whole.
 
     A second run on one day, commit and device takes the first one's place.
@@ -130,7 +130,7 @@ def write(rows: Sequence[Row], folder: Path) -> Path:
         "note": None,
         "rows": [asdict(row) for row in rows],
     }
-    devices = sorted({row.device for row in rows} - {"cpu"})
+    devices = sorted({device_of(row) for row in held["rows"]} - {"cpu"})
     if devices:
         import torch
 
@@ -152,7 +152,7 @@ def short(commit: str | None) -> str:
     return whole[:SHORT] + dirty
 
 
-def changes(rows: Sequence[Row], last: Record | None) -> list[Change]:
+def changes(rows: Sequence[AnyRow], last: Record | None) -> list[Change]:
     """The rows beside what they were in a record."""
     then = last.ratios if last else {}
     return [Change(row, then.get(key_of(asdict(row)))) for row in rows]
@@ -171,29 +171,45 @@ def comparison(changed: Sequence[Change], last: Record) -> str:
     if last.machine.get("cpu") not in (None, cpu):
         lines.append(f"that was another machine ({last.machine['cpu']}; this is {cpu}): compare with care")
     for times, change in sorted(slower, key=lambda pair: pair[0]):
-        row = change.row
+        stream, about, arm, members, _ = key_of(asdict(change.row))
         lines.append(
-            f"slower: {row.stream} {row.network} {row.arm} x {row.members}: "
-            f"ratio {change.then:,.1f} then, {row.ratio:,.1f} now ({times:.2f} times)"
+            f"slower: {stream} {about} {arm} x {members}: "
+            f"ratio {change.then:,.1f} then, {change.row.ratio:,.1f} now ({times:.2f} times)"
         )
     return "\n".join(lines)
 
 
 def table(record: Record) -> str:
-    """A record's rows as a table in Markdown; what a row does not know stays empty."""
-    heads = ("stream, network", "arm", "trials", "age", "plain loop, ns", "pack, ns", "ratio", "newborn")
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    """A record's rows as tables in Markdown, one of packs and one for every kind of world."""
+    packs = [cells_of(row) for row in record.rows if "kind" not in row]
+    worlds = rows_by_kind([read_row(row) for row in record.rows if "kind" in row])
+    others = [f"{HEADINGS[kind]}:\n\n{markdown([row.cells for row in rows])}" for kind, rows in worlds.items()]
+    return "\n\n".join([*([markdown(packs)] if packs else []), *others])
+
+
+def cells_of(row: Mapping[str, Any]) -> dict[str, str]:
+    """A pack's, as written; what it does not know stays empty."""
+    newborn = row["newborn_plain_ns"] / row["newborn_ns"] if row.get("newborn_ns") else None
+    return {
+        "stream, network": f"{row['stream']}, {row['network']}",
+        "arm": row["arm"],
+        "trials": f"{row['members']:,}",
+        "age": f"{row.get('age', 0):,}",
+        "plain loop, ns": amount(row.get("plain_ns")),
+        "pack, ns": amount(row.get("ns_per_trial_step")),
+        "ratio": amount(row.get("ratio")),
+        "newborn": amount(newborn),
+    }
+
+
+def markdown(rows: Sequence[Mapping[str, str]]) -> str:
+    """Rows under their heads; a first cell like the one above it stays empty."""
+    lines = [f"| {' | '.join(rows[0])} |", "|---" * len(rows[0]) + "|"]
     shown = ""
-    for row in record.rows:
-        place = f"{row['stream']}, {row['network']}"
-        newborn = row["newborn_plain_ns"] / row["newborn_ns"] if row.get("newborn_ns") else None
-        cells = [
-            *("" if place == shown else place, row["arm"], f"{row['members']:,}", f"{row.get('age', 0):,}"),
-            *(amount(row.get(key)) for key in ("plain_ns", "ns_per_trial_step", "ratio")),
-            amount(newborn),
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-        shown = place
+    for row in rows:
+        first, *others = row.values()
+        lines.append(f"| {' | '.join(['' if first == shown else first, *others])} |")
+        shown = first
     return "\n".join(lines)
 
 

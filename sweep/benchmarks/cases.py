@@ -1,11 +1,16 @@
-"""What the bench measures: a case is a stream, a network, an arm and a number of trials, with the ratio aimed at."""
+"""What the bench measures: a case is a stream, a network, an arm and a number of trials, with the ratio aimed at.
+
+What it measures of worlds is in `world_cases`; `selected` chooses among both.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from sweep import examples
+from sweep.benchmarks.world_cases import WORLD_CASES, Agents, Games, Robots
 from sweep.errors import InputError
 from workloads.extensions import load_code
 from workloads.methods.config import METHODS
@@ -157,6 +162,11 @@ class Case:
         return f"convnet of width {self.width}" if self.stream == PAIRS else "-".join(map(str, self.sizes))
 
     @property
+    def subject(self) -> str:
+        """What the row is about."""
+        return self.network
+
+    @property
     def target(self) -> float | None:
         """The ratio aimed at, where there is one."""
         if self.command or self.device != "cpu":
@@ -175,6 +185,8 @@ class Case:
         plain = self.arm == "sgd" and self.device == "cpu" and not self.command
         return plain and (self.stream, self.width, self.members) in MAIN
 
+
+AnyCase = Case | Agents | Robots | Games
 
 YOUNG = {"muon": 2000}
 
@@ -220,15 +232,16 @@ def selected(
     members: int | None = None,
     flushed: bool = True,
     device: str = "cpu",
-) -> list[Case]:
-    """The cases asked for. Raises InputError where none is."""
+) -> Sequence[AnyCase]:
+    """The cases asked for; packs alone where subnormal numbers are not flushed. Raises InputError where none is."""
     if quick and device != "cpu":
         raise InputError(f"the quick rows are of a CPU: leave out --quick or --device {device}")
-    whole = CASES if device == "cpu" else GPU_CASES
-    for name, kind, names in ((stream, "stream", {c.stream for c in whole}), (arm, "arm", set(ARMS))):
+    whole: list[AnyCase] = [*GPU_CASES] if device != "cpu" else [*CASES, *(WORLD_CASES if flushed else ())]
+    arms = {*ARMS, *(c.arm for c in whole)}
+    for name, kind, names in ((stream, "stream", {c.stream for c in whole}), (arm, "arm", arms)):
         if name is not None and name not in names:
             raise InputError(unknown(name, kind, names))
-    cases = QUICK if quick else whole
+    cases: Sequence[AnyCase] = QUICK if quick else whole
     matching = [c for c in cases if (stream in (None, c.stream)) and (arm in (None, c.arm))]
     if not matching:
         there = ", ".join(f"{arm} on {stream}" for stream, arm in dict.fromkeys((c.stream, c.arm) for c in cases))
@@ -237,7 +250,7 @@ def selected(
     if not chosen:
         sizes = ", ".join(map(str, sorted({c.members for c in matching})))
         raise InputError(f"there is no such row with {members} members; there is: {sizes}")
-    return [replace(case, flushed=flushed) for case in chosen]
+    return [replace(case, flushed=flushed) if isinstance(case, Case) else case for case in chosen]
 
 
 def config_of(case: Case, seed: int, which: int) -> dict[str, Any]:

@@ -20,8 +20,9 @@ from dataclasses import asdict, dataclass
 
 import torch
 
-from sweep.benchmarks.bench import REPEATS, new_pack, on_one_core
+from sweep.benchmarks.bench import new_pack
 from sweep.benchmarks.cases import IMAGES, REGRESSION, Case
+from sweep.benchmarks.turns import REPEATS, by_turns, on_one_core
 from workloads.training.loop import Training
 
 # Few enough that a block of the lifted path holds them all, of few streams, whose making none of the paths does sooner.
@@ -55,7 +56,7 @@ def measured(path: str, case: Case, steps: int) -> Left:
     left.keep(torch.arange(case.members) % 2 == 0)
     left.train(left.step + 1)
     leaving = time.perf_counter() - began
-    times = [[trained(training, steps) for training in (whole, left)] for _ in range(1 + REPEATS)]
+    times = by_turns([lambda: trained(whole, steps), lambda: trained(left, steps)], 1 + REPEATS)
     whole_us, left_us = (min(side[1:]) / steps * 1e6 for side in zip(*times, strict=True))
     return Left(path, case.network, case.members, len(left.held), whole_us, left_us, leaving)
 

@@ -15,7 +15,7 @@ from workloads.random import words
 from workloads.reinforcement.agents import critic_seed
 from workloads.reinforcement.policies import policy_of
 from workloads.reinforcement.rollout import noise_of
-from workloads.reinforcement.worlds import Discrete, World
+from workloads.reinforcement.worlds import Discrete, World, Worlds
 
 
 def network(config: MLPConfig, inputs: int, outputs: int, seed: int, dtype: torch.dtype) -> nn.Sequential:
@@ -34,11 +34,19 @@ def network(config: MLPConfig, inputs: int, outputs: int, seed: int, dtype: torc
 class PlainPPO:
     """One agent in its environments."""
 
-    def __init__(self, world: World, config: MLPConfig, *, dtype: torch.dtype = torch.float32, **adam: float) -> None:
-        """`adam`: arguments of torch.optim.Adam."""
+    def __init__(
+        self,
+        world: World,
+        config: MLPConfig,
+        worlds: Worlds | None = None,
+        *,
+        dtype: torch.dtype = torch.float32,
+        **adam: float,
+    ) -> None:
+        """`worlds`: the environments, the world's own unless given; `adam`: arguments of torch.optim.Adam."""
         self.world, self.settings, self.dtype = world, world.ppo, dtype
         self.discrete = isinstance(world.action, Discrete)
-        self.worlds = world.worlds([world])
+        self.worlds = worlds or world.worlds([world])
         self.worlds.start()
         self.actor = network(config, world.inputs, world.outputs, world.seed, dtype)
         self.critic = network(config, world.inputs, 1, critic_seed(world.seed), dtype)

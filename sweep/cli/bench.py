@@ -1,4 +1,4 @@
-"""`sweep bench`: packs beside the plain loop."""
+"""`sweep bench`: packs beside the plain loop, agents beside PPO in one file, and worlds stepped alone."""
 
 from __future__ import annotations
 
@@ -16,18 +16,30 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from sweep.benchmarks.bench_records import Change, Record
-    from sweep.benchmarks.cases import Case
-    from sweep.benchmarks.rows import Row
+    from sweep.benchmarks.cases import AnyCase
+    from sweep.benchmarks.rows import AnyRow, Row, WorldRow
 
 
 @app.command()
 def bench(
     quick: Annotated[bool, typer.Option("--quick", help="Two small rows in seconds, to see that it works.")] = False,
     stream: Annotated[
-        str | None, typer.Option(help="Only rows of this stream: slowly_changing_regression or permuted_mnist.")
+        str | None,
+        typer.Option(
+            help="Only rows of this stream or world: slowly_changing_regression, permuted_mnist, relabelled, "
+            "continual_imagenet; continual_control, ant, slippery_ant, hopper, walker, half_cheetah, continual_minatar."
+        ),
     ] = None,
-    arm: Annotated[str | None, typer.Option(help="Only rows of this way of learning: sgd, adam, adamo, ...")] = None,
-    members: Annotated[int | None, typer.Option(help="Only rows of packs of so many trials: 3000, 300, 30, 1.")] = None,
+    arm: Annotated[
+        str | None,
+        typer.Option(
+            help="Only rows of this way of learning: sgd, adam, adamo, ...; ppo is agents', stepping is worlds' alone."
+        ),
+    ] = None,
+    members: Annotated[
+        int | None,
+        typer.Option(help="Only rows of packs of so many trials: 3000, 300, 30, 1; of agents 8, 16."),
+    ] = None,
     record: Annotated[
         bool, typer.Option("--record", help="Keep the run as a dated JSON file, to compare later runs with.")
     ] = False,
@@ -44,17 +56,18 @@ def bench(
         ),
     ] = None,
     no_flush: Annotated[
-        bool, typer.Option("--no-flush", help="Leave subnormal numbers as they are, to see what they cost.")
+        bool, typer.Option("--no-flush", help="Packs with subnormal numbers left as they are, to see what they cost.")
     ] = False,
     device: Annotated[Kind, typer.Option(help="What both sides train on; a GPU has rows of its own.")] = Kind.cpu,
     as_json: AsJson = False,
 ) -> None:
-    """Time packs against the plain torch.nn loop. One core, both sides in one run, 15 minutes; let nothing else run.
+    """Time packs against the plain torch.nn loop. One core, both sides in one run, 30 minutes; let nothing else run.
 
     A row is a stream, a network, an arm and a number of trials in the pack, all networks aged. Its ratio says how many
     times less a trial's step costs in the pack than in the loop everybody writes; newborn is the same for networks that
     have not trained yet; its limit is what the counted operations would take at this core's measured speed; before is
-    the ratio in the last record.
+    the ratio in the last record. Agents that learn by PPO are timed against PPO in one file, in our worlds and in
+    Gymnasium's environments; robots stepped alone against MuJoCo's mj_step, MinAtar's games against their package.
     """
     from dataclasses import asdict
 
@@ -85,35 +98,42 @@ def bench(
         raise typer.Exit(1)
 
 
-def measured(cases: Sequence[Case], *, quiet: bool) -> tuple[list[Row], list[str]]:
+def measured(cases: Sequence[AnyCase], *, quiet: bool) -> tuple[list[AnyRow], list[str]]:
     """The rows of what could be measured, each said at once unless `quiet`, and why the others could not."""
     from sweep.benchmarks.bench import measured_apart
+    from sweep.benchmarks.rows import Row
 
     rows, failures = [], []
     for case in cases:
+        name = f"{case.subject} {case.arm} x {case.members:,}"
         try:
             row = measured_apart(case)
         except RuntimeError as error:
             failures.append(str(error))
-            typer.echo(f"{case.network} {case.arm} x {case.members:,}: failed", err=True)
+            typer.echo(f"{name}: failed", err=True)
             continue
         rows.append(row)
         if not quiet:
-            mark = "" if row.valid else "  (invalid: the plain loop is over 20 % slower than its reference)"
-            say(f"{row.network} {row.arm} x {row.members:,}: {ratio(row.ratio)} times{mark}")
+            valid = not isinstance(row, Row) or row.valid
+            mark = "" if valid else "  (invalid: the plain loop is over 20 % slower than its reference)"
+            say(f"{name}: {ratio(row.ratio)} times{mark}")
     return rows, failures
 
 
-def tell(rows: Sequence[Row], last: Record | None) -> None:
-    """The table of a run, what its rows say beside it, and how it compares with the last record."""
+def tell(rows: Sequence[AnyRow], last: Record | None) -> None:
+    """The tables of a run, what its rows say beside it, and how it compares with the last record."""
     from sweep.benchmarks import bench_records
-    from sweep.benchmarks.rows import asides
+    from sweep.benchmarks.rows import HEADINGS, Row, asides, rows_by_kind
 
     changed = bench_records.changes(rows, last)
-    say()
-    show(bench_table(changed))
-    for aside in asides(rows):
-        say("\n" + aside)
+    if packs := [row for row in rows if isinstance(row, Row)]:
+        say()
+        show(bench_table(packs, bench_records.changes(packs, last)))
+        for aside in asides(packs):
+            say("\n" + aside)
+    for kind, found in rows_by_kind(rows).items():
+        say("\n" + HEADINGS[kind])
+        show(world_table(found, bench_records.changes(found, last)))
     if last and any(change.then for change in changed):
         say("\n" + bench_records.comparison(changed, last))
 
@@ -127,16 +147,29 @@ def draw_history(folder: Path) -> None:
         say(f"history   {path}")
 
 
-def bench_table(changes: Sequence[Change]) -> Table:
-    """The bench's rows beside their limits, their targets and what they were before. Times in ns."""
+def world_table(rows: Sequence[WorldRow], changes: Sequence[Change]) -> Table:
+    """Rows of worlds, all of one kind, beside what they were before."""
+    from rich.table import Table
+
+    first, *others = rows[0].cells
+    table = Table(first, box=None, pad_edge=False)
+    for name in (*others, "before", "change"):
+        table.add_column(name, justify="right")
+    for row, change in zip(rows, changes, strict=True):
+        before = (f"{change.then:.3g}", f"x {change.times:.2f}") if change.then and change.times else ("", "")
+        table.add_row(*row.cells.values(), *before)
+    return table
+
+
+def bench_table(rows: Sequence[Row], changes: Sequence[Change]) -> Table:
+    """The packs' rows beside their limits, their targets and what they were before. Times in ns."""
     from rich.table import Table
 
     table = Table("stream, network, arm", box=None, pad_edge=False)
     for name in ("trials", "path", "plain ns", "pack ns", "limit ns", "ratio", "newborn", "target", "before", "change"):
         table.add_column(name, justify="left" if name == "path" else "right")
     shown = ""
-    for change in changes:
-        r = change.row
+    for r, change in zip(rows, changes, strict=True):
         if (place := f"{r.stream} {r.network}") != shown:
             table.add_row(place)
             shown = place

@@ -5,7 +5,7 @@ Ant, Hopper and HalfCheetah against `mj_step` alone in a plain loop): `mujoco.ba
 keeps its threads between calls, gives every simulation its own friction, and tells of those that blew up. Threads of
 Python around `mj_step`, 92 to 97 %, hold the interpreter for some 3 us a step. `mujoco.rollout`, 81 to 94 %, does
 not hand back what the solver starts from next, so that the results are not the environments'. What is left of it with
-all else that a world does is told by `sweep.benchmarks.stepping`.
+all else that a world does is told by `sweep bench --arm stepping`.
 
 Contact forces (Ant-v5 alone) are not among what a batch computes: they are had one simulation after the other, from a
 copy of each one's data, for some 6 % of an ant's step.
@@ -126,8 +126,7 @@ class Simulations(Worlds):
         """See Worlds."""
         chosen = actions.reshape(self.control.shape)
         self.control[:] = chosen
-        with subnormal(), quiet():
-            self.batch.step(nstep=self.body.substeps)
+        self.integrate()
         failed = self.failed()
         if self.body.contacts:
             self.forces[:] = self.contact_forces()
@@ -139,6 +138,11 @@ class Simulations(Worlds):
             reward[failed], healthy[failed] = 0.0, False
         self.look()
         return reward.reshape(self.shape), ~healthy.reshape(self.shape)
+
+    def integrate(self) -> None:
+        """MuJoCo's part of a step."""
+        with subnormal(), quiet():
+            self.batch.step(nstep=self.body.substeps)
 
     def failed(self) -> Bool | None:
         """(M E,) whose simulation has become unstable in this step, if any; they are put to rest."""

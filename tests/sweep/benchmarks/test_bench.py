@@ -17,7 +17,7 @@ from tiny import Command
 
 from dashboards import history
 from sweep import packing
-from sweep.benchmarks import ageing, bench, bench_records, cases, limits, whole
+from sweep.benchmarks import acting, ageing, arcade, bench, bench_records, cases, limits, stepping, whole
 from sweep.benchmarks.cases import (
     ARMS,
     CASES,
@@ -27,13 +27,27 @@ from sweep.benchmarks.cases import (
     REGRESSION,
     RELABELLED,
     WITHOUT,
+    AnyCase,
     Case,
     config_of,
     selected,
 )
 from sweep.benchmarks.limits import Peaks, Work, limit_ns, work_of
 from sweep.benchmarks.plain_loop import PlainIsometry, PlainLoop, plain_convnet
-from sweep.benchmarks.rows import Row, bandwidth, shares, together, wholes
+from sweep.benchmarks.rows import (
+    HEADINGS,
+    AgentsRow,
+    AnyRow,
+    GamesRow,
+    RobotsRow,
+    Row,
+    bandwidth,
+    read_row,
+    shares,
+    together,
+    wholes,
+)
+from sweep.benchmarks.world_cases import ALL, WORLD_CASES, Agents, Games, Robots
 from sweep.errors import InputError
 from sweep.ledger import provenance
 from sweep.spec.studies import load
@@ -86,6 +100,20 @@ def row(arm: str = "sgd", members: int = 3000, ratio: float = 6000.0, **changed:
     return replace(made, **changed)
 
 
+def world_row(case: Agents | Robots | Games, ratio: float = 2.0) -> AnyRow:
+    """A row made by hand, of an agents' pack, robots or games."""
+    fields: dict[str, Any] = {"stream": case.stream, "arm": case.arm, "members": case.members, "versions": {}}
+    if isinstance(case, Agents):
+        fields |= {"envs": 8, "path": "lifted", "pack": 2500.4, "plain": 1000.0, "gymnasium": 800.0, "physics": None}
+        fields |= {"worlds": 0.5, "asking": 0.1, "learning": 0.3, "first_call_s": 31.0}
+        return AgentsRow(network=case.subject, ratio=ratio, target=case.target, **fields)
+    if isinstance(case, Robots):
+        fields |= {"physics_us": 187.94, "worlds_us": 208.82, "gymnasium_us": 320.7, "cores": 8, "times": 7.25}
+        return RobotsRow(environment=case.subject, ratio=0.9, target=case.target, **fields)
+    fields |= {"envs": 16, "package_ns": 4321.0, "arcade_ns": 70.0, "worlds_ns": 432.1}
+    return GamesRow(game=case.game, ratio=61.7, target=case.target, **fields)
+
+
 # The rows
 
 
@@ -104,6 +132,59 @@ def test_the_rows_that_were_promised_are_there() -> None:
     for width in (100, 1000, 2000):
         network = f"784-{width}-{width}-{width}-10"
         assert {(IMAGES, network, arm, 1) for arm in ("sgd", "continual_backprop")} <= there
+
+
+def test_agents_and_worlds_have_rows_of_their_own() -> None:
+    there = {(case.stream, case.subject, case.arm, case.members): case.target for case in WORLD_CASES}
+    assert len(there) == len(WORLD_CASES) == 3 * 2 + 5 * 3 + 6
+    for stream, network in (("continual_control", "32"), ("continual_control", "64-64"), ("ant", "256-256")):
+        assert {there[stream, network, "ppo", members] for members in (8, 16)} == {1.4}
+    assert {there["hopper", "Hopper-v5", "stepping", members] for members in (8, 16, 32)} == {0.9}
+    assert there["slippery_ant", "SlipperyAnt-v0", "stepping", 8] == 0.9
+    assert there["continual_minatar", "breakout", "stepping", 64] is None
+    assert there["continual_minatar", ALL, "stepping", 64] == 50
+    assert {case.envs for case in WORLD_CASES if isinstance(case, Games)} == {16}
+
+
+def test_they_are_chosen_as_packs_are() -> None:
+    ants = selected(quick=False, stream="ant", arm=None)
+    assert {(case.arm, case.members) for case in ants} == {
+        *(("ppo", members) for members in (8, 16)),
+        *(("stepping", members) for members in (8, 16, 32)),
+    }
+    assert len(selected(quick=False, stream=None, arm="ppo")) == 6
+    with pytest.raises(InputError, match="unknown arm 'steping': did you mean 'stepping'"):
+        selected(quick=False, stream=None, arm="steping")
+    with pytest.raises(InputError, match="there is no such row; there is: .*ppo on ant, .*stepping on hopper"):
+        selected(quick=False, stream="hopper", arm="ppo")
+    with pytest.raises(InputError, match="unknown stream 'ant'"):  # it has no choice about subnormal numbers
+        selected(quick=False, stream="ant", arm=None, flushed=False)
+
+
+def test_every_case_is_measured_by_what_measures_its_kind(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pinned = []
+    monkeypatch.setattr(bench, "on_one_core", lambda: pinned.append(True))
+    for module, kind in ((acting, Agents), (stepping, Robots), (arcade, Games)):
+        case = next(case for case in WORLD_CASES if isinstance(case, kind))
+        monkeypatch.setattr(module, "measured", lambda asked, case=case: world_row(case) if asked == case else None)
+        bench.main(*bench.command_of(case)[4:])
+        assert read_row(json.loads(capsys.readouterr().out)) == world_row(case)
+    assert len(pinned) == 2  # robots are stepped on all cores, too
+    monkeypatch.setattr(bench, "measured", lambda case: row(case.arm))
+    bench.main(*bench.command_of(QUICK[0])[4:])
+    assert read_row(json.loads(capsys.readouterr().out)) == row("sgd")
+
+
+def test_what_is_not_installed_is_said_without_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(case: Games) -> None:
+        raise InputError("the package minatar is not installed")
+
+    monkeypatch.setattr(bench, "on_one_core", lambda: None)
+    monkeypatch.setattr(arcade, "measured", missing)
+    with pytest.raises(SystemExit, match="the package minatar is not installed"):
+        bench.main(*bench.command_of(Games(game=ALL))[4:])
 
 
 @pytest.fixture
@@ -536,6 +617,23 @@ def test_a_record_is_a_table_for_readers(tmp_path: Path) -> None:
     ]
 
 
+def test_agents_and_worlds_are_kept_and_told_in_tables_of_their_own(tmp_path: Path) -> None:
+    kept = [world_row(next(case for case in WORLD_CASES if isinstance(case, kind))) for kind in (Agents, Robots, Games)]
+    path = bench_records.write([row(), *kept], tmp_path)
+    found = bench_records.read(path)
+    assert [read_row(r) for r in found.rows] == [row(), *kept]
+    assert found.ratios["continual_control", "32", "ppo", 8, "cpu"] == 2.0
+    assert found.ratios["slippery_ant", "SlipperyAnt-v0", "stepping", 8, "cpu"] == 0.9
+    assert found.ratios["continual_minatar", "breakout", "stepping", 64, "cpu"] == 61.7
+    said = bench_records.table(found).splitlines()
+    assert said[2].startswith("| slowly_changing_regression, 20-5-1 | sgd |")
+    assert [line for line in said if line.endswith(":")] == [f"{heading}:" for heading in HEADINGS.values()]
+    assert "| world, networks | agents | path | pack | loop | loop, Gymnasium | ratio | target |" in said[6]
+    assert said[8].startswith("| continual_control, 32 | 8 | lifted | 2,500 | 1,000 | 800 | 2.0 | 1.4 | 50% |  | 10% |")
+    assert "| SlipperyAnt-v0 | 8 | 187.9 | 208.8 | 90% | 90% | 320.7 | 7.2 of 8 |" in said
+    assert "| breakout | 64 | 16 | 4,321 | 70 | 62 |  | 432 |" in said
+
+
 def test_no_record_is_of_changed_code() -> None:
     for record in bench_records.oldest_first(bench_records.ROOT / "dashboards" / "benchmarks"):
         assert "dirty" not in record.name and not str(record.commit).endswith("-dirty")
@@ -545,7 +643,7 @@ def test_the_record_from_before_the_new_paths_is_there() -> None:
     first, *later = bench_records.oldest_first(bench_records.ROOT / "dashboards" / "benchmarks")
     assert (first.name, first.date) == ("2026-11-22-lifted", "2026-11-22")
     assert len(first.ratios) == 10 and first.ratios[REGRESSION, "20-5-1", "sgd", 3000, "cpu"] == 2309
-    here = {(c.stream, c.network, c.arm, c.members, c.device) for c in (*CASES, *cases.GPU_CASES)}
+    here = {(c.stream, c.subject, c.arm, c.members, c.device) for c in (*CASES, *cases.GPU_CASES, *WORLD_CASES)}
     assert all(set(record.ratios) <= here for record in [first, *later])
 
 
@@ -611,13 +709,28 @@ def test_the_history_has_a_row_per_record_and_line(tmp_path: Path) -> None:
     ]
 
 
+def test_agents_and_worlds_are_drawn_too(tmp_path: Path) -> None:
+    two_records(tmp_path)
+    ants = [case for case in WORLD_CASES if case.stream == "ant"]
+    later = {"date": "2026-11-27", "commit": "0123456789abcdef", "rows": [asdict(world_row(case)) for case in ants]}
+    (tmp_path / "2026-11-27-0123.json").write_text(json.dumps(later))
+    frame = history.data(bench_records.oldest_first(tmp_path))
+    agents = frame[frame["arm"] == "ppo"]
+    assert agents["line"].tolist() == ["256-256, 16 trials", "256-256, 8 trials"] and set(agents["ratio"]) == {2.0}
+    paths = history.render(bench_records.oldest_first(tmp_path), tmp_path)
+    text = paths[1].read_text()
+    assert ">PPO<" in text and "stepped alone" in text and "Ant-v5, 8 trials" in text
+
+
 # The command
 
 
 def measured_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """No training: every case's row is made up, but for AdamO's, which fail."""
 
-    def made(case: Case) -> Row:
+    def made(case: AnyCase) -> AnyRow:
+        if not isinstance(case, Case):
+            return world_row(case)
         if case.arm == "adamo":
             raise RuntimeError("the bench of adamo failed: out of memory")
         return row(case.arm, case.members, 5000.0, stream=case.stream, network=case.network, target=case.target)
@@ -642,6 +755,23 @@ def test_a_run_prints_a_table_and_what_it_was_before(
     assert len(list(tmp_path.iterdir())) == 2
 
 
+def test_agents_and_worlds_have_tables_beside_what_they_were(
+    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    measured_by_hand(monkeypatch)
+    monkeypatch.setenv("COLUMNS", "140")
+    ants = selected(quick=False, stream="ant", arm=None, members=8)
+    before = [asdict(world_row(case, ratio=1.6)) for case in ants if not isinstance(case, Case)]
+    (tmp_path / "2026-11-25-0123.json").write_text(json.dumps(before))
+    said = command("bench", "--stream", "ant", "--members", "8", "--records", tmp_path)
+    assert said.code == 0, said.err
+    lines = [line.split() for line in said.out.splitlines()]
+    assert ["ant,", "256-256", "8", "lifted", "2,500", "1,000", "800", "2.0", "1.4"] in [line[:9] for line in lines]
+    assert ["Ant-v5", "8", "187.9", "208.8", "90%", "90%", "320.7", "7.2", "of", "8", "0.9", "x", "1.00"] in lines
+    assert all(heading in said.out for heading in list(HEADINGS.values())[:2]) and "plain ns" not in said.out
+    assert "of 2 rows that both have, 1 are faster" in said.out
+
+
 def test_a_run_is_recorded_whole(command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     measured_by_hand(monkeypatch)
     monkeypatch.setattr(provenance, "commit", lambda root: "0123456789abcdef-dirty")
@@ -655,8 +785,8 @@ def test_a_run_is_recorded_whole(command: Command, monkeypatch: pytest.MonkeyPat
     # What failed is said, and costs nothing but its own rows.
     assert said.code == 1 and "out of memory" in said.err
     printed = json.loads(said.out)
-    assert len(printed) == len([case for case in CASES if case.arm != "adamo"])
-    assert all(list(r) == KEYS for r in printed)
+    assert len(printed) == len([case for case in CASES if case.arm != "adamo"]) + len(WORLD_CASES)
+    assert all(list(r) == KEYS for r in printed if "kind" not in r)
     (found,) = bench_records.oldest_first(tmp_path)
     assert list(found.rows) == printed and str(tmp_path / found.name) in said.err
 
