@@ -85,7 +85,7 @@ def standing_ant(position: Float64, velocity: Float64) -> Bool:
 def standing_hopper(position: Float64, velocity: Float64) -> Bool:
     """Whether it is high and upright enough, and nothing moves too fast."""
     rest = np.abs(np.concatenate([position[:, 2:], velocity], axis=1))
-    healthy: Bool = (rest < 100.0).all(-1) & (position[:, 1] > 0.7) & (np.abs(position[:, 2]) < 0.2)
+    healthy: Bool = (rest < 100.0).all(-1) & (position[:, 1] > 0.7) & (rest[:, 0] < 0.2)
     return healthy
 
 

@@ -211,16 +211,15 @@ class Worlds(ABC):
         self.length += 1
         self.sum += reward
         following = self.observe()
-        at_limit = self.length >= self.longest
-        cut = self.cut & ~terminated & ~at_limit
-        ended = terminated | at_limit | cut
-        returned = np.where(ended & ~cut, self.sum, np.nan)
-        if ended.any():
-            self.episode += ended
-            self.length[ended], self.sum[ended] = 0, 0.0
-            self.begin(ended)
-        now = self.observe() if ended.any() else following
-        return Stepped(reward, terminated, ended & ~terminated, following, now, returned)
+        told = terminated | (self.length >= self.longest)
+        returned = np.where(told, self.sum, np.nan)
+        ended = np.ones(self.shape, dtype=np.bool_) if self.cut else told
+        if not ended.any():
+            return Stepped(reward, terminated, ended, following, following, returned)
+        self.episode += ended
+        self.length[ended], self.sum[ended] = 0, 0.0
+        self.begin(ended)
+        return Stepped(reward, terminated, ended & ~terminated, following, self.observe(), returned)
 
     @property
     def cut(self) -> bool:
