@@ -57,7 +57,7 @@ def measured(path: str, case: Case, steps: int) -> Left:
     left.train(left.step + 1)
     leaving = time.perf_counter() - began
     times = by_turns([lambda: trained(whole, steps), lambda: trained(left, steps)], 1 + REPEATS)
-    whole_us, left_us = (min(side[1:]) / steps * 1e6 for side in zip(*times, strict=True))
+    whole_us, left_us = (min(side[1:]) / steps * 1e6 for side in times)
     return Left(path, case.network, case.members, len(left.held), whole_us, left_us, leaving)
 
 
