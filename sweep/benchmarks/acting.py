@@ -68,15 +68,7 @@ def trial(case: Agents, seed: int) -> dict[str, Any]:
 
 def measured(case: Agents) -> AgentsRow:
     """One row, in this process."""
-    configs = [trial(case, seed) for seed in range(case.members)]
-    began = time.perf_counter()
-    pack = Pack(
-        id="", members=[PackMember(str(i), own) for i, own in enumerate(configs)], path=path_of(configs[0], "cpu")[0]
-    )
-    training = ActingTraining(pack)
-    training.begin()
-    training.train_chunk(0)
-    first = time.perf_counter() - began
+    training, first = new_pack(case)
     clocks = watched(training)
     plain, stock = loop(case, stock=False), loop(case, stock=True)
     plain.iterate()
@@ -105,6 +97,16 @@ def measured(case: Agents) -> AgentsRow:
         first_call_s=round(first, 2),
         versions=versions("gymnasium", "mujoco"),
     )
+
+
+def new_pack(case: Agents) -> tuple[ActingTraining, float]:
+    """(the case's agents after an iteration, seconds from their description to there)."""
+    members = [PackMember(str(seed), trial(case, seed)) for seed in range(case.members)]
+    began = time.perf_counter()
+    training = ActingTraining(Pack(id="", members=members, path=path_of(members[0].config, "cpu")[0]))
+    training.begin()
+    training.train_chunk(0)
+    return training, time.perf_counter() - began
 
 
 def loop(case: Agents, *, stock: bool) -> PlainPPO:

@@ -101,7 +101,6 @@ def bench(
 def measured(cases: Sequence[AnyCase], *, quiet: bool) -> tuple[list[AnyRow], list[str]]:
     """The rows of what could be measured, each said at once unless `quiet`, and why the others could not."""
     from sweep.benchmarks.bench import measured_apart
-    from sweep.benchmarks.rows import Row
 
     rows, failures = [], []
     for case in cases:
@@ -114,10 +113,19 @@ def measured(cases: Sequence[AnyCase], *, quiet: bool) -> tuple[list[AnyRow], li
             continue
         rows.append(row)
         if not quiet:
-            valid = not isinstance(row, Row) or row.valid
-            mark = "" if valid else "  (invalid: the plain loop is over 20 % slower than its reference)"
-            say(f"{name}: {ratio(row.ratio)} times{mark}")
+            say(f"{name}: {said(row)}")
     return rows, failures
+
+
+def said(row: AnyRow) -> str:
+    """A row's ratio, in words."""
+    from sweep.benchmarks.rows import Row
+
+    if not isinstance(row, Row):
+        return f"ratio {row.cells['ratio']}"
+    return f"{ratio(row.ratio)} times" + (
+        "" if row.valid else "  (invalid: the plain loop is over 20 % slower than its reference)"
+    )
 
 
 def tell(rows: Sequence[AnyRow], last: Record | None) -> None:

@@ -765,6 +765,7 @@ def test_agents_and_worlds_have_tables_beside_what_they_were(
     (tmp_path / "2026-11-25-0123.json").write_text(json.dumps(before))
     said = command("bench", "--stream", "ant", "--members", "8", "--records", tmp_path)
     assert said.code == 0, said.err
+    assert said.out.splitlines()[:2] == ["256-256 ppo x 8: ratio 2.0", "Ant-v5 stepping x 8: ratio 90%"]
     lines = [line.split() for line in said.out.splitlines()]
     assert ["ant,", "256-256", "8", "lifted", "2,500", "1,000", "800", "2.0", "1.4"] in [line[:9] for line in lines]
     assert ["Ant-v5", "8", "187.9", "208.8", "90%", "90%", "320.7", "7.2", "of", "8", "0.9", "x", "1.00"] in lines
