@@ -121,12 +121,11 @@ def loop(case: Agents, *, stock: bool) -> PlainPPO:
 def watched(training: ActingTraining) -> dict[str, Clock]:
     """Clocks around what a pack's time goes to: its worlds, asking networks, learning; where MuJoCo steps, physics."""
     agents: Any = training.engine
-    clocks = {name: Clock() for name in ("worlds", "asking", "learning")}
-    for name in ("step", "observe"):
-        setattr(agents.worlds, name, clocks["worlds"].around(getattr(agents.worlds, name)))
-    if isinstance(agents.worlds, Simulations):
-        clocks["physics"] = Clock()
-        agents.worlds.integrate = clocks["physics"].around(agents.worlds.integrate)
+    parts = ("worlds", "asking", "learning", *(["physics"] if isinstance(agents.worlds, Simulations) else []))
+    clocks = {part: Clock() for part in parts}
+    for part, name in (("worlds", "step"), ("worlds", "observe"), ("physics", "integrate")):
+        if part in clocks:
+            setattr(agents.worlds, name, clocks[part].around(getattr(agents.worlds, name)))
     for forward in agents.forwards:
         of = forward.of
         forward.of = lambda *given, of=of: clocks["asking"].around(of(*given))

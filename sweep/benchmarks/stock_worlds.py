@@ -34,4 +34,5 @@ class StockWorlds(Worlds):
 
     def observe(self) -> Float32:
         """See Worlds."""
-        return self.seen[None].astype(np.float32)
+        seen: Float32 = self.seen[None].astype(np.float32)
+        return seen
