@@ -19,7 +19,7 @@ from workloads.errors import InputError
 from workloads.losses.implementations import IMPLEMENTATIONS as LOSSES
 from workloads.losses.implementations import Loss
 from workloads.methods.base import NOTHING, Hyper, Method, Params, Read, Seen, State
-from workloads.methods.config import METHODS, OPTIMIZERS, sorted_units
+from workloads.methods.config import METHODS, OPTIMIZERS, no_scales, sorted_units
 from workloads.methods.implementations import IMPLEMENTATIONS
 from workloads.networks.base import TAP, Network
 from workloads.networks.reading import check_readable, entering
@@ -65,8 +65,8 @@ class Learner:
         """`loss` is a name of `workloads.losses`, or one that is nobody's choice but its workload's.
 
         `optimizer` is (name, config), `methods` maps names to configs, in the order they act. Raises InputError for a
-        period that is none, for methods that renew units where activations are sorted, and for what a method reads of
-        a step and the network does not offer.
+        period that is none, for methods that renew units where activations are sorted, for a penalty of layer scales
+        where there are none, and for what a method reads of a step and the network does not offer.
         """
         self.network = network
         self.loss = loss if isinstance(loss, Loss) else lookup(LOSSES, loss, "loss")
@@ -78,6 +78,9 @@ class Learner:
         group = max((site.group for site in network.sites), default=1)
         for name in (*self.rare, *self.renewing) if group > 1 else ():
             raise InputError(sorted_units(name, group))
+        for name, config in (optimizer, *methods.items()):
+            if "layer_scales" in getattr(config, "needs", ()) and not network.scales:
+                raise InputError(no_scales(name))
         self.smoothing = [n for n, m in self.methods.items() if "inputs" in m.acts]
         self.reads = {read: n for n, m in self.methods.items() for read in sorted(m.reads) if m.acts}
         check_readable(network, self.reads)

@@ -47,6 +47,8 @@ def of_trial(config: Mapping[str, Any], shape: Shape, path: str) -> Iterator[Dou
     if "redo" in methods:
         yield from of_recycling(methods["redo"], config["network"], shape)
     yield from of_hidden_matrices(methods, config["network"])
+    if config["network"].get("layer_scale") and config["network"].get("normalisation", "none").startswith("layer"):
+        yield "layer_scale acts before layer norm, which takes it back: only its size beside the biases is left", 0
     if shape.tasks == 1:
         for name, settings in methods.items():
             if "task_boundaries" in METHODS[name].needs(METHODS[name].config(**settings)):

@@ -23,7 +23,7 @@ from workloads import metrics
 from workloads.diagnostics import OF_A_LOSS, needs_of
 from workloads.extensions import owner, told
 from workloads.kinds import WORKLOADS, Workload
-from workloads.methods.config import METHODS, OPTIMIZERS, sorted_units
+from workloads.methods.config import METHODS, OPTIMIZERS, MethodSpec, no_scales, sorted_units
 from workloads.networks.config import NETWORKS, Killed
 from workloads.registry import fields_of, nearest
 from workloads.reinforcement import CONTROLS
@@ -60,6 +60,13 @@ def numbers(value: Any, at: KeyPath = ()) -> Iterator[tuple[KeyPath, int | float
             yield from numbers(part, (*at, key))
     elif isinstance(value, int | float) and not isinstance(value, bool):
         yield at, value
+
+
+def parts_of(arm: Arm) -> Iterator[tuple[MethodSpec, Section]]:
+    """An arm's methods and its optimizer, each with its registry entry."""
+    for method in arm.methods:
+        yield METHODS[method.name], method
+    yield OPTIMIZERS[arm.optimizer.name], arm.optimizer
 
 
 class Checked:
@@ -120,6 +127,7 @@ class Checked:
         self.check_needs(spec)
         self.check_ages(spec)
         self.check_units(spec)
+        self.check_scales(spec)
         self.check_layers(spec)
         self.check_killed(spec)
         self.check_pictures(spec)
@@ -401,13 +409,22 @@ class Checked:
                     text = f"{sorted_units(method.name, group)}: give this arm a network with another activation"
                     self.wrong(("arms", arm.label, method.name), text)
 
+    def check_scales(self, spec: Spec) -> None:
+        """A penalty of learned layer scales needs such scales in all of an arm's networks."""
+        for arm in spec.arms:
+            scaled = all(map(NETWORKS[arm.network.name].scaled, arm.network.configs))
+            for entry, part in parts_of(arm) if not scaled else ():
+                if any("layer_scales" in entry.needs(c) for c in part.configs):
+                    inside: KeyPath = ("arms", arm.label, *(() if part is arm.optimizer else (part.name,)))
+                    text = f"{no_scales(part.name)}: give this arm an mlp with hidden layers and layer_scale: true"
+                    self.wrong((*inside, "scale_penalty"), text)
+
     def check_needs(self, spec: Spec) -> None:
         """Methods that must be told when a task changes need a stream that shows it."""
         hidden = [c for c in spec.workload.settings if c.get("task_boundaries") == "hidden"]
         for arm in spec.arms:
-            registries = [(METHODS, method) for method in arm.methods] + [(OPTIMIZERS, arm.optimizer)]
-            for registry, part in registries:
-                needing = any("task_boundaries" in registry[part.name].needs(c) for c in part.configs)
+            for entry, part in parts_of(arm):
+                needing = any("task_boundaries" in entry.needs(c) for c in part.configs)
                 if needing and hidden:
                     inside: KeyPath = ("arms", arm.label, part.name)
                     self.wrong(

@@ -101,8 +101,8 @@ def values_of(hint: Any) -> list[Any]:
     return some.get(hint, []) + [value for part in get_args(hint) for value in values_of(part)]
 
 
-# Act on moments, on kernels, on biases that do not begin at 0, or online alone; redo's score is its preset's.
-ELSEWHERE = ("reset_optimizer", "optimizer", "fresh_kernels", "bias", "noise", "score", "kernels")
+# Act on moments, kernels, scales, biases that do not begin at 0, or online alone; redo's score is its preset's.
+ELSEWHERE = ("reset_optimizer", "optimizer", "fresh_kernels", "bias", "noise", "score", "kernels", "scale_penalty")
 OF_MOMENTS = [{"what": "optimizer"}]  # what acts on nothing else, and so beside an optimizer that has some
 TOGETHER = ("l2", "shrink_and_perturb", "coupled_isometry", "reset", "continual_backprop")  # what the engine orders
 
@@ -126,6 +126,13 @@ def cases() -> dict[str, Case]:
     for setting in (*settings, {"dropout": 0.4}):
         shape, name = Shape(5, 2, 7, 3, "cross_entropy", 2, **setting), setting.get("normalisation", "dropout")
         found[f"network mlp {version} {name}"] = Case(arm=Arm("sgd"), shape=shape, index=1, task=False)
+    scaled, penalised = Shape(5, 2, 7, 3, "cross_entropy", 2, layer_scale=True), {"scale_penalty": 0.5}
+    for kind, name, entry, arm in (
+        ("network", "mlp", NETWORKS["mlp"], Arm("sgd")),
+        ("optimizer", "adamo", OPTIMIZERS["adamo"], Arm("adamo", (), penalised)),
+        ("method", "coupled_isometry", METHODS["coupled_isometry"], Arm("sgd", ("coupled_isometry",), penalised)),
+    ):
+        found[f"{kind} {name} {entry.semantics} layer_scale"] = Case(arm=arm, shape=scaled, task=False)
     for name, spec in NETWORKS.items():
         if name != "mlp":
             shape = OF_EVERY_NETWORK[name]

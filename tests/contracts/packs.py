@@ -115,12 +115,14 @@ class Shape:
     activation: str = "relu"
     normalisation: str = "none"
     dropout: float = 0.0
+    layer_scale: bool = False
 
     def __str__(self) -> str:
         sizes = [self.inputs, *[self.width] * self.depth, self.outputs]
         norm = "" if self.normalisation == "none" else f"-{self.normalisation}"
         drop = f"-dropout{self.dropout}" if self.dropout else ""
-        return f"{'-'.join(map(str, sizes))}-{self.loss}-batch{self.batch}-{self.activation}{norm}{drop}"
+        scale = "-scaled" if self.layer_scale else ""
+        return f"{'-'.join(map(str, sizes))}-{self.loss}-batch{self.batch}-{self.activation}{norm}{drop}{scale}"
 
     @property
     def network(self) -> MLP:
@@ -131,6 +133,7 @@ class Shape:
             activation=self.activation,
             normalisation=self.normalisation,
             dropout=self.dropout,
+            layer_scale=self.layer_scale,
         )
         return MLP(config, self.inputs, self.outputs)
 

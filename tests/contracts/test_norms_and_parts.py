@@ -1,7 +1,8 @@
-"""Norms, dropout and isometric activations on every path that takes them, with units replaced where there are such."""
+"""Norms, dropout, scales and isometric activations on every path that takes them; units are replaced."""
 
 from __future__ import annotations
 
+import compilers
 import pytest
 import torch
 from packs import Arm, Pack, Shape, data, making
@@ -87,6 +88,17 @@ def test_running_statistics_and_dropout_on_a_path_are_looped(path: str) -> None:
     assert disagreement(making(REPLACING, own), x, y, path, range(3)) < 1e-9
     state = making(REPLACING, own)([0, 1], "looped").train(x, y).state()["state"]
     assert state["replaced"].min() > 0 and (state["buffers"]["layers.1.norm.mean"] != 0).any()
+
+
+@pytest.mark.parametrize("path", ["lifted", pytest.param("lanes", marks=pytest.mark.slow), "online"])
+def test_layer_scales_on_a_path_are_looped(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Units are replaced, and their means pass through the next layer's scale."""
+    compilers.lightly(monkeypatch)
+    own = Shape(3, 2, 4, 2, "cross_entropy", 2, layer_scale=True)
+    x, y = data(own, 40, streams=2, dtype=torch.float64)
+    assert disagreement(making(REPLACING, own), x, y, path, range(3)) < 1e-9
+    state = making(REPLACING, own)([0, 1], "looped").train(x, y).state()
+    assert state["state"]["replaced"].min() > 0 and (state["params"]["layers.1.scale"] != 1).all()
 
 
 @pytest.mark.parametrize("activation", [pytest.param("absolute", marks=pytest.mark.slow), "fourier"])

@@ -33,7 +33,7 @@ def _names(network: Any) -> str | None:
             said = repr(names) if isinstance(names, str) else ", ".join(unknown)
             return f"{kind} names {said}, and parameter_shapes() has {', '.join(shapes)}"
     for site in network.sites:
-        named = (site.weight, site.bias, site.outgoing_weight, site.outgoing_bias)
+        named = (site.weight, site.bias, site.outgoing_weight, site.outgoing_bias, site.scale, site.outgoing_scale)
         if unknown := [n for n in named if n is not None and n not in shapes]:
             return f"site {site.name} names {', '.join(unknown)}, and parameter_shapes() has {', '.join(shapes)}"
         if shapes[site.weight][0] != site.units:

@@ -7,6 +7,9 @@ matrix, which can reach the identity. Every weight matrix counts, the head too; 
 
 Of all min(out, in) singular values of a matrix `singular_values` records the mean and the deciles: which of them leave
 1, and when.
+
+A learned scale of a layer is no part of its matrix, and of these counts in `lipschitz_bound` alone, which is of the
+function; Jacobians and kernels, being of it too, see it.
 """
 
 from __future__ import annotations
@@ -107,8 +110,11 @@ class LipschitzBound(Diagnostic):
     """Of the whole network, where no activation is steeper than 1 and no norm divides."""
 
     def measure(self, look: Look) -> Tensor:
-        """(P,)."""
-        return bound_of_spectra(look.weight_spectra)
+        """(P,); a learned scale of a layer counts with its matrix."""
+        bound = bound_of_spectra(look.weight_spectra)
+        for name in look.network.scales:
+            bound = bound * look.params[name].double().abs().prod(-1)
+        return bound
 
 
 class SingularValues(Diagnostic):

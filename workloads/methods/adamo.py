@@ -14,6 +14,8 @@ not known for certain: sweep the product η_iso λ. The rest is ours:
                             4 η_iso λ = 1/2, towards the nearest isometry; η_iso and λ have no say in it
     first, head, kernels    which matrices are pulled, beside the hidden layers'
     target                  what their Gram matrices are pulled to: I, or g² I for the gain g of the activation
+    scale_penalty           of learned layer scales, where the network has them: in the loss, so through the moments;
+                            see `scales`
 """
 
 from __future__ import annotations
@@ -22,13 +24,14 @@ from workloads.methods.adam import Adam
 from workloads.methods.base import Hyper, Params, Seen, State
 from workloads.methods.config import AdamOConfig
 from workloads.methods.isometry import isometry_gradients, projected, targets
+from workloads.methods.scales import with_scale_penalty
 from workloads.networks.base import Network
 from workloads.random import Draw
 from workloads.settings import Settings
 
 
 class AdamO(Adam[AdamOConfig]):
-    """State as Adam's. Strength 0 is Adam, unless it projects."""
+    """State as Adam's. Strength 0 is Adam, unless it projects or penalises layer scales."""
 
     def __init__(self, config: AdamOConfig, network: Network[Settings]) -> None:
         super().__init__(config, network)
@@ -36,7 +39,8 @@ class AdamO(Adam[AdamOConfig]):
 
     def optimizer(self, params: Params, state: State, hyper: Hyper, seen: Seen, draw: Draw) -> tuple[Params, State]:
         """One Adam step on the task's gradient, and the pull."""
-        directions, state = self.directions(state, seen.grads)
+        grads = with_scale_penalty(seen.grads, params, self.network, self.config.scale_penalty)
+        directions, state = self.directions(state, grads)
         moved = {n: value - hyper["step_size"] * directions[n] for n, value in params.items()}
         if not seen.acts:
             return moved, state

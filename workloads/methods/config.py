@@ -2,7 +2,7 @@
 
 `varies` names the scalars that may differ between the members of one pack; every other field is structure and splits
 packs. `needs` says what a method must be given: "task_boundaries" (a stream that shows when its task changes), "units"
-(a network that shows the units of its hidden layers).
+(a network that shows the units of its hidden layers), "layer_scales" (one whose hidden layers have learned scales).
 `semantics` is raised whenever results change; it is part of every trial's hash. `paths`, `cost` and `copies` are what
 planning goes by: which paths take it (see `workloads.paths`), how long a step takes, how much memory it asks for.
 All of them stand in this one file, long as it is: what a sweep file may say is read without the methods' own files.
@@ -20,6 +20,7 @@ from workloads.paths import RAREST, Paths, Takes
 from workloads.settings import Settings, later
 
 Strength = Annotated[float, Ge(0)]
+SCALE_PENALTY = 0.01  # of learned layer scales, unless told otherwise: of public code beside AdamO
 Decay = Annotated[float, Ge(0), Lt(1)]
 
 
@@ -85,6 +86,16 @@ class AdamWConfig(AdamConfig):
     weight_decay: Strength = 1e-2
 
 
+def needs_of_scales(penalty: float) -> tuple[str, ...]:
+    """What a penalty of layer scales needs: at its default, which acts where there are scales, nothing."""
+    return () if penalty == SCALE_PENALTY else ("layer_scales",)
+
+
+def no_scales(name: str) -> str:
+    """Why a penalty of layer scales is refused where there are none."""
+    return f"{name}'s scale_penalty is of learned layer scales, and this network has none"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AdamOConfig:
     """AdamO (Rosseau, Müller, Nowé 2026): Adam with a decoupled pull of every weight matrix towards an isometry."""
@@ -109,6 +120,13 @@ class AdamOConfig:
     target: Literal["one", "gain_squared"] = later("one")
     # in the place of the pull: so many steps of Newton and Schulz to the nearest isometry; 0: the pull
     projection: Annotated[int, Ge(0), Le(20)] = later(0)
+    # times sum log(alpha)^2 in the loss, of learned layer scales: where the network has layer_scale
+    scale_penalty: Strength = later(SCALE_PENALTY)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """A penalty that is asked for needs scales to act on."""
+        return needs_of_scales(self.scale_penalty)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -189,6 +207,12 @@ class CoupledIsometryConfig:
     first: bool = later(True)  # as AdamO's
     kernels: bool = later(True)
     target: Literal["one", "gain_squared"] = later("one")
+    scale_penalty: Strength = later(SCALE_PENALTY)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """As AdamO's."""
+        return needs_of_scales(self.scale_penalty)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -417,6 +441,7 @@ ADAMO_WRITTEN: Takes = {
     "kernels": True,  # there are none
     "target": ("one",),
     "projection": (0,),
+    "scale_penalty": True,  # there are no scales
 }
 UPGD_WRITTEN: Takes = {
     "step_size": True,

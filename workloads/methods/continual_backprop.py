@@ -34,7 +34,8 @@ picture is flattened for a linear layer, a channel owns several columns, which a
 utility is the mean over them of |w_out| |h − f̂| (or |w_out| |h|), each column with its own place of the picture, as in
 the released code; f̂ is the channel's. A unit with two activations, as crelu's and fourier's, has the mean of both
 columns' utilities, each with its own f̂, and both columns become 0. Where a norm scales a unit, the fresh one's scale is
-1, its shift 0 and its running statistics, under batch norm, are 0 and 1. A unit of which all inputs have just been
+1, its shift 0 and its running statistics, under batch norm, are 0 and 1. A learned scale of a layer is all its units',
+and stays; what moves into the next bias is multiplied by the next layer's. A unit of which all inputs have just been
 replaced has incoming weights of 0, and a y that divides by their magnitude is infinite, and u from then on: seen in
 layers of width 2.
 """
@@ -253,8 +254,9 @@ class ContinualBackprop(Method[ContinualBackpropConfig]):
         if self.config.feature_generator != "scaled":
             return row, weight.new_zeros(())
         correction = bias_correction(INPUTS_DECAY, (draw.step + 1).to(weight.dtype))
-        means = (state[key][site.name] / correction for key in ("inputs", "squared_inputs"))
-        return scaled_to(row, weight, None if site.bias is None else params[site.bias], *means)
+        mean, square = (state[key][site.name] / correction for key in ("inputs", "squared_inputs"))
+        bias, factor = (None if name is None else params[name] for name in (site.bias, site.scale))
+        return scaled_to(row, weight, bias, mean, square, factor)
 
     def with_moved_bias(self, params: Params, state: State, site: Site, chosen: Tensor) -> Params:
         """Parameters in which the next bias has taken over the chosen unit's mean contribution, f̂ w_out."""
@@ -262,6 +264,8 @@ class ContinualBackprop(Method[ContinualBackpropConfig]):
         centre = state["mean"][site.name] / for_each_part(age, site)
         share = by_activation(params[site.outgoing_weight], site).sum(2) * centre
         moved = torch.where(for_each_part(chosen, site), share, 0).sum(1)
+        if site.outgoing_scale is not None:
+            moved = params[site.outgoing_scale] * moved
         assert site.outgoing_bias is not None
         return {**params, site.outgoing_bias: params[site.outgoing_bias] + moved}
 

@@ -20,7 +20,7 @@ with inputs taken to vary independently of one another, v = max(s − m², 0), a
 The fresh unit is a r, with bias −a r m: its pre-activation has mean 0 and the mean of the layer's second moments. So it
 is neither always on nor always off on the data as they are now. Without biases a is such that the second moment is
 right with the mean left in. Where the inputs do not vary along r the draw keeps its norm. Of a kernel, m and s run over
-places too.
+places too. With a learned scale α of the layer, α w and α r stand in c, q and the bias for w and r.
 """
 
 from __future__ import annotations
@@ -51,20 +51,30 @@ def orthogonal_to(others: Tensor, row: Tensor) -> Tensor:
     return torch.where(size > SPANNED * whole, left * (whole / (size + TINY)), row)
 
 
-def scaled_to(row: Tensor, weight: Tensor, bias: Tensor | None, mean: Tensor, square: Tensor) -> tuple[Tensor, Tensor]:
+def scaled_to(
+    row: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    mean: Tensor,
+    square: Tensor,
+    factor: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
     """A draw (inputs,) at the layer's scale, and its bias, 0-d; see above.
 
-    `weight` (units, columns, ...) and `bias` (units,) are the layer's, `mean`, `square` (columns,) of what enters it.
+    `weight` (units, columns, ...) and `bias` (units,) are the layer's, `mean`, `square` (columns,) of what enters it;
+    `factor` (1,) is its learned scale, where it has one.
     """
     m, s = (
         torch.broadcast_to(v.view(-1, *[1] * (weight.ndim - 2)), weight.shape[1:]).flatten() for v in (mean, square)
     )
     v = (s - m * m).clamp(min=0)
-    rows = weight.flatten(1)
+    rows, drawn = weight.flatten(1), row
+    if factor is not None:
+        rows, drawn = factor * rows, factor * drawn
     centre = (rows * m).sum(1) + (0 if bias is None else bias)
     target = ((rows * rows * v).sum(1) + centre * centre).mean()
-    shift = (row * m).sum()
-    own = (row * row * v).sum() + (shift * shift if bias is None else 0)
-    varies = (own > STILL * (row * row * s).sum()) & (target > 0)
+    shift = (drawn * m).sum()
+    own = (drawn * drawn * v).sum() + (shift * shift if bias is None else 0)
+    varies = (own > STILL * (drawn * drawn * s).sum()) & (target > 0)
     scale = torch.where(varies, torch.sqrt(target / torch.where(varies, own, 1)), 1)
     return scale * row, -scale * shift

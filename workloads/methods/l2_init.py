@@ -5,7 +5,8 @@
 
 `penalty` is what λ multiplies, where the paper and its released code differ: half of ‖θ − θ₀‖² (code; c = 1, the
 default) or all of it (paper; c = 2). θ₀ are the weights that the trial began with, those handed in where they are, and
-stay so whatever is replaced or reset later. As published the scale and shift of a layer's norm are left alone.
+stay so whatever is replaced or reset later. As published the scale and shift of a layer's norm are left alone; so is a
+learned scale of the layer.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class L2Init(Method[L2InitConfig]):
         super().__init__(config, network)
         self.acts = frozenset({"gradient" if config.form == "coupled" else "after_step"})
         norms = {name for site in network.sites if site.norm is not None for name in site.norm.parameters}
-        self.names = [name for name in network.parameter_shapes() if name not in norms]
+        self.names = [name for name in network.parameter_shapes() if name not in norms.union(network.scales)]
 
     def init(self, params: Params, *, per_element: bool) -> State:
         """The weights as they are now."""

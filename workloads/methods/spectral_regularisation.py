@@ -13,7 +13,8 @@ singular pair the pull is the isometry penalty's (AdamO's, with s = 1), and ther
 Options where public codes differ: `head` and `biases` (WSN, of bordeauxred/rejax, regularises neither), and
 `target: gain_squared` (1 becomes g² for the gain g of the activation, 2 under relu, as lop-jax has it). A kernel
 (out, in, h, w) is the matrix out x (in h w). v begins as the constant vector, which no initial distribution is
-orthogonal to. While a matrix is 0 its v stays as it was, so that it is regularised again once it has grown.
+orthogonal to. While a matrix is 0 its v stays as it was, so that it is regularised again once it has grown. A learned
+scale of a layer counts as a gain γ.
 """
 
 from __future__ import annotations

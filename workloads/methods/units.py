@@ -4,6 +4,7 @@ Which units of a hidden layer are meant is a mask (units,) of booleans. A fresh 
 that leaves it, and, where a norm scales it, gain 1, shift 0 and running statistics 0 and 1: to begin with it changes no
 output. A unit is a row of a matrix or a channel of a kernel, and owns columns of the layer after it: one, one per place
 of a flattened picture, or one per part of a unit that shows several activations (see `Site`).
+A learned scale of the layer is no unit's own, and stays.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ Source: Elsayed, Lan, Lyle, Mahmood (2024), "Weight clipping for deep continual 
 under relu is √6 times as wide, and κ = 1 cuts it in the first step. The paper's κ lie between 1 and 5.
 
 The gain of a norm is left alone, where the released code clips it too, by the fan_in of the weight before it: a gain
-begins at 1, far outside. A norm's shift is treated as the bias that it replaces.
+begins at 1, far outside. So is the learned scale of a layer. A norm's shift is treated as the bias that it replaces.
 """
 
 from __future__ import annotations

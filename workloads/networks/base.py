@@ -73,6 +73,8 @@ class Site:
     norm: Norm | None = None
     parts: int = 1  # activations of one unit
     group: int = 1  # neighbouring units whose activations are sorted among them: then none is one unit's own
+    scale: str | None = None  # (1,), which multiplies what `weight` makes of its inputs
+    outgoing_scale: str | None = None  # likewise of `outgoing_weight`
 
     @property
     def activations(self) -> int:
@@ -112,9 +114,14 @@ class Network(ABC, Generic[C]):
 
     @cached_property
     def gains(self) -> frozenset[str]:
-        """The gains of norms: what begins at 1."""
+        """The gains of norms and the scales of layers: what begins at 1."""
         ones = Distribution("constant", 1.0)
         return frozenset(name for name in self.parameter_shapes() if self.distribution(name) == ones)
+
+    @property
+    def scales(self) -> tuple[str, ...]:
+        """The scales of hidden layers, (1,) each, in forward order."""
+        return tuple(site.scale for site in self.sites if site.scale is not None)
 
     @abstractmethod
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:

@@ -64,6 +64,8 @@ class MLPConfig:
     killed: Killed = later("none")
     killed_fraction: Annotated[float, Gt(0), Le(1)] = later(0.5)  # so many of them
     widths: str | None = later(None)  # units of each hidden layer, where they differ: "300-150"
+    # A learned scalar per hidden layer, at first 1, multiplies what its weights make of its inputs
+    layer_scale: bool = later(False)
 
     def __post_init__(self) -> None:
         if self.depth == 0:
@@ -73,6 +75,7 @@ class MLPConfig:
             object.__setattr__(self, "normalisation", "none")
             object.__setattr__(self, "killed", "none")
             object.__setattr__(self, "dropout", 0.0)
+            object.__setattr__(self, "layer_scale", False)
         elif self.widths is not None:
             self._take_widths(self.widths)
         if self.depth > 0 and (self.activation is None or (self.width is None and self.widths is None)):
@@ -117,7 +120,8 @@ class MLPConfig:
         """How many weights and biases such a network has; for memory and time before anything is built."""
         into, out = [inputs, *(self.parts * width for width in self.hidden)], [*self.hidden, outputs]
         norms = 2 * sum(self.hidden) if self.normalisation in ("layer", "online") else 0
-        return sum((a + self.biases) * b for a, b in zip(into, out, strict=True)) + norms
+        scales = self.depth * self.layer_scale
+        return sum((a + self.biases) * b for a, b in zip(into, out, strict=True)) + norms + scales
 
     @property
     def parts(self) -> int:
@@ -215,6 +219,10 @@ class NetworkSpec:
         """How many units of a layer show their activations together, so that none is a unit's own; 1 where each is."""
         return config.group if isinstance(config, MLPConfig) else 1
 
+    def scaled(self, config: NetworkSettings) -> bool:
+        """Whether hidden layers have learned scales, which a settings class says by a field `layer_scale`."""
+        return bool(getattr(config, "layer_scale", False))
+
     def built_for(self, stream: Workload) -> int | Picture:
         """What the network of a stream is built for: the shape of its pictures, or its number of inputs."""
         return cast("Picture", getattr(stream, "shape", ())) if self.pictures else stream.inputs
@@ -231,12 +239,14 @@ MLP_WRITTEN: Mapping[str, Literal[True] | Collection[object]] = {
     "killed": True,  # of the first weights alone
     "killed_fraction": True,
     "widths": True,
+    "layer_scale": (False,),
 }
 MLP_ONLINE: Takes = {
     **MLP_WRITTEN,
     "activation": (*get_args(MLPActivation), None),
     "normalisation": ("none", "layer", "layer_plain", "online"),
     "dropout": True,
+    "layer_scale": (True, False),
 }
 
 NETWORKS: dict[str, NetworkSpec] = {

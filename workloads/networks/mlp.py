@@ -16,6 +16,16 @@ they were before the step, which then moves them (d the decay, μ(z) and σ²(z)
 This is the forward pass of Chiley et al. (2019), arXiv 1905.05894. Its control of the gradient and its scaling of whole
 layers are left out: the gradient takes m and v for constants. Which form the papers on plasticity mean is not known.
 
+`layer_scale` gives every hidden layer, not the head, one more parameter, a scalar α that begins at 1:
+
+    z = α W h + b,    before a norm, where there is one
+
+Of hidden layers held at isometries none could otherwise change the scale of outputs, only the head. Source: public code
+for reinforcement learning with AdamO (bordeauxred/rejax, "Scale-AdaMO"); at which place of a layer is not known. With a
+positively homogeneous activation (relu, leaky_relu, groupsort, absolute, crelu) and no biases or norms, α > 0 does the
+same before and after it; everywhere else the place is our choice. LayerScale elsewhere (Touvron et al. 2021, CaiT) is a
+factor per channel of a residual branch.
+
 Dropout (Srivastava et al. 2014) acts on hidden activations in training steps alone: each is 0 with probability p, else
 divided by 1 - p. Which, is drawn by seed, layer and step: two arms of one seed drop the same activations.
 """
@@ -78,14 +88,17 @@ class MLP(Network[MLPConfig]):
             norm = self._norm(k)
             for name in norm.parameters if norm else ():
                 shapes[name] = (self.sizes[k + 1],)
+            scale = self._scale(k)
+            if scale is not None:
+                shapes[scale] = (1,)
         return shapes
 
     def distribution(self, name: str) -> Distribution:
         """See Network: the scheme's, with the gain of the activation that follows, and 1 for the head."""
         layer, _, kind = name.removeprefix("layers.").partition(".")
         k = int(layer)
-        if kind.startswith("norm."):
-            return Distribution("constant", 1.0 if kind == "norm.weight" else 0.0)
+        if kind.startswith("norm.") or kind == "scale":
+            return Distribution("constant", 1.0 if kind in ("norm.weight", "scale") else 0.0)
         gain = self.gain(f"layers.{k}.weight")
         return layer_distribution(self.initialisation, kind, self.fan_ins[k], self.sizes[k + 1], gain)
 
@@ -129,7 +142,7 @@ class MLP(Network[MLPConfig]):
         """Output, activations and the buffers afterwards; with dropout where a step's draw is given."""
         activations, buffers = [], dict[str, Tensor]()
         for site in self.sites:
-            z = functional.linear(x, params[site.weight], value_of(params, site.bias))
+            z = preactivation(params, site, x)
             buffers |= moved_statistics(params, site.norm, z.detach())
             x = self._activation(normalised(params, site.norm, z))
             if draw is not None and self.config.dropout:
@@ -142,14 +155,17 @@ class MLP(Network[MLPConfig]):
     def layer(self, params: Mapping[str, Tensor], place: int, hidden: Tensor) -> Tensor:
         """See Network."""
         site = self.sites[place]
-        z = functional.linear(hidden, params[site.weight], value_of(params, site.bias))
-        return self._activation(normalised(params, site.norm, z))
+        return self._activation(normalised(params, site.norm, preactivation(params, site, hidden)))
 
     def _activation(self, x: Tensor) -> Tensor:
         return ACTIVATIONS[self.config.activation or "linear"](x)
 
     def _bias(self, layer: int) -> str | None:
         return f"layers.{layer}.bias" if self.config.biases else None
+
+    def _scale(self, layer: int) -> str | None:
+        """The scale of a layer; the head has none."""
+        return f"layers.{layer}.scale" if self.config.layer_scale and layer < self.config.depth else None
 
     def _norm(self, layer: int) -> Norm | None:
         """What normalises a layer's units; the head has none."""
@@ -173,12 +189,24 @@ class MLP(Network[MLPConfig]):
             norm=self._norm(layer),
             parts=self.config.parts,
             group=self.config.group,
+            scale=self._scale(layer),
+            outgoing_scale=self._scale(layer + 1),
         )
 
 
 def value_of(params: Mapping[str, Tensor], name: str | None) -> Tensor | None:
     """A tensor that there may not be."""
     return None if name is None else params[name]
+
+
+def preactivation(params: Mapping[str, Tensor], site: Site, x: Tensor) -> Tensor:
+    """z (B, units) that a hidden layer makes of x (B, fan_in)."""
+    bias = value_of(params, site.bias)
+    if site.scale is None:
+        return functional.linear(x, params[site.weight], bias)
+    # α (W x) rather than W (α x): the derivative by α then needs no product of its own where x is the input.
+    z = params[site.scale] * functional.linear(x, params[site.weight])
+    return z if bias is None else z + bias
 
 
 def normalised(params: Mapping[str, Tensor], norm: Norm | None, z: Tensor) -> Tensor:

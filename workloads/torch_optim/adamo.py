@@ -5,7 +5,8 @@
 Source: Rosseau, Müller, Nowé (2026), arXiv 2606.09762, eqs. 16, 19, 20. The pull is that of sweeps, in
 `workloads.methods.isometry`. The Adam step is torch's own and not that of `workloads.methods.adam`, which is written
 out of place for tracing: so it is as fast as torch.optim.Adam, many tensors at once on a GPU, and at strength 0 it is
-torch.optim.Adam to the bit.
+torch.optim.Adam to the bit. What sweeps have as `scale_penalty` is left out: scales of layers are the script's own, and
+so is a term of its loss.
 """
 
 from __future__ import annotations

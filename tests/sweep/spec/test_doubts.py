@@ -139,3 +139,12 @@ def test_projecting_a_network_without_norms_and_hidden_matrices_that_are_not_the
     for method in ("normalise_and_project", "parseval"):
         (said,) = told(tmp_path, f"optimizer: sgd, {method}: {{}}", depth=0)
         assert said == f"arm one: {method} has no weight matrix to act on in a network without hidden layers"
+
+
+def test_layer_scales_that_a_norm_takes_back(tmp_path: Path) -> None:
+    arm = "optimizer: sgd, network: {{layer_scale: true, normalisation: {}}}"
+    (said,) = told(tmp_path, arm.format("layer_plain"))
+    assert said == (
+        "arm one: layer_scale acts before layer norm, which takes it back: only its size beside the biases is left"
+    )
+    assert told(tmp_path, arm.format("none")) == told(tmp_path, arm.format("online")) == []

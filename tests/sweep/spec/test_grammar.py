@@ -449,6 +449,15 @@ MISTAKES = {
         "mine.yaml:3: arms.a.redo: redo renews units one by one, and where groups of 4 are sorted no activation is one "
         "unit's own: give this arm a network with another activation",
     ),
+    "a penalty of scales that the network has not": (
+        arm("optimizer: adamo, scale_penalty: 0.1"),
+        "mine.yaml:3: arms.a.scale_penalty: adamo's scale_penalty is of learned layer scales, and this network has none"
+        ": give this arm an mlp with hidden layers and layer_scale: true",
+    ),
+    "a method's penalty of scales that not all networks have": (
+        arm("optimizer: sgd, coupled_isometry: {scale_penalty: [0.01, 0]}") + "network: {layer_scale: [true, false]}\n",
+        "mine.yaml:3: arms.a.coupled_isometry.scale_penalty: coupled_isometry's scale_penalty is of learned layer",
+    ),
     "keep": (PLAIN + "keep: {every: 0}\n", "must be none, final or {every: <tasks>}, at least 1"),
     "hidden task boundaries": (
         arm("optimizer: sgd, shrink_and_perturb: {when: task}"),
