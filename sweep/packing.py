@@ -158,12 +158,20 @@ def member_bytes(config: Mapping[str, Any], shape: Shape) -> int:
 
 def cost_of(config: Mapping[str, Any], shape: Shape) -> float:
     """How long a trial takes beside others, in no particular unit."""
-    return shape.parameters * (shape.updates * step_cost(config) + looking(config, shape))
+    width = sizes_of(config, shape).width
+    step = sum(entry.steps(part.config, width=width, batch=shape.batch) for part, entry in declared(config)[1])
+    return shape.parameters * (shape.updates * step + looking(config, shape))
 
 
 def step_cost(config: Mapping[str, Any]) -> float:
-    """How many steps of plain SGD a step takes as long as."""
+    """How many steps of plain SGD a step takes as long as, but for products of matrices."""
     return sum(entry.cost for _, entry in declared(config)[1])
+
+
+def multiplied(config: Mapping[str, Any], shape: Shape) -> float:
+    """How many multiply-adds for every weight an update takes in products of weight matrices."""
+    products = sum(entry.multiplied(part.config) for part, entry in declared(config)[1])
+    return products * sizes_of(config, shape).width
 
 
 def looks_at(config: Mapping[str, Any], shape: Shape) -> int:

@@ -11,8 +11,8 @@ A file may define any of five dicts, name -> class (`sweep init` writes an examp
     DIAGNOSTICS          a subclass of `workloads.diagnostics.base.Diagnostic` with `measure`; `semantics`, `needs`
 
 `Config` is a dataclass, frozen; `semantics` is raised when results change. Methods, optimizers and networks may declare
-`paths` (see `workloads.paths`), methods and optimizers `cost` and `copies` (see `MethodSpec`), for planning to go by.
-An optimizer's `Config` may say which of its scalars a stream's schedule scales, `step_sizes`, unless that is
+`paths` (see `workloads.paths`), methods and optimizers `cost`, `products` and `copies` (see `MethodSpec`), for planning
+to go by. An optimizer's `Config` may say which of its scalars a stream's schedule scales, `step_sizes`, unless that is
 `step_size` alone, and which `follows` another where it is null (see `MethodSpec.step_sizes` and `follows`).
 What a class lacks or has of another signature is all said when its file is loaded (`workloads.checks.classes`).
 
@@ -226,6 +226,7 @@ def _method_spec(kind: Class, *, copies: int) -> MethodSpec:
         ages=kind.ages is not Method.ages,
         paths=_paths_of(kind),
         cost=getattr(kind, "cost", COST),
+        products=getattr(kind, "products", 0.0),
         copies=getattr(kind, "copies", copies),
     )
 

@@ -32,7 +32,7 @@ from workloads import kinds, metrics
 from workloads.diagnostics import DIAGNOSTICS
 from workloads.diagnostics.costs import Sizes, look_cost
 from workloads.extensions import owner
-from workloads.methods.config import METHODS, OPTIMIZERS
+from workloads.methods.config import METHODS, OPTIMIZERS, MethodSpec
 from workloads.networks.config import NETWORKS
 from workloads.registry import unknown
 
@@ -144,7 +144,18 @@ def learner(kind: str, name: str, spec: Any, use: str) -> Entry:
     text = docstring(WORKLOADS / "methods" / f"{name}.py")
     about = inspect.getdoc(spec.config) or ""
     whole = "\n\n".join(part for part in (about.partition("\n\n")[2], text) if part)
-    return Entry(kind, name, first(about), use, whole, settings(spec.config), spec.varies)
+    own = owner("OPTIMIZERS" if kind == "optimizer" else "METHODS", name) is not None
+    said = () if own else (cost(kind, spec),)
+    return Entry(kind, name, first(about), use, whole, settings(spec.config), spec.varies, said)
+
+
+def cost(kind: str, spec: MethodSpec) -> str:
+    """What a step takes with an optimizer, or what a method adds to it, as it is set unless told otherwise."""
+    alone, many = (spec.steps(spec.config(), width=100, batch=batch) for batch in (1, 100))
+    if not alone:
+        return "adds nothing to a step"
+    said = f"{'a step takes' if kind == 'optimizer' else 'adds to a step'} about {alone:.3g} steps of plain SGD"
+    return said if alone == many else f"{said} at batch 1, {many:.3g} at batch 100, of an MLP of width 100"
 
 
 def figure_names() -> tuple[str, ...]:

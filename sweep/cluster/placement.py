@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from sweep.cluster import calibration
-from sweep.packing import PlannedPack, looks_at, sizes_of, step_cost
+from sweep.packing import PlannedPack, looks_at, multiplied, sizes_of, step_cost
 from workloads.diagnostics.costs import look_cost
 from workloads.machine import cpus
 from workloads.paths import LANES
@@ -20,12 +20,13 @@ HERE, RAY = "here", "ray"
 TO_START = {HERE: 3.0, RAY: 12.0}  # seconds until a pack begins, on a machine where that was not measured
 MOST_HERE = 60.0  # seconds of training that Ray's start may be saved for
 
-# For packs that were not measured, what a step costs: calls, and seconds per weight and example beside plain SGD's;
-# what a look costs: calls, and seconds per multiply-add of what `look_cost` counts.
+# For packs that were not measured, what a step costs: calls, seconds per weight and example beside plain SGD's, and per
+# multiply-add of products; what a look costs: calls, and seconds per multiply-add of what `look_cost` counts.
 COMPILING = {"lanes": 2.0, "online": 2.0, "lifted": 30.0}  # seconds per pack
 PER_CALL = {"lanes": 3e-7, "online": 1e-6, "lifted": 5e-5}  # elsewhere UNCOMPILED
 UNCOMPILED = 4e-4
 PER_WEIGHT = {"lanes": 1.5e-10, "online": 1e-10}  # elsewhere 1e-9
+PER_PRODUCT = 3e-11
 PER_EXAMPLE = 5e-8  # to make it
 PER_LOOK, PER_MULTIPLY_ADD = 5e-3, 1e-10
 
@@ -67,9 +68,11 @@ def guessed_training(pack: PlannedPack) -> float:
     members, shape = len(pack.trials), pack.shape
     lanes = math.ceil(members / LANES) * LANES if pack.path == "lanes" else members
     examples = max(1, shape.batch / 2)  # of several, weights are read and written once
-    weights = shape.parameters * lanes * examples * step_cost(pack.trials[0].config)
+    config = pack.trials[0].config
+    weights = shape.parameters * lanes * examples * step_cost(config)
+    products = PER_PRODUCT * shape.parameters * lanes * multiplied(config, shape)
     calls = members if pack.path in ("plain", "looped", "online") else 1
-    step = PER_CALL.get(pack.path, UNCOMPILED) * calls + PER_WEIGHT.get(pack.path, 1e-9) * weights
+    step = PER_CALL.get(pack.path, UNCOMPILED) * calls + PER_WEIGHT.get(pack.path, 1e-9) * weights + products
     return (step + PER_EXAMPLE * members * shape.batch) * shape.updates
 
 

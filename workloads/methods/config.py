@@ -5,6 +5,7 @@ packs. `needs` says what a method must be given: "task_boundaries" (a stream tha
 (a network that shows the units of its hidden layers), "layer_scales" (one whose hidden layers have learned scales).
 `semantics` is raised whenever results change; it is part of every trial's hash. `paths`, `cost` and `copies` are what
 planning goes by: which paths take it (see `workloads.paths`), how long a step takes, how much memory it asks for.
+`products` is apart from `cost`, since products of matrices take the longer, beside a step of SGD, the wider they are.
 All of them stand in this one file, long as it is: what a sweep file may say is read without the methods' own files.
 """
 
@@ -34,13 +35,23 @@ class MethodSpec:
     replaces: bool = False  # units: how many in each task is then recorded, the metric units_replaced
     ages: bool = False  # keeps the units' ages, which unit_age reads
     paths: Paths
-    cost: float  # an optimizer's step, or what a method adds to one, in steps of plain SGD
+    cost: float  # an optimizer's step, or what a method adds to one, in steps of plain SGD; `products` apart
+    # Of every weight matrix with a square one of its smaller side, in the mean of steps; perhaps by the config
+    products: float | Callable[[Any], float] = 0.0
     label: str = ""  # for people; its name in words where empty
     copies: float | Callable[[Any], float]  # of the weights, held as state and to work on; perhaps by the config
 
     def held(self, config: Settings) -> float:
         """`copies` under this config."""
         return self.copies(config) if callable(self.copies) else self.copies
+
+    def multiplied(self, config: Settings) -> float:
+        """`products` under this config."""
+        return self.products(config) if callable(self.products) else self.products
+
+    def steps(self, config: Settings, *, width: float, batch: int) -> float:
+        """`cost` with `products` of layers of this width: a step of SGD is a multiply-add forward and two back."""
+        return self.cost + self.multiplied(config) * width / (3 * batch)
 
     @property
     def step_sizes(self) -> tuple[str, ...]:
@@ -514,7 +525,8 @@ OPTIMIZERS: dict[str, MethodSpec] = {
         config=AdamOConfig,
         varies=("step_size", "isometry_strength", "isometry_step_size"),
         paths=Paths(lanes=True, online=False, written=ADAMO_WRITTEN),
-        cost=6.0,
+        cost=4.2,
+        products=lambda config: 2 * (config.projection or 1) / config.every,
         copies=4,  # as adam, and the isometry's gradient
     ),
     "muon": MethodSpec(
@@ -522,7 +534,8 @@ OPTIMIZERS: dict[str, MethodSpec] = {
         config=MuonConfig,
         varies=("step_size", "rest_step_size", "weight_decay"),
         paths=Paths(lanes=True, online=False),
-        cost=12.0,  # five iterations of three products each; the more the wider
+        cost=6.0,
+        products=lambda config: 3 * config.iterations + (2 if config.isometry_strength else 0),
         copies=4,
     ),
     "upgd": MethodSpec(
@@ -573,14 +586,20 @@ METHODS: dict[str, MethodSpec] = {
         config=InputNormaliserConfig, varies=("decay",), paths=Paths(lanes=True, online=True), cost=0.3, copies=0
     ),
     "coupled_isometry": MethodSpec(
-        config=CoupledIsometryConfig, varies=("strength",), paths=Paths(lanes=True, online=False), cost=2.0, copies=1
+        config=CoupledIsometryConfig,
+        varies=("strength",),
+        paths=Paths(lanes=True, online=False),
+        cost=0.2,
+        products=2,
+        copies=1,
     ),
     "parseval": MethodSpec(
         label="Parseval",
         config=ParsevalConfig,
         varies=("strength",),
         paths=Paths(lanes=True, online=False),
-        cost=2.0,
+        cost=0.2,
+        products=2,
         copies=1,
     ),
     "spectral_regularisation": MethodSpec(

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sweep import planning
 from sweep.cluster import placement
+from sweep.packing import plan_packs
+from sweep.spec.reading import parse
+from sweep.trials import expand
 
 
 @pytest.mark.parametrize(
@@ -33,6 +37,24 @@ def test_guesses_are_near_what_was_measured(
     assert look / 3 < placement.guessed_looks(pack) / looks < look * 3
     whole = placement.guessed_training(pack) + placement.guessed_looks(pack)
     assert placement.guessed_seconds(pack) == pytest.approx(placement.COMPILING[pack.path] + whole)
+
+
+@pytest.mark.parametrize(
+    ("arm", "members", "nanoseconds"),
+    [
+        ("adam", 30, 15_073),
+        ("adamo", 30, 470_793),
+        ("adamo, every: 16", 30, 48_241),
+        ("muon", 30, 3_239_960),
+    ],
+)
+def test_products_of_matrices_are_guessed_by_their_width(arm: str, members: int, nanoseconds: int) -> None:
+    """A member's step of 784-100-100-100-10, batch 1, within a factor of three, as dashboards/benchmarks has them."""
+    head = "workload: {name: permuted_mnist, tasks: 2}\nnetwork: {width: 100, depth: 3}\n"
+    spec = parse(f"{head}seeds: {members}\narms:\n  a: {{optimizer: {arm}}}\n", Path("wide.yaml"))
+    [pack] = plan_packs(expand(spec), workers=1)
+    each = placement.guessed_training(pack) / (members * pack.shape.steps)
+    assert nanoseconds / 3 < 1e9 * each < nanoseconds * 3
 
 
 def test_what_is_not_looked_at_takes_no_time(tmp_path: Any) -> None:
