@@ -149,6 +149,11 @@ def needs_games(spec: Spec) -> str | None:
     return None if "games" in spec.workload.settings[0] else "it shows games: the workload must be continual_minatar"
 
 
+def needs_slippery_ground(spec: Spec) -> str | None:
+    """It shows what is earned on which friction."""
+    return None if spec.workload.name == "slippery_ant" else "it shows frictions: the workload must be slippery_ant"
+
+
 def needs_a_baseline(spec: Spec) -> str | None:
     """It compares with one arm that is trained from scratch."""
     scratch = [arm.label for arm in spec.arms if any(_starts_anew(arm))]
@@ -173,6 +178,7 @@ FIGURES: dict[str, Callable[[Spec], str | None]] = {
     "predictors": needs_cases,
     "reactivation": needs_silent_units,
     "visits": needs_games,
+    "friction": needs_slippery_ground,
     "relative": needs_a_baseline,
     "sensitivity": needs_an_axis,
     "heat_map": needs_two_axes,

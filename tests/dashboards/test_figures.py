@@ -25,6 +25,7 @@ from dashboards.figures import (
     arms,
     error_over_time,
     four_axes,
+    friction,
     panels,
     reactivation,
     relative,
@@ -34,12 +35,14 @@ from dashboards.figures import (
     within_task,
 )
 from dashboards.figures.panels import Asked
+from dashboards.sheets import Sheet
 from sweep.errors import InputError
 from sweep.results import frames, intervals
 from sweep.results.bands import Summary
 from sweep.trials import Trial
 from workloads.reinforcement import CONTROLS
 from workloads.reinforcement.continual_minatar import visited
+from workloads.reinforcement.friction import friction as friction_under
 
 TASKS, SEEDS = 8, 3
 INSIDE = ("dormant_fraction", "effective_rank", "weight_magnitude")
@@ -239,6 +242,25 @@ def visiting_sweep() -> Sweep:
     return result
 
 
+def slipping_sweep() -> Sweep:
+    """Three seeds of two arms: sgd earns 100 for every tenfold of friction above 1, and l2 the same on any."""
+    result = Sweep("average_return")
+    for arm, methods in (("sgd", {}), ("l2", {"l2": {"strength": 0.1}})):
+        for seed in range(3):
+            config = {
+                "workload": {"name": "slippery_ant", "tasks": TASKS, "steps_per_task": 2048},
+                "network": {"name": "mlp", "width": 5, "depth": 1, "activation": "relu"},
+                "optimizer": {"name": "sgd", "step_size": 0.01},
+                "methods": methods,
+                "seed": seed,
+                "metrics": ["average_return"],
+                "every": 1,
+            }
+            frictions = np.array([friction_under(seed, task) for task in range(TASKS)])
+            result.add(arm, config, 100 * np.log10(frictions) if arm == "sgd" else np.full(TASKS, 7.0), ())
+    return result
+
+
 def searched_sweep() -> Sweep:
     """Two searches, one in two ranges, of which a setting diverges, and one in a choice; and an arm without."""
     ranges = {
@@ -281,6 +303,8 @@ def sweep_for(name: str) -> Sweep:
         return reviving_sweep()
     if name == "visits":
         return visiting_sweep()
+    if name == "friction":
+        return slipping_sweep()
     return scratch_sweep() if name in ("within_task", "relative", "loss_of_plasticity_2") else sweep()
 
 
@@ -613,6 +637,36 @@ def test_visits_to_a_game_stand_beside_each_other_whenever_they_were() -> None:
     drawn = lines(visits.draw(data))
     np.testing.assert_allclose(drawn["freeway/sgd"].get_ydata(), [5.5, 6.0])
     assert set(drawn) == {f"{game}/{arm}" for game in EARNS for arm in ("sgd", "l2")}
+
+
+def test_what_is_earned_stands_above_the_friction_that_it_was_earned_on() -> None:
+    data = table(friction, slipping_sweep())
+    told = data[(data["arm"] == "sgd") & data["seed"].notna()]
+    assert len(told) == 3 * TASKS
+    np.testing.assert_allclose(told["step"], [friction_under(seed, task) for seed in range(3) for task in range(TASKS)])
+    np.testing.assert_allclose(told["mean"], 100 * np.log10(told["step"]))
+    assert set(told["rho"]) == {1.0} and set(data.loc[data["arm"] == "l2", "rho"].isna()) == {True}  # all alike
+    line = data[(data["arm"] == "sgd") & data["seed"].isna()]
+    edges = [0.02, 0.0632, 0.2, 0.632, 2.0]  # a quarter of two decades each
+    for low, high, (_, row) in zip(edges[:-1], edges[1:], line.iterrows(), strict=True):
+        inside = told[(told["step"] >= low) & (told["step"] < high)]
+        assert low < row["step"] < high and row["members"] == row["seeds"] == inside["seed"].nunique()
+        assert row["mean"] == pytest.approx(inside.groupby("seed")["mean"].mean().mean())
+    drawn = lines(friction.draw(data))
+    np.testing.assert_allclose(drawn["sgd"].get_ydata(), line["mean"])
+    assert set(drawn) == {"sgd", "l2"}
+
+
+def test_friction_says_what_it_lacks_and_what_is_lost() -> None:
+    with pytest.raises(InputError, match="friction shows slippery_ant, and this sweep's workload is another"):
+        table(friction, sweep())
+    made = slipping_sweep()
+    made.statuses[made.trials[0].id] = "diverged"
+    made.rows = [row for row in made.rows if row[0] != made.trials[0].id or row[2] < 2]
+    data = table(friction, made)
+    assert friction.told(data[data["arm"] == "sgd"]) == ["ρ 1 [1, 1]", "1 of 3 diverged"]
+    assert data.loc[(data["arm"] == "sgd") & data["seed"].notna(), "task"].value_counts()[0] == 3
+    assert "1 of 3 diverged" in friction.caption(data, Sheet(style="paper")).text
 
 
 def test_visits_says_what_it_lacks() -> None:

@@ -693,6 +693,9 @@ NO_FIGURES: dict[str, tuple[str, str, str]] = {
     "no bins": ("within_task", "sgd: {optimizer: sgd}", "it needs within_task: add it to `metrics`"),
     "no spectra": ("singular_values", "sgd: {optimizer: sgd}", "it needs singular_values: add it to `metrics`"),
     "no games": ("visits", "sgd: {optimizer: sgd}", "it shows games: the workload must be continual_minatar"),
+    "no slippery ground": (
+        "friction", "sgd: {optimizer: sgd}", "it shows frictions: the workload must be slippery_ant"
+    ),
     "no revival": ("reactivation", "sgd: {optimizer: sgd}", "it needs revived_fraction: add it to `metrics`"),
     "no search": ("optuna_slices", "sgd: {optimizer: sgd, step_size: [0.1, 0.2]}", "it is of a search: give ranges"),
     "no baseline": ("relative", "sgd: {optimizer: sgd}", "the network from scratch, not none"),
