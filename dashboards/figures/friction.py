@@ -72,9 +72,12 @@ def line(own: pd.DataFrame, summary: Summary) -> pd.DataFrame:
 
 
 def correlated(own: pd.DataFrame) -> dict[str, float]:
-    """Whether a seed's tasks of more friction have higher values: the mean over seeds, and its interval."""
+    """Whether a seed's tasks of more friction have higher values: the mean over seeds, and its interval.
+
+    NaN where no seed has three tasks of different values: of two tasks one is always ahead.
+    """
     ranks = [tasks[["step", "value"]].rank() for _, tasks in own.dropna(subset="value").groupby("seed")]
-    found = estimate(np.array([of_seed["step"].corr(of_seed["value"]) for of_seed in ranks]))
+    found = estimate(np.array([part["step"].corr(part["value"]) for part in ranks if len(part) > 2]))
     return {"rho": found.mean, "rho_low": max(found.low, -1.0), "rho_high": min(found.high, 1.0)}
 
 
@@ -91,7 +94,8 @@ def caption(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Caption:
     drawn, looks = data[data["seed"].isna()], theme.looks(data["arm"])
     text = "A point: one task of one seed, all of it; pale: the first tasks. "
     text += theme.averaged(drawn, ", in quarters of the range of frictions") + theme.dotted(drawn)
-    text += " ρ: rank correlation of friction and return over a seed's tasks, mean over seeds and 95 % interval."
+    if data["rho"].notna().any():
+        text += " ρ: rank correlation of friction and return over a seed's tasks, its mean over seeds with an interval."
     text += theme.selected(data)
     if sheet.bare:
         said = [f"{look.label}: {', '.join(told(data[data['arm'] == arm]))}" for arm, look in looks.items()]
