@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from dashboards.claims import UNDECIDED_BASELINE, Finding
 from dashboards.claims.judging import Verdict
+from sweep.results import naming
 from sweep.results.intervals import FEWEST_SEEDS, Estimate
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def few(finding: Finding) -> bool:
 def estimated(estimate: Estimate, *, relative: bool) -> str:
     """`0.31 [0.28, 0.34]`; a share as per cent; no interval where there is none."""
     mean, low, high = (
-        f"{100 * number:.3g} %" if relative else f"{number:.3g}"
+        f"{naming.rounded(100 * number)} %" if relative else naming.rounded(number)
         for number in (estimate.mean, estimate.low, estimate.high)
     )
     return mean if math.isnan(estimate.low) else f"{mean} [{low}, {high}]"

@@ -23,7 +23,7 @@ from dashboards.report.charts import Offered, Spec
 from dashboards.report.facts import Facts
 from sweep.cli import output
 from sweep.results import answers, leaderboard, naming, verdicts
-from workloads import machine
+from workloads import machine, metrics
 from workloads.metrics import higher_is_better
 
 if TYPE_CHECKING:
@@ -102,6 +102,7 @@ def rendered(
         "told": verdicts.TOLD,
         "lost": answers.lost,
         "repeat": repeat,
+        "rounded": naming.rounded,
         "standing": standing,
     }
     return _environment().get_template("page.html").render(said | helpers)
@@ -229,7 +230,9 @@ def _named(spec: Any) -> Iterator[str]:
 
 def _beside(facts: Facts) -> str | None:
     """The metric that is first shown beside performance: a diagnostic where there is one."""
-    return next(iter(facts.metrics[1:]), None)
+    others = facts.metrics[1:]
+    diagnostics = [name for name in others if (known := metrics.of(name)) is not None and known.origin == "diagnostic"]
+    return next(iter([*diagnostics, *others]), None)
 
 
 def _swatch(facts: Facts, place: int) -> Markup:

@@ -48,8 +48,9 @@ def as_text(told: Comparison, again: Again) -> str:
     if (difference := ours.difference) is not None:
         seeds = f"{difference.seeds} seeds" if difference.seeds > 1 else "1 seed"
         estimate = difference.estimate
+        size = f"{naming.rounded(estimate.mean, 4, '+')} {answers.between(estimate, '+')}"
         lines += [
-            f"difference      {estimate.mean:+.4g} {answers.between(estimate, '+')}, {seeds} that both have",
+            f"difference      {size}, {seeds} that both have",
             *([f"better in       {answers.better_in(difference)}"] if math.isfinite(difference.probability) else []),
             *([f"improvement     {_improvement(told.improvement, names)}"] if told.improvement is not None else []),
             *([f"chance          {_chance(told)}"] if math.isfinite(difference.p) else []),
@@ -68,7 +69,7 @@ def _arm(standing: Standing) -> list[str]:
     """Its setting and how it did."""
     late = standing.late
     chosen = f"best of its {standing.candidates} settings" if standing.candidates > 1 else "its one setting"
-    value = f"{late.mean:.4g} {answers.between(late)}" if late.seeds else "no value"
+    value = f"{naming.rounded(late.mean, 4)} {answers.between(late)}" if late.seeds else "no value"
     lost = f"; {answers.lost(standing)}" if standing.diverged else ""
     return [f"{standing.name}: {value}, {late.seeds} of {standing.members} seeds, {chosen}{lost}"]
 

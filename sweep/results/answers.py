@@ -77,7 +77,7 @@ def seen(first: Standing, others: Sequence[Standing]) -> str:
     best = next(standing for standing in others if standing.difference is not None)
     assert best.difference is not None
     by, seeds = best.difference.estimate, best.difference.seeds
-    said = f"What is seen: {_told(best)} at {by.mean:+.3g} {between(by, '+')}".rstrip()
+    said = f"What is seen: {_told(best)} at {naming.rounded(by.mean, sign='+')} {between(by, '+')}".rstrip()
     if seeds < 2 or math.isnan(best.difference.probability):
         return f"{said} beside {naming.words(first.arm)}."
     return f"{said} beside {naming.words(first.arm)}, ahead in {better_in(best.difference)}."
@@ -104,14 +104,15 @@ def answer(first: Standing, others: Sequence[Standing]) -> str:
     if best.verdict in ("higher", "lower"):
         return f"{_told(best)} is {best.verdict} than {arm} by {_by(by)}, {seeds} seeds."
     needed = f"; to tell one takes some {best.seeds_needed:,}" if best.seeds_needed else ""
-    inside = between(by, "+")
-    return f"No difference told between {_told(best)} and {arm}: {by.mean:+.3g} {inside}, {seeds} seeds{needed}."
+    size = f"{naming.rounded(by.mean, sign='+')} {between(by, '+')}"
+    return f"No difference told between {_told(best)} and {arm}: {size}, {seeds} seeds{needed}."
 
 
 def _by(estimate: Estimate) -> str:
     """How far, without its sign."""
     ends = sorted((estimate.low, estimate.high)) if estimate.mean > 0 else sorted((-estimate.low, -estimate.high))
-    return f"{abs(estimate.mean):.3g} [{ends[0]:.3g}, {ends[1]:.3g}]"
+    low, high = map(naming.rounded, ends)
+    return f"{naming.rounded(abs(estimate.mean))} [{low}, {high}]"
 
 
 def _level(comparisons: int) -> str:
@@ -142,4 +143,5 @@ def lost(standing: Standing) -> str:
 
 def between(estimate: Estimate, sign: str = "") -> str:
     """`[0.012, 0.014]`; nothing where there is none."""
-    return "" if math.isnan(estimate.low) else f"[{estimate.low:{sign}.3g}, {estimate.high:{sign}.3g}]"
+    low, high = (naming.rounded(end, sign=sign) for end in (estimate.low, estimate.high))
+    return "" if math.isnan(estimate.low) else f"[{low}, {high}]"

@@ -288,11 +288,11 @@ def cells(standings: Sequence[Standing], statistic: Statistic = "mean") -> tuple
     for standing in standings:
         late, difference = standing.late, standing.difference
         gone = "diverged" if standing.diverged else "not measured"
-        row = [standing.name, *((f"{late.mean:.4g}", answers.between(late)) if late.seeds else (gone, ""))]
+        row = [standing.name, *((naming.rounded(late.mean, 4), answers.between(late)) if late.seeds else (gone, ""))]
         row.append(str(late.seeds))
         if difference is not None:
             by = difference.estimate
-            row += [f"{by.mean:+.3g}", answers.between(by, "+"), _chance(difference.adjusted)]
+            row += [naming.rounded(by.mean, sign="+"), answers.between(by, "+"), _chance(difference.adjusted)]
         rows.append(row + [""] * (len(heads) + len(compared) - len(row)))
     return heads + compared, rows
 

@@ -39,6 +39,12 @@ def number(value: float) -> str:
     return f"{value:g}"
 
 
+def rounded(value: float, digits: int = 3, sign: str = "") -> str:
+    """A measured number with so many significant digits, whole up to a million: `0.0123`, `1110`, `4.5e+07`."""
+    text = f"{value:{sign}.{digits}g}"
+    return f"{float(text):{sign}.0f}" if "e+" in text and abs(value) < 1e6 else text
+
+
 def listed(names: Sequence[str]) -> str:
     """`a`, `a and b`, `a, b and c`; nothing for none."""
     return " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)

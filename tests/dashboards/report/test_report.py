@@ -177,6 +177,26 @@ def test_every_chart_is_vega_lite_and_a_page_has_its_data_once() -> None:
             assert param in [each["name"] for each in spec["params"]]
 
 
+def test_of_agents_a_diagnostic_stands_beside_the_return_and_thousands_are_whole() -> None:
+    """And not how many episodes there were, which comes before it in the list."""
+    spec = """\
+workload: {name: slippery_ant, tasks: 3, steps_per_task: 2048}
+seeds: 3
+arms:
+  standard: {optimizer: adam}
+  equal: {optimizer: adam, beta1: 0.99, beta2: 0.99}
+metrics: [average_return, episodes, policy_churn, dormant_fraction]
+"""
+
+    def walked(trial: Trial, metric: str) -> np.ndarray:
+        return np.full(3, (1234.0 if trial.arms == ("equal",) else 0.0) + trial.config["seed"])
+
+    page = rendered(facts_of(synthetic.sweep(spec, walked)))
+    beside = page[page.index("Beside it") : page.index('id="diagnostic"')]
+    assert re.findall(r'value="(\w+)" selected', beside) == ["dormant_fraction"]
+    assert "+1230" in page and not re.search(r"\de\+0", text_of(page))
+
+
 def test_names_are_never_tags_or_code() -> None:
     """A question, an arm, a setting or a reason that looks like HTML, or like an expression, changes no page."""
     evil = "</script><img src=x onerror=alert(1)>'+alert(1)+'"

@@ -59,6 +59,22 @@ def test_numbers_as_people_write_them(value: float, text: str) -> None:
     assert naming.number(value) == text
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.01234, "+0.0123"),
+        (1113.7, "+1110"),
+        (-44512.0, "-44500"),
+        (123.4, "+123"),
+        (4.5e7, "+4.5e+07"),
+        (1e-5, "+1e-05"),
+    ],
+)
+def test_measured_numbers_are_whole_in_the_thousands(value: float, text: str) -> None:
+    """As returns of an episode are."""
+    assert naming.rounded(value, sign="+") == text
+
+
 def test_fields_that_are_no_scalars_can_be_counted() -> None:
     config: dict[str, Any] = {"workload": {"name": "mine", "tasks": (1, 2)}, "network": {}, "optimizer": {}}
     assert dict(naming.fields({**config, "methods": {"m": {"a": None}}})) == {
