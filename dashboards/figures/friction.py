@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from dashboards import theme
@@ -48,9 +49,10 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame, asked: Asked = ALL) -> pd.D
     values = panels.within(trials, curves, metric, asked).merge(best[["arm", "group"]], on=["arm", "group"])
     values["step"] = [friction(seed, task) for seed, task in zip(values["seed"], values["task"], strict=True)]
     parts = []
-    for row in best[["arm", "group", "candidates"]].to_dict("records"):
-        own = values[(values["arm"] == row["arm"]) & (values["group"] == row["group"])]
-        parts.append(pd.concat([points(own), line(own, asked.summary)]).assign(**row, **correlated(own)))
+    for arm, group, candidates in best[["arm", "group", "candidates"]].itertuples(index=False):
+        own = values[(values["arm"] == arm) & (values["group"] == group)]
+        rows = pd.concat([points(own), line(own, asked.summary)])
+        parts.append(rows.assign(arm=arm, group=group, candidates=candidates, **correlated(own)))
     told = {key: value for key, value in panels.facts(trials, asked).items() if key not in ("bin_tasks", "batch")}
     return pd.concat(parts, ignore_index=True).assign(metric=metric, **told)
 
@@ -128,8 +130,8 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
 def _panel(axes: Axes, own: pd.DataFrame, look: theme.Look, *, last: float) -> None:
     """An arm's points, paler where their tasks are early, and its line."""
     shown = own[own["seed"].notna()]
-    shades = 0.2 + 0.6 * shown["task"] / max(last, 1)
-    axes.scatter(shown["step"], shown["mean"], s=12, color=look.color, alpha=shades, linewidths=0)
+    colors = [to_rgba(look.color, 0.2 + 0.6 * task / max(last, 1)) for task in shown["task"]]
+    axes.scatter(shown["step"], shown["mean"], s=12, c=colors, linewidths=0)
     theme.band(axes, own[own["seed"].isna()], gid=own["arm"].iloc[0], color=look.color, marker=look.marker)
 
 
