@@ -2,7 +2,8 @@
 
 A claim speaks of "L2" or of "backprop"; a file may call these arms anything. So a side of a claim is found by optimizer
 and methods. A method that does nothing (continual backprop at rate 0, AdamO without a pull) is none, so a grid that
-crosses such settings has its baselines inside.
+crosses such settings has its baselines inside. Nor is an arm with another network than most, such as one of other
+activations, the optimizer alone, where another arm is.
 
 Numbers are means over stretches of a tenth of the tasks, counted from the end: the first is the window that arms are
 judged by everywhere (`windows.late`). Which setting stands for a learner, and where a curve has its best stretch, is
@@ -194,7 +195,7 @@ class Evidence:
 
 def known(trials: pd.DataFrame) -> pd.DataFrame:
     """Trials with what they are: learner (the optimizer), acting (its methods), linear."""
-    once = trials.drop_duplicates("group")  # the trials of one differ in seed alone
+    once = trials.drop_duplicates("group").set_index("group")  # the trials of one differ in seed alone
     rows = once.to_dict("records")
     everywhere = protocol(rows)
     told = pd.DataFrame(
@@ -203,9 +204,24 @@ def known(trials: pd.DataFrame) -> pd.DataFrame:
             "acting": [" ".join(sorted(acting(row) - everywhere)) for row in rows],
             "linear": [row.get("network.depth") == 0 for row in rows],
         },
-        index=once["group"],
+        index=once.index,
     )
+    told.loc[of_another_network(once, told), "acting"] += " another network"
     return trials.join(told, on="group")
+
+
+def of_another_network(groups: pd.DataFrame, told: pd.DataFrame) -> pd.Series[bool]:
+    """Which settings have a network of their arm's own, beside one that is alike but for the network most arms have.
+
+    Where as many arms have each of several networks, it is the one of them that is named first.
+    """
+    networks, _ = frames.split(groups)
+    panels = frames.panel_axes(networks)
+    own = [column for column in networks.columns if column.startswith("network.") and column not in panels]
+    network = networks.groupby(own, dropna=False, sort=False).ngroup()
+    usual = network == networks.groupby(network)["arm"].nunique().idxmax()
+    same = [told.loc[networks.index, name] for name in ("learner", "acting")]
+    return (~usual & usual.groupby(same).transform("any")).reindex(groups.index, fill_value=False)
 
 
 def protocol(rows: Sequence[Mapping[Any, Any]]) -> set[str]:

@@ -361,6 +361,27 @@ def test_false_verdicts_of_whole_sweeps_are_rare() -> None:
     assert sum(wrong.values()) <= 200 * len(wrong) * 0.035, wrong
 
 
+def test_an_arm_of_another_network_is_not_the_optimizer_alone_where_another_arm_is() -> None:
+    arms = "  {}: {{optimizer: adam, step_size: 1e-4, network: {{{}}}}}\n"
+    spec = SPEC.replace(
+        "metrics:",
+        arms.format("sines", "activation: fourier") + arms.format("normed", "normalisation: layer") + "metrics:",
+    )
+
+    def higher(trial: Trial, metric: str) -> np.ndarray:
+        return as_published(trial, metric) + (0.05 if trial.arms[0] in ("sines", "normed") else 0.0)
+
+    alone, beside = found(as_published)["adam_declines"], found(higher, spec)["adam_declines"]
+    assert beside.verdict == "supported" and np.array_equal(beside.reading.values, alone.reading.values)
+
+    # Where no other arm is, its network is the learner's.
+    lone = SPEC.replace(
+        "adam: {optimizer: adam, step_size: 1e-4}",
+        "adam: {optimizer: adam, step_size: 1e-4, network: {activation: fourier}}",
+    )
+    assert found(as_published, lone)["adam_declines"].verdict == "supported"
+
+
 def test_dropout_and_online_normalisation_are_no_plain_backprop() -> None:
     """They decline, and dropout is far behind; plain backprop, of the same optimizer and methods, stays where it is."""
     added = {"dropping": "dropout: 0.1", "normed": "normalisation: online"}
