@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def sentence(finding: Finding) -> str:
-    """What a sweep says to a claim: the effect with its interval and seeds, and why it is undecided where it is."""
+    """What a sweep says to a claim: the effect with its interval and seeds, and why there is no verdict on it."""
     effect = finding.judged.effect
     way, other = finding.reading.ways
     if effect.mean < 0 and other:
@@ -32,7 +32,7 @@ def sentence(finding: Finding) -> str:
 def undecided(finding: Finding) -> str:
     """Why there is no verdict; nothing where there is one."""
     if finding.short:
-        return f"too short to tell: {finding.short}"
+        return finding.short
     needed, seeds = finding.judged.would_decide, finding.judged.effect.seeds
     if finding.moot and not (few(finding) and finding.moot == UNDECIDED_BASELINE):  # more seeds decide that too
         return finding.moot

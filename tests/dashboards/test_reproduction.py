@@ -107,7 +107,7 @@ figures: [arms]
     text = reproduction.build("loss-of-plasticity", "laptop", [part], tmp_path).read_text()
     assert '<p class="answer">2 too short to tell.</p>' in text
     assert text.count('<td class="verdict too-short-to-tell">… too short to tell</td>') == 2
-    assert text.count("; too short to tell: 819,200 steps here, and it takes 20 million") == 2
+    assert text.count("; 819,200 steps here, and it takes 20 million") == 2
 
 
 @pytest.mark.slow

@@ -506,9 +506,7 @@ def test_a_robot_that_walked_for_less_than_its_paper_shows_is_too_short_to_tell(
         said = found(four, spec)
         assert {finding.verdict for finding in said.values()} == {"too short to tell"} and len(said) == 4
         for finding in said.values():
-            assert telling.sentence(finding).endswith(
-                "; too short to tell: 819,200 steps here, and it takes 20 million"
-            )
+            assert telling.sentence(finding).endswith(" seeds); 819,200 steps here, and it takes 20 million")
             assert telling.row(finding)["too_short"] and not finding.moot
         assert telling.summary(list(said.values())) == "4 too short to tell"
 
