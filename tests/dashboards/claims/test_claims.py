@@ -536,12 +536,12 @@ ON_STAYING_GROUND = SLIPPERY.replace("slippery_ant", "ant").replace("tasks: 10",
 
 @pytest.mark.parametrize(("tasks", "kept"), [(25, "supported"), (10, "too short to tell"), (8, "too short to tell")])
 def test_an_ant_whose_task_stays_falls_by_itself_and_continual_backprop_keeps(tasks: int, kept: str) -> None:
-    """After 18 million steps it is seen who falls, after 50 million who keeps."""
+    """After 18 million steps it is seen who falls, after 50 million who keeps. Equal betas fall as far, but later."""
 
     def walked(trial: Trial, metric: str) -> np.ndarray:
         noise = 10 * drawn(trial, metric, 0.1)[:1]
-        lost = {"standard": 80.0, "equal": 40.0}.get(trial.arms[0], 0.0)
-        return 100 - lost * np.linspace(0, 1, tasks) + noise
+        begin = {"standard": 0.0, "equal": 0.4}.get(trial.arms[0], 1.0)
+        return 100 - 80 * np.clip((np.linspace(0, 1, tasks) - begin) / 0.4, 0, 1) + noise
 
     said = found(walked, ON_STAYING_GROUND.replace("TASKS", str(tasks)))
     fallen = "supported" if tasks >= 9 else "too short to tell"
