@@ -416,8 +416,8 @@ class Checked:
             for entry, part in parts_of(arm) if not scaled else ():
                 if any("layer_scales" in entry.needs(c) for c in part.configs):
                     inside: KeyPath = ("arms", arm.label, *(() if part is arm.optimizer else (part.name,)))
-                    text = f"{no_scales(part.name)}: give this arm an mlp with hidden layers and layer_scale: true"
-                    self.wrong((*inside, "scale_penalty"), text)
+                    mend = "give every network of this arm, an mlp with hidden layers, layer_scale: true"
+                    self.wrong((*inside, "scale_penalty"), f"{no_scales(part.name)}: {mend}")
 
     def check_needs(self, spec: Spec) -> None:
         """Methods that must be told when a task changes need a stream that shows it."""

@@ -78,6 +78,24 @@ def test_entries_join_every_registry_and_leave_again() -> None:
     assert [dict(table) for table in (METHODS, OPTIMIZERS, STREAMS, NETWORKS, IMPLEMENTATIONS)] == before
 
 
+def test_a_class_says_what_planning_goes_by() -> None:
+    said = """
+class Dear(Thing):
+    cost, copies = 1.5, 2
+
+    def products(config):
+        return 3 * config.amount
+
+METHODS = {"a": Dear, "b": Thing}
+"""
+    load_code({"mine.py": HEAD + said})
+    dear, untold = METHODS["a"], METHODS["b"]
+    config = dear.config(amount=2.0)
+    assert (dear.cost, dear.held(config), dear.multiplied(config)) == (1.5, 2, 6)
+    assert dear.steps(config, width=10, batch=4) == 1.5 + 6 * 10 / 12
+    assert untold.multiplied(config) == 0
+
+
 def test_a_class_may_name_its_settings_for_a_type_checker() -> None:
     typed = HEAD.replace("(Method):", "(Method[Settings]):").replace("(Network):", "(Network[Settings]):")
     load_code({"mine.py": typed + 'METHODS = {"a": Thing}\nNETWORKS = {"d": Net}\n'})

@@ -452,7 +452,7 @@ MISTAKES = {
     "a penalty of scales that the network has not": (
         arm("optimizer: adamo, scale_penalty: 0.1"),
         "mine.yaml:3: arms.a.scale_penalty: adamo's scale_penalty is of learned layer scales, and this network has none"
-        ": give this arm an mlp with hidden layers and layer_scale: true",
+        ": give every network of this arm, an mlp with hidden layers, layer_scale: true",
     ),
     "a method's penalty of scales that not all networks have": (
         arm("optimizer: sgd, coupled_isometry: {scale_penalty: [0.01, 0]}") + "network: {layer_scale: [true, false]}\n",
