@@ -1,4 +1,7 @@
-"""One scale of a sweep file against the registries: the sweep that it means, or all that is wrong with it."""
+"""One scale of a sweep file against the registries: the sweep that it means, or all that is wrong with it.
+
+The file is long because all is told at once: every check is a function here, beside the order in which they are made.
+"""
 
 from __future__ import annotations
 
