@@ -101,7 +101,7 @@ def test_every_entry_acts() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[pytest.mark.slow] * name.startswith("engine"))
+        pytest.param(name, marks=[pytest.mark.slow] * (name.startswith("engine") or name.endswith("layer_scale")))
         for name, case in fingerprints.cases().items()
         if isinstance(case.shape, Shape) and "=" not in name and not name.startswith("network")
     ],
