@@ -28,10 +28,13 @@ PAPERS: dict[str, Paper] = {
             "generate_and_test",
             "continual_imagenet",
             "incremental_cifar",
-            "slippery_ant",
-            "ant",
-            "continual_control",
         ),
+    ),
+    # Hours, where the rest of the paper is an hour.
+    "loss-of-plasticity-agents": Paper(
+        "Loss of plasticity in deep continual learning: reinforcement learning",
+        "Dohare et al. (2024), Nature 632:768, Figs. 3 and 4",
+        ("continual_control", "slippery_ant", "ant"),
     ),
     "isometry": Paper(
         "Preserving plasticity in continual learning via dynamical isometry",

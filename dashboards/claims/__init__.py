@@ -1,6 +1,6 @@
 """What papers claim, and what sweeps say to it: supported, contradicted, undecided, or that they are too short to tell.
 
-One file per paper (`loss_of_plasticity`, with what it says of learners that act in `reinforcement`; `isometry`,
+One file per paper (`loss_of_plasticity`, and what it says of learners that act, `reinforcement`; `isometry`,
 `warm_start`, `upgd`): its claims, each with its source, the learners and the part of the curve it reads, its test, and
 the smallest effect that matters. `check` reads them in one sweep.
 """
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from sweep.ledger.sweeps import SweepRecord
 
 CLAIMS: dict[str, tuple[Claim, ...]] = {
-    "loss-of-plasticity": (*loss_of_plasticity.CLAIMS, *reinforcement.CLAIMS),
+    "loss-of-plasticity": loss_of_plasticity.CLAIMS,
+    "loss-of-plasticity-agents": reinforcement.CLAIMS,
     "isometry": isometry.CLAIMS,
     "warm-start": warm_start.CLAIMS,
     "upgd": upgd.CLAIMS,

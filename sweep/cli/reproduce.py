@@ -19,7 +19,10 @@ def reproduce(
     paper: Annotated[
         str,
         typer.Argument(
-            metavar="PAPER", help="loss-of-plasticity, isometry, warm-start or upgd.", autocompletion=completion.papers
+            metavar="PAPER",
+            help="loss-of-plasticity, loss-of-plasticity-agents (its reinforcement learning), isometry, warm-start or "
+            "upgd.",
+            autocompletion=completion.papers,
         ),
     ],
     scale: Annotated[

@@ -104,7 +104,7 @@ figures: [arms]
 """
     made = synthetic.sweep(spec)
     part = reproduction.study("slippery_ant", made.record, made, tmp_path)  # type: ignore[arg-type]
-    text = reproduction.build("loss-of-plasticity", "laptop", [part], tmp_path).read_text()
+    text = reproduction.build("loss-of-plasticity-agents", "laptop", [part], tmp_path).read_text()
     assert '<p class="answer">2 too short to tell.</p>' in text
     assert text.count('<td class="verdict too-short-to-tell">… too short to tell</td>') == 2
     assert text.count("; 819,200 steps here, and it takes 20 million") == 2

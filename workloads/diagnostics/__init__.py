@@ -18,6 +18,7 @@ DECILES = 10  # of a matrix' values: the quantiles 0, 1/10, ..., 1
 LANCZOS_STEPS = 30
 FINDING, STARTS, QUADRATURE_STEPS = 64, 2, 32  # of a longer iteration; how many others, and of each of them
 FITTING_STEPS = 50
+TANGENTS = 2**23  # numbers of a Jacobian by parameters that are held at a time, of a member: 64 MiB of float64
 
 # The parts of a look, by the names of its attributes.
 Part = Literal[

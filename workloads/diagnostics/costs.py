@@ -8,6 +8,7 @@ once is counted as measured. A contract test counts operations and compares.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
@@ -18,6 +19,7 @@ from workloads.diagnostics import (
     LANCZOS_STEPS,
     QUADRATURE_STEPS,
     STARTS,
+    TANGENTS,
     Part,
     by_probe,
 )
@@ -43,8 +45,9 @@ def kernel(sizes: Sizes, outputs: int) -> float:
     """Of J J^T of so many outputs of each example, and its eigenvalues; see `workloads.diagnostics.kernel`."""
     rows = sizes.examples * outputs
     values = DECOMPOSED * EIGENVALUES * rows**3 / (sizes.examples * sizes.parameters)
-    if sizes.convolutional:
-        return 2 * (FORWARD_AND_BACK - 1) * rows + values  # a row from a pass back of all, and its transpose
+    if sizes.convolutional:  # some parameters at a time; or a row from a pass back of all, and its transpose
+        times = math.ceil(rows * sizes.parameters / TANGENTS)
+        return min(times * (1 + (FORWARD_AND_BACK - 1) * outputs), 2 * (FORWARD_AND_BACK - 1) * rows) + values
     return 2 + outputs + rows * outputs / sizes.width + values
 
 

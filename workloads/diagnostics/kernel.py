@@ -1,6 +1,6 @@
 """The kernel J J^T of what a network gives for each of some examples, J its Jacobian by all parameters; exact.
 
-J is as large as the network times what is asked for, and is never held. A weight matrix that acts once, z = W h + b,
+J is as large as the network times what is asked for, and never held whole. A weight matrix that acts once, z = W h + b,
 has of an output f of an example the gradient g h^T, with g = d f / d z, and b has g. So of two examples' outputs their
 share of the kernel is
 
@@ -8,7 +8,7 @@ share of the kernel is
 
 for which h, and one pass back to z for all outputs of a kind, is all it takes. Which matrices act so is not declared:
 it is seen when the network is run once (`Watch`). What is left of parameters, such as gains of norms, and kernels of
-convolutions, is multiplied out.
+convolutions, is multiplied out, some parameters after the others.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
-TANGENTS = 2**22  # numbers of parameters' tangents at a time, of a member: 32 MiB of float64
+from workloads.diagnostics import TANGENTS
 
 Params = dict[str, Tensor]
 
@@ -103,18 +103,39 @@ def _of_map(gradients: Tensor, inputs: Tensor, bias: str | None) -> Tensor:
 def _of_rest(
     function: Callable[..., Tensor], params: Params, names: Sequence[str], examples: Sequence[Tensor], count: int
 ) -> Tensor:
-    """The share of some parameters, whatever they do, in a kernel of `count` rows."""
+    """The share of some parameters, whatever they do, in a kernel of `count` rows.
+
+    As many at a time as TANGENTS allows the Jacobian of; by products those that alone are too many.
+    """
+    groups, large, held = [list[str]()], list[str](), 0
+    for name in names:
+        size = count * params[name].numel()
+        if size > TANGENTS:
+            large.append(name)
+            continue
+        if held + size > TANGENTS:
+            groups, held = [*groups, []], 0
+        groups[-1].append(name)
+        held += size
+    parts = [_by_examples(function, params, group, examples) for group in groups if group]
+    if large:
+        own = {name: params[name] for name in large}
+        parts.append(_by_products(lambda own: function({**params, **own}, *examples).flatten(), own))
+    return sum(parts[1:], parts[0])
+
+
+def _by_examples(
+    function: Callable[..., Tensor], params: Params, names: Sequence[str], examples: Sequence[Tensor]
+) -> Tensor:
+    """J J^T by these parameters from J, of which an example's rows take a pass back of that one alone for each."""
+
+    def values(own: Params, *example: Tensor) -> Tensor:
+        return function({**params, **own}, *(part[None] for part in example)).flatten()
+
     own = {name: params[name] for name in names}
-
-    def values(own: Params, *examples: Tensor) -> Tensor:
-        return function({**params, **own}, *examples).flatten()
-
-    of_one = torch.func.jacrev(lambda own, *example: values(own, *(part[None] for part in example)))
-    if count * sum(value.numel() for value in own.values()) <= TANGENTS:
-        rows = torch.func.vmap(of_one, in_dims=(None, *(0 for _ in examples)))(own, *examples)
-        flat = torch.cat([rows[name].flatten(2) for name in names], -1).flatten(0, 1)
-        return flat @ flat.mT
-    return _by_products(lambda own: values(own, *examples), own)
+    rows = torch.func.vmap(torch.func.jacrev(values), in_dims=(None, *(0 for _ in examples)))(own, *examples)
+    flat = torch.cat([rows[name].flatten(2) for name in names], -1).flatten(0, 1)
+    return flat @ flat.mT
 
 
 def _by_products(function: Callable[[Params], Tensor], params: Params) -> Tensor:

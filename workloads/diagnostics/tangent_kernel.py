@@ -12,8 +12,11 @@ and 0, where the kernel is 0.
 Where there are more examples times outputs than parameters the smallest eigenvalue is 0, whatever the network has
 learned.
 
-Exact for every network, in float64: a pass back and its transpose for each example and output, see `kernel_of`. Values
-under n eps of the largest are 0, for n = N x outputs.
+Exact for every network, in float64, see `kernel_of`: on a small cloud machine's core 0.2 s for a convnet of 177,000
+parameters and two outputs, 1.7 s for a ResNet-18 of width 8 and ten, more than six minutes for one of width 64. There
+is no estimate for large ones: that of `quadrature` takes 128 products with the kernel, which has itself 160 rows at 16
+examples and ten outputs, and would not find the smallest eigenvalue. Values under n eps of the largest are 0, for
+n = N x outputs.
 
 Source: Jacot, Gabriel, Hongler (2018), arXiv 1806.07572; that plasticity follows its conditioning, Rosseau, Müller,
 Nowé (2026), arXiv 2606.09762.

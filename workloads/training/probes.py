@@ -10,8 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from workloads.diagnostics import FINDING, OF_THE_LAST_LOOK, QUADRATURE_STEPS, by_probe, parts_of
-from workloads.diagnostics.kernel import TANGENTS
+from workloads.diagnostics import FINDING, OF_THE_LAST_LOOK, QUADRATURE_STEPS, TANGENTS, by_probe, parts_of
 from workloads.diagnostics.look import Look
 from workloads.diagnostics.measure import measure
 from workloads.engine.layout import Tree, mapped

@@ -567,7 +567,7 @@ def test_a_claim_on_how_loss_is_avoided_takes_as_long_as_the_loss() -> None:
 @pytest.mark.parametrize("study", ["ant", "slippery_ant"])
 def test_a_study_as_long_as_the_papers_is_long_enough(study: str) -> None:
     long, short = (expand(load(study, scale))[0] for scale in ("paper", "laptop"))
-    for each in claims.CLAIMS["loss-of-plasticity"]:
+    for each in claims.CLAIMS["loss-of-plasticity-agents"]:
         if study in each.workloads:
             assert not each.too_short(study, shape_of(long.config).steps)
             assert each.too_short(study, shape_of(short.config).steps)

@@ -44,21 +44,26 @@ def test_a_page_where_a_file_is(command: Command, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("paper", "verdicts"),  # of one seed or two, and of trials of a few steps
+    [
+        ("loss-of-plasticity", {"undecided"}),
+        ("loss-of-plasticity-agents", {"undecided", "too short to tell"}),
+    ],
+)
 def test_a_paper_is_repeated_from_one_command_and_continued(
-    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    paper: str, verdicts: set[str], command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    asked = ("reproduce", "loss-of-plasticity", "--scale", "smoke", "--storage", tmp_path / "storage", "--inline")
+    asked = ("reproduce", paper, "--scale", "smoke", "--storage", tmp_path / "storage", "--inline")
     said = command(*asked, "--no-track")
     assert said.code == 0, said.err
-    page = tmp_path / "loss-of-plasticity-smoke" / "index.html"
+    page = tmp_path / f"{paper}-smoke" / "index.html"
     assert str(page.relative_to(tmp_path)) in said.out
-    for study in PAPERS["loss-of-plasticity"].studies:
+    for study in PAPERS[paper].studies:
         assert f'<h2 id="{study}">' in page.read_text()
         drawn = {path.stem for path in (page.parent / study).glob("*.png")}
         assert drawn == set(load(study, "smoke").figures)
-    verdicts = pd.read_csv(page.parent / "claims.csv").set_index("claim")["verdict"]
-    assert set(verdicts) == {"undecided", "too short to tell"}  # one seed or two
-    assert verdicts["standard_ppo_falls_where_nothing_changes"] == "too short to tell"
+    assert set(pd.read_csv(page.parent / "claims.csv")["verdict"]) == verdicts
     again = command(*asked, "--no-track")
     assert "at scale smoke: 0 trials to run" in again.out

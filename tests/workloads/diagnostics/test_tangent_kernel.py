@@ -102,7 +102,7 @@ class Odd(MLP):
         return scaled + (hidden * params["layers.1.bias"]).sum(-1, keepdim=True), []
 
 
-@pytest.mark.parametrize("tangents", [1, 2**22], ids=["by products", "example by example"])
+@pytest.mark.parametrize("tangents", [1, 300, 2**22], ids=["by products", "some at a time", "example by example"])
 def test_parameters_that_act_in_other_ways_are_multiplied_out(tangents: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernel, "TANGENTS", tangents)
     network = Odd(MLPConfig(width=6, depth=2), 6, 3)
