@@ -564,10 +564,10 @@ def test_a_claim_on_how_loss_is_avoided_takes_as_long_as_the_loss() -> None:
                 assert all(each.millions.get(name, 0) >= lost.get(name, 0) for name in each.workloads), each.name
 
 
-@pytest.mark.parametrize("study", ["ant", "slippery_ant"])
+@pytest.mark.parametrize("study", ["ant", "slippery_ant", "continual_minatar"])
 def test_a_study_as_long_as_the_papers_is_long_enough(study: str) -> None:
     long, short = (expand(load(study, scale))[0] for scale in ("paper", "laptop"))
-    for each in claims.CLAIMS["loss-of-plasticity-agents"]:
+    for each in (each for paper in claims.CLAIMS.values() for each in paper):
         if study in each.workloads:
             assert not each.too_short(study, shape_of(long.config).steps)
             assert each.too_short(study, shape_of(short.config).steps)
@@ -575,7 +575,7 @@ def test_a_study_as_long_as_the_papers_is_long_enough(study: str) -> None:
 
 PLAYING = """
 name: playing
-workload: {name: continual_minatar, tasks: 40, steps_per_task: 6144, envs: 2, task_boundaries: shown}
+workload: {name: continual_minatar, tasks: 40, steps_per_task: 30_000_128, envs: 2, task_boundaries: shown}
 network: {name: mlp, width: 20, depth: 1}
 seeds: 12
 arms:
@@ -600,6 +600,8 @@ def test_what_is_said_of_adamo_is_looked_at_in_games_whose_optimizers_all_start_
     said = {name: finding.verdict for name, finding in found(earned, PLAYING).items()}
     names = ("adam_declines", "adamo_beats_adam", "adamo_keeps", "adamo_matches_continual_backprop")
     assert {said[name] for name in (*names, "adamo_matches_l2_init")} == {"supported"}
+    short = found(earned, PLAYING.replace("30_000_128", "51_200"))
+    assert {finding.verdict for finding in short.values()} == {"too short to tell"}
 
 
 def test_what_every_arm_has_of_a_protocol_is_no_arms_method() -> None:
