@@ -206,7 +206,8 @@ def known(trials: pd.DataFrame) -> pd.DataFrame:
         },
         index=once.index,
     )
-    told.loc[of_another_network(once, told), "acting"] += " another network"
+    if len(rows):
+        told.loc[of_another_network(once, told), "acting"] += " another network"
     return trials.join(told, on="group")
 
 
