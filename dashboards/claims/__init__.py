@@ -92,6 +92,12 @@ def names(part: SweepRecord, trials: pd.DataFrame) -> dict[str, str]:
     }
 
 
+def too_short(claim: Claim, evidence: Evidence, place: Place) -> str:
+    """How long trials are in a place and how long they must be, where that is longer; else nothing."""
+    workload = evidence.workload(place)
+    return claim.too_short(workload, evidence.length(place)) if workload in claim.millions else ""
+
+
 def of_claim(paper: str, claim: Claim, sweep: str, evidence: Evidence) -> list[Finding]:
     """A claim in every place where it can be read. Raises Unread where that is none."""
     readings, lacking = list[tuple[Place, Reading]](), list[str]()
@@ -102,7 +108,7 @@ def of_claim(paper: str, claim: Claim, sweep: str, evidence: Evidence) -> list[F
             lacking.append(str(error))
     if not readings:
         raise Unread(lacking[0])
-    short = [claim.too_short(*evidence.length(place)) if claim.millions else "" for place, _ in readings]
+    short = [too_short(claim, evidence, place) for place, _ in readings]
     tested = [reading for (_, reading), why in zip(readings, short, strict=True) if not why]
     verdicts = iter(judged([(reading.values, claim.of(reading)) for reading in tested], claim.test))
     several = len({place.optimizer for place, _ in readings}) > 1

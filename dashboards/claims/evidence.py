@@ -97,10 +97,13 @@ class Evidence:
         for panel in self._panels_of(without):
             yield from (Place(panel, optimizer, without) for optimizer in optimizers)
 
-    def length(self, place: Place) -> tuple[str, int]:
-        """The workload of a place, and how many steps its longest trial went through."""
-        rows = self._panels_of(place.without)[place.panel]
-        return str(rows["workload.name"].iloc[0]), int(self._steps.reindex(rows.index).max())
+    def workload(self, place: Place) -> str:
+        """The workload of a place."""
+        return str(self._panels_of(place.without)[place.panel]["workload.name"].iloc[0])
+
+    def length(self, place: Place) -> int:
+        """How many steps the longest trial of a place went through."""
+        return int(self._steps.reindex(self._panels_of(place.without)[place.panel].index).max())
 
     @functools.cached_property
     def _steps(self) -> pd.Series[int]:
