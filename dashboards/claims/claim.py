@@ -43,7 +43,7 @@ class Claim:
         millions = self.millions.get(workload, 0)
         if round(steps / MILLION) >= millions:
             return ""
-        return f"{steps:,} steps here, and it takes {millions} million"
+        return f"{steps:,} steps here, and it takes {millions:,} million"
 
     def of(self, reading: Reading) -> float:
         """What the test takes: the smallest effect that matters, or what the effect may be at most."""

@@ -13,8 +13,7 @@ from dashboards.claims.effects import Gain, Level, Loss
 from dashboards.claims.evidence import Learner
 
 IMAGES = ("relabelled", "permuted_mnist")
-# The last is of whole cycles, whose games differ by what they earn: a tenth of the tasks is one cycle of ten, or two of
-# twenty.
+# Games of the last differ by what they earn: in the paper's twenty cycles a tenth of the tasks is two of them, whole.
 STREAMS = (*IMAGES, "continual_minatar")
 TWENTY_CYCLES = {"continual_minatar": 1195}  # millions of steps of their sequence; from when on it tells is not known
 REGRESSION = "slowly_changing_regression"

@@ -26,6 +26,7 @@ from sweep.errors import InputError, PliantError, StorageError, TrackingError
 from sweep.ledger.commits import attempt_name
 from sweep.ledger.failures import Failure, without_error
 from sweep.ledger.ledger import Ledger
+from sweep.planning import Plan
 from sweep.spec import changes, studies
 from sweep.tracking.behind import Tracker
 from workloads.training.members import Members
@@ -175,12 +176,8 @@ def test_another_sweeps_damaged_record_is_no_obstacle(alone: None, storage: Path
 # Stopping and failing
 
 
-def test_ctrl_c_in_the_middle_continues_to_the_same_results(
-    alone: None, uncompiled: None, ran: Path, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PLIANT_COMMIT_SECONDS", "0.0001")
-    storage = tmp_path / "new"
-    planned = service.plan(file, storage=str(storage))
+def stopped_midway(planned: Plan) -> tuple[list[Progress], running.Outcome]:
+    """What is heard of a sweep that is stopped once it has committed something, and what comes of it."""
     heard: list[Progress] = []
 
     def interrupt(progress: Progress) -> None:
@@ -188,7 +185,16 @@ def test_ctrl_c_in_the_middle_continues_to_the_same_results(
         if len(heard) == 3:  # that it begins, that it has trained, that it has committed
             signal.raise_signal(signal.SIGTERM)
 
-    outcome = service.execute(planned, listener=interrupt, inline=True)
+    return heard, service.execute(planned, listener=interrupt, inline=True)
+
+
+def test_ctrl_c_in_the_middle_continues_to_the_same_results(
+    alone: None, uncompiled: None, ran: Path, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLIANT_COMMIT_SECONDS", "0.0001")
+    storage = tmp_path / "new"
+    planned = service.plan(file, storage=str(storage))
+    heard, outcome = stopped_midway(planned)
     assert outcome.interrupted and outcome.computed == 0
     assert [progress.trained for progress in heard] == [0, 400, 400]
     assert not heard[2].finished and 0 < heard[2].step < heard[2].steps == 200
@@ -212,7 +218,6 @@ def test_a_checkpoint_of_another_version_is_set_aside_and_its_pack_trained_anew(
     monkeypatch.setenv("PLIANT_COMMIT_SECONDS", "0.0001")
     storage = tmp_path / "new"
     planned = service.plan(file, storage=str(storage))
-    heard: list[Progress] = []
 
     def older(members: Members[Any, Any]) -> bytes:  # a version that did not count what is right
         held = torch.load(io.BytesIO(save(members)), weights_only=True)
@@ -221,18 +226,13 @@ def test_a_checkpoint_of_another_version_is_set_aside_and_its_pack_trained_anew(
         torch.save(held, buffer)
         return buffer.getvalue()
 
-    def interrupt(progress: Progress) -> None:
-        heard.append(progress)
-        if len(heard) == 3:
-            signal.raise_signal(signal.SIGTERM)
-
     save = Members.save
     with monkeypatch.context() as changed:
         changed.setattr(Members, "save", older)
-        assert service.execute(planned, listener=interrupt, inline=True).interrupted
+        assert stopped_midway(planned)[1].interrupted
     assert service.plan(file, storage=str(storage)).packs[0].resumes
 
-    heard.clear()
+    heard: list[Progress] = []
     outcome = service.execute(service.plan(file, storage=str(storage)), listener=heard.append, inline=True)
     assert outcome.computed == 4 and not outcome.failures
     assert heard[-1].trained == 200 * 4
