@@ -86,6 +86,7 @@ class Pictures:
     shown: NDArray[np.int32]  # (count, B) numbers of the images
     pixels: NDArray[np.int32] | None  # (inputs,): pixel i of x is pixel pixels[i] of the image; None: as they are
     shades: Float32  # (256,): what each value of a pixel is as an input
+    labels: NDArray[np.int64] | None = None  # (count, B), where a task has names of its own; None: the data set's
 
 
 def pictures_of(stream: Stream, start: int, count: int) -> Pictures | None:

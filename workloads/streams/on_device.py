@@ -1,13 +1,14 @@
 """Pictures made where they are used: a data set's bytes lie on the device, and only numbers of images cross to it.
 
 A stream says by `pictures` which images it shows and in which order their pixels are. What is made of it has the bits
-of the stream's own `batches`. It has been run on a CPU only.
+of the stream's own `batches`.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,7 +38,8 @@ def drawn(pictures: Pictures, device: torch.device) -> tuple[Tensor, Tensor]:
         chosen = chosen.index_select(1, sent(pictures.pixels, device))
     # From a table, whose bits are the stream's: a GPU divides by multiplying with a rounded reciprocal.
     x = torch.tensor(pictures.shades, device=device)[chosen.int()]
-    return x.view(*shown.shape, -1), labels[shown.long()]
+    y = labels[shown.long()] if pictures.labels is None else sent(pictures.labels, device)
+    return x.view(*shown.shape, -1), y
 
 
 @functools.lru_cache(maxsize=4)
@@ -48,7 +50,7 @@ def resident(name: str, device: torch.device) -> tuple[Tensor, Tensor]:
     return images, labels
 
 
-def sent(values: NDArray[np.int32], device: torch.device) -> Tensor:
+def sent(values: NDArray[np.integer[Any]], device: torch.device) -> Tensor:
     """Numbers on the device; towards a GPU the host does not wait for them to arrive."""
     tensor = torch.from_numpy(np.ascontiguousarray(values))
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)

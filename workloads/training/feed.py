@@ -59,11 +59,11 @@ class Feed:
     def pictures(self, start: int, count: int) -> tuple[Any, ...] | None:
         """Some steps as pictures of one data set, all their pixels in some order, or None.
 
-        None where a stream does not know them so, where they are of several data sets or scales, or where their pixels
-        are not all of an image's, in some order.
+        None where a stream does not know them so, where they are of several data sets or scales, where a task has
+        labels of its own, or where their pixels are not all of an image's, in some order.
         """
         offers = [pictures_of(stream, start, count) for stream in self.streams]
-        pictures = [each for each in offers if each is not None and each.pixels is not None]
+        pictures = [each for each in offers if each is not None and each.pixels is not None and each.labels is None]
         if len(pictures) < len(offers) or len({(each.dataset, each.shades.tobytes()) for each in pictures}) > 1:
             return None
         dataset = front.load(pictures[0].dataset)

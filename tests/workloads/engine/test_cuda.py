@@ -20,6 +20,7 @@ from workloads.engine.layout import Tree, mapped  # noqa: E402
 from workloads.engine.lifted import settle_products  # noqa: E402
 from workloads.streams.on_device import batches_on, resident  # noqa: E402
 from workloads.streams.permuted_mnist import PermutedMNIST, PermutedMNISTConfig  # noqa: E402
+from workloads.streams.relabelled import Relabelled, RelabelledConfig  # noqa: E402
 
 pytestmark = [
     pytest.mark.gpu,
@@ -159,13 +160,21 @@ def test_tf32_stays_near_float32() -> None:
     assert distance(cpu.state(), here(pack)) < 0.05
 
 
-@pytest.mark.parametrize("settings", [{"batch": 1}, {"batch": 4}], ids=str)
+@pytest.mark.parametrize(
+    ("stream", "config"),
+    [
+        (PermutedMNIST, PermutedMNISTConfig(dataset="digits", tasks=3, examples_per_task=400)),
+        (PermutedMNIST, PermutedMNISTConfig(dataset="digits", tasks=3, examples_per_task=400, batch=4)),
+        (Relabelled, RelabelledConfig(dataset="digits", examples=100, tasks=3, epochs=3, batch=4)),
+        (Relabelled, RelabelledConfig(dataset="digits", examples=100, epochs=3, batch=4, change="permuted_pixels")),
+    ],
+    ids=str,
+)
 def test_pictures_made_on_the_device_are_the_streams_batches(
-    settings: dict[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stream: Any, config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PLIANT_DATA", str(tmp_path))
-    config = PermutedMNISTConfig(dataset="digits", tasks=3, examples_per_task=400, **settings)  # type: ignore[arg-type]
-    streams = [PermutedMNIST(config, seed) for seed in (3, 8)]
+    streams = [stream(config, seed) for seed in (3, 8)]
     start = streams[0].task_start(1) + 5
     made = batches_on(torch.device("cuda"), streams, start, 50)
     assert made is not None

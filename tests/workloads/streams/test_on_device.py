@@ -12,6 +12,7 @@ import torch
 from workloads.streams.base import pictures_of, rows_of
 from workloads.streams.on_device import batches_on, resident
 from workloads.streams.permuted_mnist import PermutedMNIST, PermutedMNISTConfig
+from workloads.streams.relabelled import Relabelled, RelabelledConfig
 from workloads.streams.slowly_changing_regression import SlowlyChangingRegression, SlowlyChangingRegressionConfig
 
 CPU = torch.device("cpu")
@@ -49,6 +50,37 @@ def test_made_on_a_device_they_have_the_bits_of_the_streams_batches(
         for ours, wanted in zip(found, stream.batches(start, count), strict=True):
             assert ours.dtype == torch.from_numpy(wanted).dtype
             assert ours[:, i].equal(torch.from_numpy(wanted))
+
+
+def relabelled(change: str, **settings: object) -> list[Relabelled]:
+    given = {"dataset": "digits", "examples": 100, "epochs": 3, "batch": 5, "tasks": 3, "change": change, **settings}
+    return [Relabelled(RelabelledConfig(**given), seed) for seed in (3, 5, 8)]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("change", ["random_labels", "shuffled_labels", "permuted_pixels"])
+@pytest.mark.parametrize(
+    ("settings", "start", "count"),
+    [({}, 0, 60), ({}, 77, 40), ({"gradual": 10}, 70, 50), ({"scale": "standard", "classes": 4}, 61, 30)],
+    ids=str,
+)
+def test_tasks_with_names_of_their_own_are_made_there_too(
+    change: str, settings: dict[str, Any], start: int, count: int
+) -> None:
+    made = relabelled(change, **settings)
+    found = batches_on(CPU, made, start, count)
+    assert found is not None
+    for i, stream in enumerate(made):
+        for ours, wanted in zip(found, stream.batches(start, count), strict=True):
+            assert ours.dtype == torch.from_numpy(wanted).dtype
+            assert ours[:, i].equal(torch.from_numpy(wanted))
+
+
+def test_where_tasks_mix_or_classes_lie_apart_relabelled_pictures_are_left_to_their_batches() -> None:
+    for start, count in ((59, 2), (-1, 1), (170, 11)):
+        assert batches_on(CPU, relabelled("random_labels"), start, count) is None
+    assert batches_on(CPU, relabelled("random_labels", gradual=10), 69, 5) is None
+    assert batches_on(CPU, relabelled("random_labels", dataset="glyphs", classes=2), 0, 5) is None
+    assert batches_on(CPU, relabelled("random_labels", dataset="cifar10", scale="standard"), 0, 5) is None
 
 
 def test_the_bytes_lie_there_once() -> None:
