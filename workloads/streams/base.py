@@ -80,13 +80,17 @@ def rows_of(stream: Stream, start: int, count: int) -> Rows | None:
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """Steps of one task as pictures of a data set, each with its pixels in one order."""
+    """Steps of one task as pictures, each with its pixels in one order.
 
-    dataset: str  # whose training images and labels these are
+    They are of a data set's training images with its labels, or of `images` with `labels`.
+    """
+
+    dataset: str
     shown: NDArray[np.int32]  # (count, B) numbers of the images
     pixels: NDArray[np.int32] | None  # (inputs,): pixel i of x is pixel pixels[i] of the image; None: as they are
     shades: Float32  # (256,): what each value of a pixel is as an input
-    labels: NDArray[np.int64] | None = None  # (count, B), where a task has names of its own; None: the data set's
+    images: NDArray[np.uint8] | None = None  # (n, inputs); the same array for as long as a task lasts
+    labels: NDArray[np.int64] | None = None  # (count, B)
 
 
 def pictures_of(stream: Stream, start: int, count: int) -> Pictures | None:
@@ -139,6 +143,12 @@ class TaskStream(ABC):
     def shape(self) -> tuple[int, ...]:
         """Of one example: (inputs,), or (channels, height, width) where it is a picture."""
         return (self.inputs,)
+
+    def only_task(self, start: int, count: int) -> int | None:
+        """The task that all of these steps are of; None where there are several, or none."""
+        task = self.task_of(start)
+        ends = self.task_start(min(task + 1, self.tasks))
+        return task if start >= 0 and count >= 1 and start + count <= ends else None
 
     @abstractmethod
     def examples(self, task: int, first: int, count: int) -> tuple[Float32, Targets]:

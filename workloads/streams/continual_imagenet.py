@@ -29,7 +29,7 @@ from workloads.metrics import Headline
 from workloads.random import permutation
 from workloads.settings import Settings
 from workloads.streams import image_sets
-from workloads.streams.base import Boundaries, EqualTasks, Float32
+from workloads.streams.base import Boundaries, EqualTasks, Float32, Pictures
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,6 +113,23 @@ class ContinualImageNet(image_sets.Pictured, EqualTasks):
         images, labels = self._train(task)
         shown = self.epochs.shown(task, first, count, len(images))
         return image_sets.scaled(images[shown], self.config.dataset, self.config.scale), labels[shown]
+
+    def pictures(self, start: int, count: int) -> Pictures | None:
+        """Steps of one task as pictures; None where they are of several, or each channel is scaled in its own way."""
+        task = self.only_task(start, count)
+        if task is None or (self.config.scale == "standard" and self.shape[0] > 1):
+            return None
+        images, labels = self._train(task)
+        first = (start - self.task_start(task)) * self.batch
+        shown = self.epochs.shown(task, first, count * self.batch, len(images)).reshape(count, self.batch)
+        return Pictures(
+            dataset=self.config.dataset,
+            shown=shown.astype(np.int32),
+            pixels=None,
+            shades=image_sets.shades(self.config.dataset, self.config.scale),
+            images=images,
+            labels=labels[shown],
+        )
 
     def epoch_steps(self, task: int) -> int:
         """Steps of one of a task's epochs."""

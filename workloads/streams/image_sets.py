@@ -101,16 +101,6 @@ def first_images(
     return images, labels
 
 
-@lru_cache(maxsize=4)
-def numbers_of_first(dataset: Name, classes: int, examples: int) -> NDArray[np.int32]:
-    """(examples,) where `first_images` lie among all training images of a data set that is kept whole; read-only."""
-    labels = front.load(dataset).labels
-    each = [np.flatnonzero(labels == label)[: examples // classes] for label in range(classes)]
-    numbers = np.concatenate(each).astype(np.int32)
-    numbers.setflags(write=False)
-    return numbers
-
-
 def scaled(images: Bytes, dataset: Name, scale: Scale) -> Float32:
     """(n, pixels) float32: from 0 to 1, from -1 to 1, or each channel's mean taken off, over its standard deviation."""
     x: Float32 = np.divide(images, DATASETS[dataset].maximum, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Pictures made where they are used: a data set's bytes lie on the device, and only numbers of images cross to it.
+"""Pictures made where they are used: their bytes lie on the device, and only numbers of images cross to it.
 
 A stream says by `pictures` which images it shows and in which order their pixels are. What is made of it has the bits
 of the stream's own `batches`.
@@ -16,30 +16,45 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from workloads.data import front
+from workloads.data.entries import Bytes
 from workloads.streams.base import Pictures, Stream, pictures_of
 
 
-def batches_on(device: torch.device, streams: Sequence[Stream], start: int, count: int) -> tuple[Tensor, Tensor] | None:
-    """x (count, S, B, inputs) float32, y (count, S, B) of all streams, on the device; None where one cannot."""
-    offers = [pictures_of(stream, start, count) for stream in streams]
-    batches = [drawn(pictures, device) for pictures in offers if pictures is not None]
-    if len(batches) < len(offers):
-        return None
-    x, y = (torch.stack(parts, 1) for parts in zip(*batches, strict=True))
-    return x, y
+class OnDevice:
+    """What streams show, made on a device; a task's own images lie there for as long as they are shown."""
 
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.held: dict[int, tuple[Bytes, Tensor]] = {}  # by id of an array, which is held so that no other gets it
 
-def drawn(pictures: Pictures, device: torch.device) -> tuple[Tensor, Tensor]:
-    """x (count, B, inputs) float32, y (count, B) of one stream."""
-    images, labels = resident(pictures.dataset, device)
-    shown = sent(pictures.shown, device)
-    chosen = images.index_select(0, shown.flatten())
-    if pictures.pixels is not None:
-        chosen = chosen.index_select(1, sent(pictures.pixels, device))
-    # From a table, whose bits are the stream's: a GPU divides by multiplying with a rounded reciprocal.
-    x = torch.tensor(pictures.shades, device=device)[chosen.int()]
-    y = labels[shown.long()] if pictures.labels is None else sent(pictures.labels, device)
-    return x.view(*shown.shape, -1), y
+    def batches(self, streams: Sequence[Stream], start: int, count: int) -> tuple[Tensor, Tensor] | None:
+        """x (count, S, B, inputs) float32, y (count, S, B) of all streams, on the device; None where one cannot."""
+        offers = [pictures_of(stream, start, count) for stream in streams]
+        shown = [pictures for pictures in offers if pictures is not None]
+        if len(shown) < len(offers):
+            return None
+        self.held = {
+            id(own): self.held.get(id(own)) or (own, sent(own, self.device))
+            for pictures in shown
+            if (own := pictures.images) is not None
+        }
+        x, y = (torch.stack(parts, 1) for parts in zip(*map(self.drawn, shown), strict=True))
+        return x, y
+
+    def drawn(self, pictures: Pictures) -> tuple[Tensor, Tensor]:
+        """x (count, B, inputs) float32, y (count, B) of one stream."""
+        numbers = sent(pictures.shown, self.device)
+        if pictures.images is None or pictures.labels is None:
+            images, labels = resident(pictures.dataset, self.device)
+            y = labels[numbers.long()]
+        else:
+            images, y = self.held[id(pictures.images)][1], sent(pictures.labels, self.device)
+        chosen = images.index_select(0, numbers.flatten())
+        if pictures.pixels is not None:
+            chosen = chosen.index_select(1, sent(pictures.pixels, self.device))
+        # From a table, whose bits are the stream's: a GPU divides by multiplying with a rounded reciprocal.
+        x = torch.tensor(pictures.shades, device=self.device)[chosen.int()]
+        return x.view(*numbers.shape, -1), y
 
 
 @functools.lru_cache(maxsize=4)
@@ -51,6 +66,6 @@ def resident(name: str, device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def sent(values: NDArray[np.integer[Any]], device: torch.device) -> Tensor:
-    """Numbers on the device; towards a GPU the host does not wait for them to arrive."""
-    tensor = torch.from_numpy(np.ascontiguousarray(values))
+    """A copy of numbers on the device; towards a GPU the host does not wait for them to arrive."""
+    tensor = torch.tensor(values)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)

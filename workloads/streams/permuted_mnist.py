@@ -95,8 +95,8 @@ class PermutedMNIST(EqualTasks):
 
     def pictures(self, start: int, count: int) -> Pictures | None:
         """Steps of one task as pictures; None where they lie in several tasks, or where two tasks mix."""
-        task = self.task_of(start)
-        if start < 0 or count < 1 or start + count > min(self.task_start(task + 1), self.task_start(self.tasks)):
+        task = self.only_task(start, count)
+        if task is None:
             return None
         first = start - self.task_start(task)
         if task and first < self.config.gradual:

@@ -23,7 +23,6 @@ import numpy as np
 from annotated_types import Ge
 from numpy.typing import NDArray
 
-from workloads.data.catalogue import DATASETS
 from workloads.losses import LossName
 from workloads.random import Int64, integers, permutation
 from workloads.settings import Settings
@@ -107,6 +106,24 @@ class Relabelled(image_sets.Pictured, EqualTasks):
             x[old], y[old] = self.as_in(task - 1, shown[old])
         return x, y
 
+    def pictures(self, start: int, count: int) -> Pictures | None:
+        """Steps of one task as pictures; None where tasks mix, or where each channel is scaled in its own way."""
+        config, task = self.config, self.only_task(start, count)
+        if task is None or (config.scale == "standard" and self.shape[0] > 1):
+            return None
+        first = start - self.task_start(task)
+        if task and first < config.gradual:
+            return None
+        shown = self.epochs.shown(task, first * self.batch, count * self.batch, self.count).reshape(count, self.batch)
+        return Pictures(
+            dataset=config.dataset,
+            shown=shown.astype(np.int32),
+            pixels=self.pixels(task).astype(np.int32) if config.change == "permuted_pixels" else None,
+            shades=image_sets.shades(config.dataset, config.scale),
+            images=image_sets.first_images(config.dataset, "train", self.outputs, self.count)[0],
+            labels=self.labels(task)[shown],
+        )
+
     def as_in(self, task: int, shown: Int64) -> tuple[Float32, NDArray[np.int64]]:
         """These images as a task shows them."""
         images, _ = image_sets.first_images(self.config.dataset, "train", self.outputs, self.count)
@@ -114,28 +131,6 @@ class Relabelled(image_sets.Pictured, EqualTasks):
         if self.config.change == "permuted_pixels":
             x = np.take(x, self.pixels(task), axis=1)
         return x, self.labels(task)[shown]
-
-    def pictures(self, start: int, count: int) -> Pictures | None:
-        """Steps of one task as pictures.
-
-        None where they lie in several tasks, where two tasks mix, where a data set is kept class by class, or where its
-        channels are scaled each in its own way.
-        """
-        config, task = self.config, self.task_of(start)
-        if start < 0 or count < 1 or start + count > min(self.task_start(task + 1), self.task_start(self.tasks)):
-            return None
-        first = start - self.task_start(task)
-        by_channel = config.scale == "standard" and self.shape[0] > 1
-        if (task and first < config.gradual) or DATASETS[config.dataset].by_class or by_channel:
-            return None
-        shown = self.epochs.shown(task, first * self.batch, count * self.batch, self.count).reshape(count, self.batch)
-        return Pictures(
-            dataset=config.dataset,
-            shown=image_sets.numbers_of_first(config.dataset, self.outputs, self.count)[shown],
-            pixels=self.pixels(task).astype(np.int32) if config.change == "permuted_pixels" else None,
-            shades=image_sets.shades(config.dataset, config.scale),
-            labels=self.labels(task)[shown],
-        )
 
 
 STREAMS = {"relabelled": Relabelled}

@@ -13,10 +13,11 @@ from torch import Tensor
 from workloads.data import front
 from workloads.engine import Engine
 from workloads.streams.base import Stream, pictures_of, rows_of
-from workloads.streams.on_device import batches_on
+from workloads.streams.on_device import OnDevice
 
 CHUNK_STEPS = 2000  # most steps of a stream held in memory at once
 CHUNK_BYTES = 64 << 20  # most bytes of it
+CHUNK_BYTES_ON_GPU = 1 << 30  # there steps are replayed several together, and what is left of a chunk one by one
 
 
 class Feed:
@@ -27,8 +28,10 @@ class Feed:
         self.streams = streams
         self.device = device
         self.dtype = dtype
+        self.on_device = OnDevice(device)
         per_step = sum(v[:1].nbytes for v in streams[0].batches(0, 1)) * len(streams)
-        self.chunk = max(1, min(CHUNK_STEPS, CHUNK_BYTES // per_step))  # steps asked for at once
+        most = CHUNK_BYTES if device.type == "cpu" else CHUNK_BYTES_ON_GPU
+        self.chunk = max(1, min(CHUNK_STEPS, most // per_step))  # steps asked for at once
 
     def examples(self, engine: Engine, start: int, count: int) -> tuple[str, tuple[Any, ...]]:
         """Some steps in the first form that the engine takes and the streams have: its method, and what that takes."""
@@ -41,7 +44,7 @@ class Feed:
     def batches(self, start: int, count: int) -> tuple[Tensor, Tensor]:
         """x (count, S, B, ...), y (count, S, B, ...) of all distinct streams."""
         if self.device.type == "cuda":
-            made = batches_on(self.device, self.streams, start, count)
+            made = self.on_device.batches(self.streams, start, count)
             if made is not None:
                 return made[0].to(self.dtype), made[1]
         drawn = [stream.batches(start, count) for stream in self.streams]
@@ -59,11 +62,11 @@ class Feed:
     def pictures(self, start: int, count: int) -> tuple[Any, ...] | None:
         """Some steps as pictures of one data set, all their pixels in some order, or None.
 
-        None where a stream does not know them so, where they are of several data sets or scales, where a task has
-        labels of its own, or where their pixels are not all of an image's, in some order.
+        None where a stream does not know them so, where they are of several data sets or scales, where a task
+        has images of its own, or where their pixels are not all of an image's, in some order.
         """
         offers = [pictures_of(stream, start, count) for stream in self.streams]
-        pictures = [each for each in offers if each is not None and each.pixels is not None and each.labels is None]
+        pictures = [each for each in offers if each is not None and each.pixels is not None and each.images is None]
         if len(pictures) < len(offers) or len({(each.dataset, each.shades.tobytes()) for each in pictures}) > 1:
             return None
         dataset = front.load(pictures[0].dataset)

@@ -18,7 +18,8 @@ from packs import LARGE, LARGE_CLASSES, SMALL_CLASSES, TINY, Arm, Pack, Shape, d
 from workloads.engine import build  # noqa: E402
 from workloads.engine.layout import Tree, mapped  # noqa: E402
 from workloads.engine.lifted import settle_products  # noqa: E402
-from workloads.streams.on_device import batches_on, resident  # noqa: E402
+from workloads.streams.continual_imagenet import ContinualImageNet, ContinualImageNetConfig  # noqa: E402
+from workloads.streams.on_device import OnDevice, resident  # noqa: E402
 from workloads.streams.permuted_mnist import PermutedMNIST, PermutedMNISTConfig  # noqa: E402
 from workloads.streams.relabelled import Relabelled, RelabelledConfig  # noqa: E402
 
@@ -167,6 +168,7 @@ def test_tf32_stays_near_float32() -> None:
         (PermutedMNIST, PermutedMNISTConfig(dataset="digits", tasks=3, examples_per_task=400, batch=4)),
         (Relabelled, RelabelledConfig(dataset="digits", examples=100, tasks=3, epochs=3, batch=4)),
         (Relabelled, RelabelledConfig(dataset="digits", examples=100, epochs=3, batch=4, change="permuted_pixels")),
+        (ContinualImageNet, ContinualImageNetConfig(dataset="digits", train_per_class=100, tasks=3, epochs=3, batch=4)),
     ],
     ids=str,
 )
@@ -176,7 +178,7 @@ def test_pictures_made_on_the_device_are_the_streams_batches(
     monkeypatch.setenv("PLIANT_DATA", str(tmp_path))
     streams = [stream(config, seed) for seed in (3, 8)]
     start = streams[0].task_start(1) + 5
-    made = batches_on(torch.device("cuda"), streams, start, 50)
+    made = OnDevice(torch.device("cuda")).batches(streams, start, 50)
     assert made is not None
     for i, stream in enumerate(streams):
         for found, wanted in zip(made, stream.batches(start, 50), strict=True):

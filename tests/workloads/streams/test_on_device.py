@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from workloads.streams.base import pictures_of, rows_of
-from workloads.streams.on_device import batches_on, resident
+from workloads.streams.continual_imagenet import ContinualImageNet, ContinualImageNetConfig
+from workloads.streams.on_device import OnDevice, resident
 from workloads.streams.permuted_mnist import PermutedMNIST, PermutedMNISTConfig
 from workloads.streams.relabelled import Relabelled, RelabelledConfig
 from workloads.streams.slowly_changing_regression import SlowlyChangingRegression, SlowlyChangingRegressionConfig
@@ -44,7 +45,7 @@ def test_made_on_a_device_they_have_the_bits_of_the_streams_batches(
     settings: dict[str, Any], start: int, count: int
 ) -> None:
     made = streams(**settings)
-    found = batches_on(CPU, made, start, count)
+    found = OnDevice(CPU).batches(made, start, count)
     assert found is not None
     for i, stream in enumerate(made):
         for ours, wanted in zip(found, stream.batches(start, count), strict=True):
@@ -57,17 +58,27 @@ def relabelled(change: str, **settings: object) -> list[Relabelled]:
     return [Relabelled(RelabelledConfig(**given), seed) for seed in (3, 5, 8)]  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("change", ["random_labels", "shuffled_labels", "permuted_pixels"])
+def pairs(**settings: object) -> list[ContinualImageNet]:
+    given = {"dataset": "digits", "train_per_class": 50, "epochs": 3, "batch": 5, "tasks": 3, **settings}
+    return [ContinualImageNet(ContinualImageNetConfig(**given), seed) for seed in (3, 5, 8)]  # type: ignore[arg-type]
+
+
+OWN = [relabelled("random_labels"), relabelled("shuffled_labels"), relabelled("permuted_pixels"), pairs()]
+
+
 @pytest.mark.parametrize(
-    ("settings", "start", "count"),
-    [({}, 0, 60), ({}, 77, 40), ({"gradual": 10}, 70, 50), ({"scale": "standard", "classes": 4}, 61, 30)],
-    ids=str,
+    ("made", "start", "count"),
+    [
+        *[(made, start, count) for made in OWN for start, count in ((0, 60), (77, 40))],
+        (relabelled("permuted_pixels", gradual=10), 70, 50),
+        (relabelled("random_labels", scale="standard", classes=4), 61, 30),
+        (pairs(scale="symmetric"), 61, 30),
+    ],
 )
-def test_tasks_with_names_of_their_own_are_made_there_too(
-    change: str, settings: dict[str, Any], start: int, count: int
+def test_tasks_with_images_and_labels_of_their_own_are_made_there_too(
+    made: list[Relabelled] | list[ContinualImageNet], start: int, count: int
 ) -> None:
-    made = relabelled(change, **settings)
-    found = batches_on(CPU, made, start, count)
+    found = OnDevice(CPU).batches(made, start, count)
     assert found is not None
     for i, stream in enumerate(made):
         for ours, wanted in zip(found, stream.batches(start, count), strict=True):
@@ -75,12 +86,25 @@ def test_tasks_with_names_of_their_own_are_made_there_too(
             assert ours[:, i].equal(torch.from_numpy(wanted))
 
 
-def test_where_tasks_mix_or_classes_lie_apart_relabelled_pictures_are_left_to_their_batches() -> None:
+def test_where_tasks_mix_or_channels_are_scaled_apart_they_are_left_to_their_batches() -> None:
     for start, count in ((59, 2), (-1, 1), (170, 11)):
-        assert batches_on(CPU, relabelled("random_labels"), start, count) is None
-    assert batches_on(CPU, relabelled("random_labels", gradual=10), 69, 5) is None
-    assert batches_on(CPU, relabelled("random_labels", dataset="glyphs", classes=2), 0, 5) is None
-    assert batches_on(CPU, relabelled("random_labels", dataset="cifar10", scale="standard"), 0, 5) is None
+        assert all(OnDevice(CPU).batches(made, start, count) is None for made in OWN)
+    assert OnDevice(CPU).batches(relabelled("random_labels", gradual=10), 69, 5) is None
+    assert OnDevice(CPU).batches(relabelled("random_labels", dataset="cifar10", scale="standard"), 0, 5) is None
+    assert OnDevice(CPU).batches(pairs(dataset="glyphs", scale="standard"), 0, 5) is None
+
+
+def test_a_tasks_images_are_sent_once_and_leave_with_it() -> None:
+    made, on_device = pairs(), OnDevice(CPU)
+    on_device.batches(made, 0, 5)
+    first = dict(on_device.held)
+    on_device.batches(made, 5, 55)
+    assert [on_device.held[key] is first[key] for key in first] == [True] * 3
+    on_device.batches(made, 60, 5)
+    assert not {id(images) for images, _ in first.values()} & set(on_device.held)
+    shared = OnDevice(CPU)
+    shared.batches(relabelled("random_labels"), 0, 5)
+    assert len(shared.held) == 1  # of three seeds
 
 
 def test_the_bytes_lie_there_once() -> None:
@@ -89,11 +113,11 @@ def test_the_bytes_lie_there_once() -> None:
 
 
 def test_steps_of_several_tasks_and_streams_of_other_data_are_left_to_their_batches() -> None:
-    assert batches_on(CPU, streams(), 299, 2) is None
-    assert batches_on(CPU, streams(), -1, 1) is None
-    assert batches_on(CPU, streams(), 1199, 2) is None
+    assert OnDevice(CPU).batches(streams(), 299, 2) is None
+    assert OnDevice(CPU).batches(streams(), -1, 1) is None
+    assert OnDevice(CPU).batches(streams(), 1199, 2) is None
     regression = SlowlyChangingRegression(SlowlyChangingRegressionConfig(), 0)
-    assert batches_on(CPU, [regression], 0, 5) is None
+    assert OnDevice(CPU).batches([regression], 0, 5) is None
     assert rows_of(regression, 0, 5) is not None
 
 
