@@ -77,16 +77,26 @@ ARMS: dict[str, tuple[dict[str, Any], dict[str, dict[str, Any]]]] = {
     "spectral_regularisation": ({"name": "sgd"}, {"spectral_regularisation": {}}),
     "weight_clipping": ({"name": "sgd"}, {"weight_clipping": {}}),
     "normalise_and_project": ({"name": "sgd"}, {"normalise_and_project": {}}),
+    "adamw": ({"name": "adamw", "weight_decay": 1e-2}, {}),
+    "coupled_isometry": ({"name": "sgd"}, {"coupled_isometry": {}}),
+    "adamo_projection": ({"name": "adamo", "projection": 1}, {}),
+    "muon_isometry": ({"name": "muon", "isometry_strength": 1e-2}, {}),
+    "layer_scale": ({"name": "sgd"}, {}),
+    "gradient_clipping": ({"name": "sgd"}, {"gradient_clipping": {}}),
+    "input_normaliser": ({"name": "sgd"}, {"input_normaliser": {}}),
 }
 
-NETWORKS: dict[str, dict[str, Any]] = {"layer_norm": {"normalisation": "layer"}}  # settings of the network, by arm
+# Settings of the network, by arm.
+NETWORKS: dict[str, dict[str, Any]] = {"layer_norm": {"normalisation": "layer"}, "layer_scale": {"layer_scale": True}}
 OWN = {"clipping": "method"}  # arms with code of a user's own: that of `sweep init`
 WITHOUT = (
     *("l2_init", "redo", "layer_norm", "muon", "upgd", "clipping"),
     *("parseval", "spectral_regularisation", "weight_clipping", "normalise_and_project"),
+    *("adamw", "coupled_isometry", "adamo_projection", "muon_isometry", "layer_scale"),
+    *("gradient_clipping", "input_normaliser"),
 )
 EXTREMES = ("l2_strongest", "perturbed_most", "divergent")
-STEP_SIZES = {"sgd": 0.003, "adam": 0.001, "adamo": 0.001, "muon": 0.02, "upgd": 0.01}
+STEP_SIZES = {"sgd": 0.003, "adam": 0.001, "adamw": 0.001, "adamo": 0.001, "muon": 0.02, "upgd": 0.01}
 
 REGRESSION_ARMS = tuple(arm for arm in ARMS if arm not in ("momentum", "adamo_every_16", *EXTREMES, *WITHOUT))
 IMAGE_ARMS = tuple(arm for arm in ARMS if arm not in ("momentum", "continual_backprop_1e-2", *EXTREMES, *WITHOUT))
@@ -188,7 +198,7 @@ class Case:
 
 AnyCase = Case | Agents | Robots | Games
 
-YOUNG = {"muon": 2000}
+YOUNG = {"muon": 2000, "muon_isometry": 2000}
 
 CASES = [
     *[

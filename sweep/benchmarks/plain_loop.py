@@ -48,7 +48,8 @@ class PlainLoop:
     def carry_on(self, state: Mapping[str, Any]) -> None:
         """Go on from a trial's state: "params", and "state" of its optimizer and methods, as the engine keeps it."""
         optimizer = state["state"]["optimizer"]
-        given = [name for name in state["params"] if ".norm." not in name]  # which this loop trains without
+        # What this loop trains without.
+        given = [name for name in state["params"] if ".norm." not in name and not name.endswith(".scale")]
         for name, value in zip(given, self.parameters, strict=True):
             value.data.copy_(state["params"][name])
             if isinstance(self.optimizer, torch.optim.SGD) and "momentum" in optimizer:

@@ -13,8 +13,8 @@ On a GPU several steps are *replayed* together (see `replay`): their examples ar
 these steps become one CUDA graph. Nothing in it may ask whether an event is due. So the second program follows every
 step unasked, for as many members as is cheap, and leaves alone what is not due. Whether an event remained is asked
 once after the replay. If one did, all members go back to where they were, and take the same steps one by one, each
-until none is due, by the same programs: the same bits. A CPU can be told to go this way too, which is how it is
-tested; with a GPU it has not been run yet.
+until none is due, by the same programs: the same bits. A CPU can be told to go this way too: so
+it is tested where there is no GPU.
 
 A member's bits depend on its own tensors only: blocks are padded to whole SIMD vectors with copies of the first
 member.
