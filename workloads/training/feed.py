@@ -17,7 +17,8 @@ from workloads.streams.on_device import OnDevice
 
 CHUNK_STEPS = 2000  # most steps of a stream held in memory at once
 CHUNK_BYTES = 64 << 20  # most bytes of it
-CHUNK_BYTES_ON_GPU = 1 << 30  # there steps are replayed several together, and what is left of a chunk one by one
+# On a GPU, where steps are replayed several together and what is left of a chunk one by one: sent there, or made there.
+SENT_BYTES, MADE_BYTES = 256 << 20, 1 << 30
 
 
 class Feed:
@@ -30,7 +31,9 @@ class Feed:
         self.dtype = dtype
         self.on_device = OnDevice(device)
         per_step = sum(v[:1].nbytes for v in streams[0].batches(0, 1)) * len(streams)
-        most = CHUNK_BYTES if device.type == "cpu" else CHUNK_BYTES_ON_GPU
+        most = CHUNK_BYTES
+        if device.type == "cuda":
+            most = SENT_BYTES if pictures_of(streams[0], 0, 1) is None else MADE_BYTES
         self.chunk = max(1, min(CHUNK_STEPS, most // per_step))  # steps asked for at once
 
     def examples(self, engine: Engine, start: int, count: int) -> tuple[str, tuple[Any, ...]]:
