@@ -21,7 +21,7 @@ MOMENTUM = {"name": "sgd", "momentum": 0.9}
 KINDS = [
     (REGRESSION, {"name": "mlp", "width": 5, "depth": 1}, {"name": "adam"}, "lanes"),
     (REGRESSION, DEEP, {"name": "sgd"}, "lanes"),
-    (IMAGES, WIDE, {"name": "adam"}, "online"),
+    pytest.param((IMAGES, WIDE, {"name": "adam"}, "online"), marks=pytest.mark.slow),
     pytest.param((IMAGES, DEEP, MOMENTUM, "lifted"), marks=pytest.mark.slow),
     pytest.param((IMAGES, WIDE, MOMENTUM, "lifted"), marks=pytest.mark.slow),
 ]
