@@ -1,7 +1,8 @@
 """What a claim measures in a sweep: numbers by seed, in the direction that the claim speaks of, and how to say them.
 
 `Loss`: from a curve's best stretch to its last. `Gain`: one learner ahead of another at the end. `Slope`: how loss
-changes along an axis. `Move`: what it costs to move a setting from its best. `Level`: a metric at the end.
+changes along an axis. `Move`: what it costs to move a setting from its best. `Level`: a metric at the end. `Goes`: how
+closely a metric goes with the headline over all settings.
 """
 
 from __future__ import annotations
@@ -13,15 +14,17 @@ from numbers import Real
 import numpy as np
 
 from dashboards.claims.evidence import TIED, Evidence, Learner, Place, Side, Unread, best_by_other_half, spread
+from dashboards.claims.judging import Numbers, Ranked
 from sweep.results import naming
+from sweep.results.correlations import FEWEST_ARMS, rank_correlation
 from sweep.results.intervals import estimate
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a sweep says in one place: a number for each seed, NaN where a trial is lost, and a sentence around them."""
+    """What a sweep says in one place: numbers by seed, NaN where a trial is lost, or a correlation; and a sentence."""
 
-    values: np.ndarray  # (S,)
+    values: Numbers
     said: str  # with {effect}, where mean and interval stand, and {way}
     ways: tuple[str, str]  # which way it is: where the mean is not negative, and where it is
     metric: str
@@ -33,12 +36,10 @@ class Reading:
 class Effect(ABC):
     """What a claim measures."""
 
-    learner: Learner  # the claim's subject
-
     @property
+    @abstractmethod
     def learners(self) -> tuple[Learner, ...]:
         """All that it is about."""
-        return (self.learner,)
 
     @property
     def without(self) -> str | None:
@@ -51,7 +52,19 @@ class Effect(ABC):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Loss(Effect):
+class OfOne(Effect):
+    """An effect whose subject is one learner."""
+
+    learner: Learner
+
+    @property
+    def learners(self) -> tuple[Learner, ...]:
+        """That one."""
+        return (self.learner,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loss(OfOne):
     """How far a learner's metric is, at the end, from its own best stretch; `rising`: from its lowest to the end."""
 
     metrics: tuple[str, ...] = ()  # the first that was recorded; none: the headline
@@ -76,7 +89,7 @@ class Loss(Effect):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Gain(Effect):
+class Gain(OfOne):
     """How far ahead of another a learner ends, or is over all tasks, by seed."""
 
     over: Learner
@@ -113,7 +126,7 @@ class Gain(Effect):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Slope(Effect):
+class Slope(OfOne):
     """How much more of its own best a learner loses for every tenfold of a setting, all else equal."""
 
     axis: str  # a config column
@@ -143,7 +156,7 @@ class Slope(Effect):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Move(Effect):
+class Move(OfOne):
     """What a learner ends behind its best setting of an axis when that is moved by up to `factor`: the dearer way."""
 
     axis: str  # a config column
@@ -176,7 +189,7 @@ class Move(Effect):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Level(Effect):
+class Level(OfOne):
     """A metric of a learner at the end, at the setting it does best with."""
 
     metrics: tuple[str, ...]  # the first that was recorded
@@ -188,6 +201,39 @@ class Level(Effect):
         values = np.array(list(late.values()))
         said = f"{naming.metric(metric)} of {name} ends at {{effect}}"
         return Reading(spread(values) if picked else values, said, ("", ""), metric, 0.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goes(Effect):
+    """How closely a metric goes with the headline, both at the end, over all settings of a place.
+
+    Spearman's rank correlation of means over seeds (`sweep.results.correlations`): 1 where settings that end better
+    have more of the metric, or less if `lower`.
+    """
+
+    metrics: tuple[str, ...]  # the first that was recorded
+    lower: bool = False
+
+    @property
+    def learners(self) -> tuple[Learner, ...]:
+        """None: it is about all there are."""
+        return ()
+
+    def read(self, evidence: Evidence, place: Place) -> Reading:
+        """See Effect."""
+        metric = evidence.first_of(self.metrics)
+        ends, measured = (evidence.everybody(place, name) for name in (evidence.headline, metric))
+        ways = np.array([evidence.arms[group] for group in ends.groups])
+        if (count := len(np.unique(ways))) < FEWEST_ARMS:
+            raise Unread(f"it takes {FEWEST_ARMS} arms to tell what goes with what, and there are {count}")
+        turned = (1 if evidence.higher else -1) * (-1 if self.lower else 1)
+        found = rank_correlation(ends.late.T, turned * measured.late.T, ways)
+        name = naming.metric(metric)
+        said = (
+            f"over {len(ways)} settings of {count} arms {name} and where they end go {{way}}, Spearman's ρ {{effect}}"
+        )
+        words = ("together", "against each other")
+        return Reading(Ranked(found, count), said, words if turned > 0 else words[::-1], metric, 0.0)
 
 
 def _late(

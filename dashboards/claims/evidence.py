@@ -29,6 +29,7 @@ from workloads.networks.config import in_training
 STRETCHES = 10  # a trial's tasks are read in so many parts, or one for each task where they are fewer
 SPREAD = 1.17
 TIED = {"workload.examples_per_task": "workload.tasks"}  # what follows from an axis, of as many examples
+OTHER_NETWORK = " another network"  # after the methods of a setting whose arm has one of its own
 NO_EFFECT = {"continual_backprop": "replacement_rate", "redo": "threshold"}  # methods that are none where this is 0
 
 
@@ -136,21 +137,33 @@ class Evidence:
     def _side(self, place: Place, learner: Learner, metric: str) -> Side:
         rows = self._panels_of(place.without)[place.panel]
         optimizer = learner.optimizer or place.optimizer
-        fits = (rows["linear"] == learner.linear) & (rows["acting"] == " ".join(sorted(learner.methods)))
+        acting = rows["acting"]
+        if any(column.startswith("network.") for column, _ in learner.where):  # whichever network most arms have
+            acting = acting.str.removesuffix(OTHER_NETWORK)
+        fits = (rows["linear"] == learner.linear) & (acting == " ".join(sorted(learner.methods)))
         if not learner.linear:
             fits &= rows["learner"] == optimizer
         rows = rows[fits]
         rows = rows[matches(rows, dict(learner.where))]
         if rows.empty:
             raise Unread(f"no arm is {described(learner, optimizer)}")
+        side = self._of(rows, metric)
+        if not np.isfinite(side.late).any():
+            raise Unread(f"{naming.metric(metric)} of {described(learner, optimizer)} has no value at the end")
+        return side
+
+    def everybody(self, place: Place, metric: str) -> Side:
+        """The numbers of all settings in a place. Raises Unread where the sweep did not record the metric."""
+        return self._of(self._panels_of(place.without)[place.panel], metric)
+
+    def _of(self, rows: pd.DataFrame, metric: str) -> Side:
+        """The numbers of these trials."""
         rows = rows[~rows.index.duplicated()]
         stretches = self.stretches(metric).reindex(rows.index).to_numpy()
         seeds, seed = np.unique(rows["seed"].to_numpy(), return_inverse=True)
         group, groups = pd.factorize(rows["group"])
         values = np.full((len(seeds), len(groups), stretches.shape[1]), np.nan)
         values[seed, group] = stretches
-        if not np.isfinite(values[:, :, 0]).any():
-            raise Unread(f"{naming.metric(metric)} of {described(learner, optimizer)} has no value at the end")
         return Side(seeds, tuple(groups), values)
 
     def stretches(self, metric: str) -> pd.DataFrame:
@@ -189,6 +202,12 @@ class Evidence:
         return " or ".join(self._names[groups[place]] for place in dict.fromkeys(chosen.tolist()))
 
     @functools.cached_property
+    def arms(self) -> Mapping[str, str]:
+        """Group -> its arm; of several the first."""
+        once = self.trials.drop_duplicates("group")
+        return dict(zip(once["group"], once["arm"], strict=True))
+
+    @functools.cached_property
     def settings(self) -> Mapping[str, Mapping[str, object]]:
         """Group -> the columns of its setting."""
         columns = [column for column in self.trials.columns if "." in column]
@@ -197,20 +216,20 @@ class Evidence:
 
 
 def known(trials: pd.DataFrame) -> pd.DataFrame:
-    """Trials with what they are: learner (the optimizer), acting (its methods), linear."""
+    """Trials with what they are: learner (see `optimizer_of`), acting (its methods), linear."""
     once = trials.drop_duplicates("group").set_index("group")  # the trials of one differ in seed alone
     rows = once.to_dict("records")
     everywhere = protocol(rows)
     told = pd.DataFrame(
         {
-            "learner": ["adam" if without_pull(row) else row["optimizer.name"] for row in rows],
+            "learner": [optimizer_of(row) for row in rows],
             "acting": [" ".join(sorted(acting(row) - everywhere)) for row in rows],
             "linear": [row.get("network.depth") == 0 for row in rows],
         },
         index=once.index,
     )
     if len(rows):
-        told.loc[of_another_network(once, told), "acting"] += " another network"
+        told.loc[of_another_network(once, told), "acting"] += OTHER_NETWORK
     return trials.join(told, on="group")
 
 
@@ -236,11 +255,20 @@ def protocol(rows: Sequence[Mapping[Any, Any]]) -> set[str]:
     return shared | ({"gradient_clipping"} if len(norms) == 1 and pd.notna(next(iter(norms))) else set())
 
 
+def optimizer_of(row: Mapping[object, object]) -> str:
+    """An optimizer by what it does: AdamO that pulls nothing is Adam, and Muon that pulls is none of the published."""
+    pull = row.get("optimizer.isometry_strength")  # absent, or NaN beside others that have one, where it is not set
+    if row["optimizer.name"] == "muon" and isinstance(pull, int | float) and pull > 0:
+        return "muon with the pull"
+    return "adam" if without_pull(row) else str(row["optimizer.name"])
+
+
 def without_pull(row: Mapping[object, object]) -> bool:
-    """Whether it is AdamO that pulls nothing, which is Adam."""
+    """Whether it is AdamO that pulls nothing, by strength or by step size, which is Adam."""
     projection = row.get("optimizer.projection")  # absent, or NaN beside trials that have one, where it is not set
     projects = isinstance(projection, int | float) and projection > 0
-    return row["optimizer.name"] == "adamo" and row.get("optimizer.isometry_strength") == 0 and not projects
+    still = 0 in (row.get("optimizer.isometry_strength"), row.get("optimizer.isometry_step_size"))
+    return row["optimizer.name"] == "adamo" and still and not projects
 
 
 def acting(row: Mapping[object, object]) -> set[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dashboards.claims.claim import ADAM, ADAM_AT_ITS_BEST, ADAMO, Claim, with_method
-from dashboards.claims.effects import Gain, Level, Loss
+from dashboards.claims.effects import Gain, Goes, Level, Loss
 from dashboards.claims.evidence import Learner
 
 IMAGES = ("relabelled", "permuted_mnist")
@@ -26,6 +26,28 @@ COUPLED = Learner(
     label="the isometry penalty in Adam's gradient", optimizer="adam", methods=frozenset({"coupled_isometry"})
 )
 ADAMW = Learner(label="AdamW", optimizer="adamw")
+RIVALS = {
+    "l2": L2,
+    "shrink_and_perturb": SHRINK_AND_PERTURB,
+    "continual_backprop": CONTINUAL_BACKPROP,
+    "l2_init": L2_INIT,
+    "redo": with_method("ReDo with Adam", "redo"),
+    "parseval": with_method("Parseval regularisation with Adam", "parseval"),
+    "spectral_regularisation": with_method("spectral regularisation with Adam", "spectral_regularisation"),
+    "weight_clipping": with_method("weight clipping with Adam", "weight_clipping"),
+    "fire": with_method("FIRE with Adam", "fire"),
+    "muon": Learner(label="Muon", optimizer="muon"),
+}
+FUNCTIONS = "lipschitz_regression"
+FREE_RELU = Learner(label="a free network of ReLUs", optimizer="adam", where=(("network.activation", "relu"),))
+ISOMETRIC_RELU, ISOMETRIC_GROUPSORT = (
+    Learner(
+        label=f"a network of isometries with {name}",
+        optimizer="adamo",
+        where=(("network.activation", activation), ("optimizer.projection", 3)),
+    )
+    for activation, name in (("relu", "ReLUs"), ("groupsort_2", "MaxMin"))
+)
 REVIVED = ("revived_fraction",)
 WAYS = {  # network.killed -> how units were silenced, in a sentence
     "flipped": "by rows made negative",
@@ -37,6 +59,7 @@ BEYOND = {  # and why the pull cannot help there
     "far_bias": ("biases out of reach", "derived from eq. 16: it has no biases, and no row of norm 1 reaches so far"),
 }
 FEW_UNITS = 0.05
+CLOSELY = 0.5  # a rank correlation
 BESIDE = "AdamO matches or beats {}: it ends no further behind than matters."
 
 
@@ -87,12 +110,55 @@ CLAIMS = (
             optimizers=("adam",),
             moot_without_loss=True,
         )
-        for name, rival in (
-            ("l2", L2),
-            ("shrink_and_perturb", SHRINK_AND_PERTURB),
-            ("continual_backprop", CONTINUAL_BACKPROP),
-            ("l2_init", L2_INIT),
-        )
+        for name, rival in RIVALS.items()
+    ),
+    Claim(
+        name="plasticity_follows_the_kernel",
+        says="Who keeps the effective rank of the empirical neural tangent kernel keeps learning.",
+        source=ABSTRACT,
+        workloads=IMAGES,
+        effect=Goes(metrics=("ntk_effective_rank",)),
+        limit=CLOSELY,
+    ),
+    Claim(
+        name="plasticity_follows_the_kernels_condition",
+        says="Who keeps the empirical neural tangent kernel well conditioned keeps learning.",
+        source=ABSTRACT,
+        workloads=IMAGES,
+        effect=Goes(metrics=("ntk_condition",), lower=True),
+        limit=CLOSELY,
+    ),
+    Claim(
+        name="plasticity_follows_isometry",
+        says="Whose weights stay near an isometry keeps learning.",
+        source="abstract; eq. 16",
+        workloads=IMAGES,
+        effect=Goes(metrics=("isometry_deviation",), lower=True),
+        limit=CLOSELY,
+    ),
+    Claim(
+        name="isometries_are_expressive",
+        says="A network of isometries that keeps its gradients fits no worse than a free one of as many parameters.",
+        source="abstract: isometric almost everywhere, and approximates every Lipschitz function",
+        workloads=(FUNCTIONS,),
+        effect=Gain(learner=FREE_RELU, over=ISOMETRIC_GROUPSORT),
+        test="at most",
+    ),
+    Claim(
+        name="relu_is_no_isometry",
+        says="Layers that are isometries need an activation that is one: with MaxMin they fit better than with ReLUs.",
+        source="abstract",
+        workloads=(FUNCTIONS,),
+        effect=Gain(learner=ISOMETRIC_GROUPSORT, over=ISOMETRIC_RELU),
+    ),
+    Claim(
+        name="isometries_hold_their_bound",
+        says="Held at isometries, a network's Lipschitz bound stays at 1.",
+        source="derived: the product of layers' largest singular values",
+        workloads=(FUNCTIONS,),
+        effect=Level(learner=ISOMETRIC_GROUPSORT, metrics=("lipschitz_bound",)),
+        test="at most",
+        limit=1.001,
     ),
     Claim(
         name="adamo_is_nearer_an_isometry",
@@ -144,7 +210,7 @@ CLAIMS = (
     Claim(
         name="quoted_strength_is_slow",
         says="At step size 1e-3 and strength 1e-3 the pull takes longer than this to revive units.",
-        source="derived: a step of it moves a singular value by 4e-6 of its distance",
+        source="derived: a step of it moves a singular value s by 4e-6 s (s² - 1)",
         workloads=(REGRESSION,),
         effect=Level(
             learner=silenced(ADAMO, "flipped", optimizer__step_size=1e-3, optimizer__isometry_strength=1e-3),

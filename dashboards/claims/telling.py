@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
 from dashboards.claims import UNDECIDED_BASELINE, Finding
-from dashboards.claims.judging import Verdict
+from dashboards.claims.judging import Ranked, Verdict
 from sweep.results import naming
 from sweep.results.intervals import FEWEST_SEEDS, Estimate
 
@@ -41,6 +41,8 @@ def undecided(finding: Finding) -> str:
     if few(finding):
         more = f", for what is seen here some {needed:,}" if needed and needed > FEWEST_SEEDS else ""
         return f"too few seeds: it takes {FEWEST_SEEDS} at least{more}"
+    if isinstance(finding.reading.values, Ranked):
+        return "more ways of learning would decide"
     if needed is None:
         return "no number of seeds is in sight that would decide"
     return f"some {max(needed, seeds + 1):,} seeds would decide"

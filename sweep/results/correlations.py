@@ -48,6 +48,17 @@ def rank_correlation(one: np.ndarray, other: np.ndarray, arms: np.ndarray, *, se
     return Estimate(center, float(low), float(high), seeds)
 
 
+def p_above(found: Estimate, arms: int, limit: float) -> float:
+    """One-sided p of a ρ that is not above `limit`, from the interval of so many ways; NaN where there is none."""
+    from scipy.stats import t
+
+    if not math.isfinite(found.low):
+        return math.nan
+    z, low, bound = np.arctanh(np.clip([found.mean, found.low, limit], *BOUNDS))
+    error = (z - low) / _reach(arms)[1]
+    return float(t.sf((z - bound) / error, arms - 1)) if error else float(z <= bound)
+
+
 def _reach(arms: int) -> np.ndarray:
     """How many standard errors the interval reaches, below and above."""
     from scipy.stats import t

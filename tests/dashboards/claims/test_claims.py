@@ -13,10 +13,12 @@ import synthetic
 from dashboards import claims
 from dashboards.claims import telling
 from dashboards.claims.claim import BACKPROP, CONTINUAL_BACKPROP, LINEAR
-from dashboards.claims.evidence import Evidence, Unread, best_by_other_half, protocol, without_pull
-from dashboards.claims.judging import judged, p_above
+from dashboards.claims.effects import Goes
+from dashboards.claims.evidence import Evidence, Unread, best_by_other_half, optimizer_of, protocol, without_pull
+from dashboards.claims.judging import Ranked, judged, p_above
 from sweep.packing import shape_of
 from sweep.results import frames, intervals, verdicts, windows
+from sweep.results.correlations import rank_correlation
 from sweep.results.differences import Difference
 from sweep.spec.studies import load
 from sweep.trials import Trial, expand, planned_tasks
@@ -321,7 +323,7 @@ def test_false_verdicts_are_rare(test: claims.judging.Test, truth: float, wrong:
 def test_every_claim_says_what_where_and_on_what(name: str) -> None:
     [claim] = [c for paper in claims.CLAIMS.values() for c in paper if c.name == name][:1]
     assert claim.says.endswith(".") and claim.source and claim.workloads
-    assert claim.effect.learners and claim.times > 0
+    assert (claim.effect.learners or isinstance(claim.effect, Goes)) and claim.times > 0
 
 
 class Guessed(Evidence):
@@ -433,6 +435,86 @@ def revived(trial: Trial, metric: str) -> np.ndarray:
     return np.full(10, reached * (way not in ("zero_row", "far_bias"))) + np.abs(drawn(trial, metric, 0.001)[:10])
 
 
+KERNELS = """
+name: kernels
+workload: {name: relabelled, dataset: digits, change: random_labels, tasks: 20, examples: 100, epochs: 1, batch: 20}
+network: {name: mlp, width: 20, depth: 1}
+seeds: 8
+arms:
+  adam: {optimizer: adam, step_size: [1e-2, 3e-3, 1e-3, 3e-4, 1e-4]}
+  adamo: {optimizer: adamo, step_size: 1e-3, isometry_strength: [1e-4, 1e-3, 1e-2, 1e-1]}
+  muon: {optimizer: muon, step_size: [1e-2, 1e-3]}
+  l2: {optimizer: adam, step_size: 1e-3, l2: {strength: [1e-3, 1e-4]}}
+  sgd: {optimizer: sgd, step_size: [1e-2, 1e-3]}
+  upgd: {optimizer: upgd, step_size: [1e-2, 1e-3]}
+metrics: [online_accuracy, ntk_effective_rank, ntk_condition, isometry_deviation]
+"""
+FOLLOWS = ("plasticity_follows_the_kernel", "plasticity_follows_the_kernels_condition")
+
+
+def test_what_plasticity_follows_is_told_over_all_settings() -> None:
+    def goes(trial: Trial, metric: str) -> np.ndarray:
+        setting = [trial.config["optimizer"], trial.config["methods"]]
+        place, other = np.random.default_rng(list(repr(setting).encode())).integers(1, 1000, 2)
+        scale = {"online_accuracy": place / 2000, "ntk_effective_rank": place, "ntk_condition": 1e6 / place}
+        return np.full(20, scale.get(metric, other)) * (1 + drawn(trial, metric, 0.001))
+
+    said = found(goes, KERNELS)
+    assert {said[name].verdict for name in FOLLOWS} == {"supported"}
+    assert "over 17 settings of 6 arms effective rank, NTK and" in telling.sentence(said[FOLLOWS[0]])
+    assert "go against each other, Spearman's ρ" in telling.sentence(said[FOLLOWS[1]])
+    turned = found(lambda trial, metric: 1 / goes(trial, metric) if "ntk" in metric else goes(trial, metric), KERNELS)
+    assert {turned[name].verdict for name in FOLLOWS} == {"contradicted"}
+    chance = said["plasticity_follows_isometry"]
+    assert chance.verdict != "supported" and chance.judged.would_decide is None
+    made = synthetic.sweep(KERNELS.replace("  sgd:", "  # sgd:").replace("  upgd:", "  # upgd:"), goes)
+    _, unanswered = claims.check(made.record, made)  # type: ignore[arg-type]
+    assert "it takes 5 arms" in {each.claim.name: each.why for each in unanswered}[FOLLOWS[0]]
+
+
+def test_p_of_a_rank_correlation_is_that_of_its_interval() -> None:
+    """At either end of the interval 2.5 % are left."""
+    rng = np.random.default_rng(3)
+    one = rng.normal(size=(24, 6))
+    other = one + rng.normal(size=(24, 6))
+    effect = rank_correlation(one, other, np.arange(24) // 3)
+    ranked = Ranked(effect, 8)
+    assert [p_above(ranked, effect.low), p_above(-ranked, -effect.high)] == pytest.approx([0.025, 0.025])
+    assert p_above(ranked, effect.mean) == pytest.approx(0.5)
+    assert np.isnan(p_above(Ranked(dataclasses.replace(effect, seeds=5), 8), 0.0))
+
+
+FITTED = """
+name: fitted
+workload: {name: lipschitz_regression, tasks: 10, period: 100}
+network: {name: mlp, width: 16, depth: 2, initialisation: orthogonal}
+seeds: 12
+arms:
+  relu: {optimizer: adam, step_size: 1e-3}
+  groupsort: {optimizer: adam, step_size: 1e-3, network: {activation: groupsort_2}}
+  isometric_relu: {optimizer: adamo, step_size: [1e-2, 1e-3], projection: 3}
+  isometric_groupsort: {optimizer: adamo, step_size: [1e-2, 1e-3], projection: 3, network: {activation: groupsort_2}}
+metrics: [online_error, lipschitz_bound]
+"""
+
+
+def test_how_well_networks_of_isometries_fit_is_claimed_of_their_activations() -> None:
+    def fitting(errors: dict[str, float], bound: float) -> synthetic.Values:
+        def values(trial: Trial, metric: str) -> np.ndarray:
+            [arm] = trial.arms
+            level = errors[arm] if metric == "online_error" else bound if arm.startswith("isometric") else 30.0
+            return np.full(10, level) + drawn(trial, metric, 1e-5)[:10]
+
+        return values
+
+    errors = {"relu": 0.10, "groupsort": 0.08, "isometric_relu": 0.4, "isometric_groupsort": 0.09}
+    names = ("isometries_are_expressive", "relu_is_no_isometry", "isometries_hold_their_bound")
+    said = found(fitting(errors, 1.0), FITTED)
+    assert {said[name].verdict for name in names} == {"supported"}
+    other = found(fitting({**errors, "isometric_relu": 0.2, "isometric_groupsort": 0.3}, 1.1), FITTED)
+    assert {other[name].verdict for name in names} == {"contradicted"}
+
+
 def test_each_way_of_silencing_has_its_claim_and_what_is_derived_says_so() -> None:
     def opposite(trial: Trial, metric: str) -> np.ndarray:
         return revived(trial, metric) if metric == "online_error" else 1 - revived(trial, metric)
@@ -450,6 +532,11 @@ def test_adamo_that_pulls_nothing_is_adam_unless_it_projects() -> None:
     assert without_pull(row) and without_pull({**row, "optimizer.projection": np.nan})
     assert not without_pull({**row, "optimizer.projection": 2})
     assert not without_pull({**row, "optimizer.isometry_strength": 0.1})
+    assert without_pull({**row, "optimizer.isometry_strength": 0.1, "optimizer.isometry_step_size": 0.0})
+    assert optimizer_of(row) == "adam"
+    muon = {"optimizer.name": "muon", "optimizer.isometry_strength": np.nan}
+    assert optimizer_of(muon) == "muon"
+    assert optimizer_of({**muon, "optimizer.isometry_strength": 1.0}) == "muon with the pull"
 
 
 IN_A_WORLD = """
