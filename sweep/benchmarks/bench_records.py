@@ -15,7 +15,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -181,10 +181,44 @@ def comparison(changed: Sequence[Change], last: Record) -> str:
 
 def table(record: Record) -> str:
     """A record's rows as tables in Markdown, one of packs and one for every kind of world."""
-    packs = [cells_of(row) for row in record.rows if "kind" not in row]
+    packs = [cells_of(row) | costs_of(row, record) for row in record.rows if "kind" not in row]
     worlds = rows_by_kind([read_row(row) for row in record.rows if "kind" in row])
     others = [f"{HEADINGS[kind]}:\n\n{markdown([row.cells for row in rows])}" for kind, rows in worlds.items()]
     return "\n\n".join([*([markdown(packs)] if packs else []), *others])
+
+
+def costs_of(row: Mapping[str, Any], record: Record) -> dict[str, str]:
+    """What a step costs beside one of plain SGD: measured in the same record, and as planning has it declared."""
+    measured, declared = beside_sgd(row, record), declared_beside_sgd(row)
+    return {"steps of SGD": amount(measured), "declared": amount(declared)}
+
+
+def beside_sgd(row: Mapping[str, Any], record: Record) -> float | None:
+    """A row's time for a step over that of SGD, for as many trials of the same network; None where SGD has no row."""
+    alike = ("stream", "network", "members")
+    for other in record.rows:
+        same = all(other.get(name) == row.get(name) for name in alike) and device_of(other) == device_of(row)
+        if same and other["arm"] == "sgd":
+            ns: float | None = row.get("ns_per_trial_step")
+            return None if not ns or not other.get("ns_per_trial_step") else ns / other["ns_per_trial_step"]
+    return None
+
+
+def declared_beside_sgd(row: Mapping[str, Any]) -> float | None:
+    """What optimizer and methods of a row declare of their cost, in steps of SGD; None of an arm that is none of ours.
+
+    An arm with code of a user's own declares what that says.
+    """
+    from sweep.benchmarks.cases import CASES, OWN, Case, config_of
+    from sweep.packing import cost_of, shape_of
+
+    asked = tuple(row.get(name) for name in ("stream", "network", "arm", "members"))
+    ours = (case for case in CASES if isinstance(case, Case) and not case.command and case.arm not in OWN)
+    case = next((case for case in ours if (case.stream, case.network, case.arm, case.members) == asked), None)
+    if case is None:
+        return None
+    own, plain = ({**config_of(of, 0, 0), "metrics": []} for of in (case, replace(case, arm="sgd")))
+    return cost_of(own, shape_of(own)) / cost_of(plain, shape_of(plain))
 
 
 def cells_of(row: Mapping[str, Any]) -> dict[str, str]:

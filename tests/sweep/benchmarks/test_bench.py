@@ -617,8 +617,8 @@ def test_a_record_is_a_table_for_readers(tmp_path: Path) -> None:
     (tmp_path / "2026-11-22-x.json").write_text(json.dumps(rows))
     said = bench_records.table(bench_records.read(tmp_path / "2026-11-22-x.json")).splitlines()
     assert said[2:] == [
-        "| slowly_changing_regression, 20-5-1 | sgd | 3,000 | 200,000 | 120,000 | 20.0 | 6,000 | 50.0 |",
-        "|  | adam | 3,000 | 0 | 120,000 | 20.0 | 6,000 |  |",
+        "| slowly_changing_regression, 20-5-1 | sgd | 3,000 | 200,000 | 120,000 | 20.0 | 6,000 | 50.0 | 1.0 | 1.0 |",
+        "|  | adam | 3,000 | 0 | 120,000 | 20.0 | 6,000 |  | 1.0 | 4.0 |",
     ]
 
 
