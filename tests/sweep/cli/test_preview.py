@@ -90,6 +90,17 @@ def test_a_setting_at_the_default_that_it_came_with_leaves_no_comma(tmp_path: Pa
     assert said == {"width 3", "width 5", "width 3, normalisation layer", "width 5, normalisation layer"}
 
 
+@pytest.mark.parametrize("name", ["isometry_lens", "expressiveness"])
+@pytest.mark.parametrize("scale", ["laptop", "paper"])
+def test_kernels_and_jacobians_take_a_tenth_of_the_training_at_most(name: str, scale: str, tmp_path: Path) -> None:
+    """Of the studies that record them, at their schedules."""
+    found = service.plan(name, scale=scale, storage=str(tmp_path), workers=2)
+    recorded = {metric for pack in found.packs for metric in pack.trials[0].config["metrics"]}
+    assert {"ntk_condition", "input_output_jacobian_max"} & recorded
+    share, _ = preview.share_of_looks(found.packs, {})
+    assert 0 < share < 0.1
+
+
 @pytest.mark.usefixtures("alone")
 def test_a_plan_says_what_share_of_it_diagnostics_take(tmp_path: Path) -> None:
     """By a guess of both parts' seconds, by the clock once that was read; nothing where there are none."""
