@@ -47,6 +47,7 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame, asked: Asked = ALL) -> pd.D
     metric = asked.shown(frames.headline(trials))
     best = theme.in_order(selections.best_settings(trials, selections.judged(trials, curves), ["arm"]), ["arm"])
     values = panels.within(trials, curves, metric, asked).merge(best[["arm", "group"]], on=["arm", "group"])
+    values = of_frictions(values, trials)
     values["step"] = [friction(seed, task) for seed, task in zip(values["seed"], values["task"], strict=True)]
     parts = []
     for arm, group, candidates in best[["arm", "group", "candidates"]].itertuples(index=False):
@@ -55,6 +56,17 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame, asked: Asked = ALL) -> pd.D
         parts.append(rows.assign(arm=arm, group=group, candidates=candidates, **correlated(own)))
     told = {key: value for key, value in panels.facts(trials, asked).items() if key not in ("bin_tasks", "batch")}
     return pd.concat(parts, ignore_index=True).assign(metric=metric, **told)
+
+
+def of_frictions(values: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
+    """Values of tasks as those of frictions, the mean over the tasks that share one; `task` is its number then."""
+    shared = "workload.tasks_per_friction"
+    if shared not in trials:
+        return values
+    tasks = trials.drop_duplicates("group").set_index("group")[shared].fillna(1)
+    values = values.assign(task=values["task"].astype(int) // values["group"].map(tasks).astype(int))
+    alike = [column for column in values if column not in ("step", "value")]
+    return values.groupby(alike, sort=False, observed=True, dropna=False)["value"].mean().reset_index()
 
 
 def points(own: pd.DataFrame) -> pd.DataFrame:

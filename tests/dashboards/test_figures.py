@@ -242,8 +242,11 @@ def visiting_sweep() -> Sweep:
     return result
 
 
-def slipping_sweep() -> Sweep:
-    """Three seeds of two arms: sgd earns 100 for every tenfold of friction above 1, and l2 the same on any."""
+def slipping_sweep(shared: int = 1) -> Sweep:
+    """Three seeds of two arms: sgd earns 100 for every tenfold of friction above 1, and l2 the same on any.
+
+    Of so many tasks that share a friction the later ones earn 1 more each.
+    """
     result = Sweep("average_return")
     for arm, methods in (("sgd", {}), ("l2", {"l2": {"strength": 0.1}})):
         for seed in range(3):
@@ -256,8 +259,10 @@ def slipping_sweep() -> Sweep:
                 "metrics": ["average_return"],
                 "every": 1,
             }
-            frictions = np.array([friction_under(seed, task) for task in range(TASKS)])
-            result.add(arm, config, 100 * np.log10(frictions) if arm == "sgd" else np.full(TASKS, 7.0), ())
+            config["workload"] |= {"tasks_per_friction": shared} if shared > 1 else {}  # type: ignore[operator]
+            frictions = np.array([friction_under(seed, task // shared) for task in range(TASKS)])
+            earned = 100 * np.log10(frictions) if arm == "sgd" else np.full(TASKS, 7.0)
+            result.add(arm, config, earned + np.arange(TASKS) % shared, ())
     return result
 
 
@@ -655,6 +660,16 @@ def test_what_is_earned_stands_above_the_friction_that_it_was_earned_on() -> Non
     drawn = lines(friction.draw(data))
     np.testing.assert_allclose(drawn["sgd"].get_ydata(), line["mean"])
     assert set(drawn) == {"sgd", "l2"}
+
+
+def test_tasks_that_share_a_friction_are_one_point() -> None:
+    data = table(friction, slipping_sweep(shared=3))
+    told = data[(data["arm"] == "sgd") & data["seed"].notna()]
+    counts = np.bincount(np.arange(TASKS) // 3)  # the last may be of fewer
+    assert told.groupby("seed")["task"].apply(list).tolist() == [list(range(len(counts)))] * 3
+    under = [friction_under(seed, number) for seed in range(3) for number in range(len(counts))]
+    np.testing.assert_allclose(told["step"], under)
+    np.testing.assert_allclose(told["mean"], 100 * np.log10(under) + np.tile((counts - 1) / 2, 3))
 
 
 def test_friction_says_what_it_lacks_and_what_is_lost() -> None:

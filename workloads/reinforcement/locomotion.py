@@ -2,10 +2,11 @@
 
 As in Dohare et al. (2024), Nature 632:768: observations and rewards as they come, episodes of at most 1000 steps. The
 ant is their Ant-v3 unless told otherwise, the others Gymnasium's v5 (`workloads.reinforcement.bodies` says what they
-differ in). Where nothing changes, tasks are the stretches over which returns are averaged. On slippery ground each has
-its friction, a pure function of (seed, task), of every episode that begins in it: one that runs on when a task ends
-keeps the friction it began with. Theirs changes with the first episode that ends 2,000,000 steps or more after the last
-change; ours at 977 iterations of 2048 steps, so that the changes of a seed are where they are whatever it learns.
+differ in). Where nothing changes, tasks are the stretches over which returns are averaged. On slippery ground each, or
+so many of them together, have a friction, a pure function of (seed, task), of every episode that begins in it: one that
+runs on when it ends keeps the friction it began with. Theirs changes with the first episode that ends 2,000,000 steps
+or more after the last change; ours at multiples of iterations of 2048 steps, so that the changes of a seed are where
+they are whatever it learns.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from workloads.random import uniform
 from workloads.reinforcement.bodies import ANT_V3, ANT_V5, HALF_CHEETAH, HOPPER, WALKER, Body
 from workloads.reinforcement.friction import friction
 from workloads.reinforcement.worlds import Continuous, Float32, World, WorldConfig, Worlds
-from workloads.settings import Settings
+from workloads.settings import Settings, later
 
 if TYPE_CHECKING:
     from workloads.reinforcement.simulations import Simulations
@@ -51,6 +52,7 @@ class SlipperyAntConfig(AntConfig):
 
     tasks: Annotated[int, Ge(1)] = 10
     steps_per_task: Annotated[int, Ge(1)] = 2_000_896  # 977 iterations of 2048
+    tasks_per_friction: Annotated[int, Ge(1)] = later(1)  # more: a friction's return over as many stretches
 
 
 class Locomotion(World):
@@ -117,7 +119,7 @@ class SlipperyAnt(Ant):
 
     def friction(self, task: int) -> float:
         """Of the floor and of the ant."""
-        return friction(self.seed, task)
+        return friction(self.seed, task // self.config.tasks_per_friction)
 
     @classmethod
     def simulations(cls, members: Sequence[Any], threads: int = 1) -> Simulations:

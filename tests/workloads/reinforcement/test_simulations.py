@@ -171,6 +171,13 @@ def test_friction_is_the_task_s_from_the_next_episode_on() -> None:
     assert [pair[1] for pair in under] == [first] * 14 + [second] * 6
 
 
+def test_tasks_may_share_a_friction() -> None:
+    """Stretches of a friction, whose returns are told apart: the frictions themselves are those without."""
+    alone, shared = (member(SlipperyAnt, 3, steps_per_task=20, tasks_per_friction=k) for k in (1, 3))
+    assert isinstance(alone, SlipperyAnt) and isinstance(shared, SlipperyAnt)
+    assert [shared.friction(task) for task in range(7)] == [alone.friction(number) for number in (0, 0, 0, 1, 1, 1, 2)]
+
+
 def test_what_is_edited_in_the_model_is_what_another_friction_in_its_file_changes() -> None:
     from workloads.reinforcement.simulations import MODELS
 
