@@ -74,8 +74,8 @@ def test_counts_are_those_of_the_expansion(name: str) -> None:
     for scale, count in study.trials.items():
         assert count == load(name, scale).size
         if count <= 2000:
-            spec = load(name, scale)  # of which a second round trains each arm's best setting on fresh seeds
-            assert count == len(expand(spec)) + len(spec.evaluate) * len(spec.arms)
+            spec = load(name, scale)  # of which a second round trains each arm's best setting of each workload anew
+            assert count == len(expand(spec)) + len(spec.evaluate) * len(spec.arms) * len(spec.workload.settings)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -210,6 +210,24 @@ def test_all_arms_of_expressiveness_have_equally_many_parameters(scale: str) -> 
         assert held == ({(3, 1)} if arm.label.startswith("isometric") else {(0, 0)})
 
 
+def assert_adamo_is_the_papers(spec: Spec) -> None:
+    """Its settings are among those of the arm, and all pull in every step, at the step size, as eq. 20 does."""
+    adamo = next(arm for arm in spec.arms if arm.label == "adamo").optimizer.configs
+    assert any((own.step_size, own.isometry_strength) == (1e-4, 1e-3) for own in adamo)
+    form = {(own.every, own.isometry_step_size, own.penalty, own.order, own.target, own.projection) for own in adamo}
+    assert form == {(1, None, "full", "simultaneous", "one", 0)}
+
+
+@pytest.mark.parametrize("name", ["relabelled", "permuted_pixels", "shuffled_labels"])
+def test_where_adamo_pulls_in_every_tenth_step_its_study_says_that_this_is_ours(name: str) -> None:
+    (study,) = [study for study in studies() if study.name == name]
+    head = study.path.read_text().split("\n\nworkload:")[0].replace("\n# ", " ")
+    for scale in study.trials:
+        pulls = {s["every"] for arm in load(name, scale).arms if arm.label == "adamo" for s in arm.optimizer.settings}
+        assert pulls <= ({1} if scale == "paper" else {10})
+    assert "at the other scales in every 10th, ten times as hard: ours" in head
+
+
 def test_relabelled_is_what_is_known_of_the_isometry_papers_streams() -> None:
     spec = load("relabelled", "paper")
     assert len(spec.seeds) == 8 and {s["change"] for s in spec.workload.settings} == {
@@ -219,8 +237,7 @@ def test_relabelled_is_what_is_known_of_the_isometry_papers_streams() -> None:
     }
     network = spec.arms[0].network.settings[0]
     assert (network["depth"], network["width"], network["initialisation"]) == (4, 512, "orthogonal")
-    adamo = next(arm for arm in spec.arms if arm.label == "adamo").optimizer.settings
-    assert any((s["step_size"], s["isometry_strength"]) == (1e-4, 1e-3) for s in adamo)
+    assert_adamo_is_the_papers(spec)
 
 
 @pytest.mark.parametrize(
@@ -233,8 +250,7 @@ def test_the_isometry_papers_other_streams_have_its_network(name: str, dataset: 
     assert len(spec.seeds) == 8 and (stream["dataset"], stream["change"]) == (dataset, change)
     network = spec.arms[0].network.settings[0]
     assert (network["depth"], network["width"], network["initialisation"]) == (4, 512, "orthogonal")
-    adamo = next(arm for arm in spec.arms if arm.label == "adamo").optimizer.settings
-    assert any((s["step_size"], s["isometry_strength"]) == (1e-4, 1e-3) for s in adamo)
+    assert_adamo_is_the_papers(spec)
 
 
 def test_input_permuted_mnist_has_the_published_settings() -> None:
