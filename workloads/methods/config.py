@@ -123,7 +123,9 @@ class AdamOConfig:
     penalty: Literal["full", "half"] = "full"  # ||G - I||^2 (paper, eq. 16) or half of it (authors' code)
     order: Literal["simultaneous", "sequential"] = "simultaneous"  # eq. 20, or after the Adam step (code)
     scale_by_gram: bool = False  # divide each matrix's penalty by its Gram dimension
-    head: bool = True  # pull the output layer too
+    # Pull the output layer too. Both public codes leave it out, the first author's for language (there the unembedding)
+    # and one for reinforcement learning; the paper's rule is not known
+    head: bool = True
     every: Annotated[int, Ge(1)] = 1  # apply at every k-th step, with k times the strength
     first: bool = later(True)  # pull the layer that sees the inputs too
     kernels: bool = later(True)  # pull convolutions too, each as a matrix out x (in h w)
@@ -214,7 +216,7 @@ class CoupledIsometryConfig:
     strength: Strength = 1e-3
     penalty: Literal["full", "half"] = "full"
     scale_by_gram: bool = False
-    head: bool = True
+    head: bool = True  # the output layer too, which both public codes leave out; the paper's rule is not known
     first: bool = later(True)  # as AdamO's
     kernels: bool = later(True)
     target: Literal["one", "gain_squared"] = later("one")
