@@ -89,17 +89,17 @@ ARMS: dict[str, tuple[dict[str, Any], dict[str, dict[str, Any]]]] = {
 # Settings of the network, by arm.
 NETWORKS: dict[str, dict[str, Any]] = {"layer_norm": {"normalisation": "layer"}, "layer_scale": {"layer_scale": True}}
 OWN = {"clipping": "method"}  # arms with code of a user's own: that of `sweep init`
-WITHOUT = (
-    *("l2_init", "redo", "layer_norm", "muon", "upgd", "clipping"),
-    *("parseval", "spectral_regularisation", "weight_clipping", "normalise_and_project"),
-    *("adamw", "coupled_isometry", "adamo_projection", "muon_isometry", "layer_scale"),
-    *("gradient_clipping", "input_normaliser"),
-)
 EXTREMES = ("l2_strongest", "perturbed_most", "divergent")
 STEP_SIZES = {"sgd": 0.003, "adam": 0.001, "adamw": 0.001, "adamo": 0.001, "muon": 0.02, "upgd": 0.01}
 
-REGRESSION_ARMS = tuple(arm for arm in ARMS if arm not in ("momentum", "adamo_every_16", *EXTREMES, *WITHOUT))
-IMAGE_ARMS = tuple(arm for arm in ARMS if arm not in ("momentum", "continual_backprop_1e-2", *EXTREMES, *WITHOUT))
+# What the plain loop trains whole, and what it does not: see `ARMS`.
+WHOLE = (
+    *("sgd", "momentum", "continual_backprop", "continual_backprop_1e-2", "l2", "adam", "adamo", "adamo_every_16"),
+    "shrink_and_perturb",
+)
+WITHOUT = tuple(arm for arm in ARMS if arm not in (*WHOLE, *EXTREMES))
+REGRESSION_ARMS = tuple(arm for arm in WHOLE if arm not in ("momentum", "adamo_every_16"))
+IMAGE_ARMS = tuple(arm for arm in WHOLE if arm not in ("momentum", "continual_backprop_1e-2"))
 
 # The ratios aimed at.
 REGRESSION_TARGETS = {
@@ -199,6 +199,7 @@ class Case:
 AnyCase = Case | Agents | Robots | Games
 
 YOUNG = {"muon": 2000, "muon_isometry": 2000}
+WAYS = tuple(arm for arm in REGRESSION_ARMS if arm in IMAGE_ARMS)  # of learning, each once
 
 CASES = [
     *[
@@ -210,12 +211,12 @@ CASES = [
     # Muon has no fast path here, and its row shall take less than a minute: it is measured at a younger age.
     *[Case(IMAGES, arm, 30, 1, 100, older=YOUNG.get(arm)) for arm in WITHOUT],
     # What each costs beside SGD, where members are many and small.
-    *[Case(REGRESSION, arm, 100, 10, 5, older=YOUNG.get(arm)) for arm in ("sgd", *WITHOUT)],
+    *[Case(REGRESSION, arm, 100, 10, 5, older=YOUNG.get(arm)) for arm in (*WAYS, *WITHOUT)],
     *[Case(IMAGES, arm, 1, 1, 100) for arm in ("sgd", "continual_backprop")],
     *[Case(REGRESSION, arm, 100, 3, 5) for arm in EXTREMES],
     # A repeat ends a task, which copies all weights: short ones would count that more often than a sweep does it.
     *[Case(IMAGES, arm, 1, 1, width, seconds=2.2) for width in (1000, 2000) for arm in ("sgd", "continual_backprop")],
-    *[Case(RELABELLED, arm, 3, 1, 512) for arm in ("sgd", "adam")],
+    *[Case(RELABELLED, arm, 3, 1, 512) for arm in ("sgd", "adam", "adamo")],
     Case(PAIRS, "momentum", 2, 1, 32, seconds=4.0),
     Case(REGRESSION, "sgd", 100, 60, 5, command=True),
 ]

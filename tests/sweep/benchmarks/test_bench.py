@@ -120,9 +120,11 @@ def world_row(case: Agents | Robots | Games, ratio: float = 2.0) -> AnyRow:
 def test_the_rows_that_were_promised_are_there() -> None:
     there = {(case.stream, case.network, case.arm, case.members) for case in CASES}
     without = len(cases.WITHOUT)
-    assert len(there) == len(CASES) == 7 * 4 + 3 + 7 + 2 * without + 1 + 3 * 2 + 3 + 1
-    assert {(IMAGES, "784-100-100-100-10", arm, 30) for arm in cases.WITHOUT} <= there
-    assert {(REGRESSION, "20-5-1", arm, 1000) for arm in ("sgd", *cases.WITHOUT)} <= there
+    assert len(there) == len(CASES) == 7 * 4 + 3 + 7 + 2 * without + 6 + 3 * 2 + 4 + 1
+    ways = ("sgd", "continual_backprop", "l2", "adam", "adamo", "shrink_and_perturb", *cases.WITHOUT)
+    assert {(IMAGES, "784-100-100-100-10", arm, 30) for arm in ways} <= there
+    assert {(REGRESSION, "20-5-1", arm, 1000) for arm in ways} <= there  # each beside SGD
+    assert {(RELABELLED, "784-512-512-512-512-10", arm, 3) for arm in ("sgd", "adam", "adamo")} <= there
     assert {(REGRESSION, "20-5-1", arm, 300) for arm in cases.EXTREMES} <= there
     assert [case.members for case in CASES if case.command] == [6000]
     for arm in ("sgd", "continual_backprop", "continual_backprop_1e-2", "l2", "adam", "adamo", "shrink_and_perturb"):
@@ -132,6 +134,17 @@ def test_the_rows_that_were_promised_are_there() -> None:
     for width in (100, 1000, 2000):
         network = f"784-{width}-{width}-{width}-10"
         assert {(IMAGES, network, arm, 1) for arm in ("sgd", "continual_backprop")} <= there
+
+
+def test_an_arm_is_whole_in_the_plain_loop_or_without_or_an_extreme() -> None:
+    parts = (cases.WHOLE, cases.WITHOUT, cases.EXTREMES)
+    assert sorted(arm for part in parts for arm in part) == sorted(ARMS)
+    # The loop's own parts, by the names that it reads of a config, and what is plain torch.
+    known = {"continual_backprop", "l2", "shrink_and_perturb"}
+    for arm in cases.WHOLE:
+        optimizer, methods = ARMS[arm]
+        assert known.issuperset(methods) and optimizer["name"] in ("sgd", "adam", "adamo")
+        assert "projection" not in optimizer and arm not in cases.NETWORKS
 
 
 def test_agents_and_worlds_have_rows_of_their_own() -> None:
