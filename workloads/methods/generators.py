@@ -21,6 +21,12 @@ The fresh unit is a r, with bias −a r m: its pre-activation has mean 0 and the
 is neither always on nor always off on the data as they are now. Without biases a is such that the second moment is
 right with the mean left in. Where the inputs do not vary along r the draw keeps its norm. Of a kernel, m and s run over
 places too. With a learned scale α of the layer, α w and α r stand in c, q and the bias for w and r.
+
+`scaled` diverges where inputs that stand still begin to move. A draw along which inputs vary little, though above
+`STILL`, is made up to a thousand times as long, and the first change of an input that stood still is then as much
+larger. On the slowly-changing regression (`flip: one`, width 5, 20 seeds, 200,000 steps), where 15 of 20 inputs stand
+still for 10,000 steps at a time, SGD at step size 0.01 diverged in 19 of 20 runs, at replacement rates 1e-4 and 1e-3,
+and at 0.003 in none and in 6; Adam at 0.001 in none. With `initial` none of these diverged.
 """
 
 from __future__ import annotations
