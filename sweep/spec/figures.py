@@ -129,12 +129,22 @@ def needs_spectra(spec: Spec) -> str | None:
     return None if "singular_values" in spec.metrics else "it needs singular_values: add it to `metrics`"
 
 
+def needs_diagnostics(spec: Spec) -> str | None:
+    """It is a table of what was read off networks."""
+    return None if _diagnosed(spec) else "it has a column for every diagnostic: add some to `metrics`"
+
+
 def needs_cases(spec: Spec) -> str | None:
     """It correlates diagnostics with performance over settings."""
-    known = metrics.known()
-    if not any(name in known and known[name].origin == "diagnostic" for name in spec.metrics):
+    if not _diagnosed(spec):
         return "it correlates diagnostics with performance: add some to `metrics`"
     return needs_two_arms(spec)
+
+
+def _diagnosed(spec: Spec) -> bool:
+    """Whether it records a diagnostic."""
+    known = metrics.known()
+    return any(name in known and known[name].origin == "diagnostic" for name in spec.metrics)
 
 
 def needs_silent_units(spec: Spec) -> str | None:
@@ -175,6 +185,7 @@ FIGURES: dict[str, Callable[[Spec], str | None]] = {
     "four_axes": needs_crossed_axes,
     "within_task": needs_bins,
     "singular_values": needs_spectra,
+    "measures": needs_diagnostics,
     "predictors": needs_cases,
     "reactivation": needs_silent_units,
     "visits": needs_games,

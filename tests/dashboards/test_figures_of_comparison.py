@@ -18,6 +18,7 @@ from dashboards.figures import (
     loss_of_plasticity_2,
     loss_of_plasticity_ed3,
     loss_of_plasticity_ed4,
+    measures,
     paired_differences,
     performance_profiles,
     predictors,
@@ -45,6 +46,7 @@ metrics: [online_error, effective_rank, dead_fraction, weight_magnitude, dormant
 diagnostics: {every: 1}
 figures: [arms]
 """
+RECORDED = next(line for line in FILE.splitlines() if line.startswith("metrics"))
 
 
 def level(trial: Trial) -> float:
@@ -206,6 +208,70 @@ def test_what_tells_late_performance() -> None:
     assert len(drawn) == 2 * 4
 
 
+def test_a_table_of_what_every_way_of_learning_does() -> None:
+    """Ranks fall with the error, that of scratch is unknown, all weights are alike; one seed of backprop diverged."""
+
+    def made(trial: Trial, metric: str) -> np.ndarray:
+        if metric == "effective_rank":
+            return np.full(20, np.nan) if "scratch" in trial.arms else 10 - values(trial, metric)
+        curve = np.full(20, 0.5) if metric == "weight_magnitude" else values(trial, metric)
+        gone = "backprop" in trial.arms and trial.config["seed"] == 3
+        return np.where(np.arange(20) < 15, curve, np.nan) if gone else curve
+
+    text = FILE.replace("sgd, step_size: [0.01, 0.001]}", "sgd, step_size: 0.001}")
+    data = measures.data(*synthetic.sweep(text, made).frames())
+    order = ["online_error", "dormant_fraction", "dead_fraction", "effective_rank", "stable_rank_99"]
+    assert list(dict.fromkeys(data["measure"])) == [*order, "weight_magnitude"]
+    assert list(dict.fromkeys(data["arm"])) == ["cbp", "backprop", "adamo", "scratch"]  # as the leaderboard
+    shown = data.set_index(["measure", "arm"])
+    assert shown.loc["online_error", "place"].to_list() == pytest.approx([0, 1 / 3, 2 / 3, 1])
+    assert shown.loc["effective_rank", "place"].to_list()[:3] == [1, 0.5, 0]
+    assert set(shown.loc["weight_magnitude", "place"]) == {0.5}
+    best = levels("cbp", replacement_rate=1e-2)
+    cell = shown.loc[("effective_rank", "cbp")]
+    assert cell["mean"] == pytest.approx(10 - np.mean(best)) and cell["setting"] == "replacement rate 0.01"
+    assert cell["half"] == pytest.approx((cell["ci_high"] - cell["ci_low"]) / 2) and cell["half"] > 0
+    missing, lost = shown.loc[("effective_rank", "scratch")], shown.loc[("dead_fraction", "backprop")]
+    assert (missing["seeds"], missing["members"], missing["diverged"]) == (0, 4, 0) and np.isnan(missing["place"])
+    assert (lost["seeds"], lost["members"], lost["diverged"]) == (3, 4, 1)
+    said = measures.caption(data).text
+    assert " and 4 seeds, ± half" in said and "Grey: no value. *: seeds are missing" in said
+    figure = measures.draw(data)
+    axes = figure.axes[0]
+    assert len([patch for patch in axes.patches if patch.get_gid()]) == 4 * 6
+    texts = [text.get_text() for text in axes.texts]
+    assert texts.count("–") == 1 and sum("*" in text for text in texts) == 6
+    assert [label.get_text() for label in axes.get_yticklabels()] == [
+        "continual backprop\nreplacement rate 0.01",
+        "backprop\n1 of 4 diverged",
+        "AdamO\nstep size 0.001, isometry strength 0.01",
+        "scratch",
+    ]
+    with pytest.raises(InputError, match="coloured by ranks, which have no logarithmic scale: leave out --log"):
+        measures.draw(data, Sheet(log=True))
+
+
+def test_each_panel_of_the_table_has_its_own_order_and_ranks() -> None:
+    """In tasks of 100 steps cbp is the best, in those of 200 the worst."""
+
+    def made(trial: Trial, metric: str) -> np.ndarray:
+        turned = trial.config["workload"]["period"] == 200
+        return 5 - values(trial, metric) if turned else values(trial, metric)
+
+    sweep = synthetic.sweep(FILE.replace("period: 100", "period: [100, 200]"), made)
+    data = measures.data(*sweep.frames())
+    tables = {panel: table for panel, table in data[data["measure"] == "online_error"].groupby("panel", sort=False)}
+    assert list(tables) == ["period 100", "period 200"]
+    for table in tables.values():
+        assert table["mean"].is_monotonic_increasing and table["place"].to_list() == pytest.approx([0, 1 / 3, 2 / 3, 1])
+    assert [table["arm"].iloc[0] == "cbp" for table in tables.values()] == [True, False]
+    figure = measures.draw(data)
+    assert [axes.get_title("left") for axes in figure.axes] == ["period 100", "period 200"]
+    with pytest.raises(InputError, match="measures needs diagnostics: none was recorded"):
+        trials, curves = sweep.frames()
+        measures.data(trials, curves[curves["metric"] == "online_error"])
+
+
 def test_a_window_is_what_is_shown() -> None:
     early = table(sensitivity, Asked(window=windows.parse("first 10%")))
     late = table(sensitivity)
@@ -299,6 +365,7 @@ def test_figures_beside_scratch_name_the_settings() -> None:
     [
         ("heat_map", ("isometry_strength: [1e-2, 1e-1, 1]", "isometry_strength: 1"), "it crosses two hyperparameters"),
         ("ranks", ("seeds: 4", "seeds: 1"), "it ranks the arms on every seed: give `seeds` two or more"),
+        ("measures", (RECORDED, "metrics: [online_error]"), "it has a column for every diagnostic: add some"),
         ("loss_of_plasticity_ed2", ("optimizer: sgd", "optimizer: adam"), "it shows plain SGD"),
         ("loss_of_plasticity_ed2", ("network: {width: 5}", "network: {width: 5, dropout: 0.1}"), "it shows plain SGD"),
         ("loss_of_plasticity_2", (", reset: {what: all}", ""), "it needs one arm with reset"),
@@ -311,7 +378,9 @@ def test_a_figure_says_what_it_needs_before_anything_is_run(figure: str, changed
         parse(text.replace(*changed), Path("mine.yaml"))
 
 
-@pytest.mark.parametrize("name", ["sensitivity", "heat_map", "paired_differences", "ranks", "performance_profiles"])
+@pytest.mark.parametrize(
+    "name", ["sensitivity", "heat_map", "paired_differences", "ranks", "performance_profiles", "measures"]
+)
 def test_a_paper_has_them_bare(name: str) -> None:
     data = figures.table(name, MADE.record, MADE)
     figure = figures.picture(data, Sheet(style="paper"))
