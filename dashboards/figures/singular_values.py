@@ -8,6 +8,8 @@ up.
 
 from __future__ import annotations
 
+import textwrap
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -27,6 +29,9 @@ DEEPEST = 100  # weight matrices of a network that are looked for
 MOST = 5  # of them in a row; of a deeper network some, evenly apart, its first and its last among them
 NAME = "singular_values"
 METRICS = (*HEADLINES, *(f"{NAME}/{matrix}/{k}" for matrix in range(1, DEEPEST + 1) for k in range(DECILES + 1)))
+FEW = 6  # rows of panels that are as high as elsewhere
+HIGH, LOW = 1.8, 0.9  # inches, of a row where there are few and where there are more
+BESIDE = 20  # letters of an arm's name in a line beside its row
 LINES = {0: "smallest", DECILES // 2: "median", DECILES: "largest"}
 
 
@@ -83,13 +88,15 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
     rows = [tuple(place) for place in data[["arm", "panel"]].drop_duplicates().itertuples(index=False)]
     matrices = sorted(data["matrix"].unique())
     looks = theme.looks(data["arm"])
-    several = data["panel"].nunique() > 1
     first, begin, last = data.iloc[0], theme.begin(data), float(data["step"].max())
-    width = sheet.across(max(6.4, 2.0 * len(matrices) + 0.6), len(matrices))
+    beside = 1.2 if len(rows) > 1 else 0.6
+    width = sheet.across(max(6.4, 2.0 * len(matrices) + beside), len(matrices))
     with sheet.settings():
-        figure = page(sheet, width, 1.8 * len(rows) + 0.25, caption(data, sheet))
+        height = (HIGH if len(rows) <= FEW else LOW) * len(rows) + 0.25
+        figure = page(sheet, width, height, caption(data, sheet))
         grid = figure.subplots(len(rows), len(matrices), squeeze=False, sharex=True, sharey=True)
         lowest: dict[int, Axes] = {}
+        headed: set[tuple[str, int]] = set()
         for place, axes in np.ndenumerate(grid):
             (arm, panel), matrix = rows[place[0]], matrices[place[1]]
             part = data[(data["arm"] == arm) & (data["panel"] == panel) & (data["matrix"] == matrix)]
@@ -99,10 +106,16 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
             lowest[place[1]] = axes
             _spectrum(axes, part, looks[arm].color, (begin, last), f"{arm}/{panel}/{matrix}")
             theme.notes(axes, _missing(part), sheet)
-            axes.set_title(f"matrix {matrix}" if len(rows) == 1 else _title(looks[arm].label, panel, matrix, several))
+            if (panel, matrix) not in headed:
+                axes.set_title(_title(panel, matrix, several=data["panel"].nunique() > 1))
+                headed.add((panel, matrix))
         theme.steps_axis(grid[0, 0], begin, last, beyond=theme.BEYOND)
-        for axes in grid[:, 0]:
-            axes.set_ylabel(sheet.upright("singular values"))
+        for (arm, _), axes in zip(rows, grid[:, 0], strict=True):
+            if len(rows) == 1:
+                axes.set_ylabel(sheet.upright("singular values"))
+            else:
+                name = textwrap.fill(looks[arm].label, BESIDE)
+                axes.set_ylabel(name, rotation=0, ha="right", va="center")
         for axes in lowest.values():
             axes.set_xlabel(theme.steps_label(first))
             axes.tick_params(labelbottom=True)
@@ -128,5 +141,6 @@ def _missing(part: pd.DataFrame) -> list[str]:
     return [said] if said else []
 
 
-def _title(label: str, panel: str, matrix: int, several: bool) -> str:
-    return ", ".join([label, *([panel] if several else []), f"matrix {matrix}"])
+def _title(panel: str, matrix: int, *, several: bool) -> str:
+    """What stands above the first row of a panel's."""
+    return f"{panel}\nmatrix {matrix}" if several else f"matrix {matrix}"
