@@ -355,8 +355,9 @@ class ContinualBackpropConfig:
     # the initialisation (default), as in the released convolutional code. null: as the preset
     fresh_kernels: Literal["initial", "default"] | None = None
     # A fresh unit's incoming weights: a draw as the layer's were (published); without its projection on the layer's
-    # other rows; or at the layer's scale on the data, with the bias that centres it (scaled), of which SGD diverges where
-    # inputs stand still for long: on the slowly-changing regression in 19 of 20 runs at step size 0.01. See generators.py
+    # other rows; or at the layer's scale on the data, with the bias that centres it (scaled), with which SGD diverges
+    # where inputs stand still for long: in 19 of 20 runs on the slowly-changing regression at step size 0.01. See
+    # generators.py
     feature_generator: Literal["initial", "orthogonal", "scaled"] = later("initial")
 
     @property

@@ -11,11 +11,12 @@ one power iteration a step, warm from the last one's v; u and v are constants wh
 singular pair the pull is the isometry penalty's (AdamO's, with s = 1), and there is none along the others.
 
 Options where public codes differ: `head` and `biases` (WSN, of bordeauxred/rejax, regularises neither), and
-`target: gain_squared` (1 becomes g² for the gain g of the activation, 2 under relu). Of lop-jax's form that target alone
-is taken over, beside (γ − 1)², which it shares: for biases it has Σ b² in the place of ‖b‖⁴, and σ₁ of ten iterations
-from one fixed random vector, anew in every step; neither can be asked for here. A kernel (out, in, h, w) is the matrix
-out x (in h w). v begins as the constant vector, which no initial distribution is orthogonal to. While a matrix is 0 its
-v stays as it was, so that it is regularised again once it has grown. A learned scale of a layer counts as a gain γ.
+`target: gain_squared` (1 becomes g² for the gain g of the activation, 2 under relu). Of lop-jax's form that target
+alone is taken over, beside (γ − 1)², which it shares: for biases it has Σ b² in the place of ‖b‖⁴, and σ₁ of ten
+iterations from one fixed random vector, anew in every step; neither can be asked for here. A kernel (out, in, h, w) is
+the matrix out x (in h w). v begins as the constant vector, which no initial distribution is orthogonal to. While a
+matrix is 0 its v stays as it was, so that it is regularised again once it has grown. A learned scale of a layer counts
+as a gain γ.
 """
 
 from __future__ import annotations
