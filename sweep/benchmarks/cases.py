@@ -65,8 +65,8 @@ ARMS: dict[str, tuple[dict[str, Any], dict[str, dict[str, Any]]]] = {
         {"shrink_and_perturb": {"strength": 0.01, "perturb_scale": 0.1}},
     ),
     "divergent": ({"name": "sgd", "step_size": 3.0}, {}),
-    # What the plain loop trains without: their ratios are to the loop of their optimizer alone (muon's: Adam's, upgd's:
-    # SGD's).
+    # What the plain loop trains without: their ratios are to the loop of their optimizer alone (muon's: Adam's, with
+    # AdamO's pull where muon has it; upgd's: SGD's).
     "l2_init": ({"name": "sgd"}, {"l2_init": {}}),
     "redo": ({"name": "sgd"}, {"redo": {}}),
     "layer_norm": ({"name": "sgd"}, {}),

@@ -38,7 +38,7 @@ def bench(
     ] = None,
     members: Annotated[
         int | None,
-        typer.Option(help="Only rows of packs of so many trials: 3000, 300, 30, 1; of agents 8, 16."),
+        typer.Option(help="Only rows of packs of so many trials: 3000, 1000, 300, 30, 1; of agents 8, 16."),
     ] = None,
     record: Annotated[
         bool, typer.Option("--record", help="Keep the run as a dated JSON file, to compare later runs with.")
