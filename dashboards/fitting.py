@@ -21,7 +21,8 @@ def to_values(axes: Axes, data: pd.DataFrame, lines: Sequence[str], sheet: Sheet
 
     Two seeds have an interval of 12.7 standard errors to either side: it would press all lines into one. What is shown
     ends with the metric's bounds, and twice as far from the means as they are apart (or a tenth of their size). The
-    rows of data are of one metric; of one with a natural upper end no line is left out. Raises InputError where the
+    rows of data are of one metric; of one with a natural upper end, or of which more is better, no line is left out:
+    an agent that earns ten times as much as others has not exploded. Raises InputError where the
     sheet asks for a logarithmic axis and no value could be on it.
     """
     if sheet.log:
@@ -29,7 +30,8 @@ def to_values(axes: Axes, data: pd.DataFrame, lines: Sequence[str], sheet: Sheet
     metric = metrics.of(data["metric"].iloc[0])
     least, most = metric.bounds if metric is not None else (None, None)
     peaks = data.groupby(list(lines), dropna=False)["mean"].transform("max")
-    shown = data[theme.quiet(peaks)] if most is None else data
+    wanted = metric is not None and metric.better == "up"
+    shown = data[theme.quiet(peaks)] if most is None and not wanted else data
     bottom, top = shown["mean"].min(), shown["mean"].max()
     if not np.isfinite(bottom):  # nothing is left of any line
         return

@@ -1,5 +1,5 @@
 """Learning inside single tasks: the first, the tenth, the hundredth, ... and the last, from their first to their last
-example.
+example, or step in an environment.
 
 Where plasticity is lost, later tasks are learned more slowly and less far (Dohare et al. 2024, online permuted MNIST).
 One panel per arm, at its best setting (and per activation and any other axis of network or workload), one line per
@@ -21,14 +21,16 @@ from sweep.errors import InputError
 from sweep.results import frames, naming, selections
 from sweep.results.bands import curve_bands
 from workloads.diagnostics import BINS
-from workloads.metrics import HEADLINES
+from workloads.metrics import HEADLINES, OF_WORKLOADS
+from workloads.reinforcement import CONTROLS
 
 WITHIN = tuple(f"within_task/{k}" for k in range(1, BINS + 1))
 METRICS = (*HEADLINES, *WITHIN)
 
 
 def data(trials: pd.DataFrame, curves: pd.DataFrame, asked: Asked = ALL) -> pd.DataFrame:
-    """One row per arm, panel, task and bin: share (of the task's examples, at the bin's end), mean, ci_low, ci_high.
+    """One row per arm, panel, task and bin: share (of the task's examples or environment steps, at the bin's end),
+    mean, ci_low, ci_high.
 
     An arm's setting is its best one, as in `arms`.
     Raises InputError where another metric is asked for.
@@ -45,7 +47,8 @@ def data(trials: pd.DataFrame, curves: pd.DataFrame, asked: Asked = ALL) -> pd.D
         values = panels.within(trials, curves, metric, asked)
         bands = curve_bands(values, best, asked.summary).assign(share=place / BINS)
         parts.append(best[["panel", "arm", "group", "candidates"]].merge(bands, on=["arm", "group"]))
-    online = "online_error" if "online_error" in set(curves["metric"]) else "online_accuracy"
+    recorded = frames.recorded_metrics(trials)
+    online = next(name for name in OF_WORKLOADS if name in recorded)  # every sweep records its workload's
     facts = {key: value for key, value in panels.facts(trials, asked).items() if key != "bin_tasks"}
     return pd.concat(parts, ignore_index=True).assign(metric=online, **facts)
 
@@ -76,6 +79,7 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
     rows = -(-len(cells) // columns)
     handles = [Line2D([], [], color=shade, label=f"task {int(task) + 1:,}") for task, shade in tasks.items()]
     first, crowded = data.iloc[0], sheet.crowded(len(tasks))
+    counted = "environment steps" if first["workload"] in CONTROLS else "examples"
     width = sheet.across(max(6.4, 2.6 * columns), columns)
     with sheet.settings():
         figure = page(sheet, width, 2.3 * rows + 0.3, caption(data, sheet), handles)
@@ -101,7 +105,7 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
             if place % columns == 0:
                 axes.set_ylabel(sheet.upright(naming.metric(first["metric"])))
             if place + columns >= len(cells):
-                axes.set_xlabel("examples of the task")
+                axes.set_xlabel(f"{counted} of the task")
                 axes.xaxis.set_tick_params(labelbottom=True)
         fitting.to_values(grid[0, 0], data, ["arm", "panel", "task"], sheet)
     return figure

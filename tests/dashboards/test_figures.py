@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+import synthetic
 from matplotlib.figure import Figure
 from synthetic import Done
 
@@ -577,7 +578,32 @@ def test_within_task_has_a_line_per_recorded_task() -> None:
     own = data[(data["arm"] == "sgd") & (data["task"] == 2)]
     np.testing.assert_allclose(own["share"], np.arange(1, 21) / 20)
     np.testing.assert_allclose(own["mean"], 0.01 * np.arange(1, 21) + 0.2 + 0.1)  # mean over seeds 0 and 1
-    assert len(lines(within_task.draw(data))) == 4
+    figure = within_task.draw(data)
+    assert len(lines(figure)) == 4
+    assert {axes.get_xlabel() for axes in figure.axes} == {"examples of the task"}
+
+
+def test_within_task_of_agents_is_their_return_over_environment_steps() -> None:
+    """Of which most are far above 1, where an axis of accuracies would end."""
+    spec = """\
+workload: {name: slippery_ant, tasks: 3, steps_per_task: 2048}
+seeds: 2
+arms: {adam: {optimizer: adam}}
+metrics: [average_return, within_task]
+"""
+
+    def walked(trial: Trial, metric: str) -> np.ndarray:
+        place = int(metric.partition("/")[2] or 0)
+        return 100.0 * place + trial.config["seed"] + np.zeros(3)
+
+    data = within_task.data(*synthetic.sweep(spec, walked).frames())
+    assert set(data["metric"]) == {"average_return"} and set(data["task"]) == {0, 2}
+    figure = within_task.draw(data)
+    (axes,) = figure.axes
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("environment steps of the task", "average return")
+    low, high = axes.get_ylim()
+    assert low <= 100 and high >= 2000.5
+    np.testing.assert_allclose(lines(figure)["adam/relu/2"].get_ydata(), 100 * np.arange(1, 21) + 0.5)
 
 
 def test_singular_values_have_a_panel_for_every_matrix_of_an_arm() -> None:

@@ -229,6 +229,16 @@ def test_intervals_of_few_differences_leave_a_panel_too(
     assert axes.get_ylim() == pytest.approx((limits[0] - edge, limits[1] + edge))
 
 
+@pytest.mark.parametrize(("metric", "top"), [("average_return", 4000.0), ("online_error", 100.0)])
+def test_a_line_far_above_others_leaves_the_panel_unless_more_is_better(metric: str, top: float) -> None:
+    lines = pd.DataFrame({"arm": ["sgd", "adam", "l2"], "metric": metric, "mean": [90.0, 100.0, 4000.0]})
+    axes = Figure().subplots()
+    axes.plot(lines["mean"])
+    fitting.to_values(axes, lines.assign(ci_low=lines["mean"], ci_high=lines["mean"]), ["arm"])
+    low, high = axes.get_ylim()
+    assert low <= 100 and top <= high < 1.1 * top
+
+
 def test_an_axis_is_left_alone_where_everything_fits() -> None:
     line = pd.DataFrame({"arm": "sgd", "metric": "online_error", "mean": [1.5, 1.0], "ci_low": 0.9, "ci_high": 1.7})
     axes = Figure().subplots()
