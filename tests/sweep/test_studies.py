@@ -265,5 +265,12 @@ def test_input_permuted_mnist_has_the_published_settings() -> None:
     assert (upgd.step_size, upgd.utility_decay, upgd.perturb_scale, upgd.weight_decay) == (0.01, 0.9999, 0.1, 0.01)
 
 
+@pytest.mark.parametrize("name", ["ant", "slippery_ant", "hopper", "walker"])
+def test_robots_are_looked_at_with_the_papers_measures(name: str) -> None:
+    """Its dormant units, not zero on at most 1 % of the steps, and its stable rank have other names here."""
+    measures = {"average_return", "rarely_active_fraction", "stable_rank_99", "weight_magnitude", "weight_change"}
+    assert measures <= set(load(name, "paper").metrics)
+
+
 def test_only_studies_ship() -> None:
     assert sorted(path.name for path in STUDIES.iterdir()) == [f"{name}.yaml" for name in NAMES]

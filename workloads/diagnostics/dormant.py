@@ -6,9 +6,10 @@ that are almost always zero. Papers call all three dormant.
 Source: Sokar, Agarwal, Castro, Evci (2023), arXiv 2302.12902, eq. 1, with tau 0.025 in `dormant_fraction` and 0.1 in
 `dormant_fraction_10`, both in use. At tau 0 these are the dead units. Dead units, exactly zero on every
 example of the probe, are those of Dohare et al. (2024), Nature 632:768, on permuted MNIST; rarely active ones, not zero
-on less than 1 % of the examples (and places of a picture), are theirs on incremental CIFAR. Exact zeros come from relu:
-for activations that only approach zero, or cross it, `dead_fraction` and `rarely_active_fraction` stay 0 and say
-nothing, and `dormant_fraction` is the one to read.
+on less than 1 % of the examples (and places of a picture), are theirs on incremental CIFAR and, of an agent's last 1000
+steps, in reinforcement learning, where exactly 1 % counts too. Exact zeros come from relu: for activations that only
+approach zero, or cross it, `dead_fraction` and `rarely_active_fraction` stay 0 and say nothing, and `dormant_fraction`
+is the one to read.
 """
 
 from __future__ import annotations
