@@ -91,7 +91,7 @@ def test_a_laptop_run_has_seeds_enough_for_a_verdict(name: str) -> None:
     spec = load(name, "laptop")
     own = [claim for paper in CLAIMS.values() for claim in paper if spec.workload.name in claim.workloads]
     short = own and all(claim.too_short(spec.workload.name, steps(spec)) for claim in own)  # on any number of seeds
-    assert len(spec.seeds) >= (5 if short or name in ("hopper", "walker") else FEWEST_SEEDS)
+    assert len(spec.seeds) >= (5 if short else FEWEST_SEEDS)
 
 
 def test_the_demo_is_what_it_promises() -> None:

@@ -642,6 +642,43 @@ def test_an_ant_whose_task_stays_falls_by_itself_and_continual_backprop_keeps(ta
     assert "over all tasks is" in telling.sentence(said["equal_betas_fall_later"])
 
 
+BESIDE_REDO = "  redo: {optimizer: adam, step_size: 0.001, beta1: 0.99, beta2: 0.99, redo: {}, l2: {strength: 1e-4}}"
+
+
+def test_redo_falls_on_an_ant_and_usual_betas_move_weights_further() -> None:
+    def walked(trial: Trial, metric: str) -> np.ndarray:
+        if metric == "weight_change":
+            return np.full(25, 0.3 if trial.arms == ("standard",) else 0.1) + drawn(trial, metric, 0.005)[0]
+        kept = 1.0 if trial.arms[0] in ("cbp", "l2") else 0.2
+        return 100 + (kept - 1) * np.linspace(0, 100, 25) + 10 * drawn(trial, metric, 0.1)[0]
+
+    spec = ON_STAYING_GROUND.replace("TASKS", "25").replace(
+        "\nmetrics: [", f"\n{BESIDE_REDO}\nmetrics: [weight_change, "
+    )
+    names = ("redo_with_l2_falls_in_ppo", "continual_backprop_beats_redo_in_ppo", "standard_adam_moves_weights_further")
+    assert [found(walked, spec)[name].verdict for name in names] == ["supported"] * 3
+
+    def alike(trial: Trial, metric: str) -> np.ndarray:
+        return np.full(25, 0.1 if metric == "weight_change" else 100) + drawn(trial, metric, 1e-4)[0]
+
+    said = found(alike, spec)
+    assert [said[name].verdict for name in names] == ["contradicted", "undecided", "contradicted"], "nothing is lost"
+
+
+@pytest.mark.parametrize(("robot", "tasks"), [("hopper", 50), ("walker", 25)])
+def test_on_a_hopper_and_a_walker_continual_backprop_keeps_and_on_the_first_l2_does_not(robot: str, tasks: int) -> None:
+    def hopped(trial: Trial, metric: str) -> np.ndarray:
+        lost = {"cbp": 0.0, "l2": 40.0 * (robot == "hopper")}.get(trial.arms[0], 80.0)
+        return 100 - np.linspace(0, lost, trial.config["workload"]["tasks"]) + 10 * drawn(trial, metric, 0.1)[0]
+
+    spec = SLIPPERY.replace("slippery_ant", robot).replace("tasks: 10", f"tasks: {tasks}")
+    names = {"standard_ppo_falls_on_other_robots", "continual_backprop_with_l2_keeps_in_ppo"}
+    names |= {"l2_falls_on_a_hopper"} if robot == "hopper" else set()
+    assert {name: finding.verdict for name, finding in found(hopped, spec).items()} == dict.fromkeys(names, "supported")
+    short = found(hopped, spec.replace(f"tasks: {tasks}", "tasks: 10"))
+    assert {name: finding.verdict for name, finding in short.items()} == dict.fromkeys(names, "too short to tell")
+
+
 def test_a_claim_on_how_loss_is_avoided_takes_as_long_as_the_loss() -> None:
     """Else it would be looked at where nobody can tell whether anything was lost."""
     for paper in claims.CLAIMS.values():
@@ -651,7 +688,7 @@ def test_a_claim_on_how_loss_is_avoided_takes_as_long_as_the_loss() -> None:
                 assert all(each.millions.get(name, 0) >= lost.get(name, 0) for name in each.workloads), each.name
 
 
-@pytest.mark.parametrize("study", ["ant", "slippery_ant", "continual_minatar"])
+@pytest.mark.parametrize("study", ["ant", "slippery_ant", "hopper", "walker", "continual_minatar"])
 def test_a_study_as_long_as_the_papers_is_long_enough(study: str) -> None:
     long, short = (expand(load(study, scale))[0] for scale in ("paper", "laptop"))
     for each in (each for paper in claims.CLAIMS.values() for each in paper):
