@@ -9,6 +9,12 @@ Ant-v3, on which much was published, is Ant-v5 but for three things:
 - its observation ends in 84 contact forces, those of the world's body first, where v5 has 78;
 - with MuJoCo 2.1, as published, all of them were zero, and so was what they cost.
 It is what Gymnasium's Ant-v4 without contact forces does, with 84 zeros more to see.
+
+The others are v5 alone. From v3, on which much was published, they differ as from Gymnasium's v4, which is v3 on a
+newer MuJoCo:
+- Hopper and Walker2d too were rewarded for having been healthy in the step in which they fall: 1 more an episode;
+- Walker2d's right foot had a friction of 0.9, its left one of 1.9, as both have in v5;
+- nothing else of their models, rewards and observations differs, nor anything of HalfCheetah's.
 """
 
 from __future__ import annotations

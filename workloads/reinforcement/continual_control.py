@@ -31,7 +31,7 @@ from workloads.settings import Settings
 class ContinualControlConfig(WorldConfig):
     """The defaults are ours."""
 
-    environment: Literal["cart_pole", "acrobot", "pendulum"] = "cart_pole"
+    environment: Literal["cart_pole", "acrobot", "pendulum"] = "cart_pole"  # Gymnasium's, each its v1
     spread: Annotated[float, Ge(1.0)] = 2.0  # masses and lengths change by a factor of up to this; 1: never
     offset: Annotated[float, Ge(0.0)] = 0.0  # deviation of what is added to each number that is seen; 2 in TRAC's code
 

@@ -1,12 +1,12 @@
 """Robots that learn to walk: Gymnasium's Ant, Hopper, Walker2d and HalfCheetah, and the ant on slippery ground.
 
 As in Dohare et al. (2024), Nature 632:768: observations and rewards as they come, episodes of at most 1000 steps. The
-ant is their Ant-v3 unless told otherwise, the others Gymnasium's v5 (`workloads.reinforcement.bodies` says what they
-differ in). Where nothing changes, tasks are the stretches over which returns are averaged. On slippery ground each, or
-so many of them together, have a friction, a pure function of (seed, task), of every episode that begins in it: one that
-runs on when it ends keeps the friction it began with. Theirs changes with the first episode that ends 2,000,000 steps
-or more after the last change; ours at multiples of iterations of 2048 steps, so that the changes of a seed are where
-they are whatever it learns.
+ant is their Ant-v3 unless told otherwise, the others Gymnasium's v5 (`workloads.reinforcement.bodies` says what these
+differ in from the v3 that were published). Where nothing changes, tasks are the stretches over which returns are
+averaged. On slippery ground each, or so many of them together, have a friction, a pure function of (seed, task), of
+every episode that begins in it: one that runs on when it ends keeps the friction it began with. Theirs changes with the
+first episode that ends 2,000,000 steps or more after the last change; ours at multiples of iterations of 2048 steps, so
+that the changes of a seed are where they are whatever it learns.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ class LocomotionConfig(WorldConfig):
 class AntConfig(LocomotionConfig):
     """Of an ant."""
 
+    # v3: as published, 84 zeros at the end of what is seen and a reward for being healthy also in the step in which it
+    # falls; v5: 78 contact forces in their place, which cost
     version: Literal["v3", "v5"] = "v3"
 
 
