@@ -1,12 +1,13 @@
 """How many steps a second agents make and learn from, in a pack, beside one agent in a plain loop.
 
 The loop is PPO as anybody writes it (`plain_ppo.py`: torch.nn, torch.optim, one agent), once in the same worlds, its
-environments as one array, and once the way of single-file implementations: a process for every run, and Gymnasium's own
-environments stepped one after the other (`stock_worlds.py`; the ant is Ant-v5 there, whose contact forces are shown and
-cost, where the pack's is Ant-v3). All by the same settings, on one core, learning included: whole iterations by turns,
-by the processor's time, since none waits for anything; the best counts. What compiles is outside, and told apart.
-Beside the ratio stand the shares of a pack's time: the worlds' own and of that MuJoCo's, that of asking networks, that
-of learning.
+environments as one array, and once the way of single-file implementations, on Gymnasium's own environments stepped one
+after the other (`stock_worlds.py`; the ant is Ant-v5 there, whose contact forces are shown and cost, where the pack's
+is Ant-v3). Such implementations have a process for every run; here both loops and the pack are in one, whole iterations
+by turns, so that starting processes and what they take from each other count nowhere. All by the same settings, on one
+core, learning included, by the processor's time, since none waits for anything; the best counts. What compiles is
+outside, and told apart. Beside the ratio stand the shares of a pack's time: the worlds' own and of that MuJoCo's, that
+of asking networks, that of learning.
 """
 
 from __future__ import annotations

@@ -4,8 +4,9 @@ Sixty-four members of some environments each play at random; so does one environ
 a time. A step of either is an action that may be repeated instead of a new one, the rules, the next episode where one
 has ended, and what is seen after it: in the package an array of its game's channels, here ten channels, of which those
 cells are written that have changed. `worlds` is the same as PPO takes it (`continual_minatar`), where what is seen
-after a step and after a reset is copied out twice. Both sides by turns in one process, by the processor's time, since
-neither waits for anything; the best stretch counts. All five games together are as many steps of each.
+after a step and after a reset is copied out twice; the ratio, and the 50 that it is to reach, are of the games alone.
+All sides by turns in one process, by the processor's time, since neither waits for anything; the best stretch counts.
+All five games together are as many steps of each.
 """
 
 from __future__ import annotations
