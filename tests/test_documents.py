@@ -129,6 +129,13 @@ def test_the_readmes_training_scripts_train(one_thread: None) -> None:
         assert "cbp" not in names or names["cbp"].replaced > 0
 
 
+def test_the_readmes_environment_steps() -> None:
+    [script] = [text for text in blocks((ROOT / "README.md").read_text(), "python") if "gymnasium" in text]
+    names: dict[str, Any] = {}
+    exec(script, names)
+    assert 0.02 <= names["info"]["friction"] <= 2.0 and names["observation"].shape == (111,)
+
+
 def test_the_changelog_begins_with_what_is_not_released() -> None:
     """It may name what is gone, so it is none of the documents above."""
     headings = re.findall(r"^## (.*)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
