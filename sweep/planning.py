@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,7 @@ class Plan:
     failed: Sequence[Failure]  # of packs that had trials which are to run
     damaged: Sequence[Damage] = ()  # files of trials that were done and are to run again
     uncompiled: str | None = None  # why packs would train so on this machine
+    elsewhere: Mapping[str, int] = field(default_factory=dict)  # another device -> trials begun there, left as they are
 
     def __repr__(self) -> str:
         """One line: a plan holds every trial."""
@@ -87,9 +89,14 @@ class Plan:
             f"  {self.ledger.storage.where(damage.file)}, results of {len(damage.trials):,} trials"
             for damage in self.damaged
         ]
+        begun = [
+            f"computed anew on {self.device}: {count:,} trials begun on {device}, which --device {device} goes on with"
+            for device, count in self.elsewhere.items()
+        ]
         return [
             *(["again, after the last attempt failed:", *told(self.failed)] if self.failed else []),
             *(["computed anew, as the file is damaged:", *spoilt] if spoilt else []),
+            *begun,
         ]
 
     def seconds(self, pack: PlannedPack, measured: Mapping[str, float]) -> float | None:
@@ -128,7 +135,9 @@ def first_unfinished(spec: Spec, place: str, ledger: Ledger, rounds: Rounds, wor
     done = {trial.id: ends[trial.id] for trial in trials if trial.id in ends and trial.id not in lost}
     missing = {trial.id: trial for trial in trials if trial.id not in done}
     check_trials(list(missing.values()))
-    resumed = list(resumable(ledger, missing))
+    away = resumable(ledger, missing, lambda its: its != device)
+    elsewhere = Counter(pack.device for pack in away for _ in pack.trials)
+    resumed = list(resumable(ledger, missing, lambda its: its == device))
     for pack in resumed:
         for trial in pack.trials:
             del missing[trial.id]
@@ -149,6 +158,7 @@ def first_unfinished(spec: Spec, place: str, ledger: Ledger, rounds: Rounds, wor
         list(again.values()),
         damaged,
         uncompiled,
+        elsewhere,
     )
 
 
@@ -173,19 +183,22 @@ def as_compiled_here(packs: list[PlannedPack]) -> tuple[list[PlannedPack], str |
     return packs, None
 
 
-def resumable(ledger: Ledger, missing: Mapping[str, Trial]) -> Iterator[PlannedPack]:
-    """Packs that were begun, all of whose trials are still wanted: they go on with the members and path they have."""
+def resumable(ledger: Ledger, missing: Mapping[str, Trial], on: Callable[[str], bool]) -> Iterator[PlannedPack]:
+    """Packs begun `on` such a device, all of whose trials are still wanted: with the members and path they have."""
     taken: set[str] = set()
     # The furthest first, where two begun packs share a trial.
     for begun in sorted(ledger.incomplete(), key=lambda pack: (-pack.step, pack.id)):
         if not all(member in missing and member not in taken for member in begun.members):
             continue
-        taken.update(begun.members)
         try:
             description = json.loads(ledger.description(begun.id))
             path, device = description["path"], description["device"]
         except (ValueError, KeyError, TypeError):
+            taken.update(begun.members)
             continue
+        if not on(device):
+            continue
+        taken.update(begun.members)
         # Damaged where its id is another: its trials begin anew, in another pack if need be.
         if pack_id(begun.members, path, device) != begun.id:
             continue

@@ -203,7 +203,10 @@ def test_ctrl_c_in_the_middle_continues_to_the_same_results(
     again = service.plan(file, storage=str(storage))
     [pack] = again.packs
     assert pack.resumes and pack.id == planned.packs[0].id
-    assert pack.reason == f"as it began; continues from step {heard[2].step}"
+    assert pack.reason == f"as it began; continues from step {heard[2].step}" and not again.again()
+    on_gpu = service.plan(file, storage=str(storage), device="cuda")
+    assert [pack.resumes for pack in on_gpu.packs] == [False]
+    assert on_gpu.again() == ["computed anew on cuda: 4 trials begun on cpu, which --device cpu goes on with"]
     heard.clear()
     outcome = service.execute(again, listener=heard.append, inline=True)
     assert outcome.computed == 4 and not outcome.interrupted
