@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 from typing import Any
 
@@ -86,6 +87,28 @@ def kept(snapshots: list[Snapshot], trial: str) -> dict[str, torch.Tensor]:
     return params
 
 
+class WatchedPPO(PlainPPO):
+    """Measures, of every iteration, how much its updates change the policy on what was seen in it."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.churn: list[float] = []
+
+    def iterate(self) -> None:
+        self.minibatches: list[torch.Tensor] = []
+        old = copy.copy(self)
+        old.actor, old.log_std = copy.deepcopy(self.actor), copy.deepcopy(self.log_std)
+        super().iterate()
+        x = torch.cat(self.minibatches[: self.settings.minibatches])  # an epoch's: every observation once
+        with torch.no_grad():
+            change = torch.distributions.kl_divergence(old.policy(x), self.policy(x))
+        self.churn.append(float(change.mean()))
+
+    def descend(self, x: torch.Tensor, *targets: torch.Tensor) -> None:
+        self.minibatches.append(x)
+        super().descend(x, *targets)
+
+
 @pytest.mark.parametrize(
     "workload", [BANDIT, {**BANDIT, "ppo": "modern"}, PENDULUM], ids=["bandit", "modern", "pendulum"]
 )
@@ -93,13 +116,15 @@ def test_it_is_the_plain_loop(workload: Config) -> None:
     trial = config(5, workload=workload)
     world = kinds.made(workload, 5)
     assert isinstance(world, World)
-    plain = PlainPPO(world, MLPConfig(width=8, depth=1), dtype=torch.float64, lr=0.01)
+    plain = WatchedPPO(world, MLPConfig(width=8, depth=1), dtype=torch.float64, lr=0.01)
     for _ in range(world.task_start(world.tasks) // world.iteration):
         plain.iterate()
     whole = run(pack(trial))
     found = table(whole)
     returned = sum(found["average_return", 0, task] * found["episodes", 0, task] for task in range(world.tasks))
     assert returned == pytest.approx(sum(plain.ended))
+    churned = np.mean(np.reshape(plain.churn, (world.tasks, -1)), axis=1)
+    assert [found["policy_churn", 0, task] for task in range(world.tasks)] == pytest.approx(churned, rel=1e-6)
     expected = [*plain.actor.parameters(), *([] if plain.discrete else [plain.log_std])]
     for own, theirs in zip(kept(whole, "t0").values(), expected, strict=True):
         assert torch.allclose(own, theirs, rtol=1e-9, atol=1e-11)
