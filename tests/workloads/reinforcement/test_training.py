@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import io
 from typing import Any
 
 import numpy as np
@@ -79,14 +78,6 @@ def table(snapshots: list[Snapshot]) -> dict[tuple[str, int, int], float]:
     }
 
 
-def kept(snapshots: list[Snapshot], trial: str) -> dict[str, torch.Tensor]:
-    """The parameters at the end."""
-    params: dict[str, torch.Tensor] = torch.load(
-        io.BytesIO(snapshots[-1].weights[f"{trial}-final.pt"]), weights_only=True
-    )["params"]
-    return params
-
-
 class WatchedPPO(PlainPPO):
     """Measures, of every iteration, how much its updates change the policy on what was seen in it."""
 
@@ -109,25 +100,42 @@ class WatchedPPO(PlainPPO):
         super().descend(x, *targets)
 
 
-@pytest.mark.parametrize(
-    "workload", [BANDIT, {**BANDIT, "ppo": "modern"}, PENDULUM], ids=["bandit", "modern", "pendulum"]
-)
-def test_it_is_the_plain_loop(workload: Config) -> None:
-    trial = config(5, workload=workload)
+# A workload, how the trial learns of it, and the arguments of torch.optim.Adam that come to the same.
+BETAS_AND_DECAY = {
+    "optimizer": {"name": "adam", "step_size": 0.01, "beta1": 0.99, "beta2": 0.99, "weight_decay": 0.04},
+    "methods": {"l2": {"strength": 0.06}},
+}
+PLAIN: dict[str, tuple[Config, Config, dict[str, Any]]] = {
+    "bandit": (BANDIT, {}, {}),
+    "modern": ({**BANDIT, "ppo": "modern"}, {}, {}),
+    "pendulum": (PENDULUM, {}, {}),
+    "equal_betas_and_decay": (PENDULUM, BETAS_AND_DECAY, {"betas": (0.99, 0.99), "weight_decay": 0.1}),
+}
+
+
+@pytest.mark.parametrize("case", PLAIN)
+def test_it_is_the_plain_loop(case: str) -> None:
+    workload, learning, adam = PLAIN[case]
     world = kinds.made(workload, 5)
     assert isinstance(world, World)
-    plain = WatchedPPO(world, MLPConfig(width=8, depth=1), dtype=torch.float64, lr=0.01)
+    plain = WatchedPPO(world, MLPConfig(width=8, depth=1), dtype=torch.float64, lr=0.01, **adam)
     for _ in range(world.task_start(world.tasks) // world.iteration):
         plain.iterate()
-    whole = run(pack(trial))
-    found = table(whole)
+    training = training_of(pack(config(5, workload=workload, **learning)))
+    training.begin()
+    for task in range(world.tasks):
+        training.train(world.task_start(task + 1))
+        training.end_task(task)
+    found = table([training.snapshot(world.tasks)])
     returned = sum(found["average_return", 0, task] * found["episodes", 0, task] for task in range(world.tasks))
     assert returned == pytest.approx(sum(plain.ended))
     churned = np.mean(np.reshape(plain.churn, (world.tasks, -1)), axis=1)
     assert [found["policy_churn", 0, task] for task in range(world.tasks)] == pytest.approx(churned, rel=1e-6)
-    expected = [*plain.actor.parameters(), *([] if plain.discrete else [plain.log_std])]
-    for own, theirs in zip(kept(whole, "t0").values(), expected, strict=True):
-        assert torch.allclose(own, theirs, rtol=1e-9, atol=1e-11)
+    tree = training.engine.state()
+    actor = [*plain.actor.parameters(), *([] if plain.discrete else [plain.log_std])]
+    for own, theirs in ((tree["params"], actor), (tree["critic"]["params"], plain.critic.parameters())):
+        for one, other in zip(own.values(), theirs, strict=True):
+            assert torch.allclose(one[0], other, rtol=1e-9, atol=1e-11)
 
 
 def test_a_checkpoint_holds_the_worlds_too_and_those_who_leave_change_no_bit() -> None:
