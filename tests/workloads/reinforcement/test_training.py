@@ -18,6 +18,7 @@ from workloads.engine.lifted import Lifted
 from workloads.errors import InputError
 from workloads.networks.config import MLPConfig
 from workloads.reinforcement import CONTROLS
+from workloads.reinforcement.locomotion import Hopper
 from workloads.reinforcement.worlds import World
 from workloads.training.loop import run_pack, training_of
 from workloads.training.pack import Pack, PackMember, Snapshot
@@ -28,6 +29,7 @@ PENDULUM = {
     **{"name": "continual_control", "environment": "pendulum", "tasks": 1, "steps_per_task": 400, "envs": 2},
     **{"ppo": "modern", "rollout": 100, "epochs": 2, "minibatches": 4},
 }
+HOPPER = {"name": "hopper", "tasks": 2, "steps_per_task": 80, "envs": 2, "rollout": 20, "epochs": 1, "minibatches": 2}
 POLES = {"name": "continual_control", "tasks": 2, "steps_per_task": 512, "rollout": 64, "minibatches": 2}
 CBP = {"continual_backprop": {"replacement_rate": 0.05, "maturity_threshold": 2}}
 
@@ -78,6 +80,15 @@ def table(snapshots: list[Snapshot]) -> dict[tuple[str, int, int], float]:
     }
 
 
+def ended_tasks(training: Any) -> dict[tuple[str, int, int], float]:
+    """What a pack's tasks tell, trained to its end."""
+    training.begin()
+    for task in range(training.stream.tasks):
+        training.train(training.stream.task_start(task + 1))
+        training.end_task(task)
+    return table([training.snapshot(training.stream.tasks)])
+
+
 class WatchedPPO(PlainPPO):
     """Measures, of every iteration, how much its updates change the policy on what was seen in it."""
 
@@ -121,12 +132,8 @@ def test_it_is_the_plain_loop(case: str) -> None:
     plain = WatchedPPO(world, MLPConfig(width=8, depth=1), dtype=torch.float64, lr=0.01, **adam)
     for _ in range(world.task_start(world.tasks) // world.iteration):
         plain.iterate()
-    training = training_of(pack(config(5, workload=workload, **learning)))
-    training.begin()
-    for task in range(world.tasks):
-        training.train(world.task_start(task + 1))
-        training.end_task(task)
-    found = table([training.snapshot(world.tasks)])
+    training: Any = training_of(pack(config(5, workload=workload, **learning)))
+    found = ended_tasks(training)
     returned = sum(found["average_return", 0, task] * found["episodes", 0, task] for task in range(world.tasks))
     assert returned == pytest.approx(sum(plain.ended))
     churned = np.mean(np.reshape(plain.churn, (world.tasks, -1)), axis=1)
@@ -311,6 +318,42 @@ def test_variance_is_explained_over_a_task_whatever_has_none(foreseen: list[floa
     agents.count(nobody_ended, torch.full((1, 4), 5.0), torch.zeros(1, 4))  # as of a world without rewards
     training.end_task(0)
     assert table([training.snapshot(1)])["explained_variance", 0, 0] == pytest.approx(share)
+
+
+def test_events_are_those_of_a_task_over_all_environments_of_a_member() -> None:
+    training = training_of(pack(*(config(seed, metrics=["ended_early"]) for seed in (1, 2))))
+    worlds, ended = training.engine.worlds, np.zeros((2, 2))  # by member and task
+    step = worlds.step
+
+    def watched(actions: Any) -> Any:
+        task = worlds.task
+        stepped = step(actions)
+        ended[:, task] += stepped.terminated.sum(1)
+        return stepped
+
+    worlds.step = watched
+    found = ended_tasks(training)
+    assert len(np.unique(ended)) > 2 and ended.all()
+    assert found == {("ended_early", member, task): ended[member, task] for member in (0, 1) for task in (0, 1)}
+
+
+def test_simulations_that_blow_up_are_counted_in_the_task_in_which_they_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tasks of 40 steps of two hoppers each."""
+    monkeypatch.setattr(Hopper, "longest", 20)
+    trials = [config(seed, workload=HOPPER, metrics=["blown_up"]) for seed in (1, 2)]
+    training = training_of(pack(*trials))
+    worlds = training.engine.worlds
+    step = worlds.step
+    thrown = {3: (0, 0), 5: (0, 1), 22: (0, 1), 39: (1, 0), 40: (1, 0), 50: (1, 1), 70: (0, 0)}  # member, environment
+
+    def disturbed(actions: Any) -> Any:
+        if (place := thrown.get(int(worlds.steps[0]) // 2)) is not None:
+            worlds.velocity[2 * place[0] + place[1]] = 1e12
+        return step(actions)
+
+    worlds.step = disturbed
+    expected = {(0, 0): 3, (1, 0): 1, (0, 1): 1, (1, 1): 2}  # by member and task
+    assert ended_tasks(training) == {("blown_up", *place): count for place, count in expected.items()}
 
 
 def test_answers_are_learned() -> None:
