@@ -106,6 +106,14 @@ MEASURED: dict[str, Metric] = {
         unit="share",
         bounds=(None, 1),
     ),
+    "value_error": Metric(
+        origin="acting",
+        meaning="root mean square of R - v, of the returns R that values v are to learn, before they do, over all steps"
+        " of a task: what explained_variance says nothing of, a value that is wrong by a constant, is in it",
+        label="error of values (root mean square)",
+        better="down",
+        bounds=(0, None),
+    ),
     "blown_up": Metric(
         origin="acting",
         meaning="simulations that became unstable in a task, over all environments of a member: each ended its episode",

@@ -9,7 +9,7 @@ so that iterations are not cut.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 import torch
@@ -31,6 +31,14 @@ OF_A_STRETCH = ("stretch_returned", "stretch_episodes")
 OF_THE_ACTOR = ("params", "state", "loss", "correct")
 # Since somebody zeroed them; of the stretch of a task at hand, for the curve within it.
 SUMS = ("returned", "episodes", "policy_churn", "unexplained", "variance", "iterations", *OF_A_STRETCH)
+
+
+def sums_of(metrics: Collection[str]) -> tuple[str, ...]:
+    """The sums that agents who record these metrics keep.
+
+    That of `value_error` where it is asked for, so that other agents' checkpoints have the parts they had without it.
+    """
+    return (*SUMS, "squared_error") if "value_error" in metrics else SUMS
 
 
 @functools.cache
@@ -156,6 +164,8 @@ class Agents:
             self.sums[name] += torch.from_numpy(value).to(self.seeds.device)
         self.sums["unexplained"] += of_each(torch.var, returns.double() - values.double())
         self.sums["variance"] += of_each(torch.var, returns.double())
+        if "squared_error" in self.sums:
+            self.sums["squared_error"] += of_each(torch.mean, (returns.double() - values.double()).square())
         self.sums["iterations"] += 1
 
     def learn(self, x: Tensor, of_actor: Tensor, of_critic: Tensor, iteration: int) -> None:

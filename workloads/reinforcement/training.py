@@ -20,7 +20,7 @@ from workloads.engine.layout import Tree, mapped
 from workloads.engine.tasks import task_begun
 from workloads.learner import Learner
 from workloads.methods.base import Params
-from workloads.reinforcement.agents import OF_A_STRETCH, SUMS, Agents, critic_seed, critic_seeds
+from workloads.reinforcement.agents import OF_A_STRETCH, Agents, critic_seed, critic_seeds, sums_of
 from workloads.reinforcement.deviation import WithDeviation
 from workloads.reinforcement.ppo import ValueLoss
 from workloads.reinforcement.worlds import World
@@ -84,7 +84,7 @@ class ActingTraining(Members[World, Agents]):
             **self.untrained(self.learner, self.beginning(make_params)),
             "critic": self.untrained(self.critic, self.beginning(self.first_values)),
             "world": {name: torch.from_numpy(value) for name, value in worlds.state().items()},
-            "sums": {name: zero.clone() for name in SUMS},
+            "sums": {name: zero.clone() for name in sums_of(self.config["metrics"])},
             "seen": probe.expand(len(members), *probe.shape).clone(),
         }
 
@@ -168,6 +168,8 @@ class ActingTraining(Members[World, Agents]):
         values = {"policy_churn": sums["policy_churn"] / sums["iterations"]}
         # Of sums, as one iteration without rewards has no variance to be explained.
         values["explained_variance"] = 1 - sums["unexplained"] / sums["variance"]
+        if "squared_error" in sums:
+            values["value_error"] = torch.sqrt(sums["squared_error"] / sums["iterations"])
         self.mark({**tree["params"], **{f"critic.{n}": v for n, v in critic["params"].items()}}, task, tree["loss"])
         values["episodes"] = sums["episodes"]
         values["average_return"] = sums["returned"] / sums["episodes"]

@@ -15,7 +15,7 @@ from sweep.benchmarks.plain_ppo import PlainPPO
 from workloads import kinds
 from workloads.engine import build
 from workloads.engine.lifted import Lifted
-from workloads.errors import InputError
+from workloads.errors import CheckpointError, InputError
 from workloads.networks.config import MLPConfig
 from workloads.reinforcement import CONTROLS
 from workloads.reinforcement.locomotion import Hopper
@@ -90,24 +90,31 @@ def ended_tasks(training: Any) -> dict[tuple[str, int, int], float]:
 
 
 class WatchedPPO(PlainPPO):
-    """Measures, of every iteration, how much its updates change the policy on what was seen in it."""
+    """Measures, of every iteration, how much its updates change the policy on what was seen in it.
+
+    And the mean square by which the critic missed the returns that it then learned.
+    """
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
         self.churn: list[float] = []
+        self.missed: list[float] = []
 
     def iterate(self) -> None:
-        self.minibatches: list[torch.Tensor] = []
+        self.minibatches: list[tuple[torch.Tensor, torch.Tensor]] = []
         old = copy.copy(self)
-        old.actor, old.log_std = copy.deepcopy(self.actor), copy.deepcopy(self.log_std)
+        old.actor, old.log_std, old.critic = (copy.deepcopy(part) for part in (self.actor, self.log_std, self.critic))
         super().iterate()
-        x = torch.cat(self.minibatches[: self.settings.minibatches])  # an epoch's: every observation once
+        epoch = self.minibatches[: self.settings.minibatches]  # every observation once
+        x, returns = (torch.cat(parts) for parts in zip(*epoch, strict=True))
         with torch.no_grad():
             change = torch.distributions.kl_divergence(old.policy(x), self.policy(x))
+            missed = (returns - old.critic(x)[:, 0]).square()
         self.churn.append(float(change.mean()))
+        self.missed.append(float(missed.mean()))
 
     def descend(self, x: torch.Tensor, *targets: torch.Tensor) -> None:
-        self.minibatches.append(x)
+        self.minibatches.append((x, targets[-1]))
         super().descend(x, *targets)
 
 
@@ -132,12 +139,14 @@ def test_it_is_the_plain_loop(case: str) -> None:
     plain = WatchedPPO(world, MLPConfig(width=8, depth=1), dtype=torch.float64, lr=0.01, **adam)
     for _ in range(world.task_start(world.tasks) // world.iteration):
         plain.iterate()
-    training: Any = training_of(pack(config(5, workload=workload, **learning)))
+    metrics = ["average_return", "episodes", "policy_churn", "value_error"]
+    training: Any = training_of(pack(config(5, workload=workload, metrics=metrics, **learning)))
     found = ended_tasks(training)
     returned = sum(found["average_return", 0, task] * found["episodes", 0, task] for task in range(world.tasks))
     assert returned == pytest.approx(sum(plain.ended))
-    churned = np.mean(np.reshape(plain.churn, (world.tasks, -1)), axis=1)
-    assert [found["policy_churn", 0, task] for task in range(world.tasks)] == pytest.approx(churned, rel=1e-6)
+    churn, missed = (np.reshape(each, (world.tasks, -1)).mean(1) for each in (plain.churn, plain.missed))
+    assert [found["policy_churn", 0, task] for task in range(world.tasks)] == pytest.approx(churn, rel=1e-6)
+    assert [found["value_error", 0, task] for task in range(world.tasks)] == pytest.approx(np.sqrt(missed), rel=1e-6)
     tree = training.engine.state()
     actor = [*plain.actor.parameters(), *([] if plain.discrete else [plain.log_std])]
     for own, theirs in ((tree["params"], actor), (tree["critic"]["params"], plain.critic.parameters())):
@@ -361,6 +370,32 @@ def test_answers_are_learned() -> None:
     workload = {**BANDIT, "tasks": 1, "steps_per_task": 2560, "envs": 8, "rollout": 16, "ending": 0.0, "epochs": 4}
     found = table(run(pack(config(4, workload=workload, metrics=["average_return", "within_task"]))))
     assert found["within_task/1", 0, 0] < 4 and found["within_task/20", 0, 0] > 7.5
+
+
+def test_the_error_of_values_is_over_a_task_and_sees_a_constant() -> None:
+    """By hand: squares of 2 and of 0, 0, 3, 1 have means 4 and 2.5, and those of 1 in the next task 1."""
+    training: Any = training_of(pack(config(1, metrics=["explained_variance", "value_error"])))
+    training.begin()
+    nobody_ended = np.full((2, 1, 2), np.nan)
+    returns = torch.tensor([[1.0, 2.0, 3.0, 6.0]])
+    training.engine.count(nobody_ended, returns, returns - 2)
+    training.engine.count(nobody_ended, returns, torch.tensor([[1.0, 2.0, 6.0, 5.0]]))
+    training.end_task(0)
+    training.engine.count(nobody_ended, returns, returns + 1)
+    training.end_task(1)
+    found = table([training.snapshot(2)])
+    assert found["value_error", 0, 0] == pytest.approx(3.25**0.5)
+    assert (found["value_error", 0, 1], found["explained_variance", 0, 1]) == (1, 1)
+
+
+def test_who_does_not_ask_for_the_error_of_values_keeps_the_state_it_had() -> None:
+    """Checkpoints of one version are taken up by another that has the same parts."""
+    asked, other = (training_of(pack(config(1, metrics=names))) for names in (["value_error"], ["episodes"]))
+    asked.begin()
+    other.begin()
+    assert asked.engine.state()["sums"].keys() - other.engine.state()["sums"].keys() == {"squared_error"}
+    with pytest.raises(CheckpointError, match="of another version, whose state differs in .*squared_error"):
+        asked.restore(other.save())
 
 
 @pytest.mark.slow
