@@ -43,7 +43,8 @@ class Forward:
 
         if self.alone:
             members = [member(held, i) for i in range(len(self.place))]
-            return in_parts(lambda x: torch.stack([one(own, x[i]) for i, own in enumerate(members)]))
+            # Each from a vector's beginning: where in x a member's numbers begin would depend on who is before it.
+            return in_parts(lambda x: torch.stack([one(own, x[i].clone()) for i, own in enumerate(members)]))
         together: Callable[..., Tensor] = torch.func.vmap(one)
         owner = self.owner
         if owner is None:

@@ -14,23 +14,27 @@ from workloads.networks.mlp import MLP
 from workloads.reinforcement.forward import ROWS, Forward
 
 WIDE = MLP(MLPConfig(width=33, depth=1), 17, 2)  # of sizes that fill no vector
+NARROW = MLP(MLPConfig(width=8, depth=1), 111, 2)  # an ant's, of products that depend on where their factors begin
 VALUE = MLP(MLPConfig(width=64, depth=1), 4, 1)
 
 
-def said(network: MLP, examples: int, numbers: list[int]) -> torch.Tensor:
+def said(network: MLP, examples: int, numbers: list[int], *, alone: bool = False) -> torch.Tensor:
     """(members, examples, outputs) by those who began as these numbers of 17."""
     drawn = [network.init(seed) for seed in range(17)]
     params = {name: torch.stack([drawn[number][name].float() for number in numbers]) for name in drawn[0]}
     x = torch.randn((17, examples, network.inputs), generator=torch.Generator().manual_seed(1))
     learner = Learner(network, "cross_entropy", ("adam", AdamConfig()), {})
     with computing():
-        return Forward(learner, torch.tensor(numbers), alone=False).of({"params": params, "state": {}}, {})(x[numbers])
+        return Forward(learner, torch.tensor(numbers), alone=alone).of({"params": params, "state": {}}, {})(x[numbers])
 
 
+@pytest.mark.parametrize("alone", [False, True], ids=["together", "one by one"])
 @pytest.mark.parametrize("stay", [[1, 16], [16], [2, 3], [0, 5, 16]], ids=str)
-def test_those_who_stay_are_told_the_same_bits(stay: list[int]) -> None:
+def test_those_who_stay_are_told_the_same_bits(stay: list[int], alone: bool) -> None:
     """1 and 16 would fill two places by themselves, each the other's."""
-    assert torch.equal(said(WIDE, 9, stay), said(WIDE, 9, [*range(17)])[stay])
+    for network, examples in ((WIDE, 9), (NARROW, 2)):
+        everybody = said(network, examples, [*range(17)], alone=alone)
+        assert torch.equal(said(network, examples, stay, alone=alone), everybody[stay])
 
 
 def test_one_who_is_alone_is_told_the_same_bits() -> None:
