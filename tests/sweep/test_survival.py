@@ -48,6 +48,18 @@ arms:
   sgd: {optimizer: sgd, step_size: {log: [1e-3, 1e-1]}}
 metrics: [online_error]
 """
+ACTING = """
+name: acting
+workload: {name: hopper, tasks: 4, steps_per_task: 2048, envs: 2, rollout: 128, epochs: 2, minibatches: 4}
+network: {name: mlp, width: 8, depth: 1}
+seeds: 2
+arms:
+  continual_backprop:
+    optimizer: adam
+    step_size: 1e-3
+    continual_backprop: {replacement_rate: 1e-2, maturity_threshold: 10}
+metrics: [average_return, dormant_fraction, policy_churn, blown_up]
+"""
 TRIALS = 16
 VALUES = 4  # two step sizes, two replacement rates
 REPLACING = 8  # of the trials, which record units_replaced too
@@ -229,10 +241,10 @@ def check_each_trial_is_measured_once(storage: Path) -> None:
     assert len(rows) == table.num_rows == TRIALS * (TASKS + DIAGNOSED) + REPLACING * TASKS
 
 
-def check_nothing_was_computed_twice(storage: Path) -> int:
+def check_nothing_was_computed_twice(storage: Path, packs: int = 2) -> int:
     """Attempts followed each other, each from the furthest commit, none after the end; returns how many resumed."""
     resumed = 0
-    assert len(manifests(storage)) == 2
+    assert len(manifests(storage)) == packs
     for made in manifests(storage).values():
         assert [manifest.finished for manifest in made] == [False] * (len(made) - 1) + [True]
         # A commit further on every time: no step before a commit was done again after it.
@@ -428,9 +440,9 @@ def test_stopped_drivers(study: Path, environment: dict[str, str], undisturbed: 
     assert check_nothing_was_computed_twice(storage) >= 1
 
 
-def asked_for(storage: Path) -> list[str]:
-    """The trials that the record of the searching sweep holds so far."""
-    record = earlier(Ledger(storage), "searched", "full")
+def asked_for(storage: Path, name: str = "searched") -> list[str]:
+    """The trials that the record of a sweep, the searching one unless told, holds so far."""
+    record = earlier(Ledger(storage), name, "full")
     return [trial.id for trial in record.trials] if record else []
 
 
@@ -457,3 +469,29 @@ def test_a_search_killed_in_its_rounds(study: Path, environment: dict[str, str],
     ids = asked_for(storage)
     assert Ledger(storage).digest(ids) == Ledger(undisturbed).digest(ids)
     assert len(Ledger(storage).done()) == 10, "nothing was trained that no round asked for"
+
+
+def test_a_killed_process_of_agents(environment: dict[str, str], tmp_path: Path) -> None:
+    """Robots go on from where they stood, with the episodes they were in."""
+    file = tmp_path / "acting.yaml"
+    file.write_text(ACTING)
+    undisturbed, storage = tmp_path / "undisturbed", tmp_path / "storage"
+
+    def command(where: Path) -> list[str]:
+        return cli("run", str(file), "--storage", str(where), "--inline", "--no-track", "--no-figures")
+
+    subprocess.run(command(undisturbed), env=environment, check=True, capture_output=True)
+    ledger = Ledger(storage)
+    with subprocess.Popen(command(storage), env=environment, stdout=subprocess.DEVNULL) as process:
+        until(
+            lambda: process.poll() is not None or any(pack.step > 2048 for pack in ledger.packs()),
+            lambda: "the first task is not over",
+        )
+        process.kill()
+    assert process.returncode == -signal.SIGKILL and not ledger.done()
+    subprocess.run(command(storage), env=environment, check=True, capture_output=True)
+
+    assert check_nothing_was_computed_twice(storage, packs=1) == 1
+    check_everything_named_is_whole(storage)
+    ids = asked_for(storage, "acting")
+    assert len(ids) == 2 and ledger.digest(ids) == Ledger(undisturbed).digest(ids)
