@@ -18,6 +18,9 @@ Contact forces (Ant-v5 alone) are not among what a batch computes: they are had 
 copy of each one's data, for some 6 % of an ant's step.
 
 Simulations count numbers below the normal range, as in any other program, though a pack elsewhere takes them for zero.
+
+Trials step on one thread, the pack's: packs train beside each other, each on a core. `threads` is for the bench, and
+for those who make simulations without a trial.
 """
 
 from __future__ import annotations
