@@ -125,7 +125,7 @@ def sweep(
         known = np.isfinite(values(trial, head))
         tasks = len(known) if known.all() else int(np.argmin(known))
         statuses[trial.id] = Done("done" if known.all() else "diverged", tasks)
-        for metric in _names(trial.config["metrics"]):
+        for metric in _names(trial.config):
             curve = values(trial, metric)
             at = _recorded(metric, trial.config, tasks, len(known))
             if len(at):
@@ -151,9 +151,13 @@ def _ends(workload: Mapping[str, Any]) -> np.ndarray:
     return np.array([made.task_start(task + 1) for task in range(made.tasks)])
 
 
-def _names(metrics: Sequence[str]) -> list[str]:
-    within = [f"within_task/{k}" for k in range(1, BINS + 1)]
-    return [name for metric in metrics for name in (within if metric == "within_task" else [metric])]
+def _names(config: Mapping[str, Any]) -> list[str]:
+    matrices = range(1, config["network"].get("depth", 1) + 2)
+    several = {
+        "within_task": [f"within_task/{k}" for k in range(1, BINS + 1)],
+        "singular_values": [f"singular_values/{matrix}/{decile}" for matrix in matrices for decile in range(11)],
+    }
+    return [name for metric in config["metrics"] for name in several.get(metric, [metric])]
 
 
 def _recorded(metric: str, config: Mapping[str, Any], tasks: int, planned: int) -> np.ndarray:

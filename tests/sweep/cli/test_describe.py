@@ -45,7 +45,9 @@ def test_settings_have_defaults_limits_and_meanings() -> None:
     assert settings["isometry_step_size"].allowed == "a number, at least 0, or null"
     assert settings["isometry_step_size"].default == "null"
     assert settings["order"].allowed == "simultaneous, sequential"
-    assert settings["head"] == describe.Setting("head", "true", "true or false", "pull the output layer too")
+    assert settings["first"] == describe.Setting(
+        "first", "true", "true or false", "pull the layer that sees the inputs too"
+    )
     # Adam's 4, and two products of a matrix of width 100: 200 multiply-adds for every weight, beside SGD's three.
     [said] = adamo.facts
     assert said == "a step takes about 70.9 steps of plain SGD at batch 1, 4.87 at batch 100, of an MLP of width 100"
