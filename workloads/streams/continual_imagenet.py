@@ -117,19 +117,12 @@ class ContinualImageNet(image_sets.Pictured, EqualTasks):
     def pictures(self, start: int, count: int) -> Pictures | None:
         """Steps of one task as pictures; None where they are of several, or each channel is scaled in its own way."""
         task = self.only_task(start, count)
-        if task is None or (self.config.scale == "standard" and self.shape[0] > 1):
+        if task is None or not image_sets.one_table(self.config.dataset, self.config.scale):
             return None
         images, labels = self._train(task)
         first = (start - self.task_start(task)) * self.batch
         shown = self.epochs.shown(task, first, count * self.batch, len(images)).reshape(count, self.batch)
-        return Pictures(
-            dataset=self.config.dataset,
-            shown=shown.astype(np.int32),
-            pixels=None,
-            shades=image_sets.shades(self.config.dataset, self.config.scale),
-            images=images,
-            labels=labels[shown],
-        )
+        return image_sets.as_pictures(self.config.dataset, self.config.scale, shown, images, labels)
 
     def epoch_steps(self, task: int) -> int:
         """Steps of one of a task's epochs."""

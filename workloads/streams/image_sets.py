@@ -16,7 +16,7 @@ from workloads.data import front
 from workloads.data.catalogue import DATASETS
 from workloads.data.entries import Bytes
 from workloads.random import Int64, permutation
-from workloads.streams.base import Float32, TaskStream
+from workloads.streams.base import Float32, Pictures, TaskStream
 
 Name = Literal["mnist", "fashion_mnist", "digits", "cifar10", "cifar100", "imagenet32", "glyphs"]
 Part = Literal["train", "test"]
@@ -121,6 +121,18 @@ def shades(dataset: Name, scale: Scale) -> Float32:
     values = scaled(np.arange(256, dtype=np.uint8)[:, None], dataset, scale)[:, 0]
     values.setflags(write=False)
     return values
+
+
+def one_table(dataset: Name, scale: Scale) -> bool:
+    """Whether all channels are scaled alike, by one table of `shades`."""
+    return scale != "standard" or shape_of(dataset)[0] == 1
+
+
+def as_pictures(
+    dataset: Name, scale: Scale, shown: Int64, images: Bytes, labels: Int64, pixels: NDArray[np.int32] | None = None
+) -> Pictures:
+    """Steps that show numbers `shown` (count, B) of a task's own images (n, pixels), labelled (n,); see `one_table`."""
+    return Pictures(dataset, shown.astype(np.int32), pixels, shades(dataset, scale), images, labels[shown])
 
 
 class Epochs:

@@ -109,20 +109,15 @@ class Relabelled(image_sets.Pictured, EqualTasks):
     def pictures(self, start: int, count: int) -> Pictures | None:
         """Steps of one task as pictures; None where tasks mix, or where each channel is scaled in its own way."""
         config, task = self.config, self.only_task(start, count)
-        if task is None or (config.scale == "standard" and self.shape[0] > 1):
+        if task is None or not image_sets.one_table(config.dataset, config.scale):
             return None
         first = start - self.task_start(task)
         if task and first < config.gradual:
             return None
         shown = self.epochs.shown(task, first * self.batch, count * self.batch, self.count).reshape(count, self.batch)
-        return Pictures(
-            dataset=config.dataset,
-            shown=shown.astype(np.int32),
-            pixels=self.pixels(task).astype(np.int32) if config.change == "permuted_pixels" else None,
-            shades=image_sets.shades(config.dataset, config.scale),
-            images=image_sets.first_images(config.dataset, "train", self.outputs, self.count)[0],
-            labels=self.labels(task)[shown],
-        )
+        images, _ = image_sets.first_images(config.dataset, "train", self.outputs, self.count)
+        pixels = self.pixels(task).astype(np.int32) if config.change == "permuted_pixels" else None
+        return image_sets.as_pictures(config.dataset, config.scale, shown, images, self.labels(task), pixels)
 
     def as_in(self, task: int, shown: Int64) -> tuple[Float32, NDArray[np.int64]]:
         """These images as a task shows them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,16 @@ def streams(**settings: object) -> list[PermutedMNIST]:
     return [PermutedMNIST(config, seed) for seed in (3, 5, 8)]
 
 
+def same_bits(made: Sequence[Any], start: int, count: int) -> None:
+    """What is made of these streams on a device is what they give themselves."""
+    found = OnDevice(CPU).batches(made, start, count)
+    assert found is not None
+    for i, stream in enumerate(made):
+        for ours, wanted in zip(found, stream.batches(start, count), strict=True):
+            assert ours.dtype == torch.from_numpy(wanted).dtype
+            assert ours[:, i].equal(torch.from_numpy(wanted))
+
+
 @pytest.mark.parametrize(
     ("settings", "start", "count"),
     [
@@ -44,13 +55,7 @@ def streams(**settings: object) -> list[PermutedMNIST]:
 def test_made_on_a_device_they_have_the_bits_of_the_streams_batches(
     settings: dict[str, Any], start: int, count: int
 ) -> None:
-    made = streams(**settings)
-    found = OnDevice(CPU).batches(made, start, count)
-    assert found is not None
-    for i, stream in enumerate(made):
-        for ours, wanted in zip(found, stream.batches(start, count), strict=True):
-            assert ours.dtype == torch.from_numpy(wanted).dtype
-            assert ours[:, i].equal(torch.from_numpy(wanted))
+    same_bits(streams(**settings), start, count)
 
 
 def relabelled(change: str, **settings: object) -> list[Relabelled]:
@@ -78,12 +83,7 @@ OWN = [relabelled("random_labels"), relabelled("shuffled_labels"), relabelled("p
 def test_tasks_with_images_and_labels_of_their_own_are_made_there_too(
     made: list[Relabelled] | list[ContinualImageNet], start: int, count: int
 ) -> None:
-    found = OnDevice(CPU).batches(made, start, count)
-    assert found is not None
-    for i, stream in enumerate(made):
-        for ours, wanted in zip(found, stream.batches(start, count), strict=True):
-            assert ours.dtype == torch.from_numpy(wanted).dtype
-            assert ours[:, i].equal(torch.from_numpy(wanted))
+    same_bits(made, start, count)
 
 
 def test_where_tasks_mix_or_channels_are_scaled_apart_they_are_left_to_their_batches() -> None:
