@@ -129,13 +129,14 @@ def test_paths_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
     assert path_of(wide.config, "cpu")[1].endswith("no lanes, since batches are large")
     [heavy] = trials("  a: {optimizer: sgd, momentum: 0.9, network: {width: 200}}", seeds=1)
     assert path_of(heavy.config, "cpu")[0] == "online"
-    [pulled] = trials("  a: {optimizer: sgd, coupled_isometry: {}, network: {width: 200}}", seeds=1)
-    path, reason = path_of(pulled.config, "cpu")
-    assert path == "lifted" and reason.endswith("online does not take coupled_isometry")
+    [iterates] = trials("  a: {optimizer: sgd, spectral_regularisation: {}, network: {width: 200}}", seeds=1)
+    path, reason = path_of(iterates.config, "cpu")
+    assert path == "lifted" and reason.endswith("online does not take spectral_regularisation")
     both = "  a: {optimizer: %s, continual_backprop: {}, l2_init: {}, network: {width: 200}}"
     assert path_of(trials(both % "sgd", seeds=1)[0].config, "cpu")[0] == "online"
-    path, reason = path_of(trials(both % "adamo", seeds=1)[0].config, "cpu")
-    assert path == "lifted" and reason.endswith("online does not take adamo together with l2_init")
+    assert path_of(trials(both % "adamo", seeds=1)[0].config, "cpu")[0] == "online"
+    path, reason = path_of(trials(both % "adamo, every: 4", seeds=1)[0].config, "cpu")
+    assert path == "lifted" and reason.endswith("online does not take adamo with every 4 together with l2_init")
     assert path_of(trial.config, "cuda")[0] == "lifted" and "GPU" in path_of(trial.config, "cuda")[1]
     monkeypatch.setitem(NETWORKS, "mlp", NetworkSpec(config=MLPConfig, semantics=1, paths=Paths(lifted=False)))
     path, reason = path_of(trial.config, "cpu")

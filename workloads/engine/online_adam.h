@@ -146,81 +146,6 @@ inline void catch_up(const Step& s, int l, int row) {
     m.awake[l][row] = s.now;
 }
 
-template <int NR, int NV>
-inline void product_tile(Real* out, int64_t out_stride, const Real* a, int64_t across, int64_t along, const Real* b,
-                         int64_t b_stride, int inner) {
-    Vec part[NR][NV] = {};
-    for (int q = 0; q < inner; ++q) {
-        const Vec* row = vectors(b + q * b_stride);
-        for (int r = 0; r < NR; ++r) {
-            const Real x = a[r * across + q * along];
-            for (int v = 0; v < NV; ++v) part[r][v] += x * row[v];
-        }
-    }
-    for (int r = 0; r < NR; ++r)
-        for (int v = 0; v < NV; ++v) vectors(out + r * out_stride)[v] = part[r][v];
-}
-
-// out (NR, vectors first to last) = a b.
-template <int NR>
-inline void product_row(Real* out, int64_t out_stride, const Real* a, int64_t across, int64_t along, const Real* b,
-                        int64_t b_stride, int inner, int first, int last) {
-    const auto tile = [&](auto wide) {
-        constexpr int NV = decltype(wide)::value;
-        const int from = first * LANES;
-        product_tile<NR, NV>(out + from, out_stride, a, across, along, b + from, b_stride, inner);
-        first += NV;
-    };
-    while (first < last) {
-        const int left = last - first, tiles = (left + 5) / 6;  // of about equal width
-        switch ((left + tiles - 1) / tiles) {
-            case 6: tile(std::integral_constant<int, 6>()); break;
-            case 5: tile(std::integral_constant<int, 5>()); break;
-            case 4: tile(std::integral_constant<int, 4>()); break;
-            case 3: tile(std::integral_constant<int, 3>()); break;
-            case 2: tile(std::integral_constant<int, 2>()); break;
-            default: tile(std::integral_constant<int, 1>());
-        }
-    }
-}
-
-// out (rows, padded columns) = a b, with a[r][q] at a[r across + q along] and b (inner, padded columns). Where the
-// result is known to be symmetric, what lies below its diagonal is copied.
-void product(Real* out, int64_t out_stride, const Real* a, int64_t across, int64_t along, const Real* b,
-             int64_t b_stride, int rows, int inner, int columns, bool symmetric) {
-    int r = 0;
-    for (; r + 4 <= rows; r += 4)
-        product_row<4>(out + r * out_stride, out_stride, a + r * across, across, along, b, b_stride, inner,
-                       symmetric ? r / LANES : 0, columns / LANES);
-    for (; r < rows; ++r)
-        product_row<1>(out + r * out_stride, out_stride, a + r * across, across, along, b, b_stride, inner,
-                       symmetric ? r / LANES : 0, columns / LANES);
-    if (symmetric)
-        for (int i = 0; i < rows; ++i)
-            for (int j = 0; j < i / LANES * LANES; ++j) out[i * out_stride + j] = out[j * out_stride + i];
-}
-
-// work.pulled = gradient of the isometry penalty of the layer's weights A = W^T: 4 (A A^T - I) A or 4 A (A^T A - I).
-void isometry(const Step& s, int l) {
-    const int in = rows_of(l), out = units_of(l), wide = columns_of(l);
-    Work& w = s.work;
-    const Real* a = s.m.weights[l];
-    if (out >= in) {
-        const int tall = padded(in);
-        for (int i = 0; i < out; ++i) {
-            for (int j = 0; j < in; ++j) w.transposed[int64_t(i) * tall + j] = a[int64_t(j) * wide + i];
-            for (int j = in; j < tall; ++j) w.transposed[int64_t(i) * tall + j] = 0;
-        }
-        product(w.gram, tall, a, wide, 1, w.transposed, tall, in, out, tall, true);
-        for (int j = 0; j < in; ++j) w.gram[int64_t(j) * tall + j] -= 1;
-        product(w.pulled, wide, w.gram, tall, 1, a, wide, in, in, wide, false);
-    } else {
-        product(w.gram, wide, a, 1, wide, a, wide, out, in, wide, true);
-        for (int i = 0; i < out; ++i) w.gram[int64_t(i) * wide + i] -= 1;
-        product(w.pulled, wide, a, wide, 1, w.gram, wide, in, out, wide, false);
-    }
-}
-
 // ---- the gradients of several rows, so that the error of a batch is read once for all of them ----
 
 // summed[r] = sum over examples of x[r][b] error[b], in the order of examples, from vector `first` on.
@@ -279,16 +204,15 @@ void adapt(const Step& s, int l) {
         for (int i = 0; i < C; ++i) steps[i] += 1;
         for (int i = 0; i < (UNITS ? C : 1); ++i) reciprocal(steps[i], w.first_column[i], w.second_column[i]);
     };
-    const bool head = l == DEPTH;
-    const Real pull = ISOMETRY && s.now % EVERY == 0 && (PULLS_HEAD || !head)
-                          ? Real(m.pull * 4 * PENALTY / (BY_GRAM ? std::fmin(rows, units_of(l)) : 1))
-                          : Real(0);
+    const bool acts = ISOMETRY && s.now % EVERY == 0 && TARGETS[l] != 0, projects = acts && PROJECTION > 0;
+    const Real rate = acts && !projects ? Real(m.pull * 4 * PENALTY / (BY_GRAM ? std::fmin(rows, units_of(l)) : 1)) : Real(0);
+    const auto pulled = [&] { pull(m.weights[l], rows, units_of(l), Real(TARGETS[l]), w.gram, w.transposed, w.pulled); };
     // Weight decay is a gradient of its own, and a pull moves every weight: rows do not sleep through either.
-    const bool sleeping = SLEEPS && pull == 0 && m.decay == 0 && m.column_steps[l][0] >= WARM;
+    const bool sleeping = SLEEPS && rate == 0 && !projects && m.decay == 0 && m.column_steps[l][0] >= WARM;
     if constexpr (SLEEPS)
         if (!sleeping)
             for (int j = 0; j < rows; ++j) catch_up<C>(s, l, j);
-    if (ISOMETRY && pull != 0 && !SEQUENTIAL) isometry(s, l);
+    if (ISOMETRY && rate != 0 && !SEQUENTIAL) pulled();
     advance(m.column_steps[l]);
     constexpr int TOGETHER = BATCH > 1 ? 4 : 1;
     alignas(64) Real summed[TOGETHER * C];
@@ -326,10 +250,12 @@ void adapt(const Step& s, int l) {
              row_second, m);
         if constexpr (SLEEPS) m.awake[l][j] = s.now + 1;
     }
-    if (ISOMETRY && pull != 0) {
-        if (SEQUENTIAL) isometry(s, l);
-        for (int64_t i = 0; i < int64_t(rows) * C; ++i) m.weights[l][i] -= pull * w.pulled[i];
+    if (ISOMETRY && rate != 0) {
+        if (SEQUENTIAL) pulled();
+        for (int64_t i = 0; i < int64_t(rows) * C; ++i) m.weights[l][i] -= rate * w.pulled[i];
     }
+    if (projects)
+        project(m.weights[l], rows, units_of(l), Real(TARGETS[l]), PROJECTION, w.gram, w.transposed, w.pulled);
     if constexpr (BIASES) {
         advance(m.bias_steps[l]);
         alignas(64) Real summed[C];

@@ -6,7 +6,9 @@ matrix W (out, in) with input X and error D,
     forward   X Wᵀ      reads the rows (of W as it is stored, [in][out]) whose input is not zero
     back      D W       needs those same rows, where zero input comes from relu and so has slope zero
     outer     Dᵀ X      is the gradient of those rows, and zero elsewhere
+    square    ‖Dᵀ X‖²   needs the lengths of D and of what of X is not zero, or their angles in a batch
     sum       Σ |W|     of its new weights, over what goes into each unit or out of each, changes with those rows
+    pull      (W Wᵀ − t I) W, or W (Wᵀ W − t I), on the shorter side: no row sleeps
 
 These products are written by hand, once (online_rows.h). What makes a new weight of the old one, its gradient and its
 slots (whatever else of the optimizer's and methods' state is of W's shape) must be elementwise: the *chain*, which is
@@ -27,12 +29,13 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from workloads.engine.online_graph import RESHAPES, stripped, traced
 from workloads.engine.operations import SAME
-from workloads.engine.trace import NotLowered, Trace, trace
+from workloads.engine.trace import NotLowered
 
 aten = torch.ops.aten
-RESHAPES = {aten.expand.default, aten.view.default, aten.unsqueeze.default, aten.squeeze.dim, aten.squeeze.dims}
-FORWARD, BACK, SUM = "forward", "back", "sum"
+FORWARD, BACK, SQUARE, LEARN = "forward", "back", "square", "learn"  # operations, in the order of a step
+SUM, PULL = "sum", "pull"  # products that `LEARN` makes beside
 OPENING = -1  # before the first step of a call
 
 
@@ -45,6 +48,23 @@ class Sum:
     mean: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Square:
+    """The sum of the squares of a gradient Dᵀ X."""
+
+    node: fx.Node
+    error: fx.Node  # D
+
+
+@dataclass(frozen=True, slots=True)
+class Pull:
+    """What a weight matrix is pulled by towards an isometry, but for a factor."""
+
+    node: fx.Node
+    flipped: bool  # whether it is (in, out)
+    target: float  # what its Gram matrix is pulled to, times the identity
+
+
 @dataclass(slots=True)
 class Layer:
     """One weight matrix: its products and its chain. Leaves are numbers of tensors of the state."""
@@ -55,19 +75,26 @@ class Layer:
     inputs: fx.Node  # X
     back: fx.Node | None = None  # (B, in); None where nobody asks
     outer: fx.Node | None = None
-    error: fx.Node | None = None  # D
+    error: fx.Node | None = None  # D, or a multiple of it
     flipped: bool = False  # whether `outer` is (in, out)
     evolving: list[int] = field(default_factory=list)  # leaves that the chain changes, the weight first
     constant: list[int] = field(default_factory=list)  # leaves of the weight's shape that it only reads
     scalars: list[fx.Node] = field(default_factory=list)  # single numbers that it reads
     nodes: list[fx.Node] = field(default_factory=list)  # in order
     sums: list[Sum] = field(default_factory=list)
+    squares: list[Square] = field(default_factory=list)
+    pull: Pull | None = None
     bias: Layer | None = None  # `start`, where its new values are a chain too: it alone, and its gradient as `outer`
 
     @property
     def leaves(self) -> list[int]:
         """All tensors of the weight's shape that the chain reads."""
         return [*self.evolving, *self.constant]
+
+    @property
+    def apart(self) -> bool:
+        """Whether the errors of the layer below are asked for before it is known what moves the weights."""
+        return self.back is not None and stripped(self.back.args[0])[0] is not self.error
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +108,7 @@ class Segment:
 
 
 class Cut:
-    """The cut step. `ops` are ("forward" or "back", number of the layer), with `segments[i]` before ops[i]."""
+    """The cut step. `ops` are (operation, number of the layer), with `segments[i]` before ops[i]."""
 
     def __init__(
         self,
@@ -108,9 +135,12 @@ class Cut:
         for k, layer in enumerate(self.layers):
             self.products[layer.forward] = (FORWARD, k)
             if layer.back is not None:
-                self.products[layer.back] = (BACK, k)
+                self.products[layer.back] = (BACK if layer.apart else LEARN, k)
             layer.sums = self._sums(layer)
             self.products |= {own.node: (SUM, k) for own in layer.sums}
+            self.products |= {own.node: (SQUARE, k) for own in layer.squares}
+            if layer.pull is not None:
+                self.products[layer.pull.node] = (PULL, k)
         self.owner = self._owners()
         self.heavy = self._heavy()
         for k, layer in enumerate(self.layers):
@@ -127,8 +157,9 @@ class Cut:
         layers: list[Layer] = []
         backs: dict[int, fx.Node] = {}
         others: list[fx.Node] = []
+        pulls, within = self._pulls()
         for node in self.graph.nodes:
-            if node.target != aten.mm.default:
+            if node.target != aten.mm.default or node in within:
                 continue
             leaf, odd = stripped(node.args[1])
             number = self.leaf_of.get(leaf)
@@ -145,12 +176,70 @@ class Cut:
         if not layers:
             raise NotLowered("a network without a matrix of weights")
         for layer in sorted(layers, key=lambda own: own.weight not in backs):
-            layer.back = backs.get(layer.weight)
-            layer.outer = next((n for n in others if self._matches(layer, n)), None)
-            if layer.outer is None:
-                raise NotLowered("a weight matrix whose gradient is no product of its input and its error")
-            others.remove(layer.outer)
+            layer.back, layer.pull = backs.get(layer.weight), pulls.get(layer.weight)
+            self._find_gradient(layer, others)
         return layers
+
+    def _find_gradient(self, layer: Layer, products: list[fx.Node]) -> None:
+        """The layer's gradient among products that are left, and the sums of its squares; they are taken out."""
+        for node in [node for node in products if self._matches(layer, node)]:
+            squares, moves = self._squares(node)
+            layer.squares += [Square(own, self._error(layer, node)[0]) for own in squares]
+            if moves and layer.outer is not None:
+                raise NotLowered("the gradient of a weight matrix in two forms")
+            if moves:
+                layer.outer = node
+                layer.error, layer.flipped = self._error(layer, node)
+            products.remove(node)
+        if layer.outer is None:
+            raise NotLowered("a weight matrix whose gradient is no product of its input and its error")
+
+    def _squares(self, gradient: fx.Node) -> tuple[list[fx.Node], bool]:
+        """The sums of a gradient's squares, and whether it is used for anything else."""
+        views, squares, moves = [gradient], [], False
+        for view in views:
+            for user in view.users:
+                if user.target == aten.permute.default:
+                    views.append(user)
+                elif user.target == aten.mul.Tensor and user.args == (view, view):
+                    sums = [n for n in user.users if n.target == aten.sum.dim_IntList and self.seen[n].numel() == 1]
+                    squares += sums
+                    moves |= len(sums) < len(user.users)
+                else:
+                    moves = True
+        return squares, moves
+
+    def _pulls(self) -> tuple[dict[int, Pull], set[fx.Node]]:
+        """Weight -> its pull towards an isometry, and the products that it is made of."""
+        pulls: dict[int, Pull] = {}
+        within: set[fx.Node] = set()
+        for node in self.graph.nodes:
+            if node.target != aten.mm.default:
+                continue
+            for right, (factor, other) in enumerate((node.args, node.args[::-1])):
+                (weight, odd), gram = stripped(factor), self._gram(stripped(other)[0])
+                leaf = self.leaf_of.get(weight)
+                if leaf is None or gram is None or leaf in pulls:
+                    continue
+                product, target = gram
+                first, second = (stripped(own) for own in product.args)
+                by_rows = bool(right) != odd  # W Wᵀ, else Wᵀ W
+                if (first, second) != ((weight, not by_rows), (weight, by_rows)):
+                    continue
+                if len(self.seen[product]) == min(self.examples[leaf].shape):
+                    pulls[leaf] = Pull(node, odd, target)
+                    within |= {node, product}
+        return pulls, within
+
+    def _gram(self, node: fx.Node) -> tuple[fx.Node, float] | None:
+        """(product, t) of a node that is a product less t times the identity."""
+        if node.target != aten.sub.Tensor or node.args[1] not in self.constants or node.kwargs:
+            return None
+        product, less = stripped(node.args[0])[0], self.seen[node.args[1]]
+        if product.target != aten.mm.default or less.ndim != 2 or less.shape[0] != less.shape[1]:
+            return None
+        alike = torch.equal(less, less[0, 0] * torch.eye(len(less), dtype=less.dtype))
+        return (product, float(less[0, 0])) if alike else None
 
     def _sums(self, layer: Layer) -> list[Sum]:
         """The sums of the layer's new weights, as they are after the whole step."""
@@ -179,21 +268,29 @@ class Cut:
         return product, None
 
     def _matches(self, layer: Layer, node: fx.Node) -> bool:
-        """Whether a product is the gradient of the layer's weights; noted there."""
+        """Whether a product is the gradient of the layer's weights, or a multiple of it."""
+        error = self._error(layer, node)[0]
+        if error is None or self.seen[error].shape != self.seen[layer.forward].shape:
+            return False
+        if layer.back is None:
+            return True
+        own = (stripped(layer.back.args[0])[0], False)
+        many = error.target == aten.mul.Tensor and any(
+            stripped(one) == own and self.seen[number].numel() == 1
+            for one, number in (error.args[:2], error.args[1::-1])
+            if isinstance(number, fx.Node)
+        )
+        return stripped(layer.back.args[0]) == (error, False) or many
+
+    def _error(self, layer: Layer, node: fx.Node) -> tuple[Any, bool]:
+        """(D, whether transposed) of a product Dᵀ X, or Xᵀ D, with the layer's input X; (None, False) of another."""
         (left, left_odd), (right, right_odd) = stripped(node.args[0]), stripped(node.args[1])
         wanted = stripped(layer.inputs)
         if (right, right_odd) == wanted and left_odd:
-            error, flipped = left, False
-        elif (left, not left_odd) == wanted and not right_odd:
-            error, flipped = right, True
-        else:
-            return False
-        if layer.back is not None and stripped(layer.back.args[0]) != (error, False):
-            return False
-        if self.seen[error].shape != self.seen[layer.forward].shape:
-            return False
-        layer.error, layer.flipped = error, flipped
-        return True
+            return left, False
+        if (left, not left_odd) == wanted and not right_odd:
+            return right, True
+        return None, False
 
     # ---- chains ----
 
@@ -256,8 +353,9 @@ class Cut:
 
     def _heavy(self) -> set[fx.Node]:
         """Nodes made of whole matrices of weights, their gradients or their slots."""
-        slots = {node for node, leaf in self.leaf_of.items() if leaf in self.owner}
-        return self._made_of(slots | {layer.outer for layer in self.layers if layer.outer is not None})
+        sources = {node for node, leaf in self.leaf_of.items() if leaf in self.owner}
+        sources |= {layer.outer for layer in self.layers if layer.outer is not None}
+        return self._made_of(sources | {layer.pull.node for layer in self.layers if layer.pull is not None})
 
     def _made_of(self, sources: set[fx.Node]) -> set[fx.Node]:
         """The sources, and what is computed from any of them without a product."""
@@ -317,6 +415,8 @@ class Cut:
                 layer.nodes.append(node)
             elif node is layer.outer:
                 flipped[node] = layer.flipped
+            elif layer.pull is not None and node is layer.pull.node:
+                flipped[node] = layer.pull.flipped
             elif node in stop:
                 flipped[node] = None
                 layer.scalars.append(node)
@@ -344,12 +444,16 @@ class Cut:
         return orders.pop() if orders else None
 
     def chain(self, layer: Layer) -> Callable[..., list[Tensor]]:
-        """The chain of ONE weight: (gradient, leaves..., scalars...), all 0-d, to the evolving leaves' new values."""
+        """The chain of ONE weight: (gradient, leaves..., scalars...), all 0-d, to the evolving leaves' new values.
+
+        Where the weight is pulled, what it is pulled by comes after the leaves.
+        """
 
         def step(gradient: Tensor, *given: Tensor) -> list[Tensor]:
             values: dict[fx.Node, Tensor] = {layer.outer: gradient}  # type: ignore[dict-item]
-            values |= {self.placeholders[k]: v for k, v in zip(layer.leaves, given, strict=False)}
-            values |= dict(zip(layer.scalars, given[len(layer.leaves) :], strict=True))
+            arrays = [self.placeholders[k] for k in layer.leaves]
+            arrays += [layer.pull.node] if layer.pull is not None else []
+            values |= dict(zip([*arrays, *layer.scalars], given, strict=True))
             for node in layer.nodes:
                 if node in self.constants:
                     values[node] = self.seen[node].flatten()[0].clone()
@@ -375,17 +479,22 @@ class Cut:
 
     def _cut_segments(self) -> tuple[list[tuple[str, int]], Segment, list[Segment]]:
         """The operations in an order, what is computed once before the first step, and what before each of them."""
-        waiting = [(FORWARD, k) for k in range(len(self.layers))] + [(BACK, k) for k in range(len(self.layers))]
+        layers = list(enumerate(self.layers))
+        waiting = [
+            *((FORWARD, k) for k, _ in layers),
+            *((BACK, k) for k, layer in layers if layer.apart),
+            *((SQUARE, k) for k, layer in layers if layer.squares),
+            *((LEARN, k) for k, _ in layers),
+        ]
         done: set[fx.Node] = set()  # products
-        gone: set[tuple[str, int]] = set()
         ops: list[tuple[str, int]] = []
         numbers = [n for layer in self.layers for n in layer.scalars if self.lasts(n)]
         placed = {node: OPENING for node in self._slice(numbers) if self._small(node)}
         while waiting:
             for op in waiting:
-                nodes = self._slice(self._wanted(op))
-                if op[0] == BACK and (FORWARD, op[1]) not in gone:
+                if op != next(own for own in waiting if own[1] == op[1]):  # a layer's are in order
                     continue
+                nodes = self._slice(self._wanted(op))
                 if all(n in done for n in nodes if n in self.products):
                     break
             else:
@@ -394,11 +503,9 @@ class Cut:
                 if self._small(node):
                     placed.setdefault(node, len(ops))
             ops.append(op)
-            gone.add(op)
             waiting.remove(op)
-            layer = self.layers[op[1]]
-            done |= {layer.forward} if op[0] == FORWARD else {layer.back} if layer.back is not None else set()
-            done |= {own.node for own in layer.sums} if op[0] == BACK else set()
+            made = (SUM, op[1]) if op[0] == LEARN else op
+            done |= {node for node, own in self.products.items() if own in (op, made)}
         biases = {layer.bias.weight for layer in self.layers if layer.bias is not None}
         results = [k for k in self.leaf_of.values() if k not in self.owner and k not in biases]
         results = [k for k in results if self.outputs[k] is not self.placeholders[k]]
@@ -413,6 +520,11 @@ class Cut:
         layer = self.layers[op[1]]
         if op[0] == FORWARD:
             return [layer.inputs]
+        if op[0] == BACK:
+            assert layer.back is not None
+            return [stripped(layer.back.args[0])[0]]
+        if op[0] == SQUARE:
+            return [own.error for own in layer.squares]
         assert layer.error is not None
         return [layer.error, *layer.scalars]
 
@@ -448,85 +560,6 @@ class Cut:
             return [values[n] if n in values else self.seen[n] for n in final]
 
         return run
-
-
-def traced(step: Callable[..., Sequence[Tensor]], examples: Sequence[Tensor], leaves: int) -> Trace:
-    """The step's trace with every bias apart from its product, the one small and the other not, and no sums of one.
-
-    Many numbers over one become their products with its reciprocal, a rounding away at most. Zeros are not added, so
-    that what is rectified shows that it is. `leaves`: how many arguments are of the state. Their matrices stand on the
-    right of their products.
-    """
-    whole = trace(step, examples)
-    state = set(whole.arguments[:leaves])
-    for node in list(whole.graph.nodes):
-        if node.target == aten.addmm.default and not node.kwargs:
-            with whole.graph.inserting_before(node):
-                product = whole.graph.call_function(aten.mm.default, node.args[1:])
-                both = whole.graph.call_function(aten.add.Tensor, (node.args[0], product))
-            whole.seen[product] = whole.seen[both] = whole.seen[node]
-            node.replace_all_uses_with(both)
-            whole.graph.erase_node(node)
-        elif node.target == aten.add.Tensor and (kept := beside_zeros(whole, node)) is not None:
-            node.replace_all_uses_with(kept)
-            whole.graph.erase_node(node)
-        elif node.target == aten.sum.dim_IntList and whole.seen[node].numel() == whole.seen[node.args[0]].numel():
-            with whole.graph.inserting_before(node):  # over one example
-                same = whole.graph.call_function(aten.view.default, (node.args[0], list(whole.seen[node].shape)))
-            whole.seen[same] = whole.seen[node]
-            node.replace_all_uses_with(same)
-            whole.graph.erase_node(node)
-        elif node.target == aten.div.Tensor and isinstance(by := node.args[1], fx.Node):
-            if whole.seen[by].numel() == 1 < whole.seen[node].numel() and by not in whole.constant:
-                with whole.graph.inserting_before(node):
-                    inverse = whole.graph.call_function(aten.reciprocal.default, (by,))
-                    same = whole.graph.call_function(aten.mul.Tensor, (node.args[0], inverse))
-                whole.seen[inverse], whole.seen[same] = whole.seen[by].reciprocal(), whole.seen[node]
-                node.replace_all_uses_with(same)
-                whole.graph.erase_node(node)
-        elif node.target == aten.mm.default and stripped(node.args[0])[0] in state:
-            # So torch has a gradient by inputs that lie by columns, as a single number does: AB = (Bᵀ Aᵀ)ᵀ.
-            turned(whole, node)
-    return whole
-
-
-def beside_zeros(whole: Trace, node: fx.Node) -> fx.Node | None:
-    """The summand that a sum is equal to, as all of the other one is 0; None where there is none."""
-    for kept, other in (node.args[:2], node.args[1::-1]):
-        if not isinstance(kept, fx.Node) or other not in whole.constant or whole.seen[other].any():  # type: ignore[index]
-            continue
-        if whole.seen[kept].shape == whole.seen[node].shape:
-            return kept
-    return None
-
-
-def turned(whole: Trace, node: fx.Node) -> None:
-    """The product of two matrices becomes the transpose of that of their transposes, in the other order."""
-    with whole.graph.inserting_before(node):
-        left, right = (transposed(whole, factor) for factor in reversed(node.args))
-        product = whole.graph.call_function(aten.mm.default, (left, right))
-        whole.seen[product] = whole.seen[node].mT
-        node.replace_all_uses_with(transposed(whole, product))
-    whole.graph.erase_node(node)
-
-
-def transposed(whole: Trace, node: Any) -> fx.Node:
-    """A node for a matrix's transpose."""
-    made = whole.graph.call_function(aten.permute.default, (node, [1, 0]))
-    whole.seen[made] = whole.seen[node].mT
-    return made
-
-
-def stripped(node: Any) -> tuple[fx.Node, bool]:
-    """What a node shows, and whether transposed: without permutations of two axes and copies."""
-    odd = False
-    while isinstance(node, fx.Node) and node.op == "call_function":
-        if node.target == aten.permute.default and list(node.args[1]) == [1, 0]:  # type: ignore[arg-type]
-            odd = not odd
-        elif node.target not in (aten.alias.default, aten.clone.default, aten.detach.default):
-            break
-        node = node.args[0]
-    return node, odd
 
 
 def alike(value: Tensor) -> bool:

@@ -8,7 +8,8 @@ With gradient 0 the chain is a function of the weight and its slots alone. Where
               [0, 1] and 0 between the bounds; else it is replayed
     replayed  anything else that depends on nothing but itself: k steps are taken one after the other, in registers,
               with the bits that k steps have
-    dense     it depends on numbers that change meanwhile (Adam's count of steps): no row sleeps, all are read
+    dense     it depends on numbers that change meanwhile (Adam's count of steps, what other weights are): no row
+              sleeps, all are read
 
 nobody has to say so: nothing can get out of step with what the method does.
 """
@@ -21,7 +22,8 @@ from enum import IntEnum
 import torch
 from torch import Tensor, fx
 
-from workloads.engine.online_cut import RESHAPES, Cut, Layer
+from workloads.engine.online_cut import Cut, Layer
+from workloads.engine.online_graph import RESHAPES
 from workloads.engine.online_layout import LEAST, LONGEST, REFRESH
 from workloads.engine.operations import SAME
 
@@ -89,7 +91,7 @@ FAR, NEAR = 1e100, 1e-100  # far beyond any bound, and within it
 
 def sleep_of(cut: Cut, layer: Layer) -> Asleep:
     """How the layer's rows sleep."""
-    if not all(cut.lasts(number) for number in layer.scalars):
+    if layer.pull is not None or not all(cut.lasts(number) for number in layer.scalars):
         return Asleep(Sleep.DENSE)
     results = kinds(cut, layer)
     alone = descends(cut, layer)
@@ -103,7 +105,7 @@ def sleep_of(cut: Cut, layer: Layer) -> Asleep:
 
 def descends(cut: Cut, layer: Layer) -> bool:
     """Whether a chain is w ← a w + b g, alone, with two numbers that last and are the same for all weights."""
-    lasting = all(cut.lasts(number) for number in layer.scalars)
+    lasting = layer.pull is None and all(cut.lasts(number) for number in layer.scalars)
     return lasting and kinds(cut, layer) == [LINEAR] == kinds(cut, layer, gradient=LINEAR)
 
 

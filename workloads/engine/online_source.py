@@ -25,6 +25,7 @@ from workloads.methods.adamw import AdamW
 from workloads.methods.base import Method
 from workloads.methods.config import ContinualBackpropConfig, Utility
 from workloads.methods.continual_backprop import ContinualBackprop
+from workloads.methods.isometry import targets
 from workloads.methods.l2 import L2
 from workloads.methods.shrink_and_perturb import ShrinkAndPerturb
 from workloads.methods.upgd import UPGD
@@ -53,7 +54,7 @@ def _text(dtype: torch.dtype) -> str:
     number = "f32v" if dtype == torch.float32 else "f64v"
     return "\n".join(
         [
-            _read("philox.h", "online_rows.h", "online_descent.h"),
+            _read("philox.h", "online_rows.h", "online_descent.h", "online_products.h"),
             _read("online.h", "online_noise.h", "online_units.h", "online_adam.h"),
             f"namespace wide {{\n#define W {64 // dtype.itemsize}\n#define STRIDE W\n{_read('lanes.h')}",
             f"typedef {number} Number;\n#undef W\n#undef STRIDE\n}}",
@@ -212,6 +213,7 @@ class Plan:
             **{name.upper(): place for place, name in enumerate(UTILITIES)},
             "UTILITY": UTILITIES.index(units.utility) if units else 0,
             "EVERY": settings.every if pulled else 1,
+            "PROJECTION": settings.projection if pulled else 0,
             "LONGEST": LONGEST,
         }
         switches = {
@@ -224,7 +226,6 @@ class Plan:
             "LARGEST_CORRECTED": self.upgd and settings.maximum == "corrected",
             "ISOMETRY": pulled,
             "SEQUENTIAL": pulled and settings.order == "sequential",
-            "PULLS_HEAD": pulled and settings.head,
             "BY_GRAM": pulled and settings.scale_by_gram,
             "UNITS": units is not None,
             "ACCUMULATE": units is not None and units.replacement == "accumulate",
@@ -250,6 +251,7 @@ class Plan:
             "RANDOM_CODES": [f"random_utility/{site.name}" for site in network.sites],
         }
         bounds = [network.reinit_bound(site) for site in network.sites]
+        chosen = targets(network, settings) if pulled else {}
         lines = [f"typedef {NUMBERS[self.dtype]} Real;"]
         lines += [f"constexpr int {name} = {value};" for name, value in integers.items()]
         lines.append(f"constexpr int SIZES[] = {{{', '.join(map(str, sizes))}}};")
@@ -259,5 +261,7 @@ class Plan:
             values = ", ".join(f"{what_code(purpose)}u" for purpose in purposes) or "0"
             lines.append(f"constexpr unsigned {name}[] = {{{values}}};")
         lines.append(f"constexpr unsigned REPLACE_CODE = {what_code('replace')}u;")
+        pulls = ", ".join(float(chosen.get(name, 0)).hex() for name in network.weights)  # 0: of a matrix left alone
+        lines.append(f"constexpr double TARGETS[] = {{{pulls}}};")
         lines.append(f"constexpr double REINIT_BOUNDS[] = {{{', '.join(float(b).hex() for b in bounds) or '0'}}};")
         return "\n".join([*lines, _text(self.dtype)])

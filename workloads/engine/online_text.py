@@ -16,7 +16,8 @@ from torch import Tensor, fx
 
 from workloads.engine.lanes import Program, stored
 from workloads.engine.lowering import Lowering
-from workloads.engine.online_cut import BACK, FORWARD, Cut, Layer, Segment, Sum
+from workloads.engine.online_cut import BACK, FORWARD, LEARN, PULL, SQUARE, Cut, Layer, Segment, Sum
+from workloads.engine.online_graph import stripped
 from workloads.engine.online_layout import padded
 from workloads.engine.online_sleep import LENGTHS, Asleep, constants, descends, sleep_of
 from workloads.engine.trace import NotLowered
@@ -74,8 +75,9 @@ class _Writer:
         for segment in (self.cut.opening, *self.cut.segments):
             for node in segment.writes:
                 self.names[node] = f"v{self.cut.order[node]}"
-        for node in self.cut.products:
-            self.names[node] = f"v{self.cut.order[node]}"
+        for node, (kind, _) in self.cut.products.items():
+            if kind != PULL:  # which lies as the weights do
+                self.names[node] = f"v{self.cut.order[node]}"
 
     def kind(self, node: fx.Node) -> str:
         """The kind of a node's numbers."""
@@ -113,6 +115,10 @@ class _Writer:
             self.made.take(f"out{k}", padded(out) * self.batch * size)
             self.made.take(f"error{k}", padded(out) * self.batch * size)
             self.made.take(f"noted{k}", out * size)
+            short = padded(min(out, inputs)) if layer.pull is not None else 0
+            self.made.take(f"gram{k}", short * short * size)
+            self.made.take(f"turned{k}", padded(out) * padded(inputs) * size if short else 0)
+            self.made.take(f"pulled{k}", inputs * padded(out) * size if short else 0)
         self.made.take("picture", self.program.x.numel() * size)
         for k, layer in enumerate(self.cut.layers):
             self.made.take(f"lengths{k}", LENGTHS * len(layer.evolving) ** 2)
@@ -176,6 +182,7 @@ class _Writer:
                 read["philox.h"],
                 read["online_rows.h"],
                 read["online_descent.h"],
+                read["online_products.h"],
                 member,
                 f"namespace small {{\n{read['online_small.h']}",
                 *small,
@@ -197,15 +204,17 @@ class _Writer:
         cut, asleep, places = self.cut, self.made.sleeps[number], self.made.places
         if any(self.program.leaves[k].dtype != self.program.dtype for k in layer.leaves):
             raise NotLowered("numbers of another type than the weights', one for every weight")
-        slots = [torch.zeros((), dtype=self.program.dtype) for _ in layer.leaves]
+        pull = layer.pull
+        slots = [torch.zeros((), dtype=self.program.dtype) for _ in [*layer.leaves, *([pull] if pull else [])]]
         numbers = [cut.seen[n].flatten()[0].clone() for n in layer.scalars]
         chain = cut.chain(layer)
-        count = len(layer.leaves)
+        count = len(slots)
 
         def step(*given: Tensor) -> list[Tensor]:
             return chain(given[count], *given[:count], *given[count + 1 :])
 
-        names = [f"e{k}" for k in range(len(layer.evolving))] + [f"c{k}_" for k in range(len(layer.constant))]
+        names = [f"e{k}" for k in range(len(layer.evolving))]
+        names += [f"c{k}_" for k in range(count - len(layer.evolving))]
         singles = [f"n{k}" for k in range(len(layer.scalars))]
         lowering = Lowering(step, [*slots, slots[0], *numbers], [*names, "g", *singles])
         out, inputs = self.program.leaves[layer.weight].shape
@@ -215,26 +224,29 @@ class _Writer:
             "OUT": out,
             "C": padded(out),
             "EVOLVING": len(layer.evolving),
-            "CONSTANT": len(layer.constant),
+            "CONSTANT": count - len(layer.evolving),
             "ALL": int(not silent(cut, layer)),
-            "BACK": int(layer.back is not None),
+            "BACK": int(layer.back is not None and not layer.apart),
+            "PULLS": int(pull is not None),
             "SLEEP": int(asleep.sleep),
             "HOMOGENEOUS": int(asleep.homogeneous),
             "DESCENDS": int(asleep.descends),
             "ENTERING": int(any(own.incoming for own in layer.sums)),
             "LEAVING": int(any(not own.incoming for own in layer.sums)),
             "BIAS": layer.bias.weight if layer.bias is not None else -1,
-            **{name.upper(): places[f"{name}{number}"] for name in ("lengths", "scaled", "times", "rest", "noted")},
+            **{name.upper(): places[f"{name}{number}"] for name in PLACES},
         }
         kinds = [self.kind(n) for n in layer.scalars]
         return [
             f"struct Layer{number} {{",
             *(f"static constexpr int {name} = {value};" for name, value in constants.items()),
+            f"static constexpr double TARGET = {float(pull.target if pull else 0).hex()};",
             "struct Numbers {",
             *(f"{kind}v {name}[1];" for kind, name in zip(kinds, singles, strict=True)),
             "};",
-            "static void arrays(const Member& m, Real** to) {",
+            "static void arrays(const Member& m, [[maybe_unused]] char* scratch, Real** to) {",
             *(f"to[{k}] = (Real*)m.leaf[{leaf}];" for k, leaf in enumerate(layer.leaves)),
+            *([f"to[{count - 1}] = (Real*)(scratch+{places[f'pulled{number}']});"] if pull else []),
             "}",
             "static void read(const Member& m, char* scratch, Numbers& n) {",
             *(
@@ -296,17 +308,31 @@ class _Writer:
             if self.batch > 1:
                 lines.append(f"narrowed<{out}>({self.pointer(layer.forward)}, {wide});")
             return lines
-        assert kind == BACK and layer.error is not None
-        error, lines = self.pointer(layer.error), []
-        if self.batch > 1 or layer.error not in self._padded():
-            wide = f"(Real*)(scratch+{places[f'error{number}']})"
-            lines.append(f"widened<{out}>({wide}, {error});")
-            error = wide
+        if kind == SQUARE:
+            lines = []
+            for own in layer.squares:
+                error, widened = self._error(number, own.error)
+                lines += [*widened, f"*{self.pointer(own.node)} = rows{number}.square({count}, {value}, {error});"]
+            return lines
         back = self.pointer(layer.back) if layer.back is not None else "nullptr"
+        if kind == BACK:
+            error, lines = self._error(number, stripped(layer.back.args[0])[0])  # type: ignore[union-attr]
+            return [*lines, f"rows{number}.back({count}, {index}, {error}, {back});"]
+        assert kind == LEARN and layer.error is not None
+        error, lines = self._error(number, layer.error)
         lines.append(f"rows{number}.learn({count}, {index}, {value}, {error}, {back}, now);")
         if layer.bias is not None:
             lines.append(f"rows{number}.learn_bias({error});")
         return lines + [self._sum(number, own) for own in layer.sums]
+
+    def _error(self, number: int, node: fx.Node) -> tuple[str, list[str]]:
+        """Where an error of a layer lies as (B, padded out), and what brings it there."""
+        error = self.pointer(node)
+        if self.batch == 1 and node in self._padded():
+            return error, []
+        out = self.program.leaves[self.cut.layers[number].weight].shape[0]
+        wide = f"(Real*)(scratch+{self.made.places[f'error{number}']})"
+        return wide, [f"widened<{out}>({wide}, {error});"]
 
     def _sum(self, number: int, own: Sum) -> str:
         """The call that puts a sum where others read it."""
@@ -363,8 +389,9 @@ class _Writer:
         return {n for segment in self.cut.segments for n in segment.writes}
 
 
+PLACES = ("lengths", "scaled", "times", "rest", "noted", "gram", "turned", "pulled")  # of a layer's own arrays
 PARTS = (
-    *("philox.h", "online_rows.h", "online_descent.h"),
+    *("philox.h", "online_rows.h", "online_descent.h", "online_products.h"),
     *("online_small.h", "lanes.h", "online_traced.h", "online_driver.h"),
 )
 

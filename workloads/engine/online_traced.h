@@ -58,7 +58,7 @@ template <class L> struct Rows {
 
     // `m.pace` is [mode, b, A row by row], as online_sleep.py finds them.
     Rows(const Member& m, char* scratch) : m(m), scratch(scratch), awake(m.awake[L::NUMBER]) {
-        L::arrays(m, array);
+        L::arrays(m, scratch, array);
         mode = int(m.pace[L::NUMBER][0]);
         lengths = (Lengths<N>*)(scratch + L::LENGTHS);
         factors = (Factors*)(scratch + L::LENGTHS);
@@ -255,6 +255,53 @@ template <class L> struct Rows {
             for (int i = 0; i < L::C; ++i) columns[i] = shrink * columns[i] + change[i];
     }
 
+    // ---- what is asked for before the step of the weights ----
+
+    // back (B, in) = row . error of the rows that were read.
+    void back(int count, const int* index, const Real* error, Real* to) const {
+        std::memset(to, 0, BATCH * L::IN * sizeof(Real));
+        if (!running())
+            for (int q = 0; q < count; ++q) times[q] = 1;
+        const auto tile = [&](int q, auto rows) {
+            constexpr int NR = decltype(rows)::value, LAST = BATCH % 4;
+            int b = 0;
+            for (; b + 4 <= BATCH; b += 4)
+                back_tile<L::C, L::IN, NR, 4>(array[0], index + q, times + q, error + b * L::C, to + b * L::IN);
+            if constexpr (LAST > 0)
+                back_tile<L::C, L::IN, NR, LAST>(array[0], index + q, times + q, error + b * L::C, to + b * L::IN);
+        };
+        int q = 0;
+        for (; q + 4 <= count; q += 4) tile(q, std::integral_constant<int, 4>());
+        for (; q < count; ++q) tile(q, std::integral_constant<int, 1>());
+    }
+
+    // The sum of the squares of the gradient: of examples b and c, (x[b] . x[c]) (error[b] . error[c]).
+    Real square(int count, const Real* value, const Real* error) const {
+        Real inputs[BATCH * BATCH] = {}, total = 0;
+        if constexpr (BATCH == 1) {
+            Vec some = {};
+            int q = 0;
+            for (; q + LANES <= count; q += LANES) {
+                Vec x;
+                std::memcpy(&x, value + q, sizeof(Vec));
+                some += x * x;
+            }
+            inputs[0] = sum(some);
+            for (; q < count; ++q) inputs[0] += value[q] * value[q];
+        } else {
+            for (int q = 0; q < count; ++q)
+                for (int b = 0; b < BATCH; ++b)
+                    for (int c = 0; c < BATCH; ++c) inputs[b * BATCH + c] += value[q * BATCH + b] * value[q * BATCH + c];
+        }
+        for (int b = 0; b < BATCH; ++b)
+            for (int c = 0; c <= b; ++c) {
+                Vec dot = {};
+                for (int v = 0; v < V; ++v) dot += vectors(error + b * L::C)[v] * vectors(error + c * L::C)[v];
+                total += (b == c ? 1 : 2) * inputs[b * BATCH + c] * sum(dot);
+            }
+        return total;
+    }
+
     // ---- the bias, whose chain descends ----
 
     Real* bias() const { return (Real*)m.leaf[L::BIAS]; }
@@ -417,6 +464,9 @@ template <class L> struct Rows {
         if (L::BACK) std::memset(back, 0, BATCH * L::IN * sizeof(Real));
         if constexpr (L::DESCENDS)
             if (running()) return descend(count, index, value, error, back, now);
+        if constexpr (L::PULLS)
+            ::pull(array[0], L::IN, L::OUT, Real(L::TARGET), (Real*)(scratch + L::GRAM), (Real*)(scratch + L::TURNED),
+                   array[N + M - 1]);
         if constexpr (L::SLEEP == DENSE) count = spread(count, index, value);
         if constexpr (BATCH == 1) {
             constexpr int TOGETHER = N + M == 1 ? 4 : 2;

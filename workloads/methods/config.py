@@ -452,11 +452,17 @@ ADAMO_WRITTEN: Takes = {
     "scale_by_gram": (True, False),
     "head": (True, False),
     "every": True,
-    "first": (True,),
+    "first": (True, False),
     "kernels": True,  # there are none
-    "target": ("one",),
-    "projection": (0,),
+    "target": ("one", "gain_squared"),
+    "projection": True,
     "scale_penalty": True,  # there are no scales
+}
+ADAMO_ONLINE: Takes = {
+    **{name: True for name in AdamOConfig.__dataclass_fields__},
+    "order": ("simultaneous",),  # what a loop knows is the pull at the weights that a step begins with, in every step
+    "every": (1,),
+    "projection": (0,),
 }
 UPGD_WRITTEN: Takes = {
     "step_size": True,
@@ -528,7 +534,7 @@ OPTIMIZERS: dict[str, MethodSpec] = {
         label="AdamO",
         config=AdamOConfig,
         varies=("step_size", "isometry_strength", "isometry_step_size"),
-        paths=Paths(lanes=True, online=False, written=ADAMO_WRITTEN),
+        paths=Paths(lanes=True, online=ADAMO_ONLINE, written=ADAMO_WRITTEN),
         cost=4.2,
         products=lambda config: 2 * (config.projection or 1) / config.every,
         copies=4,  # as adam, and the isometry's gradient
@@ -555,7 +561,7 @@ OPTIMIZERS: dict[str, MethodSpec] = {
 METHODS: dict[str, MethodSpec] = {
     # First of all: what others add to a gradient is not shortened with it, as in torch, whose optimizers decay weights.
     "gradient_clipping": MethodSpec(
-        config=GradientClippingConfig, varies=("norm",), paths=Paths(lanes=True, online=False), cost=0.3, copies=0
+        config=GradientClippingConfig, varies=("norm",), paths=Paths(lanes=True, online=True), cost=0.3, copies=0
     ),
     "l2": MethodSpec(
         label="L2",
@@ -592,7 +598,7 @@ METHODS: dict[str, MethodSpec] = {
     "coupled_isometry": MethodSpec(
         config=CoupledIsometryConfig,
         varies=("strength",),
-        paths=Paths(lanes=True, online=False),
+        paths=Paths(lanes=True, online=True),
         cost=0.2,
         products=2,
         copies=1,
@@ -601,7 +607,7 @@ METHODS: dict[str, MethodSpec] = {
         label="Parseval",
         config=ParsevalConfig,
         varies=("strength",),
-        paths=Paths(lanes=True, online=False),
+        paths=Paths(lanes=True, online=True),
         cost=0.2,
         products=2,
         copies=1,

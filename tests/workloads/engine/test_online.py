@@ -68,6 +68,7 @@ ARMS = [
     Case("adamo", {"continual_backprop": CBP}, {"isometry_strength": 0.1, "every": 3}, inputs=7),
     Case("upgd", {"continual_backprop": {**CBP, "reset_optimizer": True}}, {"utility_decay": 0.9}),
     Case("adamo", {}, {"isometry_strength": 0.1, "order": "sequential", "penalty": "half", "scale_by_gram": True}),
+    Case("adamo", {}, {"projection": 2, "every": 3, "target": "gain_squared", "head": False}, batch=3),
 ]
 
 
@@ -113,6 +114,7 @@ WIDE = {"width": 250, "depth": 2, "inputs": 12}  # rows longer than the register
         *(Case(widths="40-17-5", methods=method) for method in ({"l2": L2}, {"continual_backprop": CBP})),
         Case("adam", {"continual_backprop": CBP}, widths="40-17-5"),
         Case("adamo", {}, {"isometry_strength": 0.1}, widths="5-40", inputs=7, batch=3),
+        Case("adamo", {"continual_backprop": CBP}, {"projection": 1, "first": False}, widths="40-17-5"),
         Case(methods={"shrink_and_perturb": {**PERTURB, "noise": "dense"}}, widths="17-40", activation="tanh", batch=2),
         Case("adamw", widths="17-40", activation="tanh"),
         Case("upgd", {"l2": L2, "shrink_and_perturb": PERTURB}, {"maximum": "uncorrected"}, widths="17-40"),

@@ -136,14 +136,48 @@ class Counting(Method):
 
 
 class Normalised(Method):
-    """A gradient of norm 1, over all weights: no weight's own affair."""
+    """A gradient of norm 1, over all weights."""
 
     def gradient(self, params: Params, state: State, hyper: Hyper, seen: Seen, draw: Draw) -> tuple[Params, State]:
         norm = sum((g * g).sum() for g in seen.grads.values()).sqrt()
         return {n: g / norm for n, g in seen.grads.items()}, state
 
 
-OWN = (Clipping, Sparing, Averages, Renewing, Restless, Mending, Ordering, Counting, Normalised)
+class Largest(Method):
+    """A gradient beside its largest element: no weight's own affair, and no number that is made of small things."""
+
+    def gradient(self, params: Params, state: State, hyper: Hyper, seen: Seen, draw: Draw) -> tuple[Params, State]:
+        return {n: g / g.abs().amax() for n, g in seen.grads.items()}, state
+
+
+class Summed(Method):
+    """Sums along every unit's weights: no weight's own affair either."""
+
+    def after_step(self, params: Params, state: State, hyper: Hyper, seen: Seen, draw: Draw) -> tuple[Params, State]:
+        return {n: v.cumsum(1) if n in self.network.weights else v for n, v in params.items()}, state
+
+
+class Cubed(Method):
+    """A pull towards zero by products of matrices of weights that no loop knows."""
+
+    def gradient(self, params: Params, state: State, hyper: Hyper, seen: Seen, draw: Draw) -> tuple[Params, State]:
+        cubes = {n: params[n] @ params[n].T @ params[n] for n in self.network.weights}
+        return {n: g + cubes[n] if n in cubes else g for n, g in seen.grads.items()}, state
+
+
+class WrongSide(Method):
+    """What is like a pull towards an isometry, but of a matrix by the Gram matrix of its other side."""
+
+    def gradient(self, params: Params, state: State, hyper: Hyper, seen: Seen, draw: Draw) -> tuple[Params, State]:
+        weight = params["layers.1.weight"]  # which is square
+        wrong = (weight.T @ weight - torch.eye(len(weight), dtype=weight.dtype)) @ weight
+        return {**seen.grads, "layers.1.weight": seen.grads["layers.1.weight"] + hyper["bound"] * wrong}, state
+
+
+OWN = (
+    *(Clipping, Sparing, Averages, Renewing, Restless, Mending, Ordering, Counting, Normalised, Largest, Summed),
+    *(Cubed, WrongSide),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -185,11 +219,17 @@ LAZY = [
         Case("adam", {"continual_backprop": {**CBP, "preset": "official_resnet", "utility": "weight", **UNEVEN}}),
         {Mode.STEPPED},
     ),
+    (Case(methods={"gradient_clipping": {"norm": 0.1}}), {Mode.STILL}),
+    (Case(methods={"gradient_clipping": {"norm": 0.1}, "l2": L2}, batch=3, activation="tanh"), {Mode.OWED, Mode.STILL}),
+    (Case(methods={"Normalised": {}}, settings={"momentum": 0.9}, normalisation="layer"), {Mode.PACED}),
+    (Case(methods={"coupled_isometry": {"strength": 0.1}}), {Mode.STEPPED}),
 ]
 DECAYS, CLAMPS, SPARES, RENEWS, RECYCLES, MENDS = (LAZY[k][0] for k in (5, 8, 9, 11, 12, 15))
 OWES = LAZY[1][0]
 REPLACES = LAZY[18][0]
-TOGETHER = [DECAYS, OWES, CLAMPS, RECYCLES]
+CLIPPED = LAZY[24][0]
+PULLED = {"coupled_isometry": {"strength": 0.1, "target": "gain_squared"}}
+TOGETHER = [DECAYS, OWES, CLAMPS, RECYCLES, CLIPPED, Case(methods=PULLED)]
 
 
 def from_looped(case: Case, steps: int, dtype: torch.dtype) -> float:
@@ -234,6 +274,12 @@ def test_float32_stays_close_for_a_hundred_steps(case: Case) -> None:
         Case(methods={"continual_backprop": CBP, "l2": L2}, dropout=0.4),
         Case("adam", activation="crelu", dropout=0.2, batch=3),
         Case(methods={"continual_backprop": CBP, "l2": L2}, normalisation="online"),
+        Case(methods={**PULLED, "gradient_clipping": {"norm": 0.1}, "continual_backprop": {**CBP, **UNEVEN}}, batch=3),
+        Case("adam", {**PULLED, "gradient_clipping": {"norm": 0.1}}, inputs=20),
+        Case("adamo", {"l2_init": {}, "gradient_clipping": {"norm": 0.1}}, {"isometry_strength": 0.1, "head": False}),
+        Case(methods={**PULLED, "l2": L2}, width=300, depth=1),
+        Case(methods={"parseval": {}}, inputs=9, width=40),
+        Case(methods={"gradient_clipping": {"norm": 0.1}, "continual_backprop": CBP, "l2": L2}),
     ],
     ids=str,
 )
@@ -412,10 +458,12 @@ def test_pictures_have_the_bits_of_their_numbers(case: Case, batch: int) -> None
 @pytest.mark.parametrize(
     ("methods", "said"),
     [
-        ({"Normalised": {}}, "of whole matrices of weights"),
+        ({"Largest": {}}, "in two forms"),
+        ({"Summed": {}}, "of whole matrices of weights"),
         ({"Restless": {}}, "a schedule that acts every 7 steps"),
         ({"shrink_and_perturb": {}}, "drawn"),
-        ({"coupled_isometry": {}}, "used twice"),
+        ({"Cubed": {}}, "used twice"),
+        ({"WrongSide": {"bound": 0.1}}, "used twice"),
         ({"Counting": {}}, "of all weights"),
     ],
 )
