@@ -10,7 +10,7 @@ The choice is a function of these declarations, the sizes and the kind of device
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Literal
 
@@ -26,7 +26,14 @@ MOST_INPUTS = 16_384  # numbers in a batch up to which lanes, which hold one for
 LARGEST_BATCH = 32  # examples up to which reading a large network row by row, online, beats dense products
 RAREST = 100  # steps of a period from which on a step of it, in torch, is not what a loop of the online path costs
 
-Takes = bool | Mapping[str, Literal[True] | Collection[object]]
+Takes = bool | Mapping[str, Literal[True] | Container[object]]
+
+
+class OnceOrRarely:
+    """Periods that the online path takes of what is part of a step: every step, or rare ones."""
+
+    def __contains__(self, period: object) -> bool:
+        return period == 1 or (isinstance(period, int) and period >= RAREST)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,100 +1,33 @@
 """A learner's traced step, cut into what the online path runs: products, chains, and what is small.
 
-The step of one network, forward, loss, backward and update, is one graph of core operations. In it, of every weight
-matrix W (out, in) with input X and error D,
-
-    forward   X Wᵀ      reads the rows (of W as it is stored, [in][out]) whose input is not zero
-    back      D W       needs those same rows, where zero input comes from relu and so has slope zero
-    outer     Dᵀ X      is the gradient of those rows, and zero elsewhere
-    square    ‖Dᵀ X‖²   needs the lengths of D and of what of X is not zero, or their angles in a batch
-    sum       Σ |W|     of its new weights, over what goes into each unit or out of each, changes with those rows
-    pull      (W Wᵀ − t I) W, or W (Wᵀ W − t I), on the shorter side: no row sleeps
-
-These products are written by hand, once (online_rows.h). What makes a new weight of the old one, its gradient and its
-slots (whatever else of the optimizer's and methods' state is of W's shape) must be elementwise: the *chain*, which is
-traced anew for ONE weight and so runs with a vector of weights. A bias that is one multiplication and addition has such
-a chain of its own. All the rest works on a few numbers per unit: activations, losses, other biases, units' statistics.
-It is lowered as it stands, in *segments* between the products.
+The step of one network, forward, loss, backward and update, is one graph of core operations. The products of a weight
+matrix in it are found (online_layers.py). What makes a new weight of the old one, its gradient, its slots (whatever else
+of the optimizer's and methods' state is of the matrix's shape) and numbers of its unit and its input must be
+elementwise: the *chain*, which is traced anew for ONE weight and so runs with a vector of weights. A bias that is one
+multiplication and addition has such a chain of its own. All the rest works on a few numbers per unit: activations,
+losses, other biases, units' statistics. It is lowered as it stands, in *segments* between the products.
 
 What cannot be cut so (a sum over all weights in every step, a draw for every weight) raises NotLowered, with why.
-The file is long because it is one decision: what is a product decides what a chain is, and both decide what is left.
+The file is long because it is one decision: what is a chain decides what is left, and so in what order all is done.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
 from workloads.engine.online_graph import RESHAPES, stripped, traced
+from workloads.engine.online_layers import BACK, DOT, FORWARD, LEARN, PULL, SCALE, SQUARE, SUM, Layer, layers_of
 from workloads.engine.operations import SAME
 from workloads.engine.trace import NotLowered
 
 aten = torch.ops.aten
-FORWARD, BACK, SQUARE, LEARN = "forward", "back", "square", "learn"  # operations, in the order of a step
-SUM, PULL = "sum", "pull"  # products that `LEARN` makes beside
 OPENING = -1  # before the first step of a call
-
-
-@dataclass(frozen=True, slots=True)
-class Sum:
-    """A sum, or a mean, of a layer's new weights' absolute values."""
-
-    node: fx.Node
-    incoming: bool  # (out,), over what goes into a unit; else (in,), over what leaves it
-    mean: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Square:
-    """The sum of the squares of a gradient Dᵀ X."""
-
-    node: fx.Node
-    error: fx.Node  # D
-
-
-@dataclass(frozen=True, slots=True)
-class Pull:
-    """What a weight matrix is pulled by towards an isometry, but for a factor."""
-
-    node: fx.Node
-    flipped: bool  # whether it is (in, out)
-    target: float  # what its Gram matrix is pulled to, times the identity
-
-
-@dataclass(slots=True)
-class Layer:
-    """One weight matrix: its products and its chain. Leaves are numbers of tensors of the state."""
-
-    weight: int
-    forward: fx.Node  # (B, out), with `start` added
-    start: fx.Node | None  # (out,) of the state, a bias
-    inputs: fx.Node  # X
-    back: fx.Node | None = None  # (B, in); None where nobody asks
-    outer: fx.Node | None = None
-    error: fx.Node | None = None  # D, or a multiple of it
-    flipped: bool = False  # whether `outer` is (in, out)
-    evolving: list[int] = field(default_factory=list)  # leaves that the chain changes, the weight first
-    constant: list[int] = field(default_factory=list)  # leaves of the weight's shape that it only reads
-    scalars: list[fx.Node] = field(default_factory=list)  # single numbers that it reads
-    nodes: list[fx.Node] = field(default_factory=list)  # in order
-    sums: list[Sum] = field(default_factory=list)
-    squares: list[Square] = field(default_factory=list)
-    pull: Pull | None = None
-    bias: Layer | None = None  # `start`, where its new values are a chain too: it alone, and its gradient as `outer`
-
-    @property
-    def leaves(self) -> list[int]:
-        """All tensors of the weight's shape that the chain reads."""
-        return [*self.evolving, *self.constant]
-
-    @property
-    def apart(self) -> bool:
-        """Whether the errors of the layer below are asked for before it is known what moves the weights."""
-        return self.back is not None and stripped(self.back.args[0])[0] is not self.error
+Op = tuple[str, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +41,7 @@ class Segment:
 
 
 class Cut:
-    """The cut step. `ops` are (operation, number of the layer), with `segments[i]` before ops[i]."""
+    """The cut step. `ops` are (operation, number of the layer, which of them), with `segments[i]` before ops[i]."""
 
     def __init__(
         self,
@@ -130,17 +63,21 @@ class Cut:
         self.lasting = set(self.placeholders[leaves : leaves + hypers])
         self.leaf_of = {node: k for k, node in enumerate(self.placeholders[:leaves])}
         self.order = {node: k for k, node in enumerate(self.graph.nodes)}
-        self.layers = self._layers()
-        self.products: dict[fx.Node, tuple[str, int]] = {}
+        self.layers = layers_of(trace_of_step, leaves)
+        self.ends = list(self.outputs)  # of chains
+        self.products: dict[fx.Node, Op] = {}
         for k, layer in enumerate(self.layers):
-            self.products[layer.forward] = (FORWARD, k)
+            self.products[layer.forward] = (FORWARD, k, 0)
             if layer.back is not None:
-                self.products[layer.back] = (BACK if layer.apart else LEARN, k)
-            layer.sums = self._sums(layer)
-            self.products |= {own.node: (SUM, k) for own in layer.sums}
-            self.products |= {own.node: (SQUARE, k) for own in layer.squares}
+                self.products[layer.back] = (BACK if layer.apart else LEARN, k, 0)
+            self.products |= {own.node: (SUM, k, 0) for own in layer.sums}
+            self.products |= {own.node: (SQUARE, k, 0) for own in layer.squares}
+            self.products |= {own.node: (DOT, k, i) for i, own in enumerate(layer.dots)}
             if layer.pull is not None:
-                self.products[layer.pull.node] = (PULL, k)
+                self.products[layer.pull.node] = (PULL, k, 0)
+            if layer.scale is not None:
+                self.products[layer.scale.size] = (LEARN, k, 0)
+                self.ends[layer.weight] = layer.scale.weights
         self.owner = self._owners()
         self.heavy = self._heavy()
         for k, layer in enumerate(self.layers):
@@ -150,147 +87,6 @@ class Cut:
             bias = self._bias(layer)
             layer.bias = bias if bias is not None and descends(self, bias) else None
         self.ops, self.opening, self.segments = self._cut_segments()
-
-    # ---- products ----
-
-    def _layers(self) -> list[Layer]:
-        layers: list[Layer] = []
-        backs: dict[int, fx.Node] = {}
-        others: list[fx.Node] = []
-        pulls, within = self._pulls()
-        for node in self.graph.nodes:
-            if node.target != aten.mm.default or node in within:
-                continue
-            leaf, odd = stripped(node.args[1])
-            number = self.leaf_of.get(leaf)
-            if number is None:
-                others.append(node)
-            elif odd:
-                if any(number == layer.weight for layer in layers):
-                    raise NotLowered("a weight matrix that is used twice")
-                layers.append(Layer(number, *self._begun(node), node.args[0]))
-            elif number in backs:
-                raise NotLowered("a weight matrix that is used twice")
-            else:
-                backs[number] = node
-        if not layers:
-            raise NotLowered("a network without a matrix of weights")
-        for layer in sorted(layers, key=lambda own: own.weight not in backs):
-            layer.back, layer.pull = backs.get(layer.weight), pulls.get(layer.weight)
-            self._find_gradient(layer, others)
-        return layers
-
-    def _find_gradient(self, layer: Layer, products: list[fx.Node]) -> None:
-        """The layer's gradient among products that are left, and the sums of its squares; they are taken out."""
-        for node in [node for node in products if self._matches(layer, node)]:
-            squares, moves = self._squares(node)
-            layer.squares += [Square(own, self._error(layer, node)[0]) for own in squares]
-            if moves and layer.outer is not None:
-                raise NotLowered("the gradient of a weight matrix in two forms")
-            if moves:
-                layer.outer = node
-                layer.error, layer.flipped = self._error(layer, node)
-            products.remove(node)
-        if layer.outer is None:
-            raise NotLowered("a weight matrix whose gradient is no product of its input and its error")
-
-    def _squares(self, gradient: fx.Node) -> tuple[list[fx.Node], bool]:
-        """The sums of a gradient's squares, and whether it is used for anything else."""
-        views, squares, moves = [gradient], [], False
-        for view in views:
-            for user in view.users:
-                if user.target == aten.permute.default:
-                    views.append(user)
-                elif user.target == aten.mul.Tensor and user.args == (view, view):
-                    sums = [n for n in user.users if n.target == aten.sum.dim_IntList and self.seen[n].numel() == 1]
-                    squares += sums
-                    moves |= len(sums) < len(user.users)
-                else:
-                    moves = True
-        return squares, moves
-
-    def _pulls(self) -> tuple[dict[int, Pull], set[fx.Node]]:
-        """Weight -> its pull towards an isometry, and the products that it is made of."""
-        pulls: dict[int, Pull] = {}
-        within: set[fx.Node] = set()
-        for node in self.graph.nodes:
-            if node.target != aten.mm.default:
-                continue
-            for right, (factor, other) in enumerate((node.args, node.args[::-1])):
-                (weight, odd), gram = stripped(factor), self._gram(stripped(other)[0])
-                leaf = self.leaf_of.get(weight)
-                if leaf is None or gram is None or leaf in pulls:
-                    continue
-                product, target = gram
-                first, second = (stripped(own) for own in product.args)
-                by_rows = bool(right) != odd  # W Wᵀ, else Wᵀ W
-                if (first, second) != ((weight, not by_rows), (weight, by_rows)):
-                    continue
-                if len(self.seen[product]) == min(self.examples[leaf].shape):
-                    pulls[leaf] = Pull(node, odd, target)
-                    within |= {node, product}
-        return pulls, within
-
-    def _gram(self, node: fx.Node) -> tuple[fx.Node, float] | None:
-        """(product, t) of a node that is a product less t times the identity."""
-        if node.target != aten.sub.Tensor or node.args[1] not in self.constants or node.kwargs:
-            return None
-        product, less = stripped(node.args[0])[0], self.seen[node.args[1]]
-        if product.target != aten.mm.default or less.ndim != 2 or less.shape[0] != less.shape[1]:
-            return None
-        alike = torch.equal(less, less[0, 0] * torch.eye(len(less), dtype=less.dtype))
-        return (product, float(less[0, 0])) if alike else None
-
-    def _sums(self, layer: Layer) -> list[Sum]:
-        """The sums of the layer's new weights, as they are after the whole step."""
-        new, odd = stripped(self.outputs[layer.weight])
-        sums = []
-        for node in self.graph.nodes:
-            if node.target not in (aten.mean.dim, aten.sum.dim_IntList) or len(node.args[1]) != 1:
-                continue
-            size, turned = stripped(node.args[0])
-            if size.target != aten.abs.default or self.seen[size].ndim != 2 or self.seen[node].ndim != 1:
-                continue
-            base, flipped = stripped(size.args[0])
-            if base is new:
-                incoming = (node.args[1][0] % 2 == 1) != (turned ^ flipped ^ odd)
-                sums.append(Sum(node, incoming, node.target == aten.mean.dim))
-        return sums
-
-    def _begun(self, product: fx.Node) -> tuple[fx.Node, fx.Node | None]:
-        """The product with its bias added, where that is all it is for, and the bias."""
-        only = next(iter(product.users)) if len(product.users) == 1 else product
-        if only.target == aten.add.Tensor and not only.kwargs and only.args[1] is product:
-            start = only.args[0]
-            if isinstance(start, fx.Node) and start in self.leaf_of:
-                if self.seen[start].shape == self.seen[product].shape[1:]:
-                    return only, start
-        return product, None
-
-    def _matches(self, layer: Layer, node: fx.Node) -> bool:
-        """Whether a product is the gradient of the layer's weights, or a multiple of it."""
-        error = self._error(layer, node)[0]
-        if error is None or self.seen[error].shape != self.seen[layer.forward].shape:
-            return False
-        if layer.back is None:
-            return True
-        own = (stripped(layer.back.args[0])[0], False)
-        many = error.target == aten.mul.Tensor and any(
-            stripped(one) == own and self.seen[number].numel() == 1
-            for one, number in (error.args[:2], error.args[1::-1])
-            if isinstance(number, fx.Node)
-        )
-        return stripped(layer.back.args[0]) == (error, False) or many
-
-    def _error(self, layer: Layer, node: fx.Node) -> tuple[Any, bool]:
-        """(D, whether transposed) of a product Dᵀ X, or Xᵀ D, with the layer's input X; (None, False) of another."""
-        (left, left_odd), (right, right_odd) = stripped(node.args[0]), stripped(node.args[1])
-        wanted = stripped(layer.inputs)
-        if (right, right_odd) == wanted and left_odd:
-            return left, False
-        if (left, not left_odd) == wanted and not right_odd:
-            return right, True
-        return None, False
 
     # ---- chains ----
 
@@ -399,15 +195,19 @@ class Cut:
 
         Raises NotLowered where it is not elementwise.
         """
-        layer.evolving = [k for k in own if stripped(self.outputs[k]) != (self.placeholders[k], False)]
+        layer.evolving = [k for k in own if stripped(self.ends[k]) != (self.placeholders[k], False)]
         layer.constant = [k for k in own if k not in layer.evolving]
         if layer.weight not in layer.evolving:
             raise NotLowered("weights that do not learn")
         single = {n for n in self.seen if isinstance(self.seen[n], Tensor) and self.seen[n].numel() == 1}
         stop = (single - heavy) | {other.outer for other in self.layers if other.outer is not None}
         stop |= {layer.outer} if layer.outer is not None else set()
+        out, inputs = (self.examples[layer.weight].shape + (1,))[:2]
+        wide = ([(inputs,), (1, inputs)] if inputs > 1 else []) + ([(out, 1)] if out > 1 else [])
+        vectors = {n for n in self.seen if n not in heavy and tuple(getattr(self.seen[n], "shape", ())) in wide}
+        stop |= vectors - self.constants
         flipped: dict[fx.Node, bool | None] = {}  # None: alike in all places
-        for node in self._slice([self.outputs[k] for k in layer.evolving], stop):
+        for node in self._slice([self.ends[k] for k in layer.evolving], stop):
             if node in self.constants:
                 if not alike(self.seen[node]):
                     raise NotLowered("a constant of its own for every weight")
@@ -417,6 +217,9 @@ class Cut:
                 flipped[node] = layer.flipped
             elif layer.pull is not None and node is layer.pull.node:
                 flipped[node] = layer.pull.flipped
+            elif node in vectors:
+                flipped[node] = False
+                layer.vectors.append(node)
             elif node in stop:
                 flipped[node] = None
                 layer.scalars.append(node)
@@ -425,7 +228,7 @@ class Cut:
             else:
                 flipped[node] = self._flipped(node, flipped)
                 layer.nodes.append(node)
-        if any(flipped[self.outputs[leaf]] is not False for leaf in layer.evolving):
+        if any(flipped[self.ends[leaf]] is not False for leaf in layer.evolving):
             raise NotLowered("weights whose new values are not made one by one")
 
     def _flipped(self, node: fx.Node, flipped: dict[fx.Node, bool | None]) -> bool | None:
@@ -446,14 +249,14 @@ class Cut:
     def chain(self, layer: Layer) -> Callable[..., list[Tensor]]:
         """The chain of ONE weight: (gradient, leaves..., scalars...), all 0-d, to the evolving leaves' new values.
 
-        Where the weight is pulled, what it is pulled by comes after the leaves.
+        Where the weight is pulled, what it is pulled by comes after the leaves, and then what it reads of vectors.
         """
 
         def step(gradient: Tensor, *given: Tensor) -> list[Tensor]:
             values: dict[fx.Node, Tensor] = {layer.outer: gradient}  # type: ignore[dict-item]
             arrays = [self.placeholders[k] for k in layer.leaves]
             arrays += [layer.pull.node] if layer.pull is not None else []
-            values |= dict(zip([*arrays, *layer.scalars], given, strict=True))
+            values |= dict(zip([*arrays, *layer.vectors, *layer.scalars], given, strict=True))
             for node in layer.nodes:
                 if node in self.constants:
                     values[node] = self.seen[node].flatten()[0].clone()
@@ -461,7 +264,7 @@ class Cut:
                     values[node] = values[node.args[0]]  # type: ignore[index]
                 else:
                     values[node] = evaluated(node, values)
-            return [values[self.outputs[k]] for k in layer.evolving]
+            return [values[self.ends[k]] for k in layer.evolving]
 
         return step
 
@@ -477,17 +280,19 @@ class Cut:
 
     # ---- segments ----
 
-    def _cut_segments(self) -> tuple[list[tuple[str, int]], Segment, list[Segment]]:
+    def _cut_segments(self) -> tuple[list[Op], Segment, list[Segment]]:
         """The operations in an order, what is computed once before the first step, and what before each of them."""
         layers = list(enumerate(self.layers))
-        waiting = [
-            *((FORWARD, k) for k, _ in layers),
-            *((BACK, k) for k, layer in layers if layer.apart),
-            *((SQUARE, k) for k, layer in layers if layer.squares),
-            *((LEARN, k) for k, _ in layers),
+        waiting: list[Op] = [
+            *((FORWARD, k, 0) for k, _ in layers),
+            *((BACK, k, 0) for k, layer in layers if layer.apart),
+            *((SQUARE, k, 0) for k, layer in layers if layer.squares),
+            *((DOT, k, i) for k, layer in layers for i in range(len(layer.dots))),
+            *((LEARN, k, 0) for k, _ in layers),
+            *((SCALE, k, 0) for k, layer in layers if layer.scale is not None),
         ]
         done: set[fx.Node] = set()  # products
-        ops: list[tuple[str, int]] = []
+        ops: list[Op] = []
         numbers = [n for layer in self.layers for n in layer.scalars if self.lasts(n)]
         placed = {node: OPENING for node in self._slice(numbers) if self._small(node)}
         while waiting:
@@ -504,7 +309,7 @@ class Cut:
                     placed.setdefault(node, len(ops))
             ops.append(op)
             waiting.remove(op)
-            made = (SUM, op[1]) if op[0] == LEARN else op
+            made = (SUM, *op[1:]) if op[0] == self.layers[op[1]].last else op
             done |= {node for node, own in self.products.items() if own in (op, made)}
         biases = {layer.bias.weight for layer in self.layers if layer.bias is not None}
         results = [k for k in self.leaf_of.values() if k not in self.owner and k not in biases]
@@ -515,7 +320,7 @@ class Cut:
         segments = [self._segment(k, placed, results if k == len(ops) else [], ops) for k in range(len(ops) + 1)]
         return ops, self._segment(OPENING, placed, [], ops), segments
 
-    def _wanted(self, op: tuple[str, int]) -> list[fx.Node]:
+    def _wanted(self, op: Op) -> list[fx.Node]:
         """What has to be known before an operation."""
         layer = self.layers[op[1]]
         if op[0] == FORWARD:
@@ -525,8 +330,13 @@ class Cut:
             return [stripped(layer.back.args[0])[0]]
         if op[0] == SQUARE:
             return [own.error for own in layer.squares]
+        if op[0] == DOT:
+            return [layer.dots[op[2]].vector]
+        if op[0] == SCALE:
+            assert layer.scale is not None
+            return [layer.scale.number]
         assert layer.error is not None
-        return [layer.error, *layer.scalars]
+        return [layer.error, *layer.scalars, *layer.vectors]
 
     def _small(self, node: fx.Node) -> bool:
         if node in self.heavy:
@@ -534,7 +344,7 @@ class Cut:
         return node.op == "call_function" and node not in self.products and node not in self.constants
 
     def _segment(
-        self, number: int, placed: dict[fx.Node, int], results: list[int], ops: list[tuple[str, int]]
+        self, number: int, placed: dict[fx.Node, int], results: list[int], ops: list[Op]
     ) -> Segment:
         nodes = sorted((n for n, at in placed.items() if at == number), key=self.order.__getitem__)
         used = {n for node in nodes for n in node.all_input_nodes} | {self.outputs[k] for k in results}

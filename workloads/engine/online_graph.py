@@ -42,7 +42,7 @@ def traced(step: Callable[..., Sequence[Tensor]], examples: Sequence[Tensor], le
         elif node.target == aten.add.Tensor and (kept := beside_zeros(whole, node)) is not None:
             node.replace_all_uses_with(kept)
             whole.graph.erase_node(node)
-        elif node.target == aten.sum.dim_IntList and whole.seen[node].numel() == whole.seen[node.args[0]].numel():
+        elif node.target == aten.sum.dim_IntList and of_one(whole, node, state):
             with whole.graph.inserting_before(node):  # over one example
                 same = whole.graph.call_function(aten.view.default, (node.args[0], list(whole.seen[node].shape)))
             whole.seen[same] = whole.seen[node]
@@ -61,6 +61,13 @@ def traced(step: Callable[..., Sequence[Tensor]], examples: Sequence[Tensor], le
             turned(whole, node)
     scale_errors(whole, state)
     return whole
+
+
+def of_one(whole: Trace, node: fx.Node, state: set[fx.Node]) -> bool:
+    """Whether a sum is of one number each, and no product or length of a matrix, which online_layers.py looks for."""
+    of: Any = node.args[0]
+    told = of.target == aten.mul.Tensor and (of.args[0] is of.args[1] or any(own in state for own in of.args))
+    return whole.seen[node].numel() == whole.seen[of].numel() and not told
 
 
 def scale_errors(whole: Trace, state: set[fx.Node]) -> None:

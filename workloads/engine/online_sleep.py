@@ -22,8 +22,9 @@ from enum import IntEnum
 import torch
 from torch import Tensor, fx
 
-from workloads.engine.online_cut import Cut, Layer
+from workloads.engine.online_cut import Cut
 from workloads.engine.online_graph import RESHAPES
+from workloads.engine.online_layers import Layer
 from workloads.engine.online_layout import LEAST, LONGEST, REFRESH
 from workloads.engine.operations import SAME
 
@@ -91,7 +92,7 @@ FAR, NEAR = 1e100, 1e-100  # far beyond any bound, and within it
 
 def sleep_of(cut: Cut, layer: Layer) -> Asleep:
     """How the layer's rows sleep."""
-    if layer.pull is not None or not all(cut.lasts(number) for number in layer.scalars):
+    if layer.restless or not all(cut.lasts(number) for number in layer.scalars):
         return Asleep(Sleep.DENSE)
     results = kinds(cut, layer)
     alone = descends(cut, layer)
@@ -105,7 +106,7 @@ def sleep_of(cut: Cut, layer: Layer) -> Asleep:
 
 def descends(cut: Cut, layer: Layer) -> bool:
     """Whether a chain is w ← a w + b g, alone, with two numbers that last and are the same for all weights."""
-    lasting = layer.pull is None and all(cut.lasts(number) for number in layer.scalars)
+    lasting = not layer.restless and all(cut.lasts(number) for number in layer.scalars)
     return lasting and kinds(cut, layer) == [LINEAR] == kinds(cut, layer, gradient=LINEAR)
 
 
@@ -121,7 +122,7 @@ def kinds(cut: Cut, layer: Layer, gradient: int = ZERO) -> list[int]:
             kind_of[node] = ZERO if bool((cut.seen[node] == 0).all()) else NUMBER
         else:
             kind_of[node] = _kind(node, [_of(a, kind_of) for a in node.args if isinstance(a, fx.Node | int | float)])
-    return [kind_of[cut.outputs[k]] for k in layer.evolving]
+    return [kind_of[cut.ends[k]] for k in layer.evolving]
 
 
 def _of(argument: fx.Node | float, kind_of: dict[fx.Node, int]) -> int:

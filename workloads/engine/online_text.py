@@ -16,8 +16,9 @@ from torch import Tensor, fx
 
 from workloads.engine.lanes import Program, stored
 from workloads.engine.lowering import Lowering
-from workloads.engine.online_cut import BACK, FORWARD, LEARN, PULL, SQUARE, Cut, Layer, Segment, Sum
+from workloads.engine.online_cut import Cut, Op, Segment
 from workloads.engine.online_graph import stripped
+from workloads.engine.online_layers import BACK, DOT, FORWARD, LEARN, PULL, SCALE, SQUARE, Layer, Sum
 from workloads.engine.online_layout import padded
 from workloads.engine.online_sleep import LENGTHS, Asleep, constants, descends, sleep_of
 from workloads.engine.trace import NotLowered
@@ -75,7 +76,7 @@ class _Writer:
         for segment in (self.cut.opening, *self.cut.segments):
             for node in segment.writes:
                 self.names[node] = f"v{self.cut.order[node]}"
-        for node, (kind, _) in self.cut.products.items():
+        for node, (kind, *_) in self.cut.products.items():
             if kind != PULL:  # which lies as the weights do
                 self.names[node] = f"v{self.cut.order[node]}"
 
@@ -119,6 +120,7 @@ class _Writer:
             self.made.take(f"gram{k}", short * short * size)
             self.made.take(f"turned{k}", padded(out) * padded(inputs) * size if short else 0)
             self.made.take(f"pulled{k}", inputs * padded(out) * size if short else 0)
+            self.made.take(f"units{k}", max(1, len(layer.vectors), len(layer.dots) > 0) * padded(out) * size)
         self.made.take("picture", self.program.x.numel() * size)
         for k, layer in enumerate(self.cut.layers):
             self.made.take(f"lengths{k}", LENGTHS * len(layer.evolving) ** 2)
@@ -132,7 +134,7 @@ class _Writer:
             small += code
             body += call
             if k < len(self.cut.ops):
-                body += self._op(*self.cut.ops[k])
+                body += self._op(self.cut.ops[k])
         code, events = self._events()
         small += code
         whole, calls = [], []
@@ -216,7 +218,9 @@ class _Writer:
         names = [f"e{k}" for k in range(len(layer.evolving))]
         names += [f"c{k}_" for k in range(count - len(layer.evolving))]
         singles = [f"n{k}" for k in range(len(layer.scalars))]
-        lowering = Lowering(step, [*slots, slots[0], *numbers], [*names, "g", *singles])
+        vectors = [f"v{k}_" for k in range(len(layer.vectors))]
+        given = [slots[0] for _ in vectors]
+        lowering = Lowering(step, [*slots, slots[0], *given, *numbers], [*names, "g", *vectors, *singles])
         out, inputs = self.program.leaves[layer.weight].shape
         constants = {
             "NUMBER": number,
@@ -228,6 +232,7 @@ class _Writer:
             "ALL": int(not silent(cut, layer)),
             "BACK": int(layer.back is not None and not layer.apart),
             "PULLS": int(pull is not None),
+            "VECTORS": len(vectors),
             "SLEEP": int(asleep.sleep),
             "HOMOGENEOUS": int(asleep.homogeneous),
             "DESCENDS": int(asleep.descends),
@@ -237,6 +242,9 @@ class _Writer:
             **{name.upper(): places[f"{name}{number}"] for name in PLACES},
         }
         kinds = [self.kind(n) for n in layer.scalars]
+        if any(cut.seen[n].dtype != self.program.dtype for n in layer.vectors):
+            raise NotLowered("numbers of another type than the weights', one for every unit or input")
+        by_unit = ["true" if tuple(cut.seen[n].shape) == (out, 1) else "false" for n in layer.vectors]
         return [
             f"struct Layer{number} {{",
             *(f"static constexpr int {name} = {value};" for name, value in constants.items()),
@@ -254,10 +262,17 @@ class _Writer:
                 for kind, name, node in zip(kinds, singles, layer.scalars, strict=True)
             ),
             "}",
-            "static inline void step(Number* s, const Number* c, Number gradient, const Numbers& n) {",
+            "static void vectors([[maybe_unused]] const Member& m, [[maybe_unused]] char* scratch, "
+            "[[maybe_unused]] const Real** from) {",
+            *(f"from[{k}] = {self.pointer(node)};" for k, node in enumerate(layer.vectors)),
+            "}",
+            f"static constexpr bool BY_UNIT[] = {{{', '.join([*by_unit, 'false'])}}};",
+            "static inline void step(Number* s, const Number* c, Number gradient, [[maybe_unused]] const Number* v, "
+            "const Numbers& n) {",
             *(f"Number {name}[1] = {{s[{k}]}};" for k, name in enumerate(names[: len(layer.evolving)])),
             *(f"const Number {name}[1] = {{c[{k}]}};" for k, name in enumerate(names[len(layer.evolving) :])),
             "const Number g[1] = {gradient};",
+            *(f"const Number {name}[1] = {{v[{k}]}};" for k, name in enumerate(vectors)),
             *(f"const {kind}v* {name} = n.{name};" for kind, name in zip(kinds, singles, strict=True)),
             *lowering.code(),
             *(f"s[{k}] = {name}[0];" for k, name in enumerate(names[: len(layer.evolving)])),
@@ -294,8 +309,9 @@ class _Writer:
         code = [f"static void {name}({signature}) {{", *lowering.code(), "}"]
         return code, [f'extern "C" void {name}(char** given) {{ small::{name}({passed}); }}']
 
-    def _op(self, kind: str, number: int) -> list[str]:
+    def _op(self, op: Op) -> list[str]:
         """The call of a product."""
+        kind, number, which = op
         places, layer = self.made.places, self.cut.layers[number]
         out = self.program.leaves[layer.weight].shape[0]
         index, value = f"(int*)(scratch+{places[f'index{number}']})", f"(Real*)(scratch+{places[f'value{number}']})"
@@ -314,6 +330,14 @@ class _Writer:
                 error, widened = self._error(number, own.error)
                 lines += [*widened, f"*{self.pointer(own.node)} = rows{number}.square({count}, {value}, {error});"]
             return lines
+        sums = [self._sum(number, own) for own in layer.sums]
+        if kind == DOT:
+            dot = layer.dots[which]
+            name = "by_units" if dot.along else "by_inputs"
+            return [f"rows{number}.{name}({self.pointer(dot.vector)}, {self.pointer(dot.node)});"]
+        if kind == SCALE:
+            assert layer.scale is not None
+            return [f"rows{number}.scale(*{self.pointer(layer.scale.number)});", *sums]
         back = self.pointer(layer.back) if layer.back is not None else "nullptr"
         if kind == BACK:
             error, lines = self._error(number, stripped(layer.back.args[0])[0])  # type: ignore[union-attr]
@@ -323,7 +347,9 @@ class _Writer:
         lines.append(f"rows{number}.learn({count}, {index}, {value}, {error}, {back}, now);")
         if layer.bias is not None:
             lines.append(f"rows{number}.learn_bias({error});")
-        return lines + [self._sum(number, own) for own in layer.sums]
+        if layer.scale is not None:
+            lines.append(f"*{self.pointer(layer.scale.size)} = rows{number}.size(now + 1);")
+        return lines + (sums if layer.last == LEARN else [])
 
     def _error(self, number: int, node: fx.Node) -> tuple[str, list[str]]:
         """Where an error of a layer lies as (B, padded out), and what brings it there."""
@@ -389,7 +415,7 @@ class _Writer:
         return {n for segment in self.cut.segments for n in segment.writes}
 
 
-PLACES = ("lengths", "scaled", "times", "rest", "noted", "gram", "turned", "pulled")  # of a layer's own arrays
+PLACES = ("lengths", "scaled", "times", "rest", "noted", "gram", "turned", "pulled", "units")  # of a layer's arrays
 PARTS = (
     *("philox.h", "online_rows.h", "online_descent.h", "online_products.h"),
     *("online_small.h", "lanes.h", "online_traced.h", "online_driver.h"),

@@ -54,6 +54,7 @@ template <class L> struct Rows {
     double *columns, *across;  // sums of |w|: of what goes into a unit, and of what leaves one
     Real *scaled, *times, *rest;  // per row that is read: of its input, of it before the step, and after
     int64_t* awake;
+    const Real* vector[L::VECTORS + 1];  // of numbers per unit, padded, or per row
     int mode;
 
     // `m.pace` is [mode, b, A row by row], as online_sleep.py finds them.
@@ -158,7 +159,7 @@ template <class L> struct Rows {
         }
         each(row, [&](int v, Number* s, const Number* c) {
             Number still[N] = {}, change[N] = {};
-            if constexpr (!L::HOMOGENEOUS) L::step(still, c, Number{}, own);
+            if constexpr (!L::HOMOGENEOUS) L::step(still, c, Number{}, nullptr, own);
             for (int a = 0; a < N; ++a)
                 for (int b = 0; b < N; ++b) {
                     change[a] += moved[a * N + b] * s[b];
@@ -173,7 +174,7 @@ template <class L> struct Rows {
     void repeat(int row, int64_t steps) const {
         const typename L::Numbers own = numbers;
         each(row, [&](int, Number* s, const Number* c) {
-            for (int64_t k = 0; k < steps; ++k) L::step(s, c, Number{}, own);
+            for (int64_t k = 0; k < steps; ++k) L::step(s, c, Number{}, nullptr, own);
         });
     }
 
@@ -253,6 +254,81 @@ template <class L> struct Rows {
                                                                        error, back, change, across);
         if (L::ENTERING)
             for (int i = 0; i < L::C; ++i) columns[i] = shrink * columns[i] + change[i];
+    }
+
+    // ---- numbers per unit and per row ----
+
+    Real* units(int k) const { return (Real*)(scratch + L::UNITS) + k * L::C; }
+
+    static void pad(Real* to, const Real* from) {
+        std::memcpy(to, from, L::OUT * sizeof(Real));
+        for (int i = L::OUT; i < L::C; ++i) to[i] = 0;
+    }
+
+    void place_vectors() {
+        L::vectors(m, scratch, vector);
+        for (int k = 0; k < L::VECTORS; ++k)
+            if (L::BY_UNIT[k]) {
+                pad(units(k), vector[k]);
+                vector[k] = units(k);
+            }
+    }
+
+    inline void read_vectors(int row, int v, Number* to) const {
+        for (int k = 0; k < L::VECTORS; ++k)
+            to[k] = L::BY_UNIT[k] ? (Number)vectors(vector[k])[v] : Number{} + vector[k][row];
+    }
+
+    // to (out) = W v of v (in); to (in) = Wᵀ u of u (out). No row sleeps where these are asked for.
+    void by_inputs(const Real* from, Real* to) const {
+        constexpr int TOGETHER = 8;
+        for (int v = 0; v < V; v += TOGETHER) {
+            const int wide = V - v < TOGETHER ? V - v : TOGETHER;
+            Vec total[TOGETHER] = {};
+            for (int row = 0; row < L::IN; ++row) {
+                const Vec* w = vectors(array[0] + int64_t(row) * L::C) + v;
+                for (int i = 0; i < TOGETHER; ++i)
+                    if (i < wide) total[i] += from[row] * w[i];
+            }
+            for (int i = 0; i < wide; ++i)
+                for (int k = 0; k < LANES; ++k)
+                    if ((v + i) * LANES + k < L::OUT) to[(v + i) * LANES + k] = total[i][k];
+        }
+    }
+
+    void by_units(const Real* from, Real* to) const {
+        pad(units(0), from);
+        const Vec* u = vectors(units(0));
+        for (int row = 0; row < L::IN; ++row) {
+            const Vec* w = vectors(array[0] + int64_t(row) * L::C);
+            Vec dot[2] = {};
+            for (int v = 0; v < V; ++v) dot[v & 1] += w[v] * u[v];
+            to[row] = sum(dot[0] + dot[1]);
+        }
+    }
+
+    // ---- all new weights at once ----
+
+    // The sum of their squares, as they are before step `now`.
+    Real size(int64_t now) const {
+        settle(now);
+        double total = 0;
+        for (int row = 0; row < L::IN; ++row) {
+            const Vec* w = vectors(array[0] + int64_t(row) * L::C);
+            Vec some[2] = {};
+            for (int v = 0; v < V; ++v) some[v & 1] += w[v] * w[v];
+            total += sum(some[0] + some[1]);
+        }
+        return Real(total);
+    }
+
+    void scale(Real by) const {
+        Vec* w = vectors(array[0]);
+        for (int64_t i = 0; i < int64_t(L::IN) * V; ++i) w[i] *= by;
+        if (L::ENTERING)
+            for (int i = 0; i < L::C; ++i) columns[i] *= std::fabs(by);
+        if (L::LEAVING)
+            for (int j = 0; j < L::IN; ++j) across[j] *= std::fabs(by);
     }
 
     // ---- what is asked for before the step of the weights ----
@@ -376,7 +452,9 @@ template <class L> struct Rows {
                 for (int a = 0; a < N; ++a) s[a] = (Number)at[r][a][v];
                 for (int a = 0; a < M; ++a) c[a] = (Number)at[r][N + a][v];
                 if (L::BACK) dot[r] += (Vec)s[0] * e;
-                L::step(s, c, (Number)(input[r] * e), own);
+                Number own_vectors[L::VECTORS + 1];
+                read_vectors(index[r], v, own_vectors);
+                L::step(s, c, (Number)(input[r] * e), own_vectors, own);
                 for (int a = 0; a < N; ++a) at[r][a][v] = kept(v, s[a]);
             }
         };
@@ -405,7 +483,9 @@ template <class L> struct Rows {
             for (int b = 1; b < BATCH; ++b) gradient += x[b] * vectors(error + b * L::C)[v];
             for (int a = 0; a < N; ++a) s[a] = (Number)vectors(array[a] + at)[v];
             for (int a = 0; a < M; ++a) c[a] = (Number)vectors(array[N + a] + at)[v];
-            L::step(s, c, (Number)gradient, numbers);
+            Number own_vectors[L::VECTORS + 1];
+            read_vectors(row, v, own_vectors);
+            L::step(s, c, (Number)gradient, own_vectors, numbers);
             for (int a = 0; a < N; ++a) vectors(array[a] + at)[v] = kept(v, s[a]);
         }
     }
@@ -461,6 +541,7 @@ template <class L> struct Rows {
 
     void learn_all(int count, int* index, Real* value, const Real* error, Real* back, int64_t now) {
         if constexpr (L::SLEEP == DENSE) L::read(m, scratch, numbers);
+        if constexpr (L::VECTORS > 0) place_vectors();
         if (L::BACK) std::memset(back, 0, BATCH * L::IN * sizeof(Real));
         if constexpr (L::DESCENDS)
             if (running()) return descend(count, index, value, error, back, now);

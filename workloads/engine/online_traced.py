@@ -24,7 +24,7 @@ from torch import Tensor, fx
 from workloads.data.entries import Bytes
 from workloads.engine.lanes import Program
 from workloads.engine.layout import Tree, flattened, mapped, unflattened
-from workloads.engine.online_cut import Layer
+from workloads.engine.online_layers import Layer
 from workloads.engine.online_layout import Shades, bits, inside, padded, pictures
 from workloads.engine.online_sleep import Mode, Sleep, descent, pace
 from workloads.engine.online_text import Emitted, emitted

@@ -17,7 +17,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from workloads.paths import RAREST, Paths, Takes
+from workloads.paths import RAREST, OnceOrRarely, Paths, Takes
 from workloads.settings import Settings, later
 
 Strength = Annotated[float, Ge(0)]
@@ -615,7 +615,7 @@ METHODS: dict[str, MethodSpec] = {
     "spectral_regularisation": MethodSpec(
         config=SpectralRegularisationConfig,
         varies=("strength",),
-        paths=Paths(lanes=True, online=False),
+        paths=Paths(lanes=True, online=True),
         cost=1.0,
         copies=1,
     ),
@@ -625,7 +625,7 @@ METHODS: dict[str, MethodSpec] = {
     "normalise_and_project": MethodSpec(
         config=NormaliseAndProjectConfig,
         varies=(),
-        paths=Paths(lanes=True, online={"every": range(RAREST, 1 << 40)}),
+        paths=Paths(lanes=True, online={"every": OnceOrRarely()}),
         cost=0.5,
         copies=0,
     ),
