@@ -129,9 +129,9 @@ def test_paths_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
     assert path_of(wide.config, "cpu")[1].endswith("no lanes, since batches are large")
     [heavy] = trials("  a: {optimizer: sgd, momentum: 0.9, network: {width: 200}}", seeds=1)
     assert path_of(heavy.config, "cpu")[0] == "online"
-    [iterates] = trials("  a: {optimizer: sgd, spectral_regularisation: {}, network: {width: 200}}", seeds=1)
+    [iterates] = trials("  a: {optimizer: muon, network: {width: 200}}", seeds=1)
     path, reason = path_of(iterates.config, "cpu")
-    assert path == "lifted" and reason.endswith("online does not take spectral_regularisation")
+    assert path == "lifted" and reason.endswith("online does not take muon")
     both = "  a: {optimizer: %s, continual_backprop: {}, l2_init: {}, network: {width: 200}}"
     assert path_of(trials(both % "sgd", seeds=1)[0].config, "cpu")[0] == "online"
     assert path_of(trials(both % "adamo", seeds=1)[0].config, "cpu")[0] == "online"

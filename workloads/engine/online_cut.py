@@ -73,8 +73,7 @@ class Cut:
             self.products |= {own.node: (SUM, k, 0) for own in layer.sums}
             self.products |= {own.node: (SQUARE, k, 0) for own in layer.squares}
             self.products |= {own.node: (DOT, k, i) for i, own in enumerate(layer.dots)}
-            if layer.pull is not None:
-                self.products[layer.pull.node] = (PULL, k, 0)
+            self.products |= {own.node: (PULL, k, i) for i, own in enumerate(layer.pulls)}
             if layer.scale is not None:
                 self.products[layer.scale.size] = (LEARN, k, 0)
                 self.ends[layer.weight] = layer.scale.weights
@@ -151,7 +150,7 @@ class Cut:
         """Nodes made of whole matrices of weights, their gradients or their slots."""
         sources = {node for node, leaf in self.leaf_of.items() if leaf in self.owner}
         sources |= {layer.outer for layer in self.layers if layer.outer is not None}
-        return self._made_of(sources | {layer.pull.node for layer in self.layers if layer.pull is not None})
+        return self._made_of(sources | {pull.node for layer in self.layers for pull in layer.pulls})
 
     def _made_of(self, sources: set[fx.Node]) -> set[fx.Node]:
         """The sources, and what is computed from any of them without a product."""
@@ -206,6 +205,7 @@ class Cut:
         wide = ([(inputs,), (1, inputs)] if inputs > 1 else []) + ([(out, 1)] if out > 1 else [])
         vectors = {n for n in self.seen if n not in heavy and tuple(getattr(self.seen[n], "shape", ())) in wide}
         stop |= vectors - self.constants
+        pulls = {pull.node: pull.flipped for pull in layer.pulls}
         flipped: dict[fx.Node, bool | None] = {}  # None: alike in all places
         for node in self._slice([self.ends[k] for k in layer.evolving], stop):
             if node in self.constants:
@@ -215,8 +215,8 @@ class Cut:
                 layer.nodes.append(node)
             elif node is layer.outer:
                 flipped[node] = layer.flipped
-            elif layer.pull is not None and node is layer.pull.node:
-                flipped[node] = layer.pull.flipped
+            elif node in pulls:
+                flipped[node] = pulls[node]
             elif node in vectors:
                 flipped[node] = False
                 layer.vectors.append(node)
@@ -255,7 +255,7 @@ class Cut:
         def step(gradient: Tensor, *given: Tensor) -> list[Tensor]:
             values: dict[fx.Node, Tensor] = {layer.outer: gradient}  # type: ignore[dict-item]
             arrays = [self.placeholders[k] for k in layer.leaves]
-            arrays += [layer.pull.node] if layer.pull is not None else []
+            arrays += [pull.node for pull in layer.pulls]
             values |= dict(zip([*arrays, *layer.vectors, *layer.scalars], given, strict=True))
             for node in layer.nodes:
                 if node in self.constants:

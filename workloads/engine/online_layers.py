@@ -95,7 +95,7 @@ class Layer:
     sums: list[Sum] = field(default_factory=list)
     squares: list[Square] = field(default_factory=list)
     dots: list[Dot] = field(default_factory=list)
-    pull: Pull | None = None
+    pulls: list[Pull] = field(default_factory=list)
     scale: Scale | None = None
     bias: Layer | None = None  # `start`, where its new values are a chain too: it alone, and its gradient as `outer`
 
@@ -117,7 +117,7 @@ class Layer:
     @property
     def restless(self) -> bool:
         """Whether weights change by more than their own gradient and slots, so that no row sleeps."""
-        return self.pull is not None or bool(self.vectors or self.dots)
+        return bool(self.pulls or self.vectors or self.dots)
 
 
 def layers_of(step: Trace, leaves: int) -> list[Layer]:
@@ -157,7 +157,7 @@ class _Finder:
         if not layers:
             raise NotLowered("a network without a matrix of weights")
         for layer in sorted(layers, key=lambda own: own.weight not in backs):
-            layer.back, layer.pull = backs.get(layer.weight), pulls.get(layer.weight)
+            layer.back, layer.pulls = backs.get(layer.weight), pulls.get(layer.weight, [])
             self._find_gradient(layer, others)
             layer.sums, layer.dots, layer.scale = self._sums(layer), list(self._dots(layer)), self._scale(layer)
         return layers
@@ -236,9 +236,9 @@ class _Finder:
 
     # ---- of the weights as they are before the step ----
 
-    def _pulls(self) -> tuple[dict[int, Pull], set[fx.Node]]:
-        """Weight -> its pull towards an isometry, and the products that it is made of."""
-        pulls: dict[int, Pull] = {}
+    def _pulls(self) -> tuple[dict[int, list[Pull]], set[fx.Node]]:
+        """Weight -> its pulls towards an isometry, and the products that they are made of."""
+        pulls: dict[int, list[Pull]] = {}
         within: set[fx.Node] = set()
         for node in self.graph.nodes:
             if node.target != aten.mm.default:
@@ -246,7 +246,7 @@ class _Finder:
             for right, (factor, other) in enumerate((node.args, node.args[::-1])):
                 (weight, odd), gram = stripped(factor), self._gram(stripped(other)[0])
                 leaf = self.leaf_of.get(weight)
-                if leaf is None or gram is None or leaf in pulls:
+                if leaf is None or gram is None or node in within:
                     continue
                 product, target = gram
                 first, second = (stripped(own) for own in product.args)
@@ -254,7 +254,7 @@ class _Finder:
                 if (first, second) != ((weight, not by_rows), (weight, by_rows)):
                     continue
                 if len(self.seen[product]) == min(self.seen[weight].shape):
-                    pulls[leaf] = Pull(node, odd, target)
+                    pulls.setdefault(leaf, []).append(Pull(node, odd, target))
                     within |= {node, product}
         return pulls, within
 

@@ -116,10 +116,10 @@ class _Writer:
             self.made.take(f"out{k}", padded(out) * self.batch * size)
             self.made.take(f"error{k}", padded(out) * self.batch * size)
             self.made.take(f"noted{k}", out * size)
-            short = padded(min(out, inputs)) if layer.pull is not None else 0
+            short = padded(min(out, inputs)) if layer.pulls else 0
             self.made.take(f"gram{k}", short * short * size)
             self.made.take(f"turned{k}", padded(out) * padded(inputs) * size if short else 0)
-            self.made.take(f"pulled{k}", inputs * padded(out) * size if short else 0)
+            self.made.take(f"pulled{k}", inputs * padded(out) * size * len(layer.pulls))
             self.made.take(f"units{k}", max(1, len(layer.vectors), len(layer.dots) > 0) * padded(out) * size)
         self.made.take("picture", self.program.x.numel() * size)
         for k, layer in enumerate(self.cut.layers):
@@ -192,8 +192,10 @@ class _Writer:
                 "}",
                 f"namespace wide {{\n#define W {lanes}\n#define STRIDE W\n{read['lanes.h']}",
                 f"typedef {self.real}v Number;",
+                # Else a process has one table of that name, that of the first library.
+                "namespace {",
                 *wide,
-                "#undef W\n#undef STRIDE\n}",
+                "}\n#undef W\n#undef STRIDE\n}",
                 constants(),
                 read["online_traced.h"],
                 driver,
@@ -206,8 +208,8 @@ class _Writer:
         cut, asleep, places = self.cut, self.made.sleeps[number], self.made.places
         if any(self.program.leaves[k].dtype != self.program.dtype for k in layer.leaves):
             raise NotLowered("numbers of another type than the weights', one for every weight")
-        pull = layer.pull
-        slots = [torch.zeros((), dtype=self.program.dtype) for _ in [*layer.leaves, *([pull] if pull else [])]]
+        pulls = layer.pulls
+        slots = [torch.zeros((), dtype=self.program.dtype) for _ in [*layer.leaves, *pulls]]
         numbers = [cut.seen[n].flatten()[0].clone() for n in layer.scalars]
         chain = cut.chain(layer)
         count = len(slots)
@@ -231,7 +233,7 @@ class _Writer:
             "CONSTANT": count - len(layer.evolving),
             "ALL": int(not silent(cut, layer)),
             "BACK": int(layer.back is not None and not layer.apart),
-            "PULLS": int(pull is not None),
+            "PULLS": len(pulls),
             "VECTORS": len(vectors),
             "SLEEP": int(asleep.sleep),
             "HOMOGENEOUS": int(asleep.homogeneous),
@@ -248,13 +250,16 @@ class _Writer:
         return [
             f"struct Layer{number} {{",
             *(f"static constexpr int {name} = {value};" for name, value in constants.items()),
-            f"static constexpr double TARGET = {float(pull.target if pull else 0).hex()};",
+            f"static constexpr double TARGETS[] = {{{', '.join([*(pull.target.hex() for pull in pulls), '0'])}}};",
             "struct Numbers {",
             *(f"{kind}v {name}[1];" for kind, name in zip(kinds, singles, strict=True)),
             "};",
             "static void arrays(const Member& m, [[maybe_unused]] char* scratch, Real** to) {",
             *(f"to[{k}] = (Real*)m.leaf[{leaf}];" for k, leaf in enumerate(layer.leaves)),
-            *([f"to[{count - 1}] = (Real*)(scratch+{places[f'pulled{number}']});"] if pull else []),
+            *(
+                f"to[{len(layer.leaves) + k}] = (Real*)(scratch+{places[f'pulled{number}']}) + {k * inputs * padded(out)};"
+                for k in range(len(pulls))
+            ),
             "}",
             "static void read(const Member& m, char* scratch, Numbers& n) {",
             *(

@@ -281,30 +281,34 @@ template <class L> struct Rows {
 
     // to (out) = W v of v (in); to (in) = Wᵀ u of u (out). No row sleeps where these are asked for.
     void by_inputs(const Real* from, Real* to) const {
-        constexpr int TOGETHER = 8;
-        for (int v = 0; v < V; v += TOGETHER) {
-            const int wide = V - v < TOGETHER ? V - v : TOGETHER;
-            Vec total[TOGETHER] = {};
+        constexpr int WIDE = V <= IN_REGISTERS ? V : 8, LAST = V % WIDE;
+        const auto tile = [&](int v, auto wide) {
+            constexpr int NV = decltype(wide)::value;
+            Vec total[NV] = {};
             for (int row = 0; row < L::IN; ++row) {
                 const Vec* w = vectors(array[0] + int64_t(row) * L::C) + v;
-                for (int i = 0; i < TOGETHER; ++i)
-                    if (i < wide) total[i] += from[row] * w[i];
+                for (int i = 0; i < NV; ++i) total[i] += from[row] * w[i];
             }
-            for (int i = 0; i < wide; ++i)
-                for (int k = 0; k < LANES; ++k)
-                    if ((v + i) * LANES + k < L::OUT) to[(v + i) * LANES + k] = total[i][k];
-        }
+            for (int i = 0; i < NV; ++i) vectors(units(0))[v + i] = total[i];
+        };
+        for (int v = 0; v + WIDE <= V; v += WIDE) tile(v, std::integral_constant<int, WIDE>());
+        if constexpr (LAST > 0) tile(V - LAST, std::integral_constant<int, LAST>());
+        std::memcpy(to, units(0), L::OUT * sizeof(Real));
     }
 
     void by_units(const Real* from, Real* to) const {
         pad(units(0), from);
         const Vec* u = vectors(units(0));
-        for (int row = 0; row < L::IN; ++row) {
-            const Vec* w = vectors(array[0] + int64_t(row) * L::C);
-            Vec dot[2] = {};
-            for (int v = 0; v < V; ++v) dot[v & 1] += w[v] * u[v];
-            to[row] = sum(dot[0] + dot[1]);
-        }
+        const auto rows = [&](int row, auto count) {
+            constexpr int NR = decltype(count)::value;
+            Vec dot[NR] = {};
+            for (int v = 0; v < V; ++v)
+                for (int r = 0; r < NR; ++r) dot[r] += vectors(array[0] + int64_t(row + r) * L::C)[v] * u[v];
+            for (int r = 0; r < NR; ++r) to[row + r] = sum(dot[r]);
+        };
+        int row = 0;
+        for (; row + 4 <= L::IN; row += 4) rows(row, std::integral_constant<int, 4>());
+        for (; row < L::IN; ++row) rows(row, std::integral_constant<int, 1>());
     }
 
     // ---- all new weights at once ----
@@ -545,9 +549,9 @@ template <class L> struct Rows {
         if (L::BACK) std::memset(back, 0, BATCH * L::IN * sizeof(Real));
         if constexpr (L::DESCENDS)
             if (running()) return descend(count, index, value, error, back, now);
-        if constexpr (L::PULLS)
-            ::pull(array[0], L::IN, L::OUT, Real(L::TARGET), (Real*)(scratch + L::GRAM), (Real*)(scratch + L::TURNED),
-                   array[N + M - 1]);
+        for (int k = 0; k < L::PULLS; ++k)
+            ::pull(array[0], L::IN, L::OUT, Real(L::TARGETS[k]), (Real*)(scratch + L::GRAM),
+                   (Real*)(scratch + L::TURNED), array[N + M - L::PULLS + k]);
         if constexpr (L::SLEEP == DENSE) count = spread(count, index, value);
         if constexpr (BATCH == 1) {
             constexpr int TOGETHER = N + M == 1 ? 4 : 2;
@@ -565,14 +569,12 @@ template <class L> struct Rows {
     }
 
     // All rows, those that were not read with input zero: where every row moves in every step.
-    static int spread(int count, int* index, Real* value) {
-        int q = count;
-        for (int row = L::IN - 1; row >= 0; --row) {
-            const bool own = q > 0 && index[q - 1] == row;
-            if (own) --q;
-            for (int b = 0; b < BATCH; ++b) value[row * BATCH + b] = own ? value[q * BATCH + b] : Real(0);
-            index[row] = row;
-        }
+    int spread(int count, int* index, Real* value) const {
+        std::memcpy(scaled, value, count * BATCH * sizeof(Real));
+        std::memset(value, 0, L::IN * BATCH * sizeof(Real));
+        for (int q = 0; q < count; ++q)
+            for (int b = 0; b < BATCH; ++b) value[index[q] * BATCH + b] = scaled[q * BATCH + b];
+        for (int row = 0; row < L::IN; ++row) index[row] = row;
         return L::IN;
     }
 

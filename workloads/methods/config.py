@@ -616,7 +616,7 @@ METHODS: dict[str, MethodSpec] = {
         config=SpectralRegularisationConfig,
         varies=("strength",),
         paths=Paths(lanes=True, online=True),
-        cost=1.0,
+        cost=1.3,  # two products with vectors and one of vectors: four passes over weights of which SGD has three
         copies=1,
     ),
     "weight_clipping": MethodSpec(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,11 +19,12 @@ from workloads.engine.looped import Looped
 from workloads.engine.online import Online
 from workloads.engine.online_sleep import Mode
 from workloads.engine.online_traced import TracedOnline, emit
+from workloads.engine.parts import parts_of
 from workloads.engine.trace import NotLowered
 from workloads.methods.base import Hyper, Method, Params, Seen, State
 from workloads.methods.config import METHODS, OPTIMIZERS, MethodSpec
 from workloads.methods.implementations import IMPLEMENTATIONS
-from workloads.paths import Paths
+from workloads.paths import Paths, refusal, written
 from workloads.random import Draw
 
 L2 = {"strength": 0.02}
@@ -189,6 +191,7 @@ def own_methods(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
 
 
+SETTLING = (Mode.OWED, Mode.STILL)
 LAZY = [
     (Case(), {Mode.STILL}),
     (Case(methods={"l2": L2}), {Mode.OWED, Mode.STILL}),
@@ -223,11 +226,15 @@ LAZY = [
     (Case(methods={"gradient_clipping": {"norm": 0.1}, "l2": L2}, batch=3, activation="tanh"), {Mode.OWED, Mode.STILL}),
     (Case(methods={"Normalised": {}}, settings={"momentum": 0.9}, normalisation="layer"), {Mode.PACED}),
     (Case(methods={"coupled_isometry": {"strength": 0.1}}), {Mode.STEPPED}),
+    (Case(methods={"spectral_regularisation": {"strength": 0.1}}), {Mode.STEPPED}),
+    (Case(methods={"normalise_and_project": {}}), {Mode.STILL}),
+    (Case(methods={"normalise_and_project": {}, "l2": L2, "continual_backprop": {**CBP, **UNEVEN}}), set(SETTLING)),
 ]
 DECAYS, CLAMPS, SPARES, RENEWS, RECYCLES, MENDS = (LAZY[k][0] for k in (5, 8, 9, 11, 12, 15))
 OWES = LAZY[1][0]
 REPLACES = LAZY[18][0]
 CLIPPED = LAZY[24][0]
+SPECTRAL = {"spectral_regularisation": {"strength": 0.1}}
 PULLED = {"coupled_isometry": {"strength": 0.1, "target": "gain_squared"}}
 TOGETHER = [DECAYS, OWES, CLAMPS, RECYCLES, CLIPPED, Case(methods=PULLED)]
 
@@ -279,12 +286,22 @@ def test_float32_stays_close_for_a_hundred_steps(case: Case) -> None:
         Case("adamo", {"l2_init": {}, "gradient_clipping": {"norm": 0.1}}, {"isometry_strength": 0.1, "head": False}),
         Case(methods={**PULLED, "l2": L2}, width=300, depth=1),
         Case(methods={"parseval": {}}, inputs=9, width=40),
+        Case("adam", {"normalise_and_project": {}, **SPECTRAL}, batch=2),
+        Case(methods=SPECTRAL, width=150, inputs=9, depth=1),
+        Case(methods={**SPECTRAL, "normalise_and_project": {}}, width=1, outputs=1, loss="squared_error"),
         Case(methods={"gradient_clipping": {"norm": 0.1}, "continual_backprop": CBP, "l2": L2}),
     ],
     ids=str,
 )
 def test_other_networks_and_batches_are_looped(case: Case) -> None:
     assert from_looped(case, 110, torch.float64) < 1e-10
+
+
+def test_two_programs_in_one_process_have_tables_of_their_own() -> None:
+    """A name that two libraries share is the first one's, unless it is the library's own."""
+    twice = Case(methods={**PULLED, "parseval": {"strength": 0.01}})
+    once = Case("adamo", {"parseval": {"strength": 0.01}}, {"isometry_strength": 0.1, "target": "one"})
+    assert max(from_looped(case, 3, torch.float64) for case in (twice, once)) < 1e-10
 
 
 @pytest.mark.parametrize(("case", "lowered"), [(MENDS, True), (REPLACES, True), (LAZY[17][0], False)], ids=str)
@@ -500,3 +517,18 @@ def test_what_entries_declare_of_a_traced_loop_is_what_can_be_made(optimizer: st
         value is True or getattr(config, field) in value for field, value in (takes or {}).items()
     )  # fmt: skip
     assert taken(case) == declared
+
+
+PAIRS = [*(({}, pair) for pair in itertools.combinations(METHODS, 2)), *((o, (m,)) for o in OPTIMIZERS for m in METHODS)]
+
+
+@pytest.mark.slow
+def test_any_two_that_a_traced_loop_takes_it_takes_together() -> None:
+    """By declaration a pack is planned for it, and would train lifted after all."""
+    wrong = []
+    for optimizer, names in PAIRS:
+        case = Case(optimizer or "sgd", {name: {} for name in names}, inputs=9, width=6, normalisation="layer")
+        parts = parts_of(case.learner)
+        if refusal("online", parts) is None and not written(parts) and not taken(case):
+            wrong.append(str(case))
+    assert not wrong

@@ -450,10 +450,10 @@ def test_what_a_reading_drew_of_lazy_noise_is_what_training_goes_on_from() -> No
 
 def test_a_pack_whose_path_cannot_run_it_after_all_trains_lifted_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiling.Programs, "compile", lambda self, *_: setattr(self, "compiled", False))
-    spec = METHODS["spectral_regularisation"]  # which multiplies a vector by every weight matrix
-    monkeypatch.setitem(METHODS, "spectral_regularisation", replace(spec, paths=Paths(lanes=True, online=True)))
+    spec = METHODS["shrink_and_perturb"]  # which draws a number for every weight
+    monkeypatch.setitem(METHODS, "shrink_and_perturb", replace(spec, paths=Paths(lanes=True, online=True)))
     own = [
-        config(seed, methods={"spectral_regularisation": {"strength": 1e-3}}, metrics=["plasticity_gap"], fresh_every=1)
+        config(seed, methods={"shrink_and_perturb": {"strength": 1e-3}}, metrics=["plasticity_gap"], fresh_every=1)
         for seed in (0, 1)
     ]
     expected = run(pack(own, "lifted"))
