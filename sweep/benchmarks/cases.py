@@ -83,7 +83,7 @@ ARMS: dict[str, tuple[dict[str, Any], dict[str, dict[str, Any]]]] = {
     "muon_isometry": ({"name": "muon", "isometry_strength": 1e-2}, {}),
     "layer_scale": ({"name": "sgd"}, {}),
     "gradient_clipping": ({"name": "sgd"}, {"gradient_clipping": {}}),
-    "input_normaliser": ({"name": "sgd"}, {"input_normaliser": {}}),
+    "input_normaliser": ({"name": "sgd", "step_size": 3e-4}, {"input_normaliser": {}}),
 }
 
 # Settings of the network, by arm.

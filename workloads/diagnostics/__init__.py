@@ -139,6 +139,17 @@ DIAGNOSTICS: dict[str, DiagnosticSpec] = {
         unit="share",
         bounds=(0, 1),
     ),
+    "dormant_fraction_1": DiagnosticSpec(
+        meaning="share of units whose mean activity is at most 1 % of their layer's mean (dormant_fraction: 2.5 %)",
+        label="dormant fraction (1 % of the layer's mean)",
+        file="dormant",
+        better="down",
+        source="Sokar, Agarwal, Castro, Evci (2023), arXiv 2302.12902, eq. 1 at tau = 0.01",
+        needs=("activity",),
+        per_layer=True,
+        unit="share",
+        bounds=(0, 1),
+    ),
     "dormant_fraction_10": DiagnosticSpec(
         meaning="share of units whose mean activity is at most 10 % of their layer's mean (dormant_fraction: 2.5 %)",
         label="dormant fraction (10 % of the layer's mean)",

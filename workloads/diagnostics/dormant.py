@@ -3,13 +3,13 @@ that are almost always zero. Papers call all three dormant.
 
     score_j = mean_n |h_nj| / mean over the layer of the same;   dormant where score_j <= tau
 
-Source: Sokar, Agarwal, Castro, Evci (2023), arXiv 2302.12902, eq. 1, with tau 0.025 in `dormant_fraction` and 0.1 in
-`dormant_fraction_10`, both in use. At tau 0 these are the dead units. Dead units, exactly zero on every
-example of the probe, are those of Dohare et al. (2024), Nature 632:768, on permuted MNIST; rarely active ones, not zero
-on less than 1 % of the examples (and places of a picture), are theirs on incremental CIFAR and, of an agent's last 1000
-steps, in reinforcement learning, where exactly 1 % counts too. Exact zeros come from relu: for activations that only
-approach zero, or cross it, `dead_fraction` and `rarely_active_fraction` stay 0 and say nothing, and `dormant_fraction`
-is the one to read.
+Source: Sokar, Agarwal, Castro, Evci (2023), arXiv 2302.12902, eq. 1, with tau 0.025 in `dormant_fraction`, 0.01 in
+`dormant_fraction_1` and 0.1 in `dormant_fraction_10`, all in use. At tau 0 these are the dead units. Dead units,
+exactly zero on every example of the probe, are those of Dohare et al. (2024), Nature 632:768, on permuted MNIST; rarely
+active ones, not zero on less than 1 % of the examples (and places of a picture), are theirs on incremental CIFAR and,
+of an agent's last 1000 steps, in reinforcement learning, where exactly 1 % counts too. Exact zeros come from relu: for
+activations that only approach zero, or cross it, `dead_fraction` and `rarely_active_fraction` stay 0 and say nothing,
+and `dormant_fraction` is the one to read.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from workloads.diagnostics.base import Diagnostic
 from workloads.diagnostics.look import Look, activity, presence
 
 TAU = 0.025  # share of the layer's mean activity
-LARGER_TAU = 0.1
+SMALLER_TAU, LARGER_TAU = 0.01, 0.1
 RARE = 0.01  # share of the examples
 
 
@@ -70,6 +70,14 @@ class DormantFraction(Diagnostic):
         return [dormant_of_activity(activity) for activity in look.activity]
 
 
+class DormantFraction1(Diagnostic):
+    """Of every hidden layer's features."""
+
+    def measure(self, look: Look) -> list[Tensor]:
+        """(P,) per hidden layer."""
+        return [dormant_of_activity(activity, tau=SMALLER_TAU) for activity in look.activity]
+
+
 class DormantFraction10(Diagnostic):
     """Of every hidden layer's features."""
 
@@ -96,6 +104,7 @@ class RarelyActiveFraction(Diagnostic):
 
 DIAGNOSTICS = {
     "dormant_fraction": DormantFraction,
+    "dormant_fraction_1": DormantFraction1,
     "dormant_fraction_10": DormantFraction10,
     "dead_fraction": DeadFraction,
     "rarely_active_fraction": RarelyActiveFraction,

@@ -10,8 +10,8 @@
 // lost in rounding. Of a row that is read, the backward product and the update are one pass.
 //
 // workloads/engine/online_source.py puts this text together: constants (sizes, loss, activation, way of learning),
-// philox.h, online_rows.h, online_descent.h, online.h, online_noise.h, online_units.h, online_adam.h, lanes.h,
-// online_upgd.h, and this.
+// philox.h, online_rows.h, online_descent.h, online_products.h, online.h, online_noise.h, online_units.h, online_adam.h,
+// lanes.h, online_upgd.h, and this.
 
 namespace {
 

@@ -205,8 +205,11 @@ void adapt(const Step& s, int l) {
         for (int i = 0; i < (UNITS ? C : 1); ++i) reciprocal(steps[i], w.first_column[i], w.second_column[i]);
     };
     const bool acts = ISOMETRY && s.now % EVERY == 0 && TARGETS[l] != 0, projects = acts && PROJECTION > 0;
-    const Real rate = acts && !projects ? Real(m.pull * 4 * PENALTY / (BY_GRAM ? std::fmin(rows, units_of(l)) : 1)) : Real(0);
-    const auto pulled = [&] { pull(m.weights[l], rows, units_of(l), Real(TARGETS[l]), w.gram, w.transposed, w.pulled); };
+    const double over = BY_GRAM ? std::fmin(rows, units_of(l)) : 1;
+    const Real rate = acts && !projects ? Real(m.pull * 4 * PENALTY / over) : Real(0);
+    const auto pulled = [&] {
+        pull(m.weights[l], rows, units_of(l), Real(TARGETS[l]), w.gram, w.transposed, w.pulled);
+    };
     // Weight decay is a gradient of its own, and a pull moves every weight: rows do not sleep through either.
     const bool sleeping = SLEEPS && rate == 0 && !projects && m.decay == 0 && m.column_steps[l][0] >= WARM;
     if constexpr (SLEEPS)

@@ -1,8 +1,8 @@
 """A learner's traced step, cut into what the online path runs: products, chains, and what is small.
 
 The step of one network, forward, loss, backward and update, is one graph of core operations. The products of a weight
-matrix in it are found (online_layers.py). What makes a new weight of the old one, its gradient, its slots (whatever else
-of the optimizer's and methods' state is of the matrix's shape) and numbers of its unit and its input must be
+matrix in it are found (online_layers.py). What makes a new weight of the old one, its gradient, its slots (whatever
+else of the optimizer's and methods' state is of the matrix's shape) and numbers of its unit and its input must be
 elementwise: the *chain*, which is traced anew for ONE weight and so runs with a vector of weights. A bias that is one
 multiplication and addition has such a chain of its own. All the rest works on a few numbers per unit: activations,
 losses, other biases, units' statistics. It is lowered as it stands, in *segments* between the products.
@@ -175,8 +175,9 @@ class Cut:
             self._cut_chain(bias, [leaf], self._made_of({layer.start, gradient}))
         except NotLowered:
             return None
-        alone = all(user in bias.nodes or user is layer.forward for user in layer.start.users)
-        return bias if alone else None
+        own = {layer.start, *bias.nodes} - self.constants
+        others = {user for node in own for user in node.users if user not in own and user.op != "output"}
+        return bias if others <= {layer.forward} else None
 
     def _adds_up(self, node: fx.Node, error: fx.Node) -> bool:
         """Whether a node is the error (B, out) summed over examples, (out,)."""
@@ -343,9 +344,7 @@ class Cut:
             raise NotLowered(f"{node.target} of all weights in every step")
         return node.op == "call_function" and node not in self.products and node not in self.constants
 
-    def _segment(
-        self, number: int, placed: dict[fx.Node, int], results: list[int], ops: list[Op]
-    ) -> Segment:
+    def _segment(self, number: int, placed: dict[fx.Node, int], results: list[int], ops: list[Op]) -> Segment:
         nodes = sorted((n for n, at in placed.items() if at == number), key=self.order.__getitem__)
         used = {n for node in nodes for n in node.all_input_nodes} | {self.outputs[k] for k in results}
         reads = [n for n in used if n not in self.constants and placed.get(n) != number]

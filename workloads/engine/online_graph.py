@@ -7,6 +7,7 @@ a gradient is multiplied by moved into the error that the gradient is made of.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -66,8 +67,17 @@ def traced(step: Callable[..., Sequence[Tensor]], examples: Sequence[Tensor], le
 def of_one(whole: Trace, node: fx.Node, state: set[fx.Node]) -> bool:
     """Whether a sum is of one number each, and no product or length of a matrix, which online_layers.py looks for."""
     of: Any = node.args[0]
-    told = of.target == aten.mul.Tensor and (of.args[0] is of.args[1] or any(own in state for own in of.args))
+    told = of.target == aten.mul.Tensor and any(own in state for own in of.args)
+    told |= isinstance(of, fx.Node) and bool(of.args) and squares(of, of.args[0])  # type: ignore[arg-type]
     return whole.seen[node].numel() == whole.seen[of].numel() and not told
+
+
+@dataclass(frozen=True, slots=True)
+class Gradient:
+    """What a gradient of the state is made of, linearly: the error D (B, out) of a layer."""
+
+    error: fx.Node
+    product: fx.Node | None  # Dᵀ X, or Xᵀ D; None of a bias, whose gradient is a sum of D
 
 
 def scale_errors(whole: Trace, state: set[fx.Node]) -> None:
@@ -76,52 +86,57 @@ def scale_errors(whole: Trace, state: set[fx.Node]) -> None:
     n (Dᵀ X) = (n D)ᵀ X: what a weight's gradient is made of is small, and what moves a weight is its gradient alone.
     """
     shapes = {whole.seen[leaf].shape for leaf in state}
-    errors = errors_of(whole, state)
+    products = products_of(whole, state)
+    errors = set(products.values())
     made: dict[tuple[fx.Node, fx.Node], fx.Node] = {}
     for node in list(whole.graph.nodes):
-        if node.target != aten.mul.Tensor or whole.seen[node].shape not in shapes:
+        if node.target != aten.mul.Tensor or whole.seen[node].shape not in shapes or whole.seen[node].numel() == 1:
             continue
-        for number, gradient in (node.args, node.args[::-1]):
-            if not all(isinstance(n, fx.Node) for n in (number, gradient)) or whole.seen[number].numel() != 1:
+        for number, one in (node.args, node.args[::-1]):
+            if not all(isinstance(n, fx.Node) for n in (number, one)) or number is one:
                 continue
-            error = error_in(gradient, errors)
-            if error is None or whole.seen[gradient].shape != whole.seen[node].shape or not of_products(number):
+            gradient = gradient_of(one, products, errors)
+            if gradient is None or whole.seen[one].shape != whole.seen[node].shape:
                 continue
+            if whole.seen[number].numel() != 1 or not of_products(number):
+                continue
+            if gradient.product is not None and not multiplied(gradient.product, number):
+                continue
+            error = gradient.error
             with whole.graph.inserting_before(node):
                 if (error, number) not in made:
                     made[error, number] = whole.graph.call_function(aten.mul.Tensor, (error, number))
                     whole.seen[made[error, number]] = whole.seen[error] * whole.seen[number]
-                node.replace_all_uses_with(of_another(whole, gradient, error, made[error, number]))
+                node.replace_all_uses_with(of_another(whole, one, gradient, made[error, number]))
             whole.graph.erase_node(node)
             break
     if made:
         whole.graph.eliminate_dead_code()
 
 
-def errors_of(whole: Trace, state: set[fx.Node]) -> set[fx.Node]:
-    """The errors D (B, out) that gradients of matrices are made of, with their inputs X (B, in), as Dᵀ X or Xᵀ D."""
+def products_of(whole: Trace, state: set[fx.Node]) -> dict[fx.Node, fx.Node]:
+    """Products Dᵀ X or Xᵀ D of an error and the input of its layer -> D. Neither is the input of any other layer."""
     products = [node for node in whole.graph.nodes if node.target == aten.mm.default]
     forward = {stripped(n.args[0])[0] for n in products if stripped(n.args[1])[0] in state and stripped(n.args[1])[1]}
-    errors = set()
+    found = {}
     for node in products:
         (left, odd), (right, _) = (stripped(factor) for factor in node.args)
-        if odd and right in forward and left not in state:
-            errors.add(left)
-        elif odd and left in forward and right not in state:
-            errors.add(right)
-    return errors
+        if odd and left not in state and right not in state and (left in forward) != (right in forward):
+            found[node] = right if left in forward else left
+    return found
 
 
-def error_in(node: Any, errors: set[fx.Node]) -> fx.Node | None:
-    """The error that a gradient, as it is or turned, is made of, linearly; None where it is no such gradient."""
-    while isinstance(node, fx.Node) and node not in errors:
-        if node.target == aten.mm.default:
-            factors = [stripped(factor)[0] for factor in node.args]
-            return next((factor for factor in factors if factor in errors), None)
+def gradient_of(node: Any, products: dict[fx.Node, fx.Node], errors: set[fx.Node]) -> Gradient | None:
+    """What a node shows of a gradient, as it is or turned; None where it is no gradient."""
+    while isinstance(node, fx.Node):
+        if node in products:
+            return Gradient(products[node], node)
+        if node in errors:
+            return Gradient(node, None)
         if node.target not in CARRIES:
             return None
         node = node.args[0]
-    return node if isinstance(node, fx.Node) else None
+    return None
 
 
 def of_products(node: fx.Node) -> bool:
@@ -136,17 +151,36 @@ def of_products(node: fx.Node) -> bool:
     return False
 
 
-def of_another(whole: Trace, node: fx.Node, error: fx.Node, other: fx.Node) -> fx.Node:
-    """A gradient that is made of one error, made of another one, before the place where nodes are inserted."""
-    if node is error:
+def multiplied(product: fx.Node, number: fx.Node) -> bool:
+    """Whether a gradient's product is only multiplied by a number, and summed up as squares."""
+    views = [product]
+    for view in views:
+        views += [user for user in view.users if user.target in CARRIES]
+        for user in view.users:
+            if user.target in CARRIES or (user.target == aten.mul.Tensor and number in user.args):
+                continue
+            if not squares(user, view) or any(own.target != aten.sum.dim_IntList for own in user.users):
+                return False
+    return True
+
+
+def of_another(whole: Trace, node: fx.Node, gradient: Gradient, other: fx.Node) -> fx.Node:
+    """A gradient made of another error, before the place where nodes are inserted."""
+    if node is gradient.error:
         return other
-    args = [
-        of_another(whole, a, error, other) if isinstance(a, fx.Node) and error_in(a, {error}) is error else a
-        for a in node.args
-    ]
+    if node is gradient.product:
+        args = [a if stripped(a)[0] is not gradient.error else of_another(whole, a, gradient, other) for a in node.args]
+    else:
+        args = [of_another(whole, node.args[0], gradient, other), *node.args[1:]]  # type: ignore[arg-type]
     made = whole.graph.call_function(node.target, tuple(args), node.kwargs)
     whole.seen[made] = made.target(*fx.map_arg(made.args, lambda n: whole.seen[n]), **made.kwargs)  # type: ignore[operator]
     return made
+
+
+def squares(node: fx.Node, of: fx.Node) -> bool:
+    """Whether a node is the square of another, element by element."""
+    by_itself = node.target == aten.mul.Tensor and node.args == (of, of)
+    return by_itself or (node.target == aten.pow.Tensor_Scalar and node.args == (of, 2))
 
 
 def beside_zeros(whole: Trace, node: fx.Node) -> fx.Node | None:

@@ -5,7 +5,7 @@ Of every weight matrix W (out, in) with input X and error D,
     forward   X Wᵀ      reads the rows (of W as it is stored, [in][out]) whose input is not zero
     back      D W       needs those same rows, where zero input comes from relu and so has slope zero
     outer     Dᵀ X      is the gradient of those rows, and zero elsewhere
-    square    ‖Dᵀ X‖²   needs the lengths of D and of what of X is not zero, or their angles in a batch
+    square    ‖Dᵀ X‖²   needs those rows; of one example it is the product of the lengths of D and X
     pull      (W Wᵀ − t I) W, or W (Wᵀ W − t I), on the shorter side: no row sleeps
     dot       W v, or Wᵀ u, of the weights before the step: no row sleeps either
     sum       Σ |W|     of its new weights, over what goes into each unit or out of each, changes with those rows
@@ -21,9 +21,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import fx
 
-from workloads.engine.online_graph import stripped
+from workloads.engine.online_graph import squares, stripped
 from workloads.engine.trace import NotLowered, Trace
 
 aten = torch.ops.aten
@@ -177,8 +177,8 @@ class _Finder:
     def _find_gradient(self, layer: Layer, products: list[fx.Node]) -> None:
         """The layer's gradient among products that are left, and the sums of its squares; they are taken out."""
         for node in [node for node in products if self._matches(layer, node)]:
-            squares, moves = self._squares(node)
-            layer.squares += [Square(own, self._error(layer, node)[0]) for own in squares]
+            lengths, moves = self._lengths(node)
+            layer.squares += [Square(own, self._error(layer, node)[0]) for own in lengths]
             if moves and layer.outer is not None:
                 raise NotLowered("the gradient of a weight matrix in two forms")
             if moves:
@@ -213,25 +213,26 @@ class _Finder:
             return right, True
         return None, False
 
-    def _squares(self, gradient: fx.Node) -> tuple[list[fx.Node], bool]:
+    def _lengths(self, gradient: fx.Node) -> tuple[list[fx.Node], bool]:
         """The sums of a gradient's squares, and whether it is used for anything else."""
-        views, squares, moves = [gradient], [], False
+        views, lengths, moves = [gradient], [], False
         for view in views:
             for user in view.users:
                 if user.target == aten.permute.default:
                     views.append(user)
-                elif user.target == aten.mul.Tensor and user.args == (view, view):
-                    sums = list(self._totals(user))
-                    squares += sums
-                    moves |= not sums
+                elif squares(user, view):
+                    totals = list(self._totals(user))
+                    lengths += totals
+                    moves |= not totals
                 else:
                     moves = True
-        return squares, moves
+        return lengths, moves
 
     def _totals(self, node: fx.Node) -> Iterator[fx.Node]:
-        """The sums of all elements of a matrix, at once or of its rows first."""
+        """The sums of all elements of a matrix, at once or of its rows first. Over one row there is nothing to add."""
         for user in node.users:
-            if user.target == aten.sum.dim_IntList and self.seen[user].ndim < self.seen[node].ndim:
+            adds = user.target in (aten.sum.dim_IntList, aten.view.default)
+            if adds and self.seen[user].ndim < self.seen[node].ndim:
                 yield from [user] if self.seen[user].ndim == 0 else self._totals(user)
 
     # ---- of the weights as they are before the step ----
@@ -280,7 +281,8 @@ class _Finder:
                 continue
             shape = tuple(self.seen[vector].shape)
             for user in product.users:
-                if user.target == aten.sum.dim_IntList and tuple(self.seen[user].shape) in ((out,), (inputs,)):
+                alike = {self.seen[n].dtype for n in (weight, vector, user)}
+                if user.target == aten.sum.dim_IntList and self.seen[user].ndim == 1 and len(alike) == 1:
                     across, along = shape == (inputs,), shape == (out, 1)
                     if (across and user.args[1] in ([1], [-1])) or (along and user.args[1] in ([0], [-2])):
                         yield Dot(user, vector, along)
@@ -311,20 +313,16 @@ class _Finder:
         for number, weights in (new.args, new.args[::-1]):
             if not isinstance(number, fx.Node) or not isinstance(weights, fx.Node) or self.seen[number].numel() != 1:
                 continue
-            squares = (user for user in weights.users if user.target == aten.mul.Tensor)
-            for size in (n for user in squares if user.args == (weights, weights) for n in self._totals(user)):
+            squared = (user for user in weights.users if squares(user, weights))
+            for size in (total for user in squared for total in self._totals(user)):
                 if self.seen[weights].shape == self.seen[new].shape and set(weights.users) <= {*size_of(size), new}:
                     return Scale(number, weights, size)
         return None
 
 
 def size_of(node: fx.Node) -> list[fx.Node]:
-    """What a sum is made of, back to the squares: the chain of its first arguments."""
-    chain: list[fx.Node] = []
-    one: Any = node
-    while isinstance(one, fx.Node) and one.target in (aten.sum.dim_IntList, aten.mul.Tensor):
-        chain.append(one)
-        if one.target == aten.mul.Tensor:
-            break
-        one = one.args[0]
+    """What a sum is made of, back to the squares."""
+    chain = [node]
+    while chain[-1].target in (aten.sum.dim_IntList, aten.view.default):
+        chain.append(chain[-1].args[0])  # type: ignore[arg-type]
     return chain

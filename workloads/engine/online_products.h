@@ -74,9 +74,9 @@ inline void times_gram(const Real* a, int in, int out, const Real* gram, Real* t
     product(to, wide, gram, padded(in), 1, a, wide, in, in, wide, false);
 }
 
-// pulled (in, padded out) = (A Aᵀ - t I) A or A (Aᵀ A - t I), on the shorter side, of A (in, padded out): the transpose of
-// what W = Aᵀ is pulled by towards t times an isometry's Gram matrix, but for a factor of 4. `gram` and `turned` are room
-// for the Gram matrix and for Aᵀ.
+// pulled (in, padded out) = (A Aᵀ - t I) A or A (Aᵀ A - t I), on the shorter side, of A (in, padded out): the transpose
+// of what W = Aᵀ is pulled by towards an isometry times the root of t, but for a factor of 4. `gram` and `turned` are
+// room for the Gram matrix and for Aᵀ.
 inline void pull(const Real* a, int in, int out, Real t, Real* gram, Real* turned, Real* pulled) {
     const int side = in < out ? in : out, pitch = padded(side);
     gram_of(a, in, out, turned, gram);

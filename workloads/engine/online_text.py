@@ -120,7 +120,7 @@ class _Writer:
             self.made.take(f"gram{k}", short * short * size)
             self.made.take(f"turned{k}", padded(out) * padded(inputs) * size if short else 0)
             self.made.take(f"pulled{k}", inputs * padded(out) * size * len(layer.pulls))
-            self.made.take(f"units{k}", max(1, len(layer.vectors), len(layer.dots) > 0) * padded(out) * size)
+            self.made.take(f"units{k}", max(len(layer.vectors), len(layer.dots) > 0) * padded(out) * size)
         self.made.take("picture", self.program.x.numel() * size)
         for k, layer in enumerate(self.cut.layers):
             self.made.take(f"lengths{k}", LENGTHS * len(layer.evolving) ** 2)
@@ -244,8 +244,8 @@ class _Writer:
             **{name.upper(): places[f"{name}{number}"] for name in PLACES},
         }
         kinds = [self.kind(n) for n in layer.scalars]
-        if any(cut.seen[n].dtype != self.program.dtype for n in layer.vectors):
-            raise NotLowered("numbers of another type than the weights', one for every unit or input")
+        if any(cut.seen[n].dtype != self.program.dtype or self.names[n] == "x" for n in layer.vectors):
+            raise NotLowered("inputs, or numbers of another type than the weights', one for every unit or input")
         by_unit = ["true" if tuple(cut.seen[n].shape) == (out, 1) else "false" for n in layer.vectors]
         return [
             f"struct Layer{number} {{",
@@ -257,7 +257,7 @@ class _Writer:
             "static void arrays(const Member& m, [[maybe_unused]] char* scratch, Real** to) {",
             *(f"to[{k}] = (Real*)m.leaf[{leaf}];" for k, leaf in enumerate(layer.leaves)),
             *(
-                f"to[{len(layer.leaves) + k}] = (Real*)(scratch+{places[f'pulled{number}']}) + {k * inputs * padded(out)};"
+                f"to[{k + len(layer.leaves)}]=(Real*)(scratch+{places[f'pulled{number}']})+{k * inputs * padded(out)};"
                 for k in range(len(pulls))
             ),
             "}",
@@ -353,7 +353,7 @@ class _Writer:
         if layer.bias is not None:
             lines.append(f"rows{number}.learn_bias({error});")
         if layer.scale is not None:
-            lines.append(f"*{self.pointer(layer.scale.size)} = rows{number}.size(now + 1);")
+            lines.append(f"*{self.pointer(layer.scale.size)} = rows{number}.settled_size(now + 1);")
         return lines + (sums if layer.last == LEARN else [])
 
     def _error(self, number: int, node: fx.Node) -> tuple[str, list[str]]:

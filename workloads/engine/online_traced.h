@@ -313,8 +313,8 @@ template <class L> struct Rows {
 
     // ---- all new weights at once ----
 
-    // The sum of their squares, as they are before step `now`.
-    Real size(int64_t now) const {
+    // The sum of their squares, as they are before step `now`; what is owed is paid for it.
+    Real settled_size(int64_t now) const {
         settle(now);
         double total = 0;
         for (int row = 0; row < L::IN; ++row) {
@@ -327,8 +327,10 @@ template <class L> struct Rows {
     }
 
     void scale(Real by) const {
-        Vec* w = vectors(array[0]);
-        for (int64_t i = 0; i < int64_t(L::IN) * V; ++i) w[i] *= by;
+        for (int row = 0; row < L::IN; ++row) {
+            Vec* w = vectors(array[0] + int64_t(row) * L::C);
+            for (int v = 0; v < V; ++v) w[v] = kept(v, (Number)(by * w[v]));
+        }
         if (L::ENTERING)
             for (int i = 0; i < L::C; ++i) columns[i] *= std::fabs(by);
         if (L::LEAVING)
@@ -355,30 +357,32 @@ template <class L> struct Rows {
         for (; q < count; ++q) tile(q, std::integral_constant<int, 1>());
     }
 
-    // The sum of the squares of the gradient: of examples b and c, (x[b] . x[c]) (error[b] . error[c]).
+    // The sum of the squares of the gradient, which the rows that were not read have none of. Of one example it is the
+    // product of two lengths; of a batch the gradient is made, since what cancels in it would not in theirs.
     Real square(int count, const Real* value, const Real* error) const {
-        Real inputs[BATCH * BATCH] = {}, total = 0;
-        if constexpr (BATCH == 1) {
+        const auto length = [](const Real* from, int n) {
             Vec some = {};
-            int q = 0;
-            for (; q + LANES <= count; q += LANES) {
+            int i = 0;
+            for (; i + LANES <= n; i += LANES) {
                 Vec x;
-                std::memcpy(&x, value + q, sizeof(Vec));
+                std::memcpy(&x, from + i, sizeof(Vec));
                 some += x * x;
             }
-            inputs[0] = sum(some);
-            for (; q < count; ++q) inputs[0] += value[q] * value[q];
-        } else {
-            for (int q = 0; q < count; ++q)
-                for (int b = 0; b < BATCH; ++b)
-                    for (int c = 0; c < BATCH; ++c) inputs[b * BATCH + c] += value[q * BATCH + b] * value[q * BATCH + c];
-        }
-        for (int b = 0; b < BATCH; ++b)
-            for (int c = 0; c <= b; ++c) {
-                Vec dot = {};
-                for (int v = 0; v < V; ++v) dot += vectors(error + b * L::C)[v] * vectors(error + c * L::C)[v];
-                total += (b == c ? 1 : 2) * inputs[b * BATCH + c] * sum(dot);
+            Real total = sum(some);
+            for (; i < n; ++i) total += from[i] * from[i];
+            return total;
+        };
+        if constexpr (BATCH == 1) return length(value, count) * length(error, L::C);
+        Real total = 0;
+        for (int q = 0; q < count; ++q) {
+            Vec squares = {};
+            for (int v = 0; v < V; ++v) {
+                Vec gradient = {};
+                for (int b = 0; b < BATCH; ++b) gradient += value[q * BATCH + b] * vectors(error + b * L::C)[v];
+                squares += gradient * gradient;
             }
+            total += sum(squares);
+        }
         return total;
     }
 

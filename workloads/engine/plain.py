@@ -45,7 +45,8 @@ def train(
         step = start + k
         draw = Draw(seed, torch.tensor(step, device=seed.device), dtype)
         acting = learner.acting(step)
-        params, state, online = learner.step(params, state, hyper, x[k], y[k], draw, acting=acting)
+        # A copy: last bits of a product depend on where in memory its factors begin, and so on who shares the examples.
+        params, state, online = learner.step(params, state, hyper, x[k].clone(), y[k], draw, acting=acting)
         params, state = repaired(learner, params, state, hyper, draw)
         loss += float(online.loss)
         correct += float(online.correct)

@@ -75,7 +75,7 @@ class SGDConfig:
     """Stochastic gradient descent with PyTorch's momentum and coupled weight decay."""
 
     step_size: Annotated[float, Ge(0)] = 0.01  # per step
-    momentum: Decay = 0.0
+    momentum: Decay = 0.0  # how much of the last change goes on
     weight_decay: Strength = 0.0  # added to the gradient, every parameter
 
 
@@ -84,17 +84,17 @@ class AdamConfig:
     """Adam (Kingma and Ba 2015); weight decay is added to the gradient, as in torch.optim.Adam."""
 
     step_size: Annotated[float, Ge(0)] = 1e-3  # per step
-    beta1: Decay = 0.9
-    beta2: Decay = 0.999
-    eps: Annotated[float, Gt(0)] = 1e-8
-    weight_decay: Strength = 0.0
+    beta1: Decay = 0.9  # decay of the mean of gradients
+    beta2: Decay = 0.999  # decay of the mean of their squares
+    eps: Annotated[float, Gt(0)] = 1e-8  # added to the root of that mean
+    weight_decay: Strength = 0.0  # added to the gradient, every parameter
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AdamWConfig(AdamConfig):
     """AdamW (Loshchilov and Hutter 2019): weights shrink by step_size x weight_decay, apart from the moments."""
 
-    weight_decay: Strength = 1e-2
+    weight_decay: Strength = 1e-2  # parameters shrink by step_size x this, apart from the moments
 
 
 def needs_of_scales(penalty: float) -> tuple[str, ...]:
@@ -115,9 +115,9 @@ class AdamOConfig:
     follows: ClassVar[dict[str, str]] = {"isometry_step_size": "step_size"}
 
     step_size: Annotated[float, Ge(0)] = 1e-3  # per step
-    beta1: Decay = 0.9
-    beta2: Decay = 0.999
-    eps: Annotated[float, Gt(0)] = 1e-8
+    beta1: Decay = 0.9  # decay of the mean of gradients
+    beta2: Decay = 0.999  # decay of the mean of their squares
+    eps: Annotated[float, Gt(0)] = 1e-8  # added to the root of that mean
     isometry_strength: Strength = 1e-3  # lambda; 0 is Adam
     isometry_step_size: Annotated[float, Ge(0)] | None = None  # per step; null follows step_size
     penalty: Literal["full", "half"] = "full"  # ||G - I||^2 (paper, eq. 16) or half of it (authors' code)
@@ -149,13 +149,13 @@ class MuonConfig:
     step_sizes: ClassVar[tuple[str, ...]] = ("step_size", "rest_step_size")
 
     step_size: Annotated[float, Ge(0)] = 0.02  # of the matrices, per step
-    momentum: Decay = 0.95
-    nesterov: bool = True
+    momentum: Decay = 0.95  # decay of the running gradient
+    nesterov: bool = True  # a step looks ahead along the running gradient
     iterations: Annotated[int, Ge(1), Le(20)] = 5  # of Newton and Schulz
     rest_step_size: Annotated[float, Ge(0)] = 3e-4  # of all else, by Adam, per step
-    beta1: Decay = 0.9
-    beta2: Decay = 0.95
-    eps: Annotated[float, Gt(0)] = 1e-10
+    beta1: Decay = 0.9  # Adam's, of what is no hidden matrix
+    beta2: Decay = 0.95  # Adam's, of what is no hidden matrix
+    eps: Annotated[float, Gt(0)] = 1e-10  # Adam's, of what is no hidden matrix
     weight_decay: Strength = 0.0  # weights shrink by their step size x this, apart from momentum and moments
     isometry_strength: Strength = later(0.0)  # lambda: the pull of AdamO on the hidden layers' matrices, at step_size
 
@@ -179,7 +179,7 @@ class UPGDConfig:
 class L2Config:
     """L2 regularisation: strength x parameter is added to the gradient of every parameter, biases included."""
 
-    strength: Strength = 1e-4
+    strength: Strength = 1e-4  # times every parameter, added to its gradient
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -213,14 +213,15 @@ class ShrinkAndPerturbConfig:
 class CoupledIsometryConfig:
     """The isometry penalty inside the loss: its gradient passes through the optimizer's moments."""
 
-    strength: Strength = 1e-3
-    penalty: Literal["full", "half"] = "full"
-    scale_by_gram: bool = False
+    strength: Strength = 1e-3  # times the penalty's gradient, added to the loss's
+    penalty: Literal["full", "half"] = "full"  # ||G - I||^2, or half of it
+    scale_by_gram: bool = False  # divide each matrix's penalty by its Gram dimension
     head: bool = True  # the output layer too, which both public codes leave out; the paper's rule is not known
     first: bool = later(True)  # as AdamO's
-    kernels: bool = later(True)
+    kernels: bool = later(True)  # convolutions too, each as a matrix out x (in h w)
+    # What Gram matrices are pulled to, times I: 1, or the activation's gain squared
     target: Literal["one", "gain_squared"] = later("one")
-    scale_penalty: Strength = later(SCALE_PENALTY)
+    scale_penalty: Strength = later(SCALE_PENALTY)  # of learned layer scales, where there are any
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -244,7 +245,7 @@ class ParsevalConfig:
 class SpectralRegularisationConfig:
     """Largest singular values near 1, biases near 0, norms' gains near 1, in the gradient (Lewandowski et al. 2025)."""
 
-    strength: Strength = 1e-3
+    strength: Strength = 1e-3  # times all penalties
     head: bool = True  # the output layer too; the variant WSN leaves it out
     biases: bool = True  # biases and norms too; WSN has neither
     target: Literal["one", "gain_squared"] = "one"  # of the largest squared: 1, or that of the activation (relu: 2)
@@ -337,11 +338,11 @@ class ContinualBackpropConfig:
     is never reset; fresh kernels are drawn as at initialisation).
     """
 
-    preset: Preset = "official"
+    preset: Preset = "official"  # what is null below: as in the released codes, or as in the paper
     replacement_rate: Annotated[float, Ge(0), Le(1)] = 1e-4  # share of the eligible (or of all) units, per step
     maturity_threshold: Annotated[int, Ge(0)] = 100  # steps; only older units may be replaced
     utility_decay: Decay = 0.99  # 0 is the instantaneous utility
-    utility: Utility = "adaptable_contribution"
+    utility: Utility = "adaptable_contribution"  # what units are ranked by
     replacement: Literal["accumulate", "stochastic"] | None = None  # null: as the preset
     bias_transfer: bool | None = None  # null: as the preset
     share_of: Literal["eligible", "all"] | None = None  # the units that the rate is a share of; null: as the preset
@@ -390,6 +391,7 @@ class ReDoConfig:
     reinforcement learning: every 100 steps, scored by the batch, the optimizer left alone).
     """
 
+    # What is null below: as published, or as in a later code for agents
     preset: Literal["published", "reinforcement"] = "published"
     threshold: Strength = 0.1  # tau: dormant is a unit of at most this share of its layer's mean |h|; in Atari 0.025
     period: Annotated[int, Ge(1)] | None = None  # steps from one look at the units to the next; null: as the preset
@@ -553,7 +555,7 @@ OPTIMIZERS: dict[str, MethodSpec] = {
         config=UPGDConfig,
         varies=("step_size", "perturb_scale", "weight_decay"),
         paths=Paths(lanes=True, online=False, written=UPGD_WRITTEN),
-        cost=12.0,  # a draw for every weight of every step
+        cost=25.0,  # a normal number for every weight: 14 of SGD's steps, 57 of those that skip silent rows
         copies=3,  # utilities, steps of single weights where units are replaced, and the noise
     ),
 }

@@ -53,9 +53,9 @@ class MLPConfig:
 
     width: Annotated[int, Ge(1)] | None = WIDTH  # units per hidden layer
     depth: Annotated[int, Ge(0)] = 1  # hidden layers
-    activation: MLPActivation | None = "relu"
-    initialisation: Initialisation = "kaiming"
-    biases: bool = True
+    activation: MLPActivation | None = "relu"  # after every hidden layer; null: none
+    initialisation: Initialisation = "kaiming"  # of weights
+    biases: bool = True  # each unit has one
     # Of the units before the nonlinearity: layer norm, with a gain and a shift per unit or plain, without; or online,
     # with both, each unit by its own running mean and variance
     normalisation: Literal["none", "layer", "layer_plain", "online"] = later("none")
@@ -140,8 +140,8 @@ class ConvNetConfig:
 
     width: Annotated[int, Ge(1)] = 32  # channels of the first convolution; the next have twice and four times as many
     hidden: Annotated[int, Ge(1)] = 128  # units of the two hidden linear layers
-    activation: Activation = "relu"
-    initialisation: Initialisation = "default"
+    activation: Activation = "relu"  # after every hidden layer
+    initialisation: Initialisation = "default"  # of weights
 
     @property
     def channels(self) -> tuple[int, int, int]:

@@ -58,7 +58,7 @@ class ContinualMinAtarConfig(WorldConfig):
 
     games: Literal["published", "all", Game] = "published"  # of a cycle: four, five, or the same one again and again
     sticky_action_prob: Annotated[float, Ge(0), Le(1)] = 0.1  # chance that the last action is taken again
-    difficulty_ramping: bool = True
+    difficulty_ramping: bool = True  # games get harder as they go on, as in the package
     longest_episode: Annotated[int, Ge(1)] = 2501  # steps after which one is cut off; Freeway ends itself by then
     ppo: Preset = "modern"
 

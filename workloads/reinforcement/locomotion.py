@@ -35,7 +35,7 @@ PROBED = 20  # environments that a probe is gathered from
 class LocomotionConfig(WorldConfig):
     """Of a robot on ground that stays as it is."""
 
-    tasks: Annotated[int, Ge(1)] = 200
+    tasks: Annotated[int, Ge(1)] = 200  # stretches that a run is told in
     steps_per_task: Annotated[int, Ge(1)] = 249_856  # 122 iterations of 2048: about the paper's 250,000
 
 
@@ -52,7 +52,7 @@ class AntConfig(LocomotionConfig):
 class SlipperyAntConfig(AntConfig):
     """Of an ant on slippery ground."""
 
-    tasks: Annotated[int, Ge(1)] = 10
+    tasks: Annotated[int, Ge(1)] = 10  # one after the other
     steps_per_task: Annotated[int, Ge(1)] = 2_000_896  # 977 iterations of 2048
     tasks_per_friction: Annotated[int, Ge(1)] = later(1)  # more: a friction's return over as many stretches
 

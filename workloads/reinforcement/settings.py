@@ -68,16 +68,16 @@ class WorldConfig:
     What is None is the preset's. A subclass with a `__post_init__` of its own calls `WorldConfig.__post_init__(self)`.
     """
 
-    tasks: Annotated[int, Ge(1)] = 10
+    tasks: Annotated[int, Ge(1)] = 10  # one after the other
     steps_per_task: Annotated[int, Ge(1)] = 102_400  # of a member, over all its environments; whole iterations
     envs: Annotated[int, Ge(1)] = 1  # environments of each member
-    task_boundaries: Boundaries = "hidden"
-    ppo: Preset = "published"
+    task_boundaries: Boundaries = "hidden"  # whether methods are told when a task begins
+    ppo: Preset = "published"  # what is null below: as in the papers, or as is usual now
     rollout: Annotated[int, Ge(1)] | None = None  # steps of each environment in an iteration
     epochs: Annotated[int, Ge(1)] | None = None  # times that an iteration's steps are learned from
     minibatches: Annotated[int, Ge(1)] | None = None  # equal parts of an epoch: an update each
     discount: Annotated[float, Ge(0), Lt(1)] | None = None  # per step
-    gae_lambda: Annotated[float, Ge(0), Le(1)] | None = None
+    gae_lambda: Annotated[float, Ge(0), Le(1)] | None = None  # how far advantages look: 0 one step, 1 all that came
     clip: Annotated[float, Gt(0)] | None = None  # ratios of probabilities count within 1 +- this
     value_weight: Annotated[float, Gt(0)] | None = None  # of the squared error of values
     entropy: Annotated[float, Ge(0)] | None = None  # weight of the policy's entropy, in nats

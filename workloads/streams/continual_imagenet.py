@@ -36,16 +36,16 @@ from workloads.streams.base import Boundaries, EqualTasks, Float32, Pictures
 class ContinualImageNetConfig:
     """The defaults are the paper's, whose plain network sees 2000 tasks and whose other methods see 5000."""
 
-    dataset: image_sets.Name = "imagenet32"
+    dataset: image_sets.Name = "imagenet32"  # images
     classes: Annotated[int, Ge(2)] | None = None  # the first so many; null: all the data set has
-    tasks: Annotated[int, Ge(1)] = 2000
+    tasks: Annotated[int, Ge(1)] = 2000  # pairs of classes
     epochs: Annotated[int, Ge(1)] = 250  # per task
     batch: Annotated[int, Ge(1)] = 100  # examples per step; divides a task's training images
     train_per_class: Annotated[int, Ge(1)] | None = None  # the first so many images; null: as many as every class has
-    pairs: Literal["recur", "fresh"] = "recur"
-    scale: image_sets.Scale = "unit"
+    pairs: Literal["recur", "fresh"] = "recur"  # classes come back in other pairs, or every pair is of new ones
+    scale: image_sets.Scale = "unit"  # pixels from 0 to 1, from -1 to 1, or less their mean over their deviation
     test_every: Annotated[int, Ge(1)] | None = None  # epochs, and always after the last; null: only then
-    task_boundaries: Boundaries = "shown"
+    task_boundaries: Boundaries = "shown"  # whether methods are told when a task begins
 
     def __post_init__(self) -> None:
         most = image_sets.fewest(self.dataset)

@@ -39,18 +39,18 @@ SCHEDULE = ((3, 0.2), (6, 0.04), (8, 0.008))  # from so many tenths of a stage o
 class IncrementalCIFARConfig:
     """The defaults are the paper's: 20 stages, 1,050,000 steps."""
 
-    dataset: image_sets.Name = "cifar100"
+    dataset: image_sets.Name = "cifar100"  # images
     classes: Annotated[int, Ge(1)] = 100  # the first so many of the data set, in the end
     classes_per_stage: Annotated[int, Ge(1)] = 5  # divides classes
     epochs: Annotated[int, Ge(1)] = 200  # per stage
     batch: Annotated[int, Ge(1)] = 90  # examples per step; divides what a stage adds
     validation_per_class: Annotated[int, Ge(0)] = 50  # the first so many training images of each class
     train_per_class: Annotated[int, Ge(1)] | None = None  # the next so many; null: as many as every class has left
-    augment: bool = True
-    schedule: bool = True
+    augment: bool = True  # images are cropped, flipped and turned anew whenever they are shown
+    schedule: bool = True  # the step size falls during a stage
     reload: Literal["best_validation", "none"] = "best_validation"  # the weights that a stage ends with
     test_every: Annotated[int, Ge(1)] = 1  # epochs, and always after the last
-    task_boundaries: Boundaries = "shown"
+    task_boundaries: Boundaries = "shown"  # whether methods are told when a task begins
 
     def __post_init__(self) -> None:
         image_sets.classes_of(self.dataset, self.classes)

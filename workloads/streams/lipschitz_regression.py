@@ -29,13 +29,13 @@ Float64 = NDArray[np.float64]
 class LipschitzRegressionConfig:
     """A function per task; examples never repeat."""
 
-    tasks: Annotated[int, Ge(1)] = 20
+    tasks: Annotated[int, Ge(1)] = 20  # functions, one after the other
     period: Annotated[int, Ge(1)] = 2_000  # steps per task
-    inputs: Annotated[int, Ge(1)] = 4
+    inputs: Annotated[int, Ge(1)] = 4  # numbers that a function takes
     points: Annotated[int, Ge(1)] = 8  # whose nearest counts: 1 is a cone, more have ridges between them
     slope: Annotated[float, Gt(0)] = 1.0  # the functions' Lipschitz constant
     batch: Annotated[int, Ge(1)] = 32  # examples per step
-    task_boundaries: Boundaries = "hidden"
+    task_boundaries: Boundaries = "hidden"  # whether methods are told when a task begins
 
 
 class LipschitzRegression(EqualTasks):

@@ -33,13 +33,13 @@ class PermutedMNISTConfig:
     the data set begins the same order again; a shorter one shows its first part.
     """
 
-    dataset: Literal["mnist", "fashion_mnist", "digits"] = "mnist"
-    tasks: Annotated[int, Ge(1)] = 800
-    examples_per_task: Annotated[int, Gt(0)] = 60_000
+    dataset: Literal["mnist", "fashion_mnist", "digits"] = "mnist"  # images
+    tasks: Annotated[int, Ge(1)] = 800  # permutations
+    examples_per_task: Annotated[int, Gt(0)] = 60_000  # images shown of each permutation, an epoch or part of one
     examples: Annotated[int, Ge(1)] | None = None  # in all; where given, it sets `tasks`
     batch: Annotated[int, Ge(1)] = 1  # examples per step; divides examples_per_task
     gradual: Annotated[int, Ge(0)] = 0  # steps over which a task turns into the next
-    task_boundaries: Boundaries = "hidden"
+    task_boundaries: Boundaries = "hidden"  # whether methods are told when a task begins
     scale: image_sets.Scale = later("unit")  # pixels from 0 to 1; symmetric: from -1 to 1
 
     def __post_init__(self) -> None:

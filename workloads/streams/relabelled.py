@@ -35,16 +35,17 @@ from workloads.streams.gradual import check_gradual, still_old
 class RelabelledConfig:
     """The defaults are ours."""
 
-    dataset: image_sets.Name = "mnist"
+    dataset: image_sets.Name = "mnist"  # images
+    # What every task has of its own
     change: Literal["random_labels", "shuffled_labels", "permuted_pixels"] = "random_labels"
     classes: Annotated[int, Ge(2)] | None = None  # the first so many; null: all the data set has
     examples: Annotated[int, Ge(1)] | None = 1200  # images, the first of each class; null: as many as every class has
-    tasks: Annotated[int, Ge(1)] = 50
+    tasks: Annotated[int, Ge(1)] = 50  # labellings or permutations
     epochs: Annotated[int, Ge(1)] = 50  # per task
     batch: Annotated[int, Ge(1)] = 16  # examples per step; divides examples
     gradual: Annotated[int, Ge(0)] = 0  # steps over which a task turns into the next
-    scale: image_sets.Scale = "unit"
-    task_boundaries: Boundaries = "hidden"
+    scale: image_sets.Scale = "unit"  # pixels from 0 to 1, from -1 to 1, or less their mean over their deviation
+    task_boundaries: Boundaries = "hidden"  # whether methods are told when a task begins
 
     def __post_init__(self) -> None:
         # Numbers in place of null: one meaning, one trial.

@@ -48,13 +48,14 @@ class SlowlyChangingRegressionConfig:
     tasks: Annotated[int, Ge(1)] = 100  # periods
     period: Annotated[int, Ge(1)] = 10_000  # steps per task
     flip: Literal["one", "all"] = "one"  # slow bits that change between periods: one toggled, or all redrawn
+    # Of a target unit, by the released code or by the published formula
     threshold: Literal["coded", "textbook"] = "coded"
-    slow_bits: Annotated[int, Ge(1)] = 15
-    fast_bits: Annotated[int, Ge(1), Le(10)] = 5
-    target_units: Annotated[int, Ge(1)] = 100
+    slow_bits: Annotated[int, Ge(1)] = 15  # inputs that change between periods
+    fast_bits: Annotated[int, Ge(1), Le(10)] = 5  # inputs drawn for every example
+    target_units: Annotated[int, Ge(1)] = 100  # hidden units of the target
     beta: float = 0.7  # share of a unit's inputs that must agree
     batch: Annotated[int, Ge(1)] = 1  # examples per step
-    task_boundaries: Boundaries = "hidden"
+    task_boundaries: Boundaries = "hidden"  # whether methods are told when a task begins
 
 
 class ThresholdNetwork:

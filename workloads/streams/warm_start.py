@@ -28,16 +28,16 @@ from workloads.streams.base import Boundaries, Float32
 class WarmStartConfig:
     """The defaults are ours."""
 
-    dataset: image_sets.Name = "cifar10"
+    dataset: image_sets.Name = "cifar10"  # images
     classes: Annotated[int, Ge(2)] | None = None  # the first so many; null: all the data set has
     examples: Annotated[int, Ge(1)] | None = None  # training images, the first of each class; null: all that each has
     test_examples: Annotated[int, Ge(1)] | None = None  # the first of each class; null: all
     share: Annotated[float, Gt(0), Le(1)] = 0.5  # of the examples, in task 0
     epochs: Annotated[int, Ge(1)] = 100  # per task
     batch: Annotated[int, Ge(1)] = 100  # examples per step; divides both sets
-    scale: image_sets.Scale = "standard"
+    scale: image_sets.Scale = "standard"  # pixels from 0 to 1, from -1 to 1, or less their mean over their deviation
     test_every: Annotated[int, Ge(1)] | None = 1  # epochs, and always after the last; null: only then
-    task_boundaries: Boundaries = "shown"
+    task_boundaries: Boundaries = "shown"  # whether methods are told when a task begins
 
     def __post_init__(self) -> None:
         # Numbers in place of null: one meaning, one trial.

@@ -38,10 +38,16 @@ def test_every_name_is_described() -> None:
     assert all(entry.settings for entry in entries if entry.kind in ("optimizer", "method", "workload", "network"))
 
 
+def test_every_setting_has_a_meaning() -> None:
+    assert not [
+        (entry.name, own.name) for entry in describe.entries(FOLDER) for own in entry.settings if not own.meaning
+    ]
+
+
 def test_settings_have_defaults_limits_and_meanings() -> None:
     [adamo] = describe.named("adamo", FOLDER)
     settings = {each.name: each for each in adamo.settings}
-    assert settings["eps"] == describe.Setting("eps", "1e-8", "a number, above 0", "")
+    assert settings["eps"] == describe.Setting("eps", "1e-8", "a number, above 0", "added to the root of that mean")
     assert settings["isometry_step_size"].allowed == "a number, at least 0, or null"
     assert settings["isometry_step_size"].default == "null"
     assert settings["order"].allowed == "simultaneous, sequential"

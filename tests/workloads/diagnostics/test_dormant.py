@@ -23,18 +23,14 @@ def test_dormant_fraction_by_hand() -> None:
     assert dormant_fraction(1e-9 * features).item() == 0.25
 
 
-def test_dormancy_is_measured_at_both_thresholds_in_use() -> None:
-    """Scores 2.97, 0.98, 0.05 and 0 of a layer's mean of 1: two are under 0.1, one is under 0.025."""
-    network = MLP(MLPConfig(width=4, depth=1), 1, 1)
+def test_dormancy_is_measured_at_all_thresholds_in_use() -> None:
+    """Scores 3.92, 1, 0.06, 0.02 and 0 of a layer's mean of 1: three are under 0.1, two under 0.025, one under 0.01."""
+    network = MLP(MLPConfig(width=5, depth=1), 1, 1)
     params = {name: value[None] for name, value in network.init(0).items()}
-    hidden = {"layers.0": torch.tensor([[[2.97, 0.98, 0.05, 0.0]]])}
-    found = measure(
-        ["dormant_fraction", "dormant_fraction_10"], Look(network, params, torch.zeros(1, 1, 1), activations=hidden)
-    )
-    assert {name: value.item() for name, value in found.items()} == {
-        "dormant_fraction": 0.25,
-        "dormant_fraction_10": 0.5,
-    }
+    hidden = {"layers.0": torch.tensor([[[3.92, 1.0, 0.06, 0.02, 0.0]]])}
+    names = ["dormant_fraction_1", "dormant_fraction", "dormant_fraction_10"]
+    found = measure(names, Look(network, params, torch.zeros(1, 1, 1), activations=hidden))
+    assert [round(found[name].item(), 6) for name in names] == [0.2, 0.4, 0.6]
 
 
 def test_dead_fraction_counts_exact_zeros_on_every_example() -> None:

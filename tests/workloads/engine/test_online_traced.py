@@ -141,8 +141,41 @@ class Normalised(Method):
     """A gradient of norm 1, over all weights."""
 
     def gradient(self, params: Params, state: State, hyper: Hyper, seen: Seen, draw: Draw) -> tuple[Params, State]:
-        norm = sum((g * g).sum() for g in seen.grads.values()).sqrt()
+        norm = sum(g.square().sum() for g in seen.grads.values()).sqrt()
         return {n: g / norm for n, g in seen.grads.items()}, state
+
+
+class Averaged(Method):
+    """A gradient of norm 1, beside a slow average of what it was: a number that multiplies not all of it."""
+
+    def init(self, params: Params, *, per_element: bool) -> State:
+        return {n: torch.zeros_like(params[n]) for n in self.network.weights}
+
+    def gradient(self, params: Params, state: State, hyper: Hyper, seen: Seen, draw: Draw) -> tuple[Params, State]:
+        norm = sum(seen.grads[n].square().sum() for n in self.network.weights).sqrt()
+        slow = {n: 0.9 * v + 0.1 * seen.grads[n] for n, v in state.items()}
+        return {n: g / norm + (slow[n] if n in slow else 0) for n, g in seen.grads.items()}, slow
+
+
+class Steadied(Averaged):
+    """A gradient of norm 1, beside a slow average of the squares of what it was."""
+
+    def gradient(self, params: Params, state: State, hyper: Hyper, seen: Seen, draw: Draw) -> tuple[Params, State]:
+        norm = sum(seen.grads[n].square().sum() for n in self.network.weights).sqrt()
+        slow = {n: 0.9 * v + 0.1 * seen.grads[n] ** 2 for n, v in state.items()}
+        return {n: g / norm + (slow[n] if n in slow else 0) for n, g in seen.grads.items()}, slow
+
+
+class Correlated(Method):
+    """How units of a layer are active together, by the sum of their squares: a product of activations, no gradient."""
+
+    def init(self, params: Params, *, per_element: bool) -> State:
+        width = self.network.sites[0].units
+        return {"together": params[self.network.sites[0].weight].new_zeros(width, width)}
+
+    def after_step(self, params: Params, state: State, hyper: Hyper, seen: Seen, draw: Draw) -> tuple[Params, State]:
+        h = seen.activations[self.network.sites[0].name]
+        return params, {"together": 0.9 * state["together"] + (h.T @ h) / (1 + (h * h).sum())}
 
 
 class Largest(Method):
@@ -177,8 +210,9 @@ class WrongSide(Method):
 
 
 OWN = (
-    *(Clipping, Sparing, Averages, Renewing, Restless, Mending, Ordering, Counting, Normalised, Largest, Summed),
-    *(Cubed, WrongSide),
+    *(Clipping, Sparing, Averages, Renewing, Restless, Mending, Ordering, Counting, Normalised, Averaged),
+    *(Steadied, Correlated),
+    *(Largest, Summed, Cubed, WrongSide),
 )
 
 
@@ -225,6 +259,8 @@ LAZY = [
     (Case(methods={"gradient_clipping": {"norm": 0.1}}), {Mode.STILL}),
     (Case(methods={"gradient_clipping": {"norm": 0.1}, "l2": L2}, batch=3, activation="tanh"), {Mode.OWED, Mode.STILL}),
     (Case(methods={"Normalised": {}}, settings={"momentum": 0.9}, normalisation="layer"), {Mode.PACED}),
+    (Case(methods={"Averaged": {}}), {Mode.STEPPED}),
+    (Case(methods={"Steadied": {}}), {Mode.STEPPED}),
     (Case(methods={"coupled_isometry": {"strength": 0.1}}), {Mode.STEPPED}),
     (Case(methods={"spectral_regularisation": {"strength": 0.1}}), {Mode.STEPPED}),
     (Case(methods={"normalise_and_project": {}}), {Mode.STILL}),
@@ -288,13 +324,29 @@ def test_float32_stays_close_for_a_hundred_steps(case: Case) -> None:
         Case(methods={"parseval": {}}, inputs=9, width=40),
         Case("adam", {"normalise_and_project": {}, **SPECTRAL}, batch=2),
         Case(methods=SPECTRAL, width=150, inputs=9, depth=1),
-        Case(methods={**SPECTRAL, "normalise_and_project": {}}, width=1, outputs=1, loss="squared_error"),
+        *(
+            Case(methods={name: values}, width=1, outputs=1, loss="squared_error")
+            for name, values in {**SPECTRAL, "normalise_and_project": {}, "gradient_clipping": {"norm": 0.1}}.items()
+        ),
+        Case(methods={"Correlated": {}}, batch=3),
         Case(methods={"gradient_clipping": {"norm": 0.1}, "continual_backprop": CBP, "l2": L2}),
     ],
     ids=str,
 )
 def test_other_networks_and_batches_are_looped(case: Case) -> None:
     assert from_looped(case, 110, torch.float64) < 1e-10
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_length_of_a_gradient_whose_examples_cancel_is_no_less_than_nothing(dtype: torch.dtype) -> None:
+    """Two examples of one input and two targets pull in opposite directions, by as much once their mean is learned."""
+    case = Case(
+        methods={"gradient_clipping": {"norm": 0.1}}, batch=2, loss="squared_error", settings={"step_size": 0.1}
+    )
+    x, y = (v[:1].expand(2000, -1, -1, -1).clone() for v in data(case, 1))
+    x[:, :, 1] = x[:, :, 0]
+    traced, looped = (Run(case, {0: {}}, kind, dtype).train(x, y) for kind in (TracedOnline, Looped))
+    assert distance(looped.state, traced.state) < (1e-3 if dtype == torch.float32 else 1e-9)
 
 
 def test_two_programs_in_one_process_have_tables_of_their_own() -> None:
@@ -519,7 +571,10 @@ def test_what_entries_declare_of_a_traced_loop_is_what_can_be_made(optimizer: st
     assert taken(case) == declared
 
 
-PAIRS = [*(({}, pair) for pair in itertools.combinations(METHODS, 2)), *((o, (m,)) for o in OPTIMIZERS for m in METHODS)]
+PAIRS = [
+    *(({}, pair) for pair in itertools.combinations(METHODS, 2)),
+    *((o, (m,)) for o in OPTIMIZERS for m in METHODS),
+]
 
 
 @pytest.mark.slow

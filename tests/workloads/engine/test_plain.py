@@ -48,3 +48,22 @@ def test_members_have_their_own_step_size_stream_and_sums(path: str) -> None:
     state = engine.state()
     assert state["params"]["layers.0.weight"].flatten().tolist() == [1.75, 2.0, -1.75]
     assert state["loss"].tolist() == [15.25, 14.0, 15.25]
+
+
+@pytest.mark.parametrize("inputs", [5, 7, 23, 25])
+def test_where_examples_lie_in_memory_changes_no_bit(inputs: int) -> None:
+    """A step's examples need not begin at a whole number of vectors where those of several streams lie together."""
+    network = MLP(MLPConfig(width=33, depth=1), inputs, 3)
+    learner = Learner(network, "squared_error", ("sgd", SGDConfig()), {})
+    params, hyper = network.init(0), {"optimizer": {"step_size": torch.tensor(0.01), "weight_decay": torch.tensor(0.0)}}
+    x, y = (torch.randn(40, 3, 1, size, generator=torch.Generator().manual_seed(0)) for size in (inputs, 3))
+    trained = [
+        train(learner, params, learner.init(params), hyper, own, y[:, 1], torch.tensor(0), 0).params
+        for own in (
+            x[:, 1],
+            x[:, 1].contiguous(),
+            torch.cat([x.new_zeros(1), x[:, 1].flatten()])[1:].view(40, 1, inputs),
+        )
+    ]
+    for name, value in trained[0].items():
+        assert all(torch.equal(value, other[name]) for other in trained[1:])
