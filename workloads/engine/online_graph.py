@@ -68,7 +68,7 @@ def of_one(whole: Trace, node: fx.Node, state: set[fx.Node]) -> bool:
     """Whether a sum is of one number each, and no product or length of a matrix, which online_layers.py looks for."""
     of: Any = node.args[0]
     told = of.target == aten.mul.Tensor and any(own in state for own in of.args)
-    told |= isinstance(of, fx.Node) and bool(of.args) and squares(of, of.args[0])  # type: ignore[arg-type]
+    told |= bool(of.args) and squares(of, of.args[0])
     return whole.seen[node].numel() == whole.seen[of].numel() and not told
 
 
@@ -168,12 +168,15 @@ def of_another(whole: Trace, node: fx.Node, gradient: Gradient, other: fx.Node) 
     """A gradient made of another error, before the place where nodes are inserted."""
     if node is gradient.error:
         return other
+    given: list[Any] = list(node.args)
     if node is gradient.product:
-        args = [a if stripped(a)[0] is not gradient.error else of_another(whole, a, gradient, other) for a in node.args]
+        place = next(k for k, factor in enumerate(given) if stripped(factor)[0] is gradient.error)
     else:
-        args = [of_another(whole, node.args[0], gradient, other), *node.args[1:]]  # type: ignore[arg-type]
-    made = whole.graph.call_function(node.target, tuple(args), node.kwargs)
-    whole.seen[made] = made.target(*fx.map_arg(made.args, lambda n: whole.seen[n]), **made.kwargs)  # type: ignore[operator]
+        place = 0
+    given[place] = of_another(whole, given[place], gradient, other)
+    target: Any = node.target
+    made = whole.graph.call_function(target, tuple(given), node.kwargs)
+    whole.seen[made] = target(*fx.map_arg(made.args, lambda n: whole.seen[n]), **made.kwargs)
     return made
 
 

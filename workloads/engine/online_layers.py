@@ -96,6 +96,7 @@ class Layer:
     squares: list[Square] = field(default_factory=list)
     dots: list[Dot] = field(default_factory=list)
     pulls: list[Pull] = field(default_factory=list)
+    apart: bool = False  # whether the errors of the layer below are made before it is known what moves the weights
     scale: Scale | None = None
     bias: Layer | None = None  # `start`, where its new values are a chain too: it alone, and its gradient as `outer`
 
@@ -103,11 +104,6 @@ class Layer:
     def leaves(self) -> list[int]:
         """All tensors of the weight's shape that the chain reads."""
         return [*self.evolving, *self.constant]
-
-    @property
-    def apart(self) -> bool:
-        """Whether the errors of the layer below are asked for before it is known what moves the weights."""
-        return self.back is not None and stripped(self.back.args[0])[0] is not self.error
 
     @property
     def last(self) -> str:
@@ -160,6 +156,9 @@ class _Finder:
             layer.back, layer.pulls = backs.get(layer.weight), pulls.get(layer.weight, [])
             self._find_gradient(layer, others)
             layer.sums, layer.dots, layer.scale = self._sums(layer), list(self._dots(layer)), self._scale(layer)
+        measured = any(layer.squares for layer in layers)
+        for layer in layers:
+            layer.apart = layer.back is not None and (measured or stripped(layer.back.args[0])[0] is not layer.error)
         return layers
 
     # ---- forward and back ----
@@ -263,7 +262,7 @@ class _Finder:
         """(product, t) of a node that is a product less t times the identity."""
         if node.target != aten.sub.Tensor or node.args[1] not in self.constants or node.kwargs:
             return None
-        product, less = stripped(node.args[0])[0], self.seen[node.args[1]]
+        product, less = stripped(node.args[0])[0], self.seen[node.args[1]]  # type: ignore[index]
         if product.target != aten.mm.default or less.ndim != 2 or less.shape[0] != less.shape[1]:
             return None
         alike = torch.equal(less, less[0, 0] * torch.eye(len(less), dtype=less.dtype))
@@ -281,11 +280,12 @@ class _Finder:
                 continue
             shape = tuple(self.seen[vector].shape)
             for user in product.users:
-                alike = {self.seen[n].dtype for n in (weight, vector, user)}
-                if user.target == aten.sum.dim_IntList and self.seen[user].ndim == 1 and len(alike) == 1:
-                    across, along = shape == (inputs,), shape == (out, 1)
-                    if (across and user.args[1] in ([1], [-1])) or (along and user.args[1] in ([0], [-2])):
-                        yield Dot(user, vector, along)
+                if user.target != aten.sum.dim_IntList or self.seen[user].ndim != 1:
+                    continue
+                across, along = shape == (inputs,), shape == (out, 1)
+                alike = len({self.seen[n].dtype for n in (weight, vector, user)}) == 1
+                if alike and ((across and user.args[1] in ([1], [-1])) or (along and user.args[1] in ([0], [-2]))):
+                    yield Dot(user, vector, along)
 
     # ---- of the new weights ----
 

@@ -327,10 +327,11 @@ template <class L> struct Rows {
     }
 
     void scale(Real by) const {
-        for (int row = 0; row < L::IN; ++row) {
-            Vec* w = vectors(array[0] + int64_t(row) * L::C);
-            for (int v = 0; v < V; ++v) w[v] = kept(v, (Number)(by * w[v]));
-        }
+        Vec* w = vectors(array[0]);
+        for (int64_t i = 0; i < int64_t(L::IN) * V; ++i) w[i] *= by;
+        if (by - by != 0)  // nothing gets into the padding
+            for (int row = 0; row < L::IN; ++row)
+                for (int i = L::OUT; i < L::C; ++i) array[0][int64_t(row) * L::C + i] = 0;
         if (L::ENTERING)
             for (int i = 0; i < L::C; ++i) columns[i] *= std::fabs(by);
         if (L::LEAVING)

@@ -12,7 +12,7 @@ All of them stand in this one file, long as it is: what a sweep file may say is 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -461,7 +461,7 @@ ADAMO_WRITTEN: Takes = {
     "scale_penalty": True,  # there are no scales
 }
 ADAMO_ONLINE: Takes = {
-    **{name: True for name in AdamOConfig.__dataclass_fields__},
+    **{own.name: True for own in fields(AdamOConfig)},
     "order": ("simultaneous",),  # what a loop knows is the pull at the weights that a step begins with, in every step
     "every": (1,),
     "projection": (0,),
@@ -491,7 +491,7 @@ CONTINUAL_BACKPROP_WRITTEN: Takes = {  # not what the released convolutional cod
     "feature_generator": ("initial",),
 }
 CONTINUAL_BACKPROP_ONLINE: Takes = {
-    **{name: True for name in ContinualBackpropConfig.__dataclass_fields__},
+    **{own.name: True for own in fields(ContinualBackpropConfig)},
     # A second backward pass in every step is what no loop over sparse rows has.
     "utility": tuple(name for name in get_args(Utility) if name != "taylor_output"),
 }

@@ -146,22 +146,22 @@ class Normalised(Method):
 
 
 class Averaged(Method):
-    """A gradient of norm 1, beside a slow average of what it was: a number that multiplies not all of it."""
+    """A gradient less than its norm, beside a slow average of what it was: a number that multiplies not all of it."""
 
     def init(self, params: Params, *, per_element: bool) -> State:
         return {n: torch.zeros_like(params[n]) for n in self.network.weights}
 
     def gradient(self, params: Params, state: State, hyper: Hyper, seen: Seen, draw: Draw) -> tuple[Params, State]:
-        norm = sum(seen.grads[n].square().sum() for n in self.network.weights).sqrt()
+        norm = (1 + sum(seen.grads[n].square().sum() for n in self.network.weights)).sqrt()
         slow = {n: 0.9 * v + 0.1 * seen.grads[n] for n, v in state.items()}
         return {n: g / norm + (slow[n] if n in slow else 0) for n, g in seen.grads.items()}, slow
 
 
 class Steadied(Averaged):
-    """A gradient of norm 1, beside a slow average of the squares of what it was."""
+    """The same beside a slow average of its squares, each of which is used as it is."""
 
     def gradient(self, params: Params, state: State, hyper: Hyper, seen: Seen, draw: Draw) -> tuple[Params, State]:
-        norm = sum(seen.grads[n].square().sum() for n in self.network.weights).sqrt()
+        norm = (1 + sum(seen.grads[n].square().sum() for n in self.network.weights)).sqrt()
         slow = {n: 0.9 * v + 0.1 * seen.grads[n] ** 2 for n, v in state.items()}
         return {n: g / norm + (slow[n] if n in slow else 0) for n, g in seen.grads.items()}, slow
 
@@ -527,7 +527,7 @@ def test_pictures_have_the_bits_of_their_numbers(case: Case, batch: int) -> None
 @pytest.mark.parametrize(
     ("methods", "said"),
     [
-        ({"Largest": {}}, "in two forms"),
+        ({"Largest": {}}, "of whole matrices of weights"),
         ({"Summed": {}}, "of whole matrices of weights"),
         ({"Restless": {}}, "a schedule that acts every 7 steps"),
         ({"shrink_and_perturb": {}}, "drawn"),

@@ -55,7 +55,8 @@ def test_where_examples_lie_in_memory_changes_no_bit(inputs: int) -> None:
     """A step's examples need not begin at a whole number of vectors where those of several streams lie together."""
     network = MLP(MLPConfig(width=33, depth=1), inputs, 3)
     learner = Learner(network, "squared_error", ("sgd", SGDConfig()), {})
-    params, hyper = network.init(0), {"optimizer": {"step_size": torch.tensor(0.01), "weight_decay": torch.tensor(0.0)}}
+    params = {name: value.float() for name, value in network.init(0).items()}
+    hyper = {"optimizer": {"step_size": torch.tensor(0.01), "weight_decay": torch.tensor(0.0)}}
     x, y = (torch.randn(40, 3, 1, size, generator=torch.Generator().manual_seed(0)) for size in (inputs, 3))
     trained = [
         train(learner, params, learner.init(params), hyper, own, y[:, 1], torch.tensor(0), 0).params
