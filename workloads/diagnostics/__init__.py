@@ -38,6 +38,7 @@ Part = Literal[
     "tangent_kernel_spectrum",
     "gradient_covariance_spectrum",
     "hessian_spectrum",
+    "hessian_largest",
     "hessian_sums",
     "losses_of_fit",
     "ages",
@@ -48,7 +49,7 @@ Bounds = tuple[float | None, float | Literal["units"] | None]  # "units": as man
 
 # Those that are of a loss of examples, which learning from rewards has not.
 OF_A_LOSS: frozenset[Part] = frozenset(
-    {"gradients", "gradient_covariance_spectrum", "hessian_spectrum", "hessian_sums"}
+    {"gradients", "gradient_covariance_spectrum", "hessian_spectrum", "hessian_largest", "hessian_sums"}
 )
 
 # Those of the networks as they were when they were last looked at.
@@ -266,6 +267,14 @@ DIAGNOSTICS: dict[str, DiagnosticSpec] = {
         file="hessian",
         label="max λ, Hessian",
         needs=("hessian_spectrum",),
+        bounds=(None, None),
+        probe=64,
+    ),
+    "hessian_fifth": DiagnosticSpec(
+        meaning="fifth-largest eigenvalue of the Hessian of the mean loss: how far the sharpest curvature stands out",
+        file="hessian",
+        label="fifth λ, Hessian",
+        needs=("hessian_largest",),
         bounds=(None, None),
         probe=64,
     ),

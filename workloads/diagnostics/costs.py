@@ -76,6 +76,7 @@ COSTS: dict[Part, Callable[[Sizes], float]] = {
     "tangent_kernel_spectrum": lambda sizes: kernel(sizes, sizes.outputs),
     "gradient_covariance_spectrum": lambda sizes: kernel(sizes, 1),
     "hessian_spectrum": lambda sizes: LANCZOS_STEPS * CURVED,
+    "hessian_largest": lambda sizes: LANCZOS_STEPS * CURVED + 2 * LANCZOS_STEPS**2 / sizes.examples,
     "hessian_sums": hessian_sums,
     "losses_of_fit": lambda sizes: 2 + FITTING_STEPS * FORWARD_AND_BACK,
     "ages": lambda sizes: 0.0,

@@ -16,6 +16,8 @@ from workloads.diagnostics import LANCZOS_STEPS as STEPS
 
 NOTHING = 1e-10  # of the size of the matrix: what is left when all of a start's directions were seen
 
+Product = Callable[[Tensor], Tensor]
+
 
 def start_of(count: int) -> Tensor:
     """A random direction (count,), float64: the same for every matrix of so many rows."""
@@ -24,7 +26,7 @@ def start_of(count: int) -> Tensor:
     return direction
 
 
-def tridiagonal(product: Callable[[Tensor], Tensor], start: Tensor) -> Tensor:
+def tridiagonal(product: Product, start: Tensor) -> Tensor:
     """(STEPS, STEPS) of the symmetric matrix (n, n) that `product` multiplies vectors by, from a direction (n,).
 
     The directions are not made orthogonal anew, which makes copies of eigenvalues and moves none. Where nothing new is
@@ -47,3 +49,31 @@ def tridiagonal(product: Callable[[Tensor], Tensor], start: Tensor) -> Tensor:
         before, current = current, following / torch.where(length == 0, 1, length)
     off = torch.stack(beside[:-1])
     return torch.stack(diagonal).diag() + off.diag(1) + off.diag(-1)
+
+
+def iterated(product: Product, start: Tensor, steps: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Lanczos' iteration from a direction (n,): the small matrix, what it left, (), and the directions (steps, n).
+
+    Where nothing is left the rest is zeros, of which the start has no share.
+    """
+    directions, diagonal, beside = [start], list[Tensor](), list[Tensor]()
+    size = start.new_zeros(())
+    for _ in range(steps):
+        following = product(directions[-1])
+        diagonal.append(following @ directions[-1])
+        before = torch.stack(directions)
+        for _ in range(2):  # the second takes out what the first leaves by rounding
+            following = following - before.mT @ (before @ following)
+        length = following.norm()
+        size = torch.maximum(size, torch.maximum(diagonal[-1].abs(), length))
+        beside.append(torch.where(length <= NOTHING * size, 0, length))
+        directions.append(torch.where(beside[-1] == 0, 0, following / torch.where(beside[-1] == 0, 1, length)))
+    off = torch.stack(beside[:-1])
+    small = torch.stack(diagonal).diag() + off.diag(1) + off.diag(-1)
+    return small, beside[-1], torch.stack(directions[:-1])
+
+
+def whole_of(product: Product, like: Tensor) -> Tensor:
+    """The matrix itself, as large as `like` (..., n) is wide, (n, n)."""
+    rows: Tensor = torch.func.vmap(product)(torch.eye(like.shape[-1], dtype=like.dtype, device=like.device))
+    return (rows + rows.mT) / 2

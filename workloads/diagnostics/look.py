@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from workloads.diagnostics import LANCZOS_STEPS
 from workloads.diagnostics.derivatives import hessian_product_of, jacobian_of
 from workloads.diagnostics.fitting import losses_of_fit, random_change
 from workloads.diagnostics.kernel import kernel_of
-from workloads.diagnostics.lanczos import start_of, tridiagonal
+from workloads.diagnostics.lanczos import iterated, start_of, tridiagonal, whole_of
 from workloads.diagnostics.quadrature import EXACT, starts_of, sums, sums_of_whole
 from workloads.diagnostics.spectrum import eigenvalues, feature_values, signed_eigenvalues, singular_values
 from workloads.losses.implementations import Loss
@@ -207,6 +208,24 @@ class Look:
             return tridiagonal(self._hessian(params, x, y), start)
 
         return signed_eigenvalues(self.of_members(seen, self.x, self._targets)).float().double()
+
+    @cached_property
+    def hessian_largest(self) -> Tensor:
+        """Of the same Hessian the eigenvalues that Lanczos' iteration finds, each once, (P, STEPS), descending.
+
+        Its directions are kept orthogonal, so that none comes twice; member by member. All there are up to EXACT.
+        """
+        count = self.network.parameter_count()
+        start = start_of(count).to(self.x.device)
+
+        def exact(params: Mapping[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+            return whole_of(self._hessian(params, x, y), start)
+
+        def seen(params: Mapping[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+            return iterated(self._hessian(params, x, y), start, LANCZOS_STEPS)[0]
+
+        found = self.of_each(exact if count <= EXACT else seen, self.x, self._targets)
+        return signed_eigenvalues(found).float().double()
 
     @cached_property
     def hessian_sums(self) -> Tensor:

@@ -16,21 +16,17 @@ nine tenths of their units dead, that was within a fifth of the truth, mostly wi
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
 from workloads.diagnostics import FINDING, STARTS
 from workloads.diagnostics import QUADRATURE_STEPS as STEPS
-from workloads.diagnostics.lanczos import NOTHING
+from workloads.diagnostics.lanczos import Product, iterated, whole_of
 from workloads.diagnostics.spectrum import eigenpairs
 
 EXACT = FINDING + STARTS * STEPS  # rows up to which a matrix is made whole, with no more products
 FOUND = 1e-3  # of an eigenvalue, what the iteration may leave of it
 LEAST = 1e-6  # of the largest: what is smaller may be rounding, of which other sums find another number
-
-Product = Callable[[Tensor], Tensor]
 
 
 def starts_of(count: int) -> Tensor:
@@ -41,8 +37,7 @@ def starts_of(count: int) -> Tensor:
 
 def sums_of_whole(product: Product, like: Tensor) -> Tensor:
     """Of the eigenvalues l of a matrix as large as `like` (..., n) is wide: sum |l| and sum |l| log |l|, (2,)."""
-    rows: Tensor = torch.func.vmap(product)(torch.eye(like.shape[-1], dtype=like.dtype, device=like.device))
-    return torch.stack([each.sum() for each in _terms(eigenpairs((rows + rows.mT) / 2)[0])])
+    return torch.stack([each.sum() for each in _terms(eigenpairs(whole_of(product, like))[0])])
 
 
 def sums(product: Product, starts: Tensor) -> Tensor:
@@ -64,28 +59,6 @@ def sums(product: Product, starts: Tensor) -> Tensor:
         shares = others * vectors[0].square() / STARTS
         total = [whole + (shares * each).sum() for whole, each in zip(total, _terms(values), strict=True)]
     return torch.stack(total)
-
-
-def iterated(product: Product, start: Tensor, steps: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Lanczos' iteration from a direction (n,): the small matrix, what it left, (), and the directions (steps, n).
-
-    Where nothing is left the rest is zeros, of which the start has no share.
-    """
-    directions, diagonal, beside = [start], list[Tensor](), list[Tensor]()
-    size = start.new_zeros(())
-    for _ in range(steps):
-        following = product(directions[-1])
-        diagonal.append(following @ directions[-1])
-        before = torch.stack(directions)
-        for _ in range(2):  # the second takes out what the first leaves by rounding
-            following = following - before.mT @ (before @ following)
-        length = following.norm()
-        size = torch.maximum(size, torch.maximum(diagonal[-1].abs(), length))
-        beside.append(torch.where(length <= NOTHING * size, 0, length))
-        directions.append(torch.where(beside[-1] == 0, 0, following / torch.where(beside[-1] == 0, 1, length)))
-    off = torch.stack(beside[:-1])
-    small = torch.stack(diagonal).diag() + off.diag(1) + off.diag(-1)
-    return small, beside[-1], torch.stack(directions[:-1])
 
 
 def effective_rank_of_sums(sums: Tensor) -> Tensor:
