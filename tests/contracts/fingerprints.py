@@ -191,7 +191,7 @@ def measured(diagnostic: str) -> float:
     revived = diagnostic == "revived_fraction"  # which is 0 as a trial begins
     network = MLP(MLPConfig(width=5, depth=2, activation=activation, killed="bias" if revived else "none"), 7, 3)
     params = {k: v[None] for k, v in network.init(3, at=int(revived)).items()}
-    if silent := {"dead_fraction": 2, "rarely_active_fraction": 3}.get(diagnostic):
+    if silent := {"dead_fraction": 2, "rarely_active_fraction": 3, "dormant_fraction_1": 4}.get(diagnostic):
         params["layers.0.bias"][:, :silent] = -100
     count = 5 if kernel else 30  # of more rows than parameters a kernel has eigenvalues of 0
     probe = data(TINY, count, streams=1, dtype=torch.float64)[0][:, 0, 0]
