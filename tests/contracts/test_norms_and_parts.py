@@ -58,11 +58,11 @@ def test_the_compiled_program_is_looped() -> None:
 def test_online_is_looped(activation: str, normalisation: str) -> None:
     own = shape(activation, normalisation)
     x, y = data(own, 40, streams=2, dtype=torch.float64)
-    for arm in (Arm("sgd", ("l2_init",)), REPLACING):
+    for arm in (Arm("sgd", ("l2_init",)), REPLACING, Arm("adamo")):
         assert disagreement(making(arm, own), x, y, "online", range(3)) < 1e-9
-    learner = Learner(own.network, "cross_entropy", *Arm("adamo").configs(0))  # type: ignore[arg-type]
+    learner = Learner(own.network, "cross_entropy", *Arm("upgd").configs(0))  # type: ignore[arg-type]
     said = paths.refusal("online", parts_of(learner))
-    assert said is not None and said.startswith("online does not take adamo together with mlp with ")
+    assert said is not None and said.startswith("online does not take upgd together with mlp with ")
 
 
 @pytest.mark.parametrize(
