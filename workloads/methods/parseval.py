@@ -4,8 +4,8 @@
 
 Source: Chung, Cherif, Precup, Meger (2024), "Parseval regularization for continual reinforcement learning", NeurIPS,
 arXiv 2412.07224, and its released code, whence (64 / width)², since strengths were found at width 64 (here by the units
-of each layer), and s: the square of the gain √2 that its orthogonal weights begin with. Weights drawn by our
-`orthogonal` begin at gain 1 and are drawn to √2. Another code takes s = 1.
+of each layer), and s: the square of the gain √2 that its orthogonal weights begin with, under relu our
+`orthogonal_gain`. Weights of `orthogonal` begin at gain 1 and are drawn to √2. Another code takes s = 1.
 
 W Wᵀ counts the rows whichever side is the longer. ‖W Wᵀ − s I‖² and ‖Wᵀ W − s I‖² differ by the constant s² (out − in),
 so that the gradient is the same, 4 (W Wᵀ − s I) W, and is worked out on the shorter side: what trains is

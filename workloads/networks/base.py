@@ -209,7 +209,10 @@ class Network(ABC, Generic[C]):
         `orthogonal` uses the uniform distribution of the same variance.
         """
         distribution = self.distribution(site.weight)
-        return distribution.scale if distribution.kind == "uniform" else math.sqrt(3 / max(site.fan_in, site.units))
+        if distribution.kind == "uniform":
+            return distribution.scale
+        gain = distribution.scale if distribution.kind == "orthogonal" else 1.0
+        return gain * math.sqrt(3 / max(site.fan_in, site.units))
 
     def fresh_incoming(self, site: Site, draw: Draw, unit: Tensor, *, bound: float | None = None) -> Tensor:
         """Fresh incoming weights (fan_in,) of one unit, drawn as the layer's were, or uniform in +-`bound`."""

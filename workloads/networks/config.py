@@ -22,7 +22,7 @@ WIDTH = 100  # of an MLP's hidden layers, where nobody says
 Picture = tuple[int, int, int]  # channels, height, width
 Activation = Literal["relu", "leaky_relu", "tanh", "sigmoid", "elu", "swish", "selu", "linear"]
 MLPActivation = Literal[Activation, "crelu", "absolute", "fourier", "groupsort_2", "groupsort_4", "groupsort_8"]
-Initialisation = Literal["kaiming", "lecun", "xavier", "default", "orthogonal"]
+Initialisation = Literal["kaiming", "lecun", "xavier", "default", "orthogonal", "orthogonal_gain"]
 Killed = Literal["none", "flipped", "bias", "step", "zero_row", "far_bias"]
 
 

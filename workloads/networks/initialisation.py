@@ -1,14 +1,17 @@
 """Initial weights: uniform in [-B, B) with B by scheme, or an orthogonal matrix.
 
-    kaiming     B = gain sqrt(3 / fan_in)               biases 0     He et al. 2015
-    xavier      B = gain sqrt(6 / (fan_in + fan_out))   biases 0     Glorot and Bengio 2010
-    lecun       B = sqrt(3 / fan_in)                    biases 0     LeCun et al. 1998
-    default     B = sqrt(1 / fan_in)                    biases too   torch.nn.Linear
-    orthogonal  W^T W = I or W W^T = I, gain 1          biases 0     Saxe et al. 2014
+    kaiming          B = gain sqrt(3 / fan_in)               biases 0     He et al. 2015
+    xavier           B = gain sqrt(6 / (fan_in + fan_out))   biases 0     Glorot and Bengio 2010
+    lecun            B = sqrt(3 / fan_in)                    biases 0     LeCun et al. 1998
+    default          B = sqrt(1 / fan_in)                    biases too   torch.nn.Linear
+    orthogonal       W^T W = I or W W^T = I                  biases 0     Saxe et al. 2014
+    orthogonal_gain  the same times the gain                 biases 0
 
-fan_in and fan_out are the inputs and outputs of the matrix that is drawn. Orthogonal matrices have gain 1
-whatever the activation: a network of them starts at the point that isometry methods pull towards. Draws are
-keyed by (seed, "init/<parameter>"): one layer's do not depend on another's shape.
+fan_in and fan_out are the inputs and outputs of the matrix that is drawn; the gain is that of the activation after a
+layer, 1 for the head. With `orthogonal` a network starts at the point that isometry methods pull towards, whatever its
+activation. One released code on isometry, and that of Parseval regularisation, start at the gain, √2 under relu, with
+hidden layers: `orthogonal_gain`. Draws are keyed by (seed, "init/<parameter>"): one layer's do not depend on another's
+shape.
 """
 
 from __future__ import annotations
@@ -29,7 +32,10 @@ Float64 = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """What a parameter's elements are drawn from. `scale`: half-width, standard deviation, or the constant itself."""
+    """What a parameter's elements are drawn from.
+
+    `scale`: half-width, standard deviation, what an orthogonal matrix is multiplied by, or the constant itself.
+    """
 
     kind: Literal["uniform", "normal", "orthogonal", "constant"]
     scale: float = 1.0
@@ -40,7 +46,9 @@ def layer_distribution(initialisation: str, kind: str, fan_in: int, fan_out: int
     bound = uniform_bound(initialisation, fan_in, fan_out, gain)
     if kind == "bias":
         return Distribution("uniform", bound) if initialisation == "default" else Distribution("constant", 0.0)
-    return Distribution("orthogonal") if initialisation == "orthogonal" else Distribution("uniform", bound)
+    if initialisation in ("orthogonal", "orthogonal_gain"):
+        return Distribution("orthogonal", gain if initialisation == "orthogonal_gain" else 1.0)
+    return Distribution("uniform", bound)
 
 
 def initial_array(
@@ -54,7 +62,8 @@ def initial_array(
     if distribution.kind == "normal":
         return normal_array(seed, parameter, shape, distribution.scale, at)
     # A kernel is orthogonal as the matrix out x (in height width).
-    return orthogonal_array(seed, parameter, (shape[0], math.prod(shape[1:])), at).reshape(shape)
+    matrix = orthogonal_array(seed, parameter, (shape[0], math.prod(shape[1:])), at)
+    return distribution.scale * matrix.reshape(shape)
 
 
 def redrawn_tensor(draw: random.Draw, what: str, shape: tuple[int, ...], distribution: Distribution) -> Tensor:
@@ -68,7 +77,7 @@ def redrawn_tensor(draw: random.Draw, what: str, shape: tuple[int, ...], distrib
         return (distribution.scale * draw.normal(what, count)).view(shape)
     out, inp = shape[0], count // shape[0]
     q, r = torch.linalg.qr(draw.normal(what, count).view(max(out, inp), min(out, inp)))
-    signed: Tensor = q * torch.where(torch.diagonal(r) < 0, -1, 1)
+    signed: Tensor = distribution.scale * q * torch.where(torch.diagonal(r) < 0, -1, 1)
     return (signed if out >= inp else signed.T).reshape(shape)
 
 
@@ -76,7 +85,7 @@ def uniform_bound(initialisation: str, fan_in: int, fan_out: int, gain: float) -
     """The half-width B of the scheme's uniform distribution.
 
     For `orthogonal`, which has none, the B of equal variance: such a matrix has mean square
-    1 / max(fan_in, fan_out).
+    1 / max(fan_in, fan_out), and times the gain its square.
     """
     bounds = {
         "kaiming": gain * math.sqrt(3 / fan_in),
@@ -84,6 +93,7 @@ def uniform_bound(initialisation: str, fan_in: int, fan_out: int, gain: float) -
         "lecun": math.sqrt(3 / fan_in),
         "default": math.sqrt(1 / fan_in),
         "orthogonal": math.sqrt(3 / max(fan_in, fan_out)),
+        "orthogonal_gain": gain * math.sqrt(3 / max(fan_in, fan_out)),
     }
     return bounds[initialisation]
 

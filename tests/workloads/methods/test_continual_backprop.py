@@ -510,7 +510,7 @@ def test_only_the_removed_contribution_leaves_the_function(place: int, bias_tran
         assert (state_after[NAME][key][f"layers.{place}"][others] != 0).all()
 
 
-@pytest.mark.parametrize("initialisation", ["kaiming", "xavier", "lecun", "default", "orthogonal"])
+@pytest.mark.parametrize("initialisation", ["kaiming", "xavier", "lecun", "default", "orthogonal", "orthogonal_gain"])
 def test_fresh_weights_are_uniform_within_the_layers_own_bound(initialisation: str) -> None:
     """20 inputs into 10 relu units; 1,000 seeds' rows by Kolmogorov-Smirnov."""
     network = MLP(MLPConfig(width=10, depth=1, initialisation=initialisation), 20, 1)
@@ -520,6 +520,7 @@ def test_fresh_weights_are_uniform_within_the_layers_own_bound(initialisation: s
         "lecun": math.sqrt(3 / 20),
         "default": math.sqrt(1 / 20),
         "orthogonal": math.sqrt(3 / 20),
+        "orthogonal_gain": math.sqrt(2) * math.sqrt(3 / 20),
     }[initialisation]
     config = ContinualBackpropConfig(maturity_threshold=0, utility="weight")
     method = ContinualBackprop(config, network)

@@ -122,7 +122,7 @@ def test_a_redrawn_convnet_has_the_distribution_of_a_first_one(initialisation: I
         elif found.kind == "orthogonal":
             matrix = drawn.flatten(1)
             gram = matrix @ matrix.T if matrix.shape[0] < matrix.shape[1] else matrix.T @ matrix
-            torch.testing.assert_close(gram, torch.eye(len(gram)).double(), rtol=0, atol=1e-12)
+            torch.testing.assert_close(gram, found.scale**2 * torch.eye(len(gram)).double(), rtol=0, atol=1e-12)
         else:
             assert drawn.abs().max() <= found.scale
             assert moments_agree(drawn, found.scale**2 / 3), name

@@ -7,9 +7,12 @@ from typing import get_args
 
 import numpy as np
 import pytest
+import torch
 
-from workloads.networks.config import Initialisation
-from workloads.networks.initialisation import orthogonal_array, uniform_array, uniform_bound
+from workloads.networks.config import Initialisation, MLPConfig
+from workloads.networks.initialisation import orthogonal_array, redrawn_tensor, uniform_array, uniform_bound
+from workloads.networks.mlp import MLP
+from workloads.random import Draw
 
 # fan_in 12, fan_out 36, gain 2: sqrt(3 / 12) = 1/2; 2 sqrt(6 / 48) = 1/sqrt(2); sqrt(1 / 12); sqrt(3 / 36).
 BY_HAND = {
@@ -18,6 +21,7 @@ BY_HAND = {
     "lecun": 0.5,
     "default": math.sqrt(1 / 12),
     "orthogonal": math.sqrt(1 / 12),
+    "orthogonal_gain": math.sqrt(1 / 3),
 }
 
 
@@ -52,3 +56,16 @@ def test_orthogonal_bound_matches_the_variance_of_the_matrix() -> None:
     for shape in ((40, 10), (10, 40)):
         matrix = orthogonal_array(1, "w", shape)
         assert uniform_bound("orthogonal", shape[1], shape[0], 1.0) ** 2 / 3 == pytest.approx((matrix**2).mean())
+
+
+def test_a_gain_stretches_hidden_matrices_alone() -> None:
+    """Of singular values √2 under relu, 1 where no activation follows; fresh ones as those of the beginning."""
+    network = MLP(MLPConfig(width=6, depth=2, initialisation="orthogonal_gain"), 4, 3)
+    draw = Draw(torch.tensor(3), torch.tensor(0), torch.float64)
+    shapes = network.parameter_shapes()
+    for params in (network.init(0), {n: redrawn_tensor(draw, n, shapes[n], network.distribution(n)) for n in shapes}):
+        values = [torch.linalg.svdvals(params[name]) for name in network.weights]
+        for found, gain in zip(values, (math.sqrt(2), math.sqrt(2), 1.0), strict=True):
+            torch.testing.assert_close(found, torch.full_like(found, gain))
+    plain = MLP(MLPConfig(width=6, depth=2, initialisation="orthogonal"), 4, 3).init(0)
+    torch.testing.assert_close(network.init(0)["layers.1.weight"], math.sqrt(2) * plain["layers.1.weight"])
