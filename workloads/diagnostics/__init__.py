@@ -129,6 +129,22 @@ def of_tangent_kernel(
     )
 
 
+def of_dormancy(share: str, tau: str) -> DiagnosticSpec:
+    """Of a `dormant_fraction` at another threshold."""
+    mean = f"at most {share} of their layer's mean"
+    return DiagnosticSpec(
+        meaning=f"share of units whose mean activity is {mean} (dormant_fraction: 2.5 %)",
+        label=f"dormant fraction ({share} of the layer's mean)",
+        file="dormant",
+        better="down",
+        source=f"Sokar, Agarwal, Castro, Evci (2023), arXiv 2302.12902, eq. 1 at tau = {tau}",
+        needs=("activity",),
+        per_layer=True,
+        unit="share",
+        bounds=(0, 1),
+    )
+
+
 DIAGNOSTICS: dict[str, DiagnosticSpec] = {
     "dormant_fraction": DiagnosticSpec(
         meaning="share of units that are almost silent beside their layer (Sokar et al. 2023)",
@@ -140,28 +156,8 @@ DIAGNOSTICS: dict[str, DiagnosticSpec] = {
         unit="share",
         bounds=(0, 1),
     ),
-    "dormant_fraction_1": DiagnosticSpec(
-        meaning="share of units whose mean activity is at most 1 % of their layer's mean (dormant_fraction: 2.5 %)",
-        label="dormant fraction (1 % of the layer's mean)",
-        file="dormant",
-        better="down",
-        source="Sokar, Agarwal, Castro, Evci (2023), arXiv 2302.12902, eq. 1 at tau = 0.01",
-        needs=("activity",),
-        per_layer=True,
-        unit="share",
-        bounds=(0, 1),
-    ),
-    "dormant_fraction_10": DiagnosticSpec(
-        meaning="share of units whose mean activity is at most 10 % of their layer's mean (dormant_fraction: 2.5 %)",
-        label="dormant fraction (10 % of the layer's mean)",
-        file="dormant",
-        better="down",
-        source="Sokar, Agarwal, Castro, Evci (2023), arXiv 2302.12902, eq. 1 at tau = 0.1",
-        needs=("activity",),
-        per_layer=True,
-        unit="share",
-        bounds=(0, 1),
-    ),
+    "dormant_fraction_1": of_dormancy("1 %", "0.01"),
+    "dormant_fraction_10": of_dormancy("10 %", "0.1"),
     "dead_fraction": DiagnosticSpec(
         meaning="share of units that are exactly zero on the whole probe; tells of relu only",
         file="dormant",

@@ -14,6 +14,8 @@ and `dormant_fraction` is the one to read.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -65,25 +67,23 @@ def _fraction(units: Tensor, activity: Tensor) -> Tensor:
 class DormantFraction(Diagnostic):
     """Of every hidden layer's features."""
 
-    def measure(self, look: Look) -> list[Tensor]:
-        """(P,) per hidden layer."""
-        return [dormant_of_activity(activity) for activity in look.activity]
-
-
-class DormantFraction1(Diagnostic):
-    """Of every hidden layer's features."""
+    tau: ClassVar[float] = TAU
 
     def measure(self, look: Look) -> list[Tensor]:
         """(P,) per hidden layer."""
-        return [dormant_of_activity(activity, tau=SMALLER_TAU) for activity in look.activity]
+        return [dormant_of_activity(activity, tau=self.tau) for activity in look.activity]
 
 
-class DormantFraction10(Diagnostic):
-    """Of every hidden layer's features."""
+class DormantFraction1(DormantFraction):
+    """The same, at 1 %."""
 
-    def measure(self, look: Look) -> list[Tensor]:
-        """(P,) per hidden layer."""
-        return [dormant_of_activity(activity, tau=LARGER_TAU) for activity in look.activity]
+    tau = SMALLER_TAU
+
+
+class DormantFraction10(DormantFraction):
+    """The same, at 10 %."""
+
+    tau = LARGER_TAU
 
 
 class DeadFraction(Diagnostic):

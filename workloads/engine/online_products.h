@@ -43,7 +43,7 @@ inline void product_row(Real* out, int64_t out_stride, const Real* a, int64_t ac
 // out (rows, padded columns) = a b, with a[r][q] at a[r across + q along] and b (inner, padded columns). Where the
 // result is known to be symmetric, what lies below its diagonal is copied.
 inline void product(Real* out, int64_t out_stride, const Real* a, int64_t across, int64_t along, const Real* b,
-             int64_t b_stride, int rows, int inner, int columns, bool symmetric) {
+                    int64_t b_stride, int rows, int inner, int columns, bool symmetric) {
     int r = 0;
     for (; r + 4 <= rows; r += 4)
         product_row<4>(out + r * out_stride, out_stride, a + r * across, across, along, b, b_stride, inner,
