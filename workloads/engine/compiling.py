@@ -6,9 +6,11 @@ with what follows; of large ones only outer products are, so that a gradient goe
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -54,17 +56,45 @@ class Programs:
 
     def compile(self, key: Any, function: Program, arguments: list[Tensor]) -> None:
         """Trace and compile; where the machine has no working compiler, go on without, saying so."""
+        keep_libraries()
         from torch._inductor.exc import InductorError
 
-        try:
-            self.programs[key] = compiled_program(function, arguments, small=self.small)
-        except InductorError as error:
-            reason = str(error).strip().splitlines()[0][:200]
-            warnings.warn(
-                f"no working C++ compiler, so packs train uncompiled, many times slower: {reason}",
-                stacklevel=2,
-            )
-            self.compiled = False
+        removed: set[Path] = set()
+        while key not in self.programs and self.compiled:
+            try:
+                self.programs[key] = compiled_program(function, arguments, small=self.small)
+            except InductorError as error:
+                library = unloadable(error)
+                if library is not None and library not in removed:
+                    library.unlink(missing_ok=True)
+                    removed.add(library)
+                    continue
+                reason = str(error).strip().splitlines()[0][:200]
+                warnings.warn(
+                    f"no working C++ compiler, so packs train uncompiled, many times slower: {reason}",
+                    stacklevel=2,
+                )
+                self.compiled = False
+
+
+def keep_libraries() -> None:
+    """Have torch keep what it compiles in our folder, where that can be written. Before torch settles on another."""
+    folder = cache_folder()
+    with contextlib.suppress(OSError):  # else in a folder of the system's temporary one
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK):
+            os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
+
+
+def unloadable(error: Exception) -> Path | None:
+    """The library that could not be loaded, if that is what an error of torch's compiler is about.
+
+    Torch has a library written where it shall lie and loads whatever lies there: one that was being written when
+    somebody killed the process would be in the way for good.
+    """
+    cause = getattr(error, "inner_exception", None)
+    path = Path(str(cause).partition(":")[0])
+    return path if isinstance(cause, ImportError | OSError) and path.suffix == ".so" else None
 
 
 def traced(function: Program, arguments: list[Tensor], *, small: bool) -> torch.fx.GraphModule:
@@ -92,8 +122,6 @@ def numbers_placed(graph: torch.fx.GraphModule, device: torch.device) -> None:
 
 def compiled_program(function: Program, arguments: list[Tensor], *, small: bool) -> Program:
     """`function` traced and compiled."""
-    # Before anything is traced: torch then settles on a folder in /tmp for the rest of the process.
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder()))
     graph = traced(function, arguments, small=small)
     from torch._inductor import compile as inductor_compile
     from torch._inductor import config

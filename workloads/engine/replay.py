@@ -4,7 +4,7 @@ A step of tiny networks is some tens of kernels of a few microseconds each, and 
 takes longer than the GPU does to run them. A replay starts all kernels of many steps by one call. What is captured may
 neither read a number back nor copy anything from the host, and must find its tensors where they were.
 
-On a CPU the function is simply called. The capture itself has not been run on a GPU yet.
+On a CPU the function is simply called.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 from typing import Any
 
 import numpy as np
@@ -56,8 +57,9 @@ def config(seed: int = 0, **changes: Any) -> Config:
     }
 
 
-def pack(*configs: Config, path: str = "looped") -> Pack:
-    return Pack(id="p", members=[PackMember(f"t{i}", each) for i, each in enumerate(configs)], path=path)
+def pack(*configs: Config, path: str = "looped", device: str = "cpu") -> Pack:
+    members = [PackMember(f"t{i}", each) for i, each in enumerate(configs)]
+    return Pack(id="p", members=members, path=path, device=device)
 
 
 def run(what: Pack, resume: bytes | None = None, stops: Any = None) -> list[Snapshot]:
@@ -459,5 +461,37 @@ def test_a_compiled_pack_resumes_and_loses_members_to_the_same_bits() -> None:
     again = run(pack(*trials, path="lanes"), whole[0].checkpoint)
     assert table(whole[:1]) | table(again) == table(whole) and again[-1].weights == whole[-1].weights
     stopped = run(pack(*trials, path="lanes"), stops={200: ["t1"]})
+    for name in ("t0-final.pt", "t2-final.pt", "t3-final.pt"):
+        assert stopped[-1].weights[name] == whole[-1].weights[name]
+
+
+on_a_gpu = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")]
+GPU_WORLDS: dict[str, Config] = {
+    "bandit": BANDIT,
+    "pendulum": PENDULUM,
+    "ant": {"name": "slippery_ant", "epochs": 2, "minibatches": 2, **ROLLED, "tasks": 2},
+}
+
+
+@pytest.mark.parametrize("world", [pytest.param(world, marks=on_a_gpu) for world in GPU_WORLDS])
+def test_agents_on_a_gpu_are_those_on_a_cpu(world: str) -> None:
+    """Metrics of all kinds, and the weights that both networks end with."""
+    metrics = ["average_return", "explained_variance", "policy_churn", "units_replaced", "value_error", "within_task"]
+    trials = [config(s, workload=GPU_WORLDS[world], methods=CBP, metrics=metrics) for s in (1, 2, 2)]
+    here, there = run(pack(*trials)), run(pack(*trials, path="lifted", device="cuda"))
+    assert table(here) == pytest.approx(table(there), rel=1e-6, nan_ok=True)
+    for name, weights in here[-1].weights.items():
+        one, other = (torch.load(io.BytesIO(each), weights_only=True) for each in (weights, there[-1].weights[name]))
+        assert one.pop("config") == other.pop("config")
+        torch.testing.assert_close(other, one, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("world", [pytest.param(world, marks=on_a_gpu) for world in GPU_WORLDS])
+def test_agents_on_a_gpu_resume_to_the_same_bits_and_are_not_moved_by_those_who_leave(world: str) -> None:
+    trials = [config(s, workload=GPU_WORLDS[world], methods=CBP, dtype="float32") for s in (1, 2, 2, 3)]
+    whole = run(pack(*trials, path="lifted", device="cuda"))
+    again = run(pack(*trials, path="lifted", device="cuda"), whole[0].checkpoint)
+    assert table(whole[:1]) | table(again) == table(whole) and again[-1].weights == whole[-1].weights
+    stopped = run(pack(*trials, path="lifted", device="cuda"), stops={whole[0].step: ["t1"]})
     for name in ("t0-final.pt", "t2-final.pt", "t3-final.pt"):
         assert stopped[-1].weights[name] == whole[-1].weights[name]
