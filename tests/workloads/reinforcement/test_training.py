@@ -474,8 +474,9 @@ GPU_WORLDS: dict[str, Config] = {
 
 
 @pytest.mark.parametrize("world", [pytest.param(world, marks=on_a_gpu) for world in GPU_WORLDS])
-def test_agents_on_a_gpu_are_those_on_a_cpu(world: str) -> None:
+def test_agents_on_a_gpu_are_those_on_a_cpu(world: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Metrics of all kinds, and the weights that both networks end with."""
+    monkeypatch.setattr(SlipperyAnt, "longest", 40)
     metrics = ["average_return", "explained_variance", "policy_churn", "units_replaced", "value_error", "within_task"]
     trials = [config(s, workload=GPU_WORLDS[world], methods=CBP, metrics=metrics) for s in (1, 2, 2)]
     here, there = run(pack(*trials)), run(pack(*trials, path="lifted", device="cuda"))
@@ -487,7 +488,10 @@ def test_agents_on_a_gpu_are_those_on_a_cpu(world: str) -> None:
 
 
 @pytest.mark.parametrize("world", [pytest.param(world, marks=on_a_gpu) for world in GPU_WORLDS])
-def test_agents_on_a_gpu_resume_to_the_same_bits_and_are_not_moved_by_those_who_leave(world: str) -> None:
+def test_agents_on_a_gpu_resume_to_the_same_bits_and_are_not_moved_by_those_who_leave(
+    world: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SlipperyAnt, "longest", 40)
     trials = [config(s, workload=GPU_WORLDS[world], methods=CBP, dtype="float32") for s in (1, 2, 2, 3)]
     whole = run(pack(*trials, path="lifted", device="cuda"))
     again = run(pack(*trials, path="lifted", device="cuda"), whole[0].checkpoint)
