@@ -404,9 +404,12 @@ def heat(higher: bool) -> Colormap:
     return mpl.colormaps["viridis" if higher else "viridis_r"]
 
 
-def color_scale(means: pd.Series[float], metric: str, sheet: Sheet) -> Normalize:
-    """From values to a heat map's colours: over those that do not explode, logarithmic where the sheet asks for it."""
-    shown = means[quiet(means)]
+def color_scale(means: pd.Series[float], metric: str, sheet: Sheet, *, higher: bool) -> Normalize:
+    """From values to a heat map's colours, logarithmic where the sheet asks for it.
+
+    Over those that do not explode: all of a metric of which more is better.
+    """
+    shown = means if higher else means[quiet(means)]
     if not sheet.log:
         return Normalize(shown.min(), shown.max())
     return LogNorm(_above_zero(shown, metric).min(), shown.max())

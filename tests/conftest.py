@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
+
+from workloads.native import cache_folder
+
+# What torch compiles, for all tests at one place, also for those that have a cache of their own.
+os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder()))
 
 # The same examples in every run, so that none fails by the luck of the day. Whoever wants others, and many of them,
 # asks for `pytest --hypothesis-profile=hunt`; what is found there becomes a test of its own.

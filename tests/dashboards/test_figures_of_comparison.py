@@ -112,6 +112,13 @@ def test_a_heat_map_has_every_pair_of_an_arm() -> None:
     assert len([patch for patch in heat_map.draw(data).axes[0].patches if patch.get_gid()]) == 6
 
 
+@pytest.mark.parametrize(("metric", "most"), [("online_error", 20.0), ("average_return", 500.0)])
+def test_colours_leave_out_an_error_that_explodes_and_no_return_for_being_high(metric: str, most: float) -> None:
+    data = table(heat_map).assign(metric=metric, mean=[10.0, 12.0, 14.0, 18.0, 20.0, 500.0])
+    (bar,) = (axes for axes in heat_map.draw(data).axes if axes.get_label() == "<colorbar>")
+    assert bar.get_ylim() == (10.0, most)
+
+
 def test_differences_are_within_seeds_at_the_best_settings() -> None:
     data = table(paired_differences)
     assert set(data["baseline"]) == {"backprop"} and list(dict.fromkeys(data["arm"])) == ["cbp", "adamo", "scratch"]

@@ -56,14 +56,15 @@ class Programs:
 
     def compile(self, key: Any, function: Program, arguments: list[Tensor]) -> None:
         """Trace and compile; where the machine has no working compiler, go on without, saying so."""
-        keep_libraries()
-        from torch._inductor.exc import InductorError
-
         removed: set[Path] = set()
         while key not in self.programs and self.compiled:
             try:
                 self.programs[key] = compiled_program(function, arguments, small=self.small)
-            except InductorError as error:
+            except RuntimeError as error:
+                from torch._inductor.exc import InductorError  # not before torch is told where to keep libraries
+
+                if not isinstance(error, InductorError):
+                    raise
                 library = unloadable(error)
                 if library is not None and library not in removed:
                     library.unlink(missing_ok=True)
@@ -122,6 +123,7 @@ def numbers_placed(graph: torch.fx.GraphModule, device: torch.device) -> None:
 
 def compiled_program(function: Program, arguments: list[Tensor], *, small: bool) -> Program:
     """`function` traced and compiled."""
+    keep_libraries()
     graph = traced(function, arguments, small=small)
     from torch._inductor import compile as inductor_compile
     from torch._inductor import config

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from workloads.engine.layout import Tree, mapped, member
 from workloads.engine.lifted import kept_places
@@ -46,11 +47,12 @@ class Forward:
             # Each from a vector's beginning: where in x a member's numbers begin would depend on who is before it.
             return in_parts(lambda x: torch.stack([one(own, x[i].clone()) for i, own in enumerate(members)]))
         together: Callable[..., Tensor] = torch.func.vmap(one)
-        owner = self.owner
-        if owner is None:
+        if self.owner is None:
             return in_parts(lambda x: together(held, x))
-        seated = mapped(lambda v: v[owner.to(v.device)], held)
-        return in_parts(lambda x: together(seated, x[owner.to(x.device)])[self.place.to(x.device)])
+        device = pytree.tree_leaves(held["params"])[0].device
+        owner, place = self.owner.to(device), self.place.to(device)
+        seated = mapped(lambda v: v[owner], held)
+        return in_parts(lambda x: together(seated, x[owner])[place])
 
 
 def in_parts(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:

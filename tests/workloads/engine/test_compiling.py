@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from workloads.engine.compiling import keep_libraries
+
+FOLDER = "TORCHINDUCTOR_CACHE_DIR"
+
 DOUBLED = """
 import warnings
 warnings.simplefilter("error", UserWarning)
@@ -22,7 +26,7 @@ print(numbers.tolist(), programs.compiled)
 
 def doubled(cache: Path) -> None:
     """Compile and run a program in a process of its own, whose compiled programs are kept there."""
-    environment = {name: value for name, value in os.environ.items() if name != "TORCHINDUCTOR_CACHE_DIR"}
+    environment = {name: value for name, value in os.environ.items() if name != FOLDER}
     done = subprocess.run(
         [sys.executable, "-c", DOUBLED],
         env={**environment, "XDG_CACHE_HOME": str(cache)},
@@ -42,3 +46,19 @@ def test_a_library_that_a_killed_process_left_half_written_is_made_anew(tmp_path
             library.write_bytes(library.read_bytes()[:cut])
         doubled(tmp_path)
         assert all(library.stat().st_size > 1000 for library in libraries)
+
+
+def test_libraries_are_kept_where_the_user_says_else_in_our_cache_else_where_torch_has_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(cache: Path, **said: str) -> str | None:
+        monkeypatch.delenv(FOLDER, raising=False)
+        for name, value in {**said, "XDG_CACHE_HOME": str(cache)}.items():
+            monkeypatch.setenv(name, value)
+        keep_libraries()
+        return os.environ.get(FOLDER)
+
+    assert told(tmp_path / "cache") == str(tmp_path / "cache" / "pliant" / "compiled")
+    assert told(tmp_path / "cache", **{FOLDER: "/elsewhere"}) == "/elsewhere"
+    (tmp_path / "file").touch()
+    assert told(tmp_path / "file") is None
