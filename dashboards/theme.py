@@ -409,7 +409,7 @@ def color_scale(means: pd.Series[float], metric: str, sheet: Sheet, *, higher: b
 
     Over those that do not explode: all of a metric of which more is better.
     """
-    shown = means if higher else means[quiet(means)]
+    shown = means[np.isfinite(means)] if higher else means[quiet(means)]
     if not sheet.log:
         return Normalize(shown.min(), shown.max())
     return LogNorm(_above_zero(shown, metric).min(), shown.max())

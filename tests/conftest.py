@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from workloads.native import cache_folder
+from workloads.native import TORCHS_FOLDER, cache_folder
 
 # What torch compiles, for all tests at one place, also for those that have a cache of their own.
-os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder()))
+os.environ.setdefault(TORCHS_FOLDER, str(cache_folder()))
 
 # The same examples in every run, so that none fails by the luck of the day. Whoever wants others, and many of them,
 # asks for `pytest --hypothesis-profile=hunt`; what is found there becomes a test of its own.

@@ -22,7 +22,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from workloads import machine
@@ -36,6 +36,7 @@ FLAGS = (
 DEBUG = "PLIANT_DEBUG"
 DEBUG_FLAGS = ("-O1", "-g", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all")
 COMPILE_SECONDS = 300.0
+TORCHS_FOLDER = "TORCHINDUCTOR_CACHE_DIR"
 SHOWN = 200  # characters of a compiler's complaint
 SEAL = 32  # bytes of a hash
 
@@ -188,3 +189,16 @@ def _processor() -> str:
 def cache_folder() -> Path:
     """Where compiled programs are kept between runs."""
     return machine.kept("compiled")
+
+
+def torch_keeps_there() -> None:
+    """Have torch keep what its compiler makes there too, where that can be written.
+
+    To be called before any function is traced: torch loads its compiler then, which settles on a folder of the system's
+    temporary one unless told.
+    """
+    folder = cache_folder()
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK):
+            os.environ.setdefault(TORCHS_FOLDER, str(folder))

@@ -265,11 +265,60 @@ def test_input_permuted_mnist_has_the_published_settings() -> None:
     assert (upgd.step_size, upgd.utility_decay, upgd.perturb_scale, upgd.weight_decay) == (0.01, 0.9999, 0.1, 0.01)
 
 
-@pytest.mark.parametrize("name", ["ant", "slippery_ant", "hopper", "walker"])
+def ways(spec: Spec) -> dict[str, tuple[Any, dict[str, Any]]]:
+    """arm -> its optimizer's settings, and those of each method, of arms with one setting."""
+    return {
+        arm.label: (arm.optimizer.configs[0], {method.name: method.configs[0] for method in arm.methods})
+        for arm in spec.arms
+    }
+
+
+# Bins of as many steps as the papers' figures, to the next whole iteration; how many of them; and seeds.
+ROBOTS = {"ant": (249_856, 200, 30), "slippery_ant": (100_352, 200, 100), "hopper": (499_712, 200, 30)}
+ROBOTS["walker"] = ROBOTS["ant"]
+
+
+@pytest.mark.parametrize("name", ROBOTS)
+def test_robots_learn_with_the_published_settings(name: str) -> None:
+    spec = load(name, "paper")
+    [world] = spec.workload.settings
+    assert (world["steps_per_task"], world["tasks"], len(spec.seeds)) == ROBOTS[name]
+    assert world["ppo"] == "published" and world.get("tasks_per_friction", 20) == 20  # of slippery_ant: 2 million steps
+    [network] = spec.arms[0].network.configs
+    assert (network.hidden, network.activation, network.initialisation) == ((256, 256), "relu", "lecun")
+    arms = ways(spec)
+    assert {arm: (own.step_size, own.beta1, own.beta2) for arm, (own, _) in arms.items()} == {
+        **dict.fromkeys(["equal_betas", "l2", "continual_backprop_l2", "redo_l2", "adamo"], (1e-4, 0.99, 0.99)),
+        "standard_adam": (1e-4, 0.9, 0.999),
+    }
+    strengths = {arm: methods["l2"].strength for arm, (_, methods) in arms.items() if "l2" in methods}
+    assert strengths == {"l2": 1e-3, "continual_backprop_l2": 1e-4, "redo_l2": 1e-4}
+    replaced = arms["continual_backprop_l2"][1]["continual_backprop"]
+    assert (replaced.replacement_rate, replaced.maturity_threshold) == (1e-4, 10_000)
+    assert (replaced.utility, replaced.utility_decay, replaced.reset_optimizer) == ("contribution", 0.99, False)
+
+
+@pytest.mark.parametrize("name", ROBOTS)
 def test_robots_are_looked_at_with_the_papers_measures(name: str) -> None:
-    """Its dormant units, not zero on at most 1 % of the steps, and its stable rank have other names here."""
+    """Its dormant units and its stable rank have other names here."""
     measures = {"average_return", "rarely_active_fraction", "stable_rank_99", "weight_magnitude", "weight_change"}
     assert measures <= set(load(name, "paper").metrics)
+
+
+def test_continual_minatar_is_as_far_as_it_is_known() -> None:
+    spec = load("continual_minatar", "paper")
+    [world] = spec.workload.settings
+    assert (world["envs"], world["rollout"], world["epochs"], world["minibatches"]) == (2048, 128, 4, 128)
+    assert (world["discount"], world["gae_lambda"], world["clip"]) == (0.99, 0.95, 0.2)
+    assert (world["value_weight"], world["entropy"]) == (0.5, 0.01)
+    assert (world["tasks"], len(spec.seeds)) == (80, 8) and 0 <= 15_000_000 - world["steps_per_task"] < 2048 * 128
+    assert spec.arms[0].network.configs[0].hidden == (64, 64, 64, 64)
+    for optimizer, methods in ways(spec).values():
+        assert optimizer.step_size == 2.5e-4
+        assert (methods["reset"].what, methods["gradient_clipping"].norm) == ("optimizer", 0.5)
+    assert ways(spec)["l2_init"][1]["l2_init"].strength == 1e-3
+    adamo = ways(spec)["adamo_groupsort"][0]
+    assert (adamo.isometry_strength, adamo.penalty, adamo.order, adamo.head) == (0.1, "half", "sequential", False)
 
 
 def test_only_studies_ship() -> None:

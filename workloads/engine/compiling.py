@@ -6,7 +6,6 @@ with what follows; of large ones only outer products are, so that a gradient goe
 
 from __future__ import annotations
 
-import contextlib
 import os
 import warnings
 from collections.abc import Callable
@@ -17,11 +16,12 @@ import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from workloads.native import cache_folder
+from workloads import native
 
 aten = torch.ops.aten
 
 Program = Callable[..., Any]
+ATTEMPTS = 3  # at a program; another process may be at it too
 
 
 def broadcast_product(a: Tensor, b: Tensor) -> Tensor:
@@ -55,47 +55,44 @@ class Programs:
             function(*arguments)
 
     def compile(self, key: Any, function: Program, arguments: list[Tensor]) -> None:
-        """Trace and compile; where the machine has no working compiler, go on without, saying so."""
-        removed: set[Path] = set()
-        while key not in self.programs and self.compiled:
+        """Trace and compile; where the machine has no working compiler, go on without, saying so.
+
+        Torch has a library written where it shall lie, and loads whatever lies there: one that was being written when
+        somebody killed the process would be in the way for good. It is removed, and made anew.
+        """
+        for attempt in range(ATTEMPTS):
             try:
                 self.programs[key] = compiled_program(function, arguments, small=self.small)
-            except RuntimeError as error:
-                from torch._inductor.exc import InductorError  # not before torch is told where to keep libraries
+                return
+            except (RuntimeError, ImportError) as error:
+                from torch._inductor.exc import InductorError
 
+                cause = getattr(error, "inner_exception", error)
+                if attempt + 1 < ATTEMPTS and removed(cause):
+                    continue
                 if not isinstance(error, InductorError):
                     raise
-                library = unloadable(error)
-                if library is not None and library not in removed:
-                    library.unlink(missing_ok=True)
-                    removed.add(library)
-                    continue
                 reason = str(error).strip().splitlines()[0][:200]
                 warnings.warn(
                     f"no working C++ compiler, so packs train uncompiled, many times slower: {reason}",
                     stacklevel=2,
                 )
                 self.compiled = False
+                return
 
 
-def keep_libraries() -> None:
-    """Have torch keep what it compiles in our folder, where that can be written. Before torch settles on another."""
-    folder = cache_folder()
-    with contextlib.suppress(OSError):  # else in a folder of the system's temporary one
-        folder.mkdir(parents=True, exist_ok=True)
-        if os.access(folder, os.W_OK):
-            os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
-
-
-def unloadable(error: Exception) -> Path | None:
-    """The library that could not be loaded, if that is what an error of torch's compiler is about.
-
-    Torch has a library written where it shall lie and loads whatever lies there: one that was being written when
-    somebody killed the process would be in the way for good.
-    """
-    cause = getattr(error, "inner_exception", None)
-    path = Path(str(cause).partition(":")[0])
-    return path if isinstance(cause, ImportError | OSError) and path.suffix == ".so" else None
+def removed(error: Exception) -> bool:
+    """Whether an error was of a library of torch's compiler that cannot be loaded, and it is gone now."""
+    if not isinstance(error, ImportError) or not error.path:
+        return False
+    library, folder = Path(error.path), os.environ.get(native.TORCHS_FOLDER)
+    if library.suffix != ".so" or folder is None or Path(folder) not in library.parents:
+        return False
+    try:
+        library.unlink(missing_ok=True)
+    except OSError:
+        return False
+    return True
 
 
 def traced(function: Program, arguments: list[Tensor], *, small: bool) -> torch.fx.GraphModule:
@@ -123,7 +120,7 @@ def numbers_placed(graph: torch.fx.GraphModule, device: torch.device) -> None:
 
 def compiled_program(function: Program, arguments: list[Tensor], *, small: bool) -> Program:
     """`function` traced and compiled."""
-    keep_libraries()
+    native.torch_keeps_there()
     graph = traced(function, arguments, small=small)
     from torch._inductor import compile as inductor_compile
     from torch._inductor import config

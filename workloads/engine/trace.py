@@ -19,6 +19,7 @@ from torch._decomp import core_aten_decompositions, get_decompositions
 from torch._functorch.compile_utils import fx_graph_cse
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from workloads import native
 from workloads.random import Draw
 
 aten = torch.ops.aten
@@ -117,6 +118,7 @@ class Trace:
 
 def trace(function: Callable[..., Sequence[Tensor]], examples: Sequence[Tensor]) -> Trace:
     """The trace of a function of flat tensors like `examples`. Raises NotLowered where it draws numbers by itself."""
+    native.torch_keeps_there()
     traced = make_fx(torch.func.functionalize(function), decomposition_table=decompositions())
     graph = traced(*[e.clone() for e in examples])
     graph.graph.eliminate_dead_code()

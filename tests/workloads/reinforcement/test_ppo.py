@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from workloads.networks.mlp import MLP
 from workloads.reinforcement.deviation import WithDeviation
 from workloads.reinforcement.policies import Categorical, Gaussian, Policy
 from workloads.reinforcement.ppo import PolicyLoss, ValueLoss, advantages, normalised
-from workloads.reinforcement.settings import PRESETS, WorldConfig, ppo_of
+from workloads.reinforcement.settings import WorldConfig, ppo_of
 from workloads.reinforcement.worlds import Continuous, Discrete
 
 
@@ -126,7 +127,12 @@ def test_the_deviation_is_a_parameter_that_only_the_outputs_show() -> None:
 
 
 def test_presets_and_what_is_said_beside_them() -> None:
-    assert ppo_of(WorldConfig()) == PRESETS["published"]
+    """Dohare et al. (2024), Methods; and Huang et al. (2022), "The 37 implementation details of PPO"."""
+    alike = {"discount": 0.99, "gae_lambda": 0.95, "clip": 0.2}
+    published = {"rollout": 2048, "epochs": 10, "minibatches": 16, "value_weight": 1.0, "entropy": 0.0}
+    assert asdict(ppo_of(WorldConfig())) == {**alike, **published, "time_limits": "end"}
+    usual = {"rollout": 128, "epochs": 4, "minibatches": 4, "value_weight": 0.5, "entropy": 0.01}
+    assert asdict(ppo_of(WorldConfig(ppo="modern"))) == {**alike, **usual, "time_limits": "bootstrap"}
     modern = WorldConfig(ppo="modern", envs=8, steps_per_task=10_240, entropy=0.5)
     assert ppo_of(modern).entropy == 0.5 and ppo_of(modern).rollout == 128
     assert WorldConfig(rollout=2048) == WorldConfig()  # the same trial, however it is said

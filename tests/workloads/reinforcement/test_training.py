@@ -177,7 +177,8 @@ def test_a_checkpoint_holds_the_worlds_too_and_those_who_leave_change_no_bit(
         except InputError as error:
             pytest.skip(str(error))
     workload = {**WORLDS[world], "tasks": 2, "epochs": 2, "minibatches": 2}
-    what = pack(*(config(s, workload=workload, methods=CBP, dtype="float32") for s in (1, 2, 2)))
+    methods = {**CBP, "input_normaliser": {}}
+    what = pack(*(config(s, workload=workload, methods=methods, dtype="float32") for s in (1, 2, 2)))
 
     def trained(training: Any, *stops: int) -> Any:
         for stop in stops:
@@ -238,6 +239,21 @@ def test_units_are_replaced_in_both_networks_and_counted() -> None:
     assert 4 <= actor <= 6 and 4 <= critic <= 6
     training.end_task(0)
     assert table([training.snapshot(1)])["units_replaced", 0, 0] == actor + critic
+
+
+def test_the_optimizers_of_both_networks_begin_anew_with_a_task_that_is_shown() -> None:
+    shown = {**BANDIT, "task_boundaries": "shown"}
+    training = training_of(pack(config(1, workload=shown, methods={"reset": {"what": "optimizer"}})))
+    training.begin()
+    training.train(32)
+    training.end_task(0)
+    before = training.engine.state()
+    training.begin_task(1)
+    after = training.engine.state()
+    for old, new in ((before, after), (before["critic"], after["critic"])):
+        assert all(torch.equal(old["params"][name], new["params"][name]) for name in old["params"])
+        assert all(leaf.any() for leaf in pytree.tree_leaves(old["state"]["optimizer"]))
+        assert not any(leaf.any() for leaf in pytree.tree_leaves(new["state"]["optimizer"]))
 
 
 def test_diagnostics_look_at_what_was_seen_last() -> None:
