@@ -57,7 +57,7 @@
 
   async function fill(chart, view) {
     for (const name of facts.uses[chart]) view.data(name, facts.data[name].map((row) => ({ ...row })));
-    await view.runAsync();
+    await view.resize().runAsync(); // what an axis says takes room, and an empty one says nothing
   }
 
   // A chart is drawn when it is first seen.
@@ -94,7 +94,7 @@
   function pass() {
     for (const [chart, view] of views) {
       for (const [name, value] of Object.entries(chosen(chart))) view.signal(name, value);
-      view.runAsync();
+      view.resize().runAsync();
     }
   }
 

@@ -47,6 +47,22 @@ PIXELS = """([chart, red, green, blue]) => {
     return count;
 }"""
 
+# Of the axis of values, which is the first column that is dark over half its height: how far it is from the edge, and
+# how many pixels beside it are dark, of what it says.
+AXIS = """chart => {
+    const canvas = document.querySelector(`#${chart} canvas`);
+    const { data, width, height } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+    const dark = (x, y) => data[4 * (y * width + x)] < 100 && data[4 * (y * width + x) + 3] > 100;
+    let said = 0;
+    for (let x = 0; x < width; x += 1) {
+        let count = 0;
+        for (let y = 0; y < height; y += 1) if (dark(x, y)) count += 1;
+        if (count > height / 2) return [x, said];
+        said += count;
+    }
+    return [0, 0];
+}"""
+
 
 def curve(trial: Trial, metric: str) -> np.ndarray:
     """Arms apart, seeds around them, and the other metric the other way round."""
@@ -97,6 +113,16 @@ def test_a_reader_chooses_arms_and_metrics_and_sees_bands(report: Path) -> None:
         page.wait_for_timeout(300)
         assert pixels(visit, "late", "sgd") == 0
         assert visit.complaints == [] and visit.asked == [report.as_uri()]
+
+
+def test_there_is_room_for_the_numbers_of_an_axis(report: Path) -> None:
+    """A chart begins empty, and is laid out again when its data has come."""
+    with chromium() as visit:
+        visit.open(report.as_uri())
+        visit.draw_all()
+        for chart in ("performance", "diagnostic"):
+            place, said = visit.page.evaluate(AXIS, chart)
+            assert place > 15 and said > 50
 
 
 def test_a_point_says_how_it_is_repeated(report: Path) -> None:
