@@ -16,10 +16,10 @@ its host (mujoco 4.0, MJX 3.17 with jax 0.11, Warp 4.0, float32 both, compiled i
     MuJoCo Warp                4.9 ms   5.6 ms    6.3 ms    8.3 ms
     MJX                                 47 ms               168 ms
 
-A pack steps some tens of environments: there sixteen cores, and up to eight ants one alone, are ahead of the GPU, which is
-level with sixteen at 256. What is blank was not measured. On one core MJX took 3.3 to 4.1 ms for a batch of 8 and 7.4 to
-7.9 for 32 (jax 0.10), where `mj_step` took 0.17 to 0.19 ms for each. Both are programs of their own, float32 unless told
-otherwise, so that nothing would be the stock environments' to the bit.
+A pack steps some tens of environments: there sixteen cores, and up to eight ants one alone, are ahead of the GPU,
+which is level with sixteen at 256. What is blank was not measured. On one core MJX took 3.3 to 4.1 ms for a batch of
+8 and 7.4 to 7.9 for 32 (jax 0.10), where `mj_step` took 0.17 to 0.19 ms for each. Both are programs of their own,
+float32 unless told otherwise, so that nothing would be the stock environments' to the bit.
 
 Contact forces (Ant-v5 alone) are not among what a batch computes: they are had one simulation after the other, from a
 copy of each one's data, for some 6 % of an ant's step.
