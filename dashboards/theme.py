@@ -29,6 +29,7 @@ from sweep.errors import InputError
 from sweep.results import intervals, naming, palette, windows
 from sweep.results.bands import FEW
 from workloads.methods.config import METHODS, OPTIMIZERS
+from workloads.metrics import higher_is_better
 from workloads.reinforcement import CONTROLS
 from workloads.streams import STREAMS
 
@@ -404,12 +405,12 @@ def heat(higher: bool) -> Colormap:
     return mpl.colormaps["viridis" if higher else "viridis_r"]
 
 
-def color_scale(means: pd.Series[float], metric: str, sheet: Sheet, *, higher: bool) -> Normalize:
+def color_scale(means: pd.Series[float], metric: str, sheet: Sheet) -> Normalize:
     """From values to a heat map's colours, logarithmic where the sheet asks for it.
 
     Over those that do not explode: all of a metric of which more is better.
     """
-    shown = means[np.isfinite(means)] if higher else means[quiet(means)]
+    shown = means[np.isfinite(means)] if higher_is_better(metric) else means[quiet(means)]
     if not sheet.log:
         return Normalize(shown.min(), shown.max())
     return LogNorm(_above_zero(shown, metric).min(), shown.max())

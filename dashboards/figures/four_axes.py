@@ -112,7 +112,7 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
     step_sizes, rates = sorted(data["step_size"].unique()), sorted(data["replacement_rate"].unique())
     first = data.iloc[0]
     higher = higher_is_better(first["metric"])
-    scale = theme.color_scale(data["mean"], first["metric"], sheet, higher=higher)
+    scale = theme.color_scale(data["mean"], first["metric"], sheet)
     natural = max(7.4, len(columns) * max(0.58 * len(step_sizes) + 0.15, 1.5) + 1.6)
     height = len(rows) * max(0.40 * len(rates) + 0.35, 1.35) + 0.35
     with sheet.settings():

@@ -67,7 +67,7 @@ def draw(data: pd.DataFrame, sheet: Sheet = SCREEN) -> Figure:
     several = data["panel"].nunique() > 1
     metric = data["metric"].iloc[0]
     higher = higher_is_better(metric)
-    scale, colors = theme.color_scale(data["mean"], metric, sheet, higher=higher), theme.heat(higher)
+    scale, colors = theme.color_scale(data["mean"], metric, sheet), theme.heat(higher)
     cell_columns = max(part["x"].nunique() for _, part in maps)
     cell_rows = max(part["y"].nunique() for _, part in maps)
     each = max(0.58 * cell_columns + 0.5, 2.0)
